@@ -1,0 +1,43 @@
+# The two commands: `make run` and `make test`. They need Python 3.11 or newer, with its venv module.
+
+PYTHON ?= python3
+export PORT ?= 8000
+BIN := .venv/bin
+
+.PHONY: run test lint test-sqlite test-postgresql bench lock
+
+run: .venv/run
+	$(BIN)/python manage.py migrate --verbosity 0
+	$(BIN)/python manage.py load_demo
+	PATH="$(CURDIR)/$(BIN):$$PATH" honcho start --port $(PORT)
+
+test: lint test-sqlite test-postgresql
+
+lint: .venv/test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-sqlite: .venv/test
+	$(BIN)/pytest --numprocesses auto --database sqlite
+
+test-postgresql: .venv/test
+	$(BIN)/pytest --numprocesses auto --database postgresql
+
+bench: .venv/test
+	$(BIN)/python -m tests.bench
+
+# Locks the versions that `pyproject.toml` allows.
+lock:
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate pyproject.toml -o requirements.txt
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --group dev -c requirements.txt -o requirements-dev.txt
+	sed -i '1i -r requirements.txt' requirements-dev.txt
+
+.venv/run: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/test: .venv/run requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,84 @@
+"""Keyset pages in the API: `{next, previous, results}` with absolute addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.exceptions import ValidationError
+from rest_framework.pagination import BasePagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.urls import replace_query_param
+
+from activity.feed import BY_TIME
+from repositories.keyset import InvalidCursor, Key, Keyset, Page
+
+DEFAULT_SIZE = 10
+MAX_SIZE = 100
+
+
+class KeysetPagination(BasePagination):
+    """Pages of a list in one order, without a count of the whole."""
+
+    keyset = BY_TIME
+    page: Page
+    request: Request
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        self.request = request
+        try:
+            self.page = self.keyset.page(queryset, self.size(request), request.query_params.get("cursor"))
+        except InvalidCursor as error:
+            raise ValidationError({"cursor": [str(error)]}) from error
+        return self.page.rows
+
+    def size(self, request: Request) -> int:
+        """Return the number of rows that the caller wants on a page."""
+        text = request.query_params.get("page_size", str(DEFAULT_SIZE))
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_SIZE):
+            raise ValidationError({"page_size": [f"A whole number from 1 to {MAX_SIZE}."]})
+        return int(text)
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response(
+            {
+                "next": self._link(self.page.next),
+                "previous": self._link(self.page.previous),
+                "results": data,
+            }
+        )
+
+    def _link(self, cursor: str | None) -> str | None:
+        if cursor is None:
+            return None
+        return replace_query_param(self.request.build_absolute_uri(), "cursor", cursor)
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": "string", "format": "uri", "nullable": True}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": link, "previous": link, "results": schema},
+        }
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": "cursor",
+                "in": "query",
+                "description": "Where the page begins; taken from `next` and `previous`.",
+                "schema": {"type": "string"},
+            },
+            {
+                "name": "page_size",
+                "in": "query",
+                "description": "Rows on a page.",
+                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_SIZE, "default": DEFAULT_SIZE},
+            },
+        ]
+
+
+class RepositoryPagination(KeysetPagination):
+    """Repositories by name."""
+
+    keyset = Keyset([Key("namespace_name"), Key("name")])

@@ -1,0 +1,28 @@
+from csp.constants import UNSAFE_INLINE
+from csp.decorators import csp_update
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from activity.api import views
+
+app_name = "api"
+
+# Swagger UI brings its own inline styles and pictures; its scripts stay under the site's policy.
+docs = csp_update({"style-src": [UNSAFE_INLINE], "img-src": ["data:"]})(
+    SpectacularSwaggerSplitView.as_view(url_name="api:schema")
+)
+
+urlpatterns = [
+    # With or without the slash: a registry takes a redirect for success, and the event is lost.
+    re_path(r"^notifications/registry/?$", views.RegistryNotificationView.as_view(), name="notifications"),
+    path("events/", views.EventListView.as_view(), name="events"),
+    path("events/<uuid:pk>/", views.EventDetailView.as_view(), name="event"),
+    path("repositories/", views.RepositoryListView.as_view(), name="repositories"),
+    path(
+        "repositories/<str:namespace>/<path:name>/events/",
+        views.RepositoryEventListView.as_view(),
+        name="repository-events",
+    ),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", docs, name="docs"),
+]

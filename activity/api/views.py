@@ -1,0 +1,172 @@
+"""The API: events in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import F, QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils.functional import cached_property
+from drf_spectacular.utils import OpenApiTypes, extend_schema
+from rest_framework import status
+from rest_framework.generics import ListAPIView, RetrieveAPIView
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from activity import notifications, producers
+from activity.api.authentication import TokenAuthentication
+from activity.api.pagination import KeysetPagination, RepositoryPagination
+from activity.api.permissions import MayAddEvents
+from activity.api.serializers import (
+    EventSerializer,
+    OutcomeSerializer,
+    ReceiptSerializer,
+    RepositorySerializer,
+)
+from activity.dead_letters import KEPT_OF_AN_OVERSIZED_MESSAGE
+from activity.filters import EventFilterBackend, EventFilterSet
+from activity.gating import visible_events
+from activity.models import Event
+from repositories.access import Access
+from repositories.models import Repository
+
+CHUNK = 64 * 1024
+
+
+class ViewerMixin:
+    """What views that show things to a viewer have in common."""
+
+    request: Any
+
+    @cached_property
+    def access(self) -> Access:
+        return Access.of(self.request.user)
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "access": self.access}  # type: ignore[misc]
+
+
+class EventListView(ViewerMixin, ListAPIView):
+    """All events that the caller may see, newest first; and the way in for other producers' events."""
+
+    queryset = Event.objects.none()  # tells the schema the model
+    serializer_class = EventSerializer
+    pagination_class = KeysetPagination
+    filter_backends = [EventFilterBackend]
+    filterset_class = EventFilterSet
+
+    def get_permissions(self) -> Any:
+        return (
+            [IsAuthenticated(), MayAddEvents()]
+            if self.request.method == "POST"
+            else super().get_permissions()
+        )
+
+    def get_queryset(self) -> QuerySet[Event]:
+        return with_actors(visible_events(self.access, self.repository))
+
+    @cached_property
+    def repository(self) -> Repository | None:
+        """The one repository of the list, None for a list of all."""
+        return None
+
+    @extend_schema(
+        request=producers.ProducedEventSerializer(many=True), responses={201: OutcomeSerializer(many=True)}
+    )
+    def post(self, request: Request) -> Response:
+        """Record one event, or a list of up to 100: all of them, or, with a 400, none."""
+        many = isinstance(request.data, list)
+        limits: dict[str, Any] = {"max_length": producers.MAX_EVENTS} if many else {}
+        serializer = producers.ProducedEventSerializer(data=request.data, many=many, **limits)
+        serializer.is_valid(raise_exception=True)
+        events = serializer.validated_data if many else [serializer.validated_data]
+        outcomes = producers.receive(events, request.user)
+        return Response(outcomes if many else outcomes[0], status=status.HTTP_201_CREATED)
+
+
+class RepositoryEventListView(EventListView):
+    """The events of one repository that the caller may see, newest first."""
+
+    http_method_names = ["get", "head", "options"]
+
+    @cached_property
+    def repository(self) -> Repository:
+        return visible_repository(self.access, **self.kwargs)
+
+
+class EventDetailView(ViewerMixin, RetrieveAPIView):
+    """One event, if the caller may see it."""
+
+    serializer_class = EventSerializer
+
+    def get_queryset(self) -> QuerySet[Event]:
+        return with_actors(visible_events(self.access))
+
+
+class RepositoryListView(ViewerMixin, ListAPIView):
+    """The repositories that the caller can see, by name."""
+
+    serializer_class = RepositorySerializer
+    pagination_class = RepositoryPagination
+
+    def get_queryset(self) -> QuerySet[Repository]:
+        repositories = self.access.repositories().select_related("namespace")
+        return repositories.annotate(namespace_name=F("namespace__name"))
+
+
+class AnyContentNegotiation(BaseContentNegotiation):
+    """Answers in JSON whatever the caller accepts: a message must not be refused for its headers."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class RegistryNotificationView(APIView):
+    """Takes the notifications of CNCF Distribution registries.
+
+    Answers 200 once everything in the message is committed, as events or stored aside.
+    """
+
+    authentication_classes = [TokenAuthentication]
+    permission_classes = [IsAuthenticated, MayAddEvents]
+    content_negotiation_class = AnyContentNegotiation
+
+    @extend_schema(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
+    def post(self, request: Request) -> Response:
+        body, size = read_body(request)
+        receipt = notifications.receive(body, account_id=request.user.pk or 0, size=size)
+        return Response(ReceiptSerializer(receipt).data)
+
+
+def read_body(request: Request) -> tuple[bytes, int]:
+    """Return the body and its size in bytes; of an oversized one only the beginning, in flat memory."""
+    # Django takes a chunked body for an empty one; the web server knows where it ends.
+    environ = request.META
+    stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request._request
+    parts: list[bytes] = []
+    size = 0
+    while chunk := stream.read(CHUNK):
+        size += len(chunk)
+        if size <= notifications.MAX_SIZE:
+            parts.append(chunk)
+        else:
+            del parts[1:]
+    body = b"".join(parts)
+    return (body if size <= notifications.MAX_SIZE else body[:KEPT_OF_AN_OVERSIZED_MESSAGE]), size
+
+
+def visible_repository(access: Access, namespace: str, name: str) -> Repository:
+    """Return a repository that the viewer can see. Raises Http404 for any other, there or not."""
+    repositories = access.repositories().select_related("namespace")
+    return get_object_or_404(repositories, namespace__name=namespace, name=name)
+
+
+def with_actors(events: QuerySet[Event]) -> QuerySet[Event]:
+    """Load what the links to actors need, in the same query."""
+    return events.select_related("actor_user", "policy__repository__namespace")

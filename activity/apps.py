@@ -1,0 +1,13 @@
+from django.apps import AppConfig
+
+
+class ActivityConfig(AppConfig):
+    name = "activity"
+    verbose_name = "Activity"
+
+    def ready(self) -> None:
+        from activity import receivers  # noqa: F401
+        from repositories import levels, tabs
+
+        permissions = {levels.VIEW_UNKNOWN_EVENTS, *(category.permission for category in levels.Category)}
+        tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))

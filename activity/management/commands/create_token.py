@@ -1,0 +1,26 @@
+"""Makes an access token for the API."""
+
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from activity.accounts import new_token
+
+
+class Command(BaseCommand):
+    """`manage.py create_token USERNAME`"""
+
+    help = "Makes a further access token for an account and prints it, alone, on the last line."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+
+    def handle(self, *args: Any, username: str, **options: Any) -> None:
+        users = get_user_model()
+        try:
+            account = users._default_manager.get_by_natural_key(username)
+        except users.DoesNotExist as error:
+            raise CommandError(f"There is no user {username}. Make one in the admin first.") from error
+        self.stderr.write(f"A token of {username}, shown this once:")
+        self.stdout.write(new_token(account))

@@ -1,0 +1,54 @@
+"""Fills a new installation with demo data, and says how to look at it."""
+
+import os
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+from tqdm import tqdm
+
+from activity import demo
+from activity.accounts import registry_account
+from activity.recording import BATCH, record_events
+
+NEXT = """
+  Open {url} and log in as one of these, password {password}:
+
+{users}
+
+  Then: look at {url}/repositories/acme/web/activity/ as reader and as repoadmin, who may uncheck
+  "Exclude pull"; see everything at {url}/admin/ as admin.
+  Connect a registry: .venv/bin/python manage.py registry_config
+  Read the API:       {url}/api/v0/docs/
+"""
+
+
+class Command(BaseCommand):
+    """`manage.py load_demo`, which `make run` calls at each start."""
+
+    help = "Loads demo data the first time. DEMO_PASSWORD sets the demo users' password, else one is made up."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--events", type=int, default=15_000, help="about how many events to make up")
+
+    def handle(self, *args: Any, events: int, **options: Any) -> None:
+        password = os.environ.get("DEMO_PASSWORD", "")
+        if not demo.is_loaded():
+            password = password or secrets.token_urlsafe(9)
+            demo.load_world()
+            self._record(events)
+        if password:
+            demo.set_passwords(password)
+        users = "\n".join(f"    {name:<10} {role}" for name, role in demo.USERS.items())
+        shown = password or "as printed at the first start (DEMO_PASSWORD=… sets another)"
+        self.stdout.write(NEXT.format(url=settings.PUBLIC_URL, users=users, password=shown))
+
+    def _record(self, count: int) -> None:
+        account = registry_account()
+        story = demo.Story(until=timezone.now())
+        with tqdm(total=count, desc="Demo events", unit="event", file=self.stderr._out) as progress:
+            drafts = list(story.events(count)) if count else []
+            for start in range(0, len(drafts), BATCH):
+                progress.update(len(record_events(drafts[start : start + BATCH], account.pk)))

@@ -1,0 +1,37 @@
+"""Prints what a CNCF Distribution registry needs in its configuration to send its events here."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.urls import reverse
+
+from activity.accounts import new_token, registry_account
+
+CONFIGURATION = """\
+# For the configuration file of the registry (config.yml).
+# The token is shown this once; a further run of this command makes another, and older ones stay valid.
+notifications:
+  endpoints:
+    - name: activity
+      url: {url}
+      headers:
+        Authorization: [Bearer {token}]
+      timeout: 5s
+      threshold: 10
+      backoff: 1s
+      # Layers are no activity, and most of the traffic.
+      ignoredmediatypes: [application/octet-stream]
+"""
+
+
+class Command(BaseCommand):
+    """`manage.py registry_config`"""
+
+    help = (
+        "Makes the registry's service account if there is none, and prints the registry's notification block."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        url = settings.PUBLIC_URL + reverse("api:notifications")
+        self.stdout.write(CONFIGURATION.format(url=url, token=new_token(registry_account())))

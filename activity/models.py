@@ -1,0 +1,195 @@
+"""Events, and messages that could not be understood."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+
+from activity import catalogue
+from repositories import levels, names
+from repositories.access import Access
+from repositories.levels import Category
+from repositories.models import Policy, Repository
+
+MAX_ACTOR_LENGTH = 255
+
+
+class ActorType(models.TextChoices):
+    """Who or what did it."""
+
+    USER = "user", "User"
+    ANONYMOUS = "anonymous", "Anonymous"
+    PROMOTION = Policy.Kind.PROMOTION.value, "Promotion policy"
+    PRUNING = Policy.Kind.PRUNING.value, "Pruning policy"
+    PUSH_MIRRORING = Policy.Kind.PUSH_MIRRORING.value, "Push mirroring policy"
+    PULL_MIRRORING = Policy.Kind.PULL_MIRRORING.value, "Pull mirroring policy"
+    MANUAL_PROMOTION = "manual_promotion", "Manual promotion"
+
+
+MANUAL_PROMOTION_NAME = "MANUAL_P"
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    """Events are appended, never changed; deleting them is auto-deletion's alone."""
+
+    def update(self, **_: Any) -> NoReturn:
+        raise TypeError("Events are append-only.")
+
+    def delete(self) -> NoReturn:
+        raise TypeError("Events are append-only.")
+
+
+class Event(models.Model):
+    """Something that happened in the registry. Append-only.
+
+    An event outlives what it speaks of: it keeps the names as they were, and its references have no
+    constraint in the database, so they may point to nothing.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    occurred_at = models.DateTimeField()
+    received_at = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=40)
+    category = models.CharField(max_length=20)
+    repository = models.ForeignKey(
+        Repository,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="events",
+    )
+    repository_name = models.CharField(max_length=names.MAX_NAME_LENGTH)
+    tag = models.CharField(max_length=names.MAX_TAG_LENGTH, blank=True)
+    digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
+    actor_type = models.CharField(max_length=20, choices=ActorType)
+    actor_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
+    actor_user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    policy = models.ForeignKey(
+        Policy, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
+    )
+    details = models.JSONField(default=dict)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        # Pulls are nine tenths of all events: the default view of a repository, which leaves them
+        # out, must not read through them, hence the partial indexes.
+        indexes = [
+            models.Index(fields=["repository", "id"], name="event_repository"),
+            models.Index(
+                fields=["repository", "id"],
+                condition=~Q(category=Category.PULL.value),
+                name="event_repository_without_pulls",
+            ),
+            models.Index(
+                fields=["id"], condition=~Q(category=Category.PULL.value), name="event_without_pulls"
+            ),
+            models.Index(fields=["category", "id"], name="event_category"),
+            models.Index(fields=["actor_name", "id"], name="event_actor"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.reference}"
+
+    @property
+    def label(self) -> str:
+        return catalogue.label_of(self.kind)
+
+    @property
+    def type(self) -> str:
+        return catalogue.type_of(self.kind)
+
+    @property
+    def reference(self) -> str:
+        """The repository with the tag, such as `acme/web:v1`; without a tag, the repository."""
+        return f"{self.repository_name}:{self.tag}" if self.tag else self.repository_name
+
+    @property
+    def short_digest(self) -> str:
+        """The algorithm and the first eight digits, such as `sha256:bbf09ba3`."""
+        algorithm, colon, hexadecimal = self.digest.partition(":")
+        return f"{algorithm}{colon}{hexadecimal[:8]}"
+
+    @property
+    def actor_label(self) -> str:
+        """The name of a user, the kind and id of a policy, or `PROMOTION MANUAL_P`."""
+        if self.actor_type == ActorType.USER:
+            return self.actor_name
+        if self.actor_type == ActorType.ANONYMOUS:
+            return "anonymous"
+        if self.actor_type == ActorType.MANUAL_PROMOTION:
+            return f"PROMOTION {self.actor_name}"
+        return f"{self.actor_type.replace('_', ' ').upper()} {self.actor_name}"
+
+    def actor_url(self, access: Access) -> str:
+        """Return the page of the actor, or nothing where there is none that the viewer may open.
+
+        Reads `actor_user` and `policy__repository__namespace`, so load them with the events.
+        """
+        if self.actor_user_id and self.actor_user:
+            return reverse("activity:user", args=[self.actor_user.get_username()])
+        if not self.policy_id or not self.policy:
+            return ""
+        may_open = levels.VIEW_POLICIES in access.permissions_on(self.policy.repository)
+        return self.policy.get_absolute_url() if may_open else ""
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise TypeError("Events are append-only.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("Events are append-only.")
+
+
+class DeadLetter(models.Model):
+    """A message, or a part of one, that could not be recorded, stored aside with the reason."""
+
+    class Source(models.TextChoices):
+        REGISTRY = "registry", "Registry notification"
+        PRODUCER = "producer", "Events API"
+
+    fingerprint = models.CharField(
+        max_length=64, unique=True, editable=False, help_text="SHA-256 of account, source and content."
+    )
+    source = models.CharField(max_length=10, choices=Source)
+    account = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", help_text="Who delivered it."
+    )
+    received_at = models.DateTimeField(default=timezone.now, db_index=True)
+    reason = models.CharField(max_length=500)
+    content = models.BinaryField(help_text="The raw message, byte by byte.")
+    size = models.BigIntegerField(help_text="Of the whole message, in bytes.")
+    replayed_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-received_at", "-pk"]
+        verbose_name = "message stored aside"
+        verbose_name_plural = "messages stored aside"
+
+    def __str__(self) -> str:
+        return f"{self.get_source_display()} of {self.received_at:%Y-%m-%d %H:%M:%S} UTC"
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether only the beginning was kept, so that it can't be replayed."""
+        return len(self.content) < self.size
+
+    @property
+    def text(self) -> str:
+        """The content as text; bytes that are none are shown escaped."""
+        return bytes(self.content).decode("utf-8", "backslashreplace")

@@ -1,0 +1,136 @@
+"""Receives events from producers other than registries: scanners, mirrors, promotion and pruning jobs, CI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import transaction
+from rest_framework import serializers
+
+from activity.catalogue import KINDS
+from activity.dead_letters import store_aside
+from activity.drafts import Draft
+from activity.identity import EPOCH, event_id
+from activity.models import MANUAL_PROMOTION_NAME, MAX_ACTOR_LENGTH, ActorType, DeadLetter
+from activity.recording import record_events
+from repositories import names
+from repositories.levels import Category
+from repositories.models import RegistrySettings
+
+MAX_EVENTS = 100
+SCANNING_IS_OFF = "Security scanning is not set up (registry settings)."
+
+
+class ActorSerializer(serializers.Serializer):
+    """Who or what did it: a user by name, a policy by its kind and id, or a manual promotion."""
+
+    type = serializers.ChoiceField(
+        [choice for choice in ActorType.choices if choice[0] != ActorType.ANONYMOUS]
+    )
+    id = serializers.CharField(
+        max_length=MAX_ACTOR_LENGTH, required=False, help_text="Not for a manual promotion."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["type"] == ActorType.MANUAL_PROMOTION:
+            return {"type": ActorType.MANUAL_PROMOTION, "id": MANUAL_PROMOTION_NAME}
+        if "id" not in attrs:
+            raise serializers.ValidationError({"id": "The name of the user, or the id of the policy."})
+        return attrs
+
+
+class ProducedEventSerializer(serializers.Serializer):
+    """An event as a producer sends it."""
+
+    id = serializers.CharField(
+        max_length=255, help_text="The producer's own id: sent again, it is recorded once."
+    )
+    kind = serializers.ChoiceField([(kind.key, kind.label) for kind in KINDS.values()])
+    repository = serializers.CharField(max_length=names.MAX_NAME_LENGTH)
+    tag = serializers.CharField(max_length=names.MAX_TAG_LENGTH, default="", allow_blank=True)
+    digest = serializers.CharField(max_length=names.MAX_DIGEST_LENGTH, default="", allow_blank=True)
+    actor = ActorSerializer(required=False, help_text="The account that sends it, unless given.")
+    occurred_at = serializers.DateTimeField(default_timezone=UTC)
+    details = serializers.DictField(
+        child=serializers.CharField(max_length=1024, allow_blank=True), default=dict
+    )
+
+    def validate_repository(self, value: str) -> str:
+        if not names.is_name(value):
+            raise serializers.ValidationError("This is not the name of a repository.")
+        return value
+
+    def validate_tag(self, value: str) -> str:
+        if value and not names.is_tag(value):
+            raise serializers.ValidationError("This is not a tag.")
+        return value
+
+    def validate_digest(self, value: str) -> str:
+        if value and not names.is_digest(value):
+            raise serializers.ValidationError("This is not a digest.")
+        return value
+
+    def validate_occurred_at(self, value: datetime) -> datetime:
+        if value < EPOCH:
+            raise serializers.ValidationError("This is before 1970.")
+        return value.astimezone(UTC)
+
+    def validate_details(self, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > 20 or any(len(key) > 50 or not key.isidentifier() for key in value):
+            raise serializers.ValidationError("At most 20 details, named like_this.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        kind = KINDS[attrs["kind"]]
+        missing = {field: f"{kind.label} needs it." for field in kind.requires if not attrs[field]}
+        if missing:
+            raise serializers.ValidationError(missing)
+        return attrs
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """Keep what was sent with what it means, for an event that has to be stored aside."""
+        return {**super().to_internal_value(data), "sent": data}
+
+
+@transaction.atomic
+def receive(events: Sequence[dict[str, Any]], account: Any) -> list[dict[str, Any]]:
+    """Record validated events, all or none, and return what became of each, in their order.
+
+    Scans are stored aside while scanning isn't set up.
+    """
+    scanning = RegistrySettings.get_solo().scanning_enabled
+    aside = [KINDS[event["kind"]].category == Category.SCAN and not scanning for event in events]
+    record_events([_draft(e, account) for e, out in zip(events, aside, strict=True) if not out], account.pk)
+    store_aside(
+        [
+            (json.dumps(e["sent"]).encode(), SCANNING_IS_OFF)
+            for e, out in zip(events, aside, strict=True)
+            if out
+        ],
+        DeadLetter.Source.PRODUCER,
+        account.pk,
+    )
+    return [
+        {"id": None, "stored_aside": SCANNING_IS_OFF}
+        if out
+        else {"id": event_id(e["occurred_at"], Draft.ordinal, account.pk, e["id"]), "stored_aside": None}
+        for e, out in zip(events, aside, strict=True)
+    ]
+
+
+def _draft(event: dict[str, Any], account: Any) -> Draft:
+    actor = event.get("actor") or {"type": ActorType.USER, "id": account.get_username()}
+    return Draft(
+        kind=event["kind"],
+        repository_name=event["repository"],
+        tag=event["tag"],
+        digest=event["digest"],
+        actor_type=actor["type"],
+        actor_name=actor["id"],
+        occurred_at=event["occurred_at"],
+        source_id=event["id"],
+        details={**event["details"], "source_id": event["id"]},
+    )

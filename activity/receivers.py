@@ -1,0 +1,59 @@
+"""Records what happens to repositories and policies in this application itself."""
+
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from django.dispatch import receiver
+from django.utils import timezone
+
+from activity.drafts import Draft
+from activity.models import ActorType
+from activity.recording import record_events
+from repositories import signals
+from repositories.models import Policy, Repository
+
+
+def record_own(
+    kind: str, repository: Repository, actor: Any, at: datetime | None = None, **details: Any
+) -> None:
+    """Record that `actor`, a user or None, did something to a repository here."""
+    record_events(
+        [
+            Draft(
+                kind=kind,
+                repository=repository,
+                repository_name=repository.full_name,
+                actor_type=ActorType.USER if actor else ActorType.ANONYMOUS,
+                actor_name=actor.get_username() if actor else "",
+                occurred_at=at or timezone.now(),
+                source_id=str(uuid4()),
+                details=details,
+            )
+        ]
+    )
+
+
+@receiver(signals.repository_created)
+def record_repository_created(repository: Repository, actor: Any, **_: Any) -> None:
+    record_own("create_repository", repository, actor)
+
+
+@receiver(signals.repository_deleted)
+def record_repository_deleted(repository: Repository, actor: Any, **_: Any) -> None:
+    record_own("delete_repository", repository, actor, at=repository.deleted_at)
+
+
+@receiver(signals.policy_created)
+def record_policy_created(policy: Policy, actor: Any, **_: Any) -> None:
+    record_own(f"create_{policy.kind}_policy", policy.repository, actor, policy_id=policy.public_id)
+
+
+@receiver(signals.policy_updated)
+def record_policy_updated(policy: Policy, actor: Any, **_: Any) -> None:
+    record_own(f"update_{policy.kind}_policy", policy.repository, actor, policy_id=policy.public_id)
+
+
+@receiver(signals.policy_deleted)
+def record_policy_deleted(policy: Policy, actor: Any, **_: Any) -> None:
+    record_own(f"delete_{policy.kind}_policy", policy.repository, actor, policy_id=policy.public_id)

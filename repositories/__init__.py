@@ -1,0 +1,1 @@
+"""Who owns what in the registry, and who may do what with it."""

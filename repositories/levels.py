@@ -1,0 +1,82 @@
+"""What each access level allows: the one table that expands levels into permissions."""
+
+from typing import Any
+
+from django.db import models
+
+
+class Category(models.TextChoices):
+    """The categories of repository events; each has a permission of its own."""
+
+    PUSH = "push", "Push"
+    SCAN = "scan", "Scan"
+    DELETE = "delete", "Delete"
+    CREATE_REPO = "create_repo", "Create repo"
+    PROMOTION = "promotion", "Promotion"
+    PULL = "pull", "Pull"
+    MIRROR = "mirror", "Mirror"
+    PRUNING = "pruning", "Pruning"
+
+    @property
+    def permission(self) -> str:
+        """The permission to see this category's events in a repository."""
+        return f"view_{self.value}_events"
+
+
+class Level(models.TextChoices):
+    """The levels that are granted to users and teams. The value is the permission's codename."""
+
+    READ = "level_read", "read"
+    READ_WRITE = "level_read_write", "read-write"
+    ADMIN = "level_admin", "admin"
+
+
+VIEW_UNKNOWN_EVENTS = "view_unknown_events"
+"""Seeing events of kinds that the software doesn't know. Part of the admin level alone."""
+
+VIEW_POLICIES = "view_policies"
+
+_READ = frozenset(
+    {
+        "pull",
+        Category.PUSH.permission,
+        Category.SCAN.permission,
+        Category.DELETE.permission,
+        Category.CREATE_REPO.permission,
+    }
+)
+_READ_WRITE = _READ | {"push", "start_scan", "delete_tags"}
+_ADMIN = _READ_WRITE | {
+    "edit",
+    "manage_access",
+    "delete",
+    "edit_policies",
+    VIEW_POLICIES,
+    VIEW_UNKNOWN_EVENTS,
+    Category.PROMOTION.permission,
+    Category.PULL.permission,
+    Category.MIRROR.permission,
+    Category.PRUNING.permission,
+}
+ALLOWED_BY: dict[str, frozenset[str]] = {
+    Level.READ: _READ,
+    Level.READ_WRITE: _READ_WRITE,
+    Level.ADMIN: _ADMIN,
+}
+ALL_PERMISSIONS = _ADMIN
+AUDITOR_PERMISSIONS = frozenset(
+    {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES, *(category.permission for category in Category)}
+)
+
+GRANTABLE: list[tuple[str, Any]] = [
+    *((level.value, f"Access level {level.label}") for level in Level),
+    *((category.permission, f"Can view {category.label.lower()} events") for category in Category),
+]
+"""What may be granted on a repository or a namespace, as Django's `Meta.permissions`."""
+
+
+def expand(codename: str) -> frozenset[str]:
+    """Return the permissions that a granted codename gives; none for one that isn't grantable."""
+    if codename in ALLOWED_BY:
+        return ALLOWED_BY[codename]
+    return frozenset({codename}) & {category.permission for category in Category}

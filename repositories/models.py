@@ -1,0 +1,345 @@
+"""Namespaces, organizations, teams, repositories, their policies, and the grants on them."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import models, transaction
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
+from solo.models import SingletonModel
+from timezone_field import TimeZoneField
+
+from repositories import levels, names, signals
+
+MAX_GROUP_PART = 70
+"""Longest organization and team name: `organization/team` must fit a group's 150 characters."""
+
+component = RegexValidator(
+    r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z",
+    "Lower-case letters and digits, with single separators (. _ -) between them.",
+)
+
+
+class Organization(models.Model):
+    """A group of people that owns namespaces. Its own namespace bears its name."""
+
+    name = models.CharField(max_length=MAX_GROUP_PART, unique=True, validators=[component])
+    users: models.ManyToManyField = models.ManyToManyField(
+        settings.AUTH_USER_MODEL, through="Membership", related_name="organizations"
+    )
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        """Hold users and organizations to one space of names."""
+        taken = Namespace.objects.filter(name=self.name).exclude(Namespace.UNCLAIMED)
+        if taken.exclude(organization__isnull=False, organization=self.pk).exists():
+            raise ValidationError({"name": "A user or another organization already has this name."})
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the organization; a new one gets, or claims, the namespace of its name.
+
+        Raises ValidationError if the namespace belongs to somebody else.
+        """
+        with transaction.atomic():
+            adding = self._state.adding
+            super().save(*args, **kwargs)
+            if adding:
+                namespace, _ = Namespace.objects.get_or_create(name=self.name)
+                namespace.claim(organization=self)
+
+
+class Membership(models.Model):
+    """A person in an organization: an owner administers all of it, a member can be put into teams."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        MEMBER = "member"
+
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "user"], name="one_membership")]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.get_role_display()} of {self.organization})"
+
+
+class Team(models.Model):
+    """Members of an organization who are granted access together, through a group of Django's."""
+
+    organization = models.ForeignKey(Organization, models.CASCADE, related_name="teams")
+    name = models.CharField(max_length=MAX_GROUP_PART, validators=[component])
+    group = models.OneToOneField(Group, models.CASCADE, editable=False)
+
+    class Meta:
+        ordering = ["organization__name", "name"]
+        constraints = [models.UniqueConstraint(fields=["organization", "name"], name="one_team_of_a_name")]
+
+    def __str__(self) -> str:
+        return f"{self.organization}/{self.name}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the team, and its group under the name that people know it by."""
+        with transaction.atomic():
+            if self.group_id is None:
+                self.group = Group.objects.create(name=str(self))
+            else:
+                Group.objects.filter(pk=self.group_id).update(name=str(self))
+            super().save(*args, **kwargs)
+
+
+class Namespace(models.Model):
+    """The first part of a repository's name. It belongs to a user, an organization, or nobody yet.
+
+    One that belongs to nobody is *unclaimed*: the registry named it, and nobody but MSR admins and
+    auditors sees what is in it, whatever is granted, until an MSR admin claims it for its owner.
+    """
+
+    UNCLAIMED: ClassVar[Q] = Q(user__isnull=True, organization__isnull=True) & ~Q(name=names.LIBRARY)
+
+    name = models.CharField(max_length=names.MAX_NAME_LENGTH, unique=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="namespaces"
+    )
+    organization = models.ForeignKey(
+        Organization, models.SET_NULL, null=True, blank=True, related_name="namespaces"
+    )
+
+    class Meta:
+        ordering = ["name"]
+        permissions = levels.GRANTABLE
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(user__isnull=True) | Q(organization__isnull=True), name="namespace_of_one_owner"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_unclaimed(self) -> bool:
+        return self.user_id is None and self.organization_id is None and self.name != names.LIBRARY
+
+    @property
+    def owner(self) -> Any:
+        """The user or the organization that it belongs to, or None."""
+        return self.user or self.organization
+
+    def clean(self) -> None:
+        if self.user_id and self.organization_id:
+            raise ValidationError("A namespace belongs to a user or to an organization, not to both.")
+        if self.name == names.LIBRARY and self.owner:
+            raise ValidationError("Repositories without a namespace belong to nobody: grant access instead.")
+
+    def claim(self, *, user: Any = None, organization: Organization | None = None) -> None:
+        """Give an unclaimed namespace to its owner.
+
+        Raises ValidationError if it belongs to somebody else already.
+        """
+        if not self.is_unclaimed and self.owner not in (user, organization):
+            raise ValidationError(f"The namespace {self.name} belongs to {self.owner or 'nobody'}.")
+        self.user, self.organization = user, organization
+        self.full_clean(validate_unique=False)
+        self.save(update_fields=["user", "organization"])
+
+
+class RepositoryQuerySet(models.QuerySet["Repository"]):
+    def live(self) -> RepositoryQuerySet:
+        """Leave out what was deleted."""
+        return self.filter(deleted_at__isnull=True)
+
+    def named(self, full_name: str) -> RepositoryQuerySet:
+        """All that have or had this full name, the deleted ones too."""
+        namespace, name = names.split_name(full_name)
+        return self.filter(namespace__name=namespace, name=name)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Mark as deleted, one by one, so that each is told of."""
+        for repository in self:
+            repository.delete()
+        return len(self), {self.model._meta.label: len(self)}
+
+
+class Repository(models.Model):
+    """A repository of the registry. Once deleted, its row stays for its events, and its name is free."""
+
+    class Visibility(models.TextChoices):
+        PRIVATE = "private"
+        PUBLIC = "public"
+
+    namespace = models.ForeignKey(Namespace, models.PROTECT, related_name="repositories")
+    name = models.CharField(
+        max_length=names.MAX_NAME_LENGTH,
+        help_text="The rest of the name after the namespace. It may hold slashes.",
+    )
+    visibility = models.CharField(max_length=10, choices=Visibility, default=Visibility.PRIVATE)
+    description = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = RepositoryQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["namespace__name", "name"]
+        verbose_name_plural = "repositories"
+        permissions = levels.GRANTABLE
+        constraints = [
+            models.UniqueConstraint(
+                fields=["namespace", "name"],
+                condition=Q(deleted_at__isnull=True),
+                name="one_live_repository_of_a_name",
+                violation_error_message="This namespace already has a repository of that name.",
+            )
+        ]
+        indexes = [models.Index(fields=["namespace", "name"], name="repository_by_name")]
+
+    def __str__(self) -> str:
+        return self.full_name
+
+    @property
+    def full_name(self) -> str:
+        """The name that the registry knows it by, such as `acme/team/web` or `alpine`."""
+        return names.join_name(self.namespace.name, self.name)
+
+    def clean(self) -> None:
+        if self.namespace_id and not names.is_name(self.name):
+            raise ValidationError(
+                {"name": "Lower-case letters and digits, with separators (. _ - /) between them."}
+            )
+
+    @transaction.atomic
+    def delete(
+        self,
+        using: Any = None,
+        keep_parents: bool = False,
+        *,
+        actor: Any = None,
+        at: datetime | None = None,
+    ) -> tuple[int, dict[str, int]]:
+        """Mark as deleted by `actor`, `at` a moment (now by default); a second call does nothing."""
+        if self.deleted_at is None:
+            self.deleted_at = at or timezone.now()
+            self.save(update_fields=["deleted_at"])
+            signals.repository_deleted.send(Repository, repository=self, actor=actor)
+        return 1, {self._meta.label: 1}
+
+
+def new_policy_id() -> str:
+    """Return an id such as `CA5E7822`."""
+    return secrets.token_hex(4).upper()
+
+
+class Policy(models.Model):
+    """A rule of a repository that acts on its own: it promotes, prunes or mirrors."""
+
+    class Kind(models.TextChoices):
+        PROMOTION = "promotion", "Promotion"
+        PRUNING = "pruning", "Pruning"
+        PUSH_MIRRORING = "push_mirroring", "Push mirroring"
+        PULL_MIRRORING = "pull_mirroring", "Pull mirroring"
+
+    public_id = models.CharField("id", max_length=8, unique=True, default=new_policy_id, editable=False)
+    kind = models.CharField(max_length=20, choices=Kind)
+    repository = models.ForeignKey(Repository, models.CASCADE, related_name="policies")
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["repository", "kind", "public_id"]
+        verbose_name_plural = "policies"
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.public_id}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("activity:policy", args=[self.public_id])
+
+
+class RegistrySettings(SingletonModel):
+    """What holds for the whole registry."""
+
+    scanning_enabled = models.BooleanField(
+        "security scanning is set up",
+        default=False,
+        help_text="While it isn't, scans aren't offered as a filter, and scan events are stored aside.",
+    )
+
+    class Meta:
+        verbose_name = verbose_name_plural = "registry settings"
+        permissions = [
+            ("audit_registry", "Can see every repository and every event"),
+            ("administer_registry", "Can do everything in every repository"),
+        ]
+
+    def __str__(self) -> str:
+        return "Registry settings"
+
+
+class Profile(models.Model):
+    """How one person wants to see the site."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE)
+    time_zone = TimeZoneField(default="UTC", choices_display="WITH_GMT_OFFSET")
+
+    def __str__(self) -> str:
+        return f"Profile of {self.user}"
+
+
+# The grants: guardian's models with direct foreign keys, which the database can join and check.
+
+
+class RepositoryUserPermission(UserObjectPermissionBase):
+    """A grant on one repository to one user."""
+
+    content_object = models.ForeignKey(Repository, models.CASCADE)
+
+    class Meta(UserObjectPermissionBase.Meta):
+        verbose_name = "grant on a repository to a user"
+        verbose_name_plural = "grants on repositories to users"
+
+
+class RepositoryGroupPermission(GroupObjectPermissionBase):
+    """A grant on one repository to one team."""
+
+    content_object = models.ForeignKey(Repository, models.CASCADE)
+
+    class Meta(GroupObjectPermissionBase.Meta):
+        verbose_name = "grant on a repository to a team"
+        verbose_name_plural = "grants on repositories to teams"
+
+
+class NamespaceUserPermission(UserObjectPermissionBase):
+    """A grant on all repositories of a namespace to one user."""
+
+    content_object = models.ForeignKey(Namespace, models.CASCADE)
+
+    class Meta(UserObjectPermissionBase.Meta):
+        verbose_name = "grant on a namespace to a user"
+        verbose_name_plural = "grants on namespaces to users"
+
+
+class NamespaceGroupPermission(GroupObjectPermissionBase):
+    """A grant on all repositories of a namespace to one team."""
+
+    content_object = models.ForeignKey(Namespace, models.CASCADE)
+
+    class Meta(GroupObjectPermissionBase.Meta):
+        verbose_name = "grant on a namespace to a team"
+        verbose_name_plural = "grants on namespaces to teams"

@@ -1,0 +1,46 @@
+"""The grammar of repository names, tags and digests.
+
+Source: the CNCF Distribution reference grammar (`reference/reference.go`).
+"""
+
+import re
+
+LIBRARY = "_"
+"""The namespace of repositories that the registry names without one (`alpine`).
+
+No registry can send it as a name, since a component starts with a letter or a digit."""
+
+MAX_NAME_LENGTH = 255
+MAX_TAG_LENGTH = 128
+MAX_DIGEST_LENGTH = 255
+
+_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
+
+
+def is_name(text: str) -> bool:
+    """Tell whether `text` can be the full name of a repository, such as `acme/team/web`."""
+    return len(text) <= MAX_NAME_LENGTH and _NAME.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Tell whether `text` can be a tag, such as `v1.2`."""
+    return len(text) <= MAX_TAG_LENGTH and _TAG.fullmatch(text) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether `text` can be a digest, such as `sha256:bbf0…`."""
+    return len(text) <= MAX_DIGEST_LENGTH and _DIGEST.fullmatch(text) is not None
+
+
+def split_name(full_name: str) -> tuple[str, str]:
+    """Split a full name into namespace and name: `acme/team/web` into `acme` and `team/web`."""
+    namespace, slash, name = full_name.partition("/")
+    return (namespace, name) if slash else (LIBRARY, full_name)
+
+
+def join_name(namespace: str, name: str) -> str:
+    """Put a full name together as the registry knows it: `_` and `alpine` into `alpine`."""
+    return name if namespace == LIBRARY else f"{namespace}/{name}"

@@ -112,7 +112,7 @@ def _draft(notification: dict, target: dict) -> Draft:
     if not digest and notification["action"] != "delete":
         raise NotUnderstood(f"The {notification['action']} has no digest.")
     source_id = _text(notification, "id")
-    if not source_id or len(source_id) > MAX_ID_LENGTH:
+    if not source_id or len(source_id) > MAX_ID_LENGTH or not is_storable(source_id):
         raise NotUnderstood(f"The event has no id of 1 to {MAX_ID_LENGTH} characters.")
     actor = _text(_object(notification, "actor"), "name")
     if len(actor) > MAX_ACTOR_LENGTH or not is_storable(actor):

@@ -1,0 +1,168 @@
+"""Makes the people, places and events that tests need, with nothing said that doesn't matter."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import factory
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from factory.django import DjangoModelFactory
+from guardian.shortcuts import assign_perm
+
+from activity.accounts import allow_adding_events, new_token
+from activity.drafts import Draft
+from activity.models import ActorType, Event
+from activity.recording import record_events
+from repositories import names
+from repositories.groups import AUDITORS, MSR_ADMINS
+from repositories.models import (
+    Membership,
+    Namespace,
+    Organization,
+    Policy,
+    RegistrySettings,
+    Repository,
+    Team,
+)
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DIGEST = "sha256:" + "bbf09ba3" * 8
+_numbers = itertools.count()
+
+
+class UserFactory(DjangoModelFactory):
+    username = factory.Sequence(lambda number: f"user{number}")
+
+    class Meta:
+        model = get_user_model()
+
+
+class OrganizationFactory(DjangoModelFactory):
+    name = factory.Sequence(lambda number: f"org{number}")
+
+    class Meta:
+        model = Organization
+
+
+class TeamFactory(DjangoModelFactory):
+    organization = factory.SubFactory(OrganizationFactory)
+    name = factory.Sequence(lambda number: f"team{number}")
+
+    class Meta:
+        model = Team
+
+
+class PolicyFactory(DjangoModelFactory):
+    kind = Policy.Kind.PROMOTION
+
+    class Meta:
+        model = Policy
+
+
+def msr_admin(**values: Any) -> Any:
+    """Return a person who may see and do everything, without being a superuser."""
+    user = UserFactory(is_staff=True, **values)
+    user.groups.add(Group.objects.get(name=MSR_ADMINS))
+    return user
+
+
+def auditor(**values: Any) -> Any:
+    """Return a person who may see everything, and change nothing."""
+    user = UserFactory(is_staff=True, **values)
+    user.groups.add(Group.objects.get(name=AUDITORS))
+    return user
+
+
+def set_up_scanning() -> None:
+    """Say that the registry scans images."""
+    settings = RegistrySettings.get_solo()
+    settings.scanning_enabled = True
+    settings.save()
+
+
+def repository(full_name: str = "acme/web", *, public: bool = False) -> Repository:
+    """Return a repository of this name, in an organization's namespace."""
+    namespace, name = names.split_name(full_name)
+    if namespace != names.LIBRARY and not Namespace.objects.filter(name=namespace).exists():
+        OrganizationFactory(name=namespace)
+    return Repository.objects.create(
+        namespace=Namespace.objects.get_or_create(name=namespace)[0],
+        name=name,
+        visibility=Repository.Visibility.PUBLIC if public else Repository.Visibility.PRIVATE,
+    )
+
+
+def team_of(organization: Organization, *members: Any) -> Team:
+    """Return a team with these members."""
+    team = TeamFactory(organization=organization)
+    for member in members:
+        Membership.objects.get_or_create(organization=organization, user=member)
+        team.group.user_set.add(member)
+    return team
+
+
+def person_with(permission: str, target: Repository | Namespace) -> Any:
+    """Return a user to whom a level, or a category's permission, is granted."""
+    user = UserFactory()
+    assign_perm(permission, user, target)
+    return user
+
+
+def producer(**values: Any) -> Any:
+    """Return an account that may add events."""
+    account = UserFactory(**values)
+    allow_adding_events(account)
+    return account
+
+
+def bearer(user: Any) -> dict[str, str]:
+    """Return the header by which a user's token authenticates."""
+    return {"authorization": f"Bearer {new_token(user)}"}
+
+
+def record(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Event:
+    """Record an event of a kind, by default a minute after the one before, and return it."""
+    number = next(_numbers)
+    draft = Draft(
+        kind=kind,
+        repository=repository if isinstance(repository, Repository) else None,
+        repository_name=getattr(repository, "full_name", repository),
+        **{
+            "occurred_at": NOON + timedelta(minutes=number),
+            "source_id": f"event-{number}",
+            "actor_type": ActorType.USER,
+            "actor_name": "jane",
+            **values,
+        },
+    )
+    (id,) = record_events([draft])
+    return Event.objects.get(pk=id)
+
+
+def notification(**values: Any) -> dict[str, Any]:
+    """Return a notification of a registry: the push of a manifest by tag, unless said otherwise."""
+    event: dict[str, Any] = {
+        "id": f"notification-{next(_numbers)}",
+        "timestamp": "2026-11-22T10:37:10.173601825Z",
+        "action": "push",
+        "target": {
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "digest": DIGEST,
+            "size": 439,
+            "repository": "acme/web",
+            "tag": "latest",
+        },
+        "request": {"id": "r1", "addr": "10.0.0.7:56544", "method": "PUT", "useragent": "skopeo/1.9.3"},
+        "actor": {"name": "jane"},
+        "source": {"addr": "node1:5000"},
+    }
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(event.get(key), dict):
+            merged = {**event[key], **value}
+            event[key] = {name: part for name, part in merged.items() if part is not None}
+        else:
+            event[key] = value
+    return event

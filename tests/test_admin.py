@@ -1,0 +1,381 @@
+"""The admin site: MSR admins audit and administer everything there, auditors look, nobody else enters."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from activity.admin import CappedPaginator
+from activity.models import DeadLetter, Event
+from repositories.models import Namespace, Organization, Policy, Repository, Team
+from tests import factories
+from tests.factories import DIGEST, notification
+
+EVENTS = "/admin/activity/event/"
+LETTERS = "/admin/activity/deadletter/"
+
+
+@pytest.fixture
+def web(db: None) -> Repository:
+    return factories.repository("acme/web")
+
+
+@pytest.fixture
+def admin(log_in: Any) -> Client:
+    return log_in(factories.msr_admin(username="admin"))
+
+
+@pytest.fixture
+def auditor(log_in: Any) -> Client:
+    return log_in(factories.auditor(username="auditor"))
+
+
+def listed(client: Client, **query: str) -> list[str]:
+    """Return the tags of the events that a change list shows."""
+    response = client.get(EVENTS, query)
+    assert response.status_code == 200
+    return [event.tag for event in response.context["cl"].result_list]
+
+
+class TestEvents:
+    @pytest.fixture(autouse=True)
+    def events(self, web: Repository) -> None:
+        for kind, repository, tag, actor, moment in [
+            ("update_tag", "acme/web", "a", "jane", (2025, 12, 31, 23)),
+            ("get_tag", "acme/web", "b", "joe", (2026, 1, 1, 0)),
+            ("delete_tag", "acme/api", "c", "jane", (2026, 1, 31, 12)),
+            ("update_tag", "alpine", "d", "joe", (2026, 2, 1, 0)),
+        ]:
+            occurred_at = datetime(*moment, tzinfo=UTC)
+            factories.record(
+                kind, repository, tag=tag, actor_name=actor, digest=DIGEST, occurred_at=occurred_at
+            )
+        Event.objects.filter(kind="create_repository")._raw_delete("default")  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(
+        ("query", "tags"),
+        [
+            ({}, "dcba"),
+            ({"category": "pull"}, "b"),
+            ({"type": "UPDATE"}, "da"),
+            ({"occurred": "2025"}, "a"),
+            ({"occurred": "2026"}, "dcb"),
+            ({"occurred": "2026-01"}, "cb"),
+            ({"occurred": "2026-01-31"}, "c"),
+            ({"q": "acme/web"}, "ba"),
+            ({"q": "acme/web:b"}, "b"),
+            ({"q": "_/alpine"}, "d"),
+            ({"q": "alpine:d"}, "d"),
+            ({"q": "jane"}, "ca"),
+            ({"q": "nobody"}, ""),
+            ({"q": "jane", "type": "DELETE"}, "c"),
+        ],
+        ids=str,
+    )
+    def test_are_searched_and_filtered(self, admin: Client, query: dict[str, str], tags: str) -> None:
+        assert listed(admin, **query) == list(tags)
+
+    def test_are_found_by_id(self, admin: Client) -> None:
+        event = Event.objects.get(tag="b")
+
+        assert listed(admin, q=str(event.pk)) == ["b"]
+
+    @pytest.mark.parametrize("value", ["x", "2026-13", "2026-1", "20260101", "2026-02-30"])
+    def test_date_that_is_none_is_told_of(self, admin: Client, value: str) -> None:
+        assert admin.get(EVENTS, {"occurred": value})["Location"].endswith("?e=1")
+
+    def test_date_is_drilled_down_to(self, admin: Client) -> None:
+        def choices(**query: str) -> list[str]:
+            return [
+                str(value)
+                for value, _ in admin.get(EVENTS, query).context["cl"].filter_specs[0].lookup_choices
+            ]
+
+        assert choices() == ["2025", "2026"]
+        assert choices(occurred="2026")[:2] == ["2026", "2026-01"]
+        assert choices(occurred="2026-02")[-1] == "2026-02-28"
+
+    def test_show_everything_that_is_known(self, auditor: Client, web: Repository) -> None:
+        event = factories.record(repository=web, digest=DIGEST, details={"user_agent": "<b>docker</b>"})
+
+        html = auditor.get(f"{EVENTS}{event.pk}/change/").content.decode()
+
+        assert DIGEST in html
+        assert "&lt;b&gt;docker&lt;/b&gt;" in html
+
+    def test_of_unknown_kinds_are_shown_by_their_key(self, admin: Client, web: Repository) -> None:
+        known = Event.objects.get(tag="a")
+        Event.objects.create(
+            id="01a20314-db6f-7c5e-8567-085707aa40d7",
+            occurred_at=known.occurred_at,
+            kind="polish_tag",
+            category="polish",
+            repository=web,
+        )
+
+        assert "polish_tag" in admin.get(EVENTS).content.decode()
+
+    def test_count_stops_at_a_bound(self, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(CappedPaginator, "CAP", 3)
+
+        with CaptureQueriesContext(connection) as queries:
+            html = admin.get(EVENTS).content.decode()
+
+        assert "more than 3" in html
+        counts = [
+            query["sql"] for query in queries if "COUNT(" in query["sql"] and "activity_event" in query["sql"]
+        ]
+        assert counts
+        assert all("LIMIT 4" in sql for sql in counts)
+
+    def test_number_of_queries_does_not_grow(self, admin: Client) -> None:
+        def queries() -> int:
+            with CaptureQueriesContext(connection) as captured:
+                admin.get(EVENTS)
+            return len(captured)
+
+        queries()
+        before = queries()
+        for number in range(20):
+            factories.record("update_tag", f"org{number}x/web", tag="v1")
+
+        assert queries() == before
+
+    @pytest.mark.parametrize("path", ["add/", "{pk}/delete/", "{pk}/change/"])
+    def test_are_changed_by_nobody(self, log_in: Any, path: str) -> None:
+        event = Event.objects.first()
+        assert event
+        root = factories.UserFactory(is_staff=True, is_superuser=True)
+        for user in (root, factories.msr_admin(), factories.auditor()):
+            response = log_in(user).post(EVENTS + path.format(pk=event.pk), {"tag": "forged", "post": "yes"})
+            assert response.status_code == 403
+        assert set(Event.objects.values_list("tag", flat=True)) == set("abcd")
+
+    def test_are_deleted_by_no_action(self, admin: Client) -> None:
+        keys = [str(pk) for pk in Event.objects.values_list("pk", flat=True)]
+
+        admin.post(EVENTS, {"action": "delete_selected", "_selected_action": keys, "post": "yes"})
+
+        assert Event.objects.count() == 4
+
+    @pytest.mark.parametrize(("staff", "status"), [(True, 403), (False, 302)])
+    def test_are_shown_to_nobody_else(self, log_in: Any, web: Repository, staff: bool, status: int) -> None:
+        person = factories.person_with("level_admin", web)
+        person.is_staff = staff
+        person.save()
+
+        assert log_in(person).get(EVENTS).status_code == status
+        assert log_in(person).get(LETTERS).status_code == status
+
+
+class TestMessagesStoredAside:
+    @pytest.fixture
+    def letter(self, registry: Any) -> DeadLetter:
+        registry(body=b'{"events": [<script>\xff')
+        return DeadLetter.objects.get()
+
+    def test_are_shown_with_their_reason_and_as_text(self, auditor: Client, letter: DeadLetter) -> None:
+        assert "not JSON" in auditor.get(LETTERS).content.decode()
+        html = auditor.get(f"{LETTERS}{letter.pk}/change/").content.decode()
+        assert "&lt;script&gt;\\xff" in html
+
+    def replay(self, client: Client, *letters: DeadLetter) -> None:
+        data = {"action": "replay", "_selected_action": [letter.pk for letter in letters]}
+        client.post(LETTERS, data, follow=True)
+
+    def test_are_replayed_once_what_was_wrong_is_mended(
+        self, admin: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        message = notification()
+        with monkeypatch.context() as patch:
+            patch.setattr("activity.notifications.record_events", lambda *_: 1 / 0)
+            registry(message, {"action": "polish"})
+        letter = DeadLetter.objects.get()
+
+        self.replay(admin, letter)
+
+        letter.refresh_from_db()
+        assert letter.replayed_at
+        assert [event.label for event in Event.objects.all()] == [
+            "Update Tag",
+            "Create Manifest",
+            "Create Repository",
+        ]
+        assert "polish" in DeadLetter.objects.exclude(pk=letter.pk).get().reason
+        registry(message)
+        self.replay(admin, letter)
+        assert Event.objects.count() == 3
+
+    def test_scan_is_replayed_once_scanning_is_set_up(self, admin: Client, web: Repository) -> None:
+        event = {
+            "id": "1",
+            "kind": "scan",
+            "repository": "acme/web",
+            "occurred_at": "2026-11-22T12:00:00Z",
+            "actor": {"type": "manual_promotion"},
+        }
+        headers = factories.bearer(factories.producer())
+        Client().post("/api/v0/events/", json.dumps(event), "application/json", headers=headers)
+        letter = DeadLetter.objects.get()
+
+        self.replay(admin, letter)
+        assert not Event.objects.exists()
+
+        factories.set_up_scanning()
+        self.replay(admin, letter)
+        assert [event.label for event in Event.objects.all()] == ["Scan"]
+
+    def test_that_still_make_no_sense_stay(self, admin: Client, letter: DeadLetter) -> None:
+        self.replay(admin, letter)
+
+        letter.refresh_from_db()
+        assert (letter.replayed_at, DeadLetter.objects.count()) == (None, 1)
+
+    def test_of_which_only_the_beginning_was_kept_stay(self, admin: Client, registry: Any) -> None:
+        registry(body=b" " * (16 * 1024 * 1024 + 1))
+        letter = DeadLetter.objects.get()
+
+        self.replay(admin, letter)
+
+        letter.refresh_from_db()
+        assert "Only the beginning" in letter.reason
+        assert (letter.replayed_at, DeadLetter.objects.count()) == (None, 1)
+
+    def test_are_not_replayed_by_auditors(
+        self, auditor: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("activity.notifications.record_events", lambda *_: 1 / 0)
+            registry(notification())
+
+        self.replay(auditor, DeadLetter.objects.get())
+
+        assert "Replay selected" not in auditor.get(LETTERS).content.decode()
+        assert not Event.objects.exists()
+
+
+class TestAdministration:
+    def test_msr_admin_needs_not_be_superuser(self, admin: Client) -> None:
+        html = admin.get("/admin/").content.decode()
+
+        for model in (
+            "Events",
+            "Messages stored aside",
+            "Namespaces",
+            "Organizations",
+            "Teams",
+            "Repositories",
+        ):
+            assert f">{model}</a>" in html
+        for model in ("Policies", "Registry settings", "Users", "Periodic tasks", "Auth tokens"):
+            assert f">{model}</a>" in html
+
+    def test_auditor_changes_nothing(self, auditor: Client, web: Repository) -> None:
+        for path in ("repository", "namespace", "organization", "team", "policy"):
+            assert auditor.get(f"/admin/repositories/{path}/").status_code == 200
+            assert auditor.get(f"/admin/repositories/{path}/add/").status_code == 403
+        assert (
+            auditor.post(f"/admin/repositories/repository/{web.pk}/delete/", {"post": "yes"}).status_code
+            == 403
+        )
+        assert auditor.post(f"/admin/repositories/repository/{web.pk}/change/", {}).status_code == 403
+        assert auditor.get(f"/admin/repositories/repository/{web.pk}/permissions/").status_code in (302, 403)
+
+    def test_repository_made_by_hand_is_an_event(self, admin: Client, web: Repository) -> None:
+        data = {"namespace": web.namespace_id, "name": "api", "visibility": "private", "description": ""}
+        admin.post("/admin/repositories/repository/add/", data)
+
+        event = Event.objects.get()
+        assert (event.label, event.repository_name, event.actor_label) == (
+            "Create Repository",
+            "acme/api",
+            "admin",
+        )
+
+    @pytest.mark.parametrize("by_action", [True, False])
+    def test_deleted_repository_is_marked_and_its_deletion_an_event(
+        self, admin: Client, web: Repository, by_action: bool
+    ) -> None:
+        if by_action:
+            data = {"action": "delete_selected", "_selected_action": web.pk, "post": "yes"}
+            admin.post("/admin/repositories/repository/", data)
+        else:
+            admin.post(f"/admin/repositories/repository/{web.pk}/delete/", {"post": "yes"})
+
+        web.refresh_from_db()
+        assert web.deleted_at
+        event = Event.objects.get()
+        assert (event.label, event.repository, event.actor_label) == ("Delete Repository", web, "admin")
+
+    def test_policy_is_an_event_whatever_is_done_to_it(self, admin: Client, web: Repository) -> None:
+        admin.post(
+            "/admin/repositories/policy/add/", {"kind": "promotion", "repository": web.pk, "enabled": "on"}
+        )
+        policy = Policy.objects.get()
+        admin.post(f"/admin/repositories/policy/{policy.pk}/change/", {})
+        admin.post(f"/admin/repositories/policy/{policy.pk}/delete/", {"post": "yes"})
+
+        assert [(event.label, event.actor_label) for event in Event.objects.order_by("pk")] == [
+            ("Create Promotion Policy", "admin"),
+            ("Update Promotion Policy", "admin"),
+            ("Delete Promotion Policy", "admin"),
+        ]
+        assert {event.details["policy_id"] for event in Event.objects.all()} == {policy.public_id}
+
+    def test_unclaimed_namespace_is_claimed_by_choosing_its_owner(
+        self, admin: Client, registry: Any, log_in: Any
+    ) -> None:
+        registry(notification(target={"repository": "newcorp/app"}))
+        person = factories.UserFactory()
+        client, url = log_in(person), "/repositories/newcorp/app/activity/"
+        assert client.get(url).status_code == 404
+        assert admin.get(url).status_code == 200
+
+        namespace = Namespace.objects.get(name="newcorp")
+        admin.post(
+            f"/admin/repositories/namespace/{namespace.pk}/change/", {"user": person.pk, "organization": ""}
+        )
+
+        assert client.get(url).status_code == 200
+
+    def test_organization_claims_the_namespace_of_its_name(self, admin: Client, registry: Any) -> None:
+        registry(notification(target={"repository": "newcorp/app"}))
+        form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+
+        admin.post("/admin/repositories/organization/add/", {"name": "newcorp", **form})
+
+        assert Namespace.objects.get(name="newcorp").owner == Organization.objects.get()
+
+    def test_names_of_users_and_organizations_are_one_space(self, admin: Client, web: Repository) -> None:
+        factories.UserFactory(username="jane")
+        form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+        answer = admin.post("/admin/repositories/organization/add/", {"name": "jane", **form})
+        assert "already has this name" in answer.content.decode()
+
+        passwords = {"usable_password": "true", "password1": "a-long-pass", "password2": "a-long-pass"}
+        answer = admin.post("/admin/auth/user/add/", {"username": "acme", **passwords})
+        assert "already has the namespace of this name" in answer.content.decode()
+
+    def test_team_is_made_with_its_members(self, admin: Client, web: Repository) -> None:
+        jane = factories.UserFactory()
+        data = {"organization": web.namespace.organization_id, "name": "devs", "members": [jane.pk]}
+
+        admin.post("/admin/repositories/team/add/", data)
+
+        team = Team.objects.get()
+        assert (team.group.name, list(team.group.user_set.all())) == ("acme/devs", [jane])
+
+    def test_grants_are_edited_on_guardians_pages(self, admin: Client, web: Repository, log_in: Any) -> None:
+        jane = factories.UserFactory(username="jane")
+        page = f"/admin/repositories/repository/{web.pk}/permissions/user-manage/{jane.pk}/"
+        assert "Access level read-write" in admin.get(page).content.decode()
+
+        admin.post(page, {"permissions": ["level_read"]})
+
+        assert log_in(jane).get("/repositories/acme/web/activity/").status_code == 200

@@ -1,0 +1,80 @@
+"""The catalogue knows every kind of event that registries have, and who may see each."""
+
+import pytest
+
+from activity.catalogue import KINDS, Type, offered_categories, offered_types
+from repositories.levels import ALLOWED_BY, GRANTABLE, Category, Level
+
+SEEN_FROM = {
+    "push": {"create_manifest", "update_tag", "create_tag"},
+    "scan": {"scan", "scan_failed"},
+    "delete": {"delete_tag", "delete_manifest", "delete_repository"},
+    "create_repo": {"create_repository"},
+    "promotion": {
+        "create_promotion_policy",
+        "update_promotion_policy",
+        "delete_promotion_policy",
+        "promote",
+        "promote_failed",
+    },
+    "pull": {"get_tag", "get_manifest"},
+    "mirror": {
+        "push_mirror",
+        "push_mirror_failed",
+        "pull_mirror",
+        "pull_mirror_failed",
+        "create_push_mirroring_policy",
+        "update_push_mirroring_policy",
+        "delete_push_mirroring_policy",
+        "create_pull_mirroring_policy",
+        "update_pull_mirroring_policy",
+        "delete_pull_mirroring_policy",
+    },
+    "pruning": {"create_pruning_policy", "update_pruning_policy", "delete_pruning_policy"},
+}
+
+
+def test_every_kind_is_in_its_category() -> None:
+    assert {c: {k.key for k in KINDS.values() if k.category == c} for c in Category} == SEEN_FROM
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "type"),
+    [
+        ("create_manifest", "Create Manifest", "CREATE"),
+        ("update_tag", "Update Tag", "UPDATE"),
+        ("get_tag", "Get Tag", "GET"),
+        ("delete_tag", "Delete Tag", "DELETE"),
+        ("push_mirror", "Push Mirror", "SEND"),
+        ("pull_mirror_failed", "Pull Mirror Failed", "FAIL"),
+        ("scan", "Scan", "SCAN"),
+        ("scan_failed", "Scan Failed", "FAIL"),
+        ("create_promotion_policy", "Create Promotion Policy", "CREATE"),
+    ],
+)
+def test_kinds_have_the_labels_and_types_of_registries(kind: str, label: str, type: str) -> None:
+    assert (KINDS[kind].label, KINDS[kind].type) == (label, type)
+
+
+@pytest.mark.parametrize(
+    ("level", "sees"),
+    [
+        (Level.READ, {"push", "scan", "delete", "create_repo"}),
+        (Level.READ_WRITE, {"push", "scan", "delete", "create_repo"}),
+        (Level.ADMIN, set(Category.values)),
+    ],
+)
+def test_each_level_sees_its_categories(level: Level, sees: set[str]) -> None:
+    assert {c.value for c in Category if c.permission in ALLOWED_BY[level]} == sees
+
+
+def test_every_category_can_be_granted_alone() -> None:
+    assert {c.permission for c in Category} <= {codename for codename, _ in GRANTABLE}
+
+
+def test_scans_are_offered_only_where_scanning_is_set_up() -> None:
+    assert Category.SCAN in offered_categories(True)
+    assert Category.SCAN not in offered_categories(False)
+    assert Type.SCAN in offered_types(True)
+    assert Type.SCAN not in offered_types(False)
+    assert Type.FAIL in offered_types(False)  # mirrors and promotions fail as well

@@ -1,0 +1,99 @@
+"""The management commands."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+import yaml
+from django.contrib.auth import authenticate, get_user_model
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from activity.catalogue import KINDS
+from activity.models import Event
+from repositories.access import Access
+from repositories.models import Repository
+from tests import factories
+from tests.factories import notification
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*args: str) -> str:
+    output = StringIO()
+    call_command(*args, stdout=output, stderr=StringIO())
+    return output.getvalue()
+
+
+def endpoint() -> dict[str, Any]:
+    (endpoint,) = yaml.safe_load(run("registry_config"))["notifications"]["endpoints"]
+    return endpoint
+
+
+def deliver(authorization: str) -> int:
+    body = json.dumps({"events": [notification()]})
+    url = "/api/v0/notifications/registry"
+    return Client().post(url, body, "application/json", headers={"authorization": authorization}).status_code
+
+
+def test_registry_config_is_what_a_registry_needs() -> None:
+    configured = endpoint()
+
+    assert configured["url"] == "http://localhost:8000/api/v0/notifications/registry"
+    (authorization,) = configured["headers"]["Authorization"]
+    assert deliver(authorization) == 200
+
+
+def test_registry_config_again_leaves_older_tokens_valid() -> None:
+    tokens = [endpoint()["headers"]["Authorization"][0] for _ in range(2)]
+
+    assert len(set(tokens)) == 2
+    assert [deliver(token) for token in tokens] == [200, 200]
+    assert not get_user_model().objects.get().has_usable_password()
+
+
+def test_create_token_prints_it_alone_on_the_last_line() -> None:
+    factories.producer(username="ci")
+
+    tokens = [run("create_token", "ci").splitlines()[-1] for _ in range(2)]
+
+    assert [deliver(f"Bearer {token}") for token in tokens] == [200, 200]
+
+
+def test_create_token_for_nobody_says_what_to_do() -> None:
+    with pytest.raises(CommandError, match="There is no user nobody"):
+        run("create_token", "nobody")
+
+
+def test_load_demo_makes_people_of_each_level_and_events_of_every_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DEMO_PASSWORD", "demo-password")
+
+    output = run("load_demo", "--events", "300")
+
+    assert "demo-password" in output
+    web = Repository.objects.named("acme/web").get()
+    seen = {
+        name: Access.of(authenticate(username=name, password="demo-password")).permissions_on(web)
+        for name in ("admin", "auditor", "repoadmin", "reader", "outsider")
+    }
+    assert seen["admin"] == seen["repoadmin"] > seen["auditor"] > seen["outsider"] == frozenset()
+    assert "view_pull_events" not in seen["reader"]
+    assert "view_push_events" in seen["reader"]
+    assert set(Event.objects.filter(repository=web).values_list("kind", flat=True)) == set(KINDS)
+
+
+def test_load_demo_again_keeps_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEMO_PASSWORD", raising=False)
+    first = run("load_demo", "--events", "50")
+    count = Event.objects.count()
+
+    second = run("load_demo", "--events", "50")
+
+    assert Event.objects.count() == count
+    assert "as printed at the first start" in second
+    assert "as printed at the first start" not in first

@@ -1,0 +1,446 @@
+"""The events API: what integrations read, and how producers other than registries tell what happened."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from activity.catalogue import KINDS
+from activity.models import DeadLetter, Event
+from repositories.models import Repository
+from tests import factories
+from tests.factories import DIGEST, NOON
+
+URL = "/api/v0/events/"
+
+
+@pytest.fixture
+def web(db: None) -> Repository:
+    return factories.repository("acme/web")
+
+
+@pytest.fixture
+def admin(log_in: Any) -> Client:
+    return log_in(factories.msr_admin(username="admin"))
+
+
+def get(client: Client, url: str = URL, **query: Any) -> Any:
+    response = client.get(url, query)
+    assert response.status_code == 200, response.content
+    return response.json()
+
+
+def tags(client: Client, url: str = URL, **query: Any) -> list[str]:
+    return [event["tag"] for event in get(client, url, **query)["results"]]
+
+
+class TestEvent:
+    def test_has_these_fields(self, admin: Client, web: Repository) -> None:
+        user = factories.UserFactory(username="jane")
+        event = factories.record(
+            "update_tag", web, tag="v1", digest=DIGEST, details={"size": 7}, occurred_at=NOON
+        )
+
+        (shown,) = get(admin)["results"]
+
+        assert shown.pop("received_at").endswith("Z")
+        assert shown == {
+            "id": str(event.pk),
+            "label": "Update Tag",
+            "type": "UPDATE",
+            "category": "push",
+            "repository": "acme/web",
+            "tag": "acme/web:v1",
+            "digest": DIGEST,
+            "actor": {
+                "type": "user",
+                "id": user.username,
+                "label": "jane",
+                "url": "http://testserver/users/jane/",
+            },
+            "occurred_at": "2026-11-22T12:00:00Z",
+            "details": {"size": 7},
+        }
+        assert get(admin, f"{URL}{event.pk}/")["id"] == str(event.pk)
+
+    def test_names_what_is_gone_without_a_link(self, admin: Client, web: Repository) -> None:
+        jane = factories.UserFactory(username="jane")
+        policy = factories.PolicyFactory(repository=web)
+        factories.record("delete_tag", web, tag="v1")
+        factories.record("promote", web, tag="v1", actor_type="promotion", actor_name=policy.public_id)
+        jane.delete()
+        policy.delete()
+
+        actors = [event["actor"] for event in get(admin)["results"]]
+
+        assert [(actor["label"], actor["url"]) for actor in actors] == [
+            (f"PROMOTION {policy.public_id}", None),
+            ("jane", None),
+        ]
+
+    def test_links_policies_to_those_who_may_open_them(self, log_in: Any, web: Repository) -> None:
+        policy = factories.PolicyFactory(repository=web, kind="pruning")
+        factories.record("delete_tag", web, tag="v1", actor_type="pruning", actor_name=policy.public_id)
+
+        urls = {}
+        for level in ("level_read", "level_admin"):
+            client = log_in(factories.person_with(level, web))
+            (event,) = get(client)["results"]
+            assert event["actor"]["label"] == f"PRUNING {policy.public_id}"
+            urls[level] = event["actor"]["url"]
+
+        path = f"/policies/{policy.public_id}/"
+        assert urls == {"level_read": None, "level_admin": f"http://testserver{path}"}
+        assert log_in(factories.person_with("level_admin", web)).get(path).status_code == 200
+        assert log_in(factories.person_with("level_read", web)).get(path).status_code == 404
+
+    def test_manual_promotion_is_named_so(self, admin: Client, web: Repository) -> None:
+        factories.record("promote", web, tag="v1", actor_type="manual_promotion", actor_name="MANUAL_P")
+
+        assert get(admin)["results"][0]["actor"]["label"] == "PROMOTION MANUAL_P"
+
+
+class TestFilters:
+    @pytest.fixture(autouse=True)
+    def events(self, web: Repository) -> None:
+        for number, (kind, repository, tag, actor) in enumerate(
+            [
+                ("update_tag", "acme/web", "a", "jane"),
+                ("get_tag", "acme/web", "b", "joe"),
+                ("delete_tag", "acme/api", "c", "jane"),
+                ("push_mirror_failed", "globex/web", "d", "joe"),
+                ("update_tag", "alpine", "e", "jane"),
+            ]
+        ):
+            digest = DIGEST if tag == "b" else ""
+            moment = NOON + timedelta(hours=number)
+            factories.record(kind, repository, tag=tag, actor_name=actor, digest=digest, occurred_at=moment)
+        Event.objects.filter(kind="create_repository")._raw_delete("default")  # type: ignore[attr-defined]
+        factories.record("promote", "acme/web", tag="f", actor_type="manual_promotion", actor_name="MANUAL_P")
+
+    @pytest.mark.parametrize(
+        ("query", "found"),
+        [
+            ({}, "fedcba"),
+            ({"repository": "acme/web"}, "fba"),
+            ({"repository": "alpine"}, "e"),
+            ({"repository": "acme"}, ""),
+            ({"namespace": "acme"}, "fcba"),
+            ({"namespace": "_"}, "e"),
+            ({"type": "UPDATE"}, "ea"),
+            ({"type": ["DELETE", "FAIL"]}, "dc"),
+            ({"category": "pull"}, "b"),
+            ({"category": ["pull", "mirror"]}, "db"),
+            ({"tag": "c"}, "c"),
+            ({"digest": DIGEST}, "b"),
+            ({"actor": "joe"}, "db"),
+            ({"actor_type": "manual_promotion"}, "f"),
+            ({"exclude_pull": "true"}, "fedca"),
+            ({"exclude_pull": "false"}, "fedcba"),
+            ({"after": "2026-11-22T13:00:00Z", "before": "2026-11-22T15:00:00Z"}, "cb"),
+            ({"after": "2026-11-22T15:00:00+02:00", "before": "2026-11-22T13:00:00.001Z"}, "b"),
+            ({"actor": "jane", "type": "UPDATE", "namespace": "acme"}, "a"),
+        ],
+        ids=str,
+    )
+    def test_narrow_the_list(self, admin: Client, query: dict[str, Any], found: str) -> None:
+        shown = [tag.rpartition(":")[2] for tag in tags(admin, **query)]
+
+        # "f" was recorded at a moment of its own.
+        assert sorted(shown) == sorted(set(found) - ({"f"} if "before" in query else set()))
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [
+            ({"colour": "red"}, "colour"),
+            ({"type": "BAR"}, "type"),
+            ({"category": "nothing"}, "category"),
+            ({"actor_type": "dog"}, "actor_type"),
+            ({"after": "yesterday"}, "after"),
+            ({"exclude_pull": "perhaps"}, "exclude_pull"),
+            ({"page_size": "0"}, "page_size"),
+            ({"page_size": "101"}, "page_size"),
+            ({"page_size": "x"}, "page_size"),
+            ({"cursor": "x"}, "cursor"),
+            ({"cursor": "WyJuIiwieCJd"}, "cursor"),
+            ({"cursor": "é"}, "cursor"),
+            ({"tag": "a\0b"}, "tag"),
+            ({"repository": "x" * 256}, "repository"),
+        ],
+        ids=str,
+    )
+    def test_that_make_no_sense_are_refused_by_name(
+        self, admin: Client, query: dict[str, str], field: str
+    ) -> None:
+        response = admin.get(URL, query)
+
+        assert response.status_code == 400
+        assert list(response.json()) == [field]
+
+    @pytest.mark.parametrize(
+        "bound", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-01-01"]
+    )
+    def test_take_any_time(self, admin: Client, bound: str) -> None:
+        assert admin.get(URL, {"after": bound, "before": bound}).status_code == 200
+
+    def test_of_scans_are_offered_only_where_scanning_is_set_up(self, admin: Client) -> None:
+        assert admin.get(URL, {"category": "scan"}).status_code == 400
+
+        factories.set_up_scanning()
+
+        assert admin.get(URL, {"category": "scan"}).status_code == 200
+
+    def test_do_not_tell_whether_a_repository_is_there(self, log_in: Any) -> None:
+        outsider = log_in(factories.UserFactory())
+
+        assert get(outsider, repository="acme/web") == get(outsider, repository="acme/none")
+        assert get(outsider, category="pull")["results"] == []
+
+    def test_work_on_a_repository_as_well(self, admin: Client) -> None:
+        assert tags(admin, "/api/v0/repositories/acme/web/events/", type="GET") == ["acme/web:b"]
+
+
+class TestPages:
+    def test_lead_through_the_list_and_back(self, admin: Client, web: Repository) -> None:
+        for number in range(25):
+            factories.record("update_tag", web, tag=f"t{number}")
+
+        first = get(admin)
+        second = admin.get(first["next"]).json()
+        third = admin.get(second["next"]).json()
+
+        pages = [
+            [event["tag"].rpartition("t")[2] for event in page["results"]] for page in (first, second, third)
+        ]
+        assert [len(page) for page in pages] == [10, 10, 5]
+        assert [int(tag) for page in pages for tag in page] == list(range(24, -1, -1))
+        assert (first["previous"], third["next"]) == (None, None)
+        assert admin.get(third["previous"]).json()["results"] == second["results"]
+        assert admin.get(second["previous"]).json() == first
+
+    def test_keep_their_place_while_events_arrive(self, admin: Client, web: Repository) -> None:
+        for number in range(4):
+            factories.record("update_tag", web, tag=f"t{number}")
+        first = get(admin, page_size=2)
+        factories.record("update_tag", web, tag="new")
+
+        second = admin.get(first["next"]).json()
+
+        assert [event["tag"] for event in second["results"]] == ["acme/web:t1", "acme/web:t0"]
+
+    def test_have_no_next_one_for_what_may_not_be_seen(self, log_in: Any, web: Repository) -> None:
+        for _ in range(30):
+            factories.record("get_tag", web, tag="v1")
+        factories.record("update_tag", web, tag="v1")
+
+        page = get(log_in(factories.person_with("level_read", web)))
+
+        assert (len(page["results"]), page["next"], page["previous"]) == (1, None, None)
+
+
+class TestAccess:
+    def test_anonymous_is_asked_who_they_are_whether_it_is_there_or_not(self, web: Repository) -> None:
+        event = factories.record(repository=web)
+        for url in (
+            URL,
+            f"{URL}{event.pk}/",
+            "/api/v0/repositories/",
+            "/api/v0/repositories/acme/web/events/",
+            "/api/v0/repositories/acme/none/events/",
+        ):
+            response = Client().get(url)
+            assert (response.status_code, response["WWW-Authenticate"]) == (401, "Bearer")
+
+    def test_repository_that_may_not_be_seen_is_not_there(self, log_in: Any, web: Repository) -> None:
+        outsider = log_in(factories.UserFactory())
+        answers = [outsider.get(f"/api/v0/repositories/acme/{name}/events/") for name in ("web", "none")]
+
+        assert [(answer.status_code, answer.json()) for answer in answers] == [
+            (404, {"detail": "No Repository matches the given query."})
+        ] * 2
+
+    def test_by_token(self, web: Repository) -> None:
+        factories.record(repository=web)
+        reader = factories.person_with("level_read", web)
+
+        response = Client().get(URL, headers=factories.bearer(reader))
+
+        assert len(response.json()["results"]) == 1
+
+    def test_token_of_somebody_who_left_is_refused(self, web: Repository) -> None:
+        reader = factories.person_with("level_read", web)
+        headers = factories.bearer(reader)
+        reader.is_active = False
+        reader.save()
+
+        assert Client().get(URL, headers=headers).status_code == 401
+
+    def test_repositories_come_with_what_one_may_do(self, log_in: Any, web: Repository) -> None:
+        factories.repository("acme/secret")
+        factories.repository("globex/open", public=True)
+
+        rows = get(log_in(factories.person_with("view_pull_events", web)), "/api/v0/repositories/")["results"]
+
+        assert [(row["name"], "view_pull_events" in row["permissions"]) for row in rows] == [
+            ("acme/web", True),
+            ("globex/open", False),
+        ]
+
+    @pytest.mark.parametrize("url", [URL, "/api/v0/repositories/", "/api/v0/repositories/acme/web/events/"])
+    def test_number_of_queries_does_not_grow(self, log_in: Any, web: Repository, url: str) -> None:
+        person = factories.person_with("level_admin", web)
+        client = log_in(person)
+
+        def grow(number: int) -> int:
+            row = factories.repository(f"org{number}x/web")
+            team = factories.team_of(row.namespace.organization, person)
+            factories.assign_perm("level_admin", team.group, row)
+            for _ in range(3):
+                policy = factories.PolicyFactory(repository=row)
+                factories.record(
+                    "promote", row, tag="v1", actor_type="promotion", actor_name=policy.public_id
+                )
+                factories.record("update_tag", web, tag="v1", actor_name=factories.UserFactory().username)
+            with CaptureQueriesContext(connection) as queries:
+                get(client, url, page_size=100)
+            return len(queries)
+
+        grow(0)  # what is made at first use: the registry settings
+        assert grow(1) == grow(2) == grow(3)
+
+
+class TestProducers:
+    @pytest.fixture
+    def post(self, db: None) -> Any:
+        headers = factories.bearer(factories.producer(username="ci"))
+
+        def post(data: Any) -> Any:
+            return Client().post(URL, data, content_type="application/json", headers=headers)
+
+        return post
+
+    def event(self, **values: Any) -> dict[str, Any]:
+        return {
+            "id": "1",
+            "kind": "push_mirror",
+            "repository": "acme/web",
+            "occurred_at": "2026-11-22T12:00:00Z",
+            **values,
+        }
+
+    def test_event_is_recorded_once(self, post: Any, web: Repository) -> None:
+        answers = [post(self.event(tag="v1", digest=DIGEST, details={"to": "example.org"})) for _ in range(2)]
+
+        assert [answer.status_code for answer in answers] == [201, 201]
+        event = Event.objects.get()
+        assert answers[0].json() == answers[1].json() == {"id": str(event.pk), "stored_aside": None}
+        assert (event.label, event.type, event.actor_label) == ("Push Mirror", "SEND", "ci")
+        assert event.details == {"to": "example.org", "source_id": "1"}
+
+    @pytest.mark.parametrize(
+        ("actor", "label"),
+        [
+            ({"type": "user", "id": "jane"}, "jane"),
+            ({"type": "promotion", "id": "CA5E7822"}, "PROMOTION CA5E7822"),
+            ({"type": "push_mirroring", "id": "CA5E7822"}, "PUSH MIRRORING CA5E7822"),
+            ({"type": "manual_promotion"}, "PROMOTION MANUAL_P"),
+        ],
+    )
+    def test_actor_is_a_user_a_policy_or_a_manual_promotion(
+        self, post: Any, web: Repository, actor: dict[str, str], label: str
+    ) -> None:
+        assert post(self.event(actor=actor)).status_code == 201
+        assert Event.objects.get().actor_label == label
+
+    def test_list_is_recorded_in_a_fixed_number_of_queries(self, post: Any, web: Repository) -> None:
+        counts = []
+        for size in (1, 2, 70):  # SQLite takes about that many rows in one INSERT
+            events = [self.event(id=f"{size}-{number}") for number in range(size)]
+            with CaptureQueriesContext(connection) as queries:
+                assert len(post(events).json()) == size
+            counts.append(len(queries))
+
+        assert counts[1] == counts[2]
+        assert Event.objects.count() == 73
+
+    def test_list_is_recorded_whole_or_not_at_all(self, post: Any, web: Repository) -> None:
+        response = post(
+            [self.event(), self.event(id="2", kind="polish"), self.event(id="3", repository="A B")]
+        )
+
+        assert response.status_code == 400
+        assert {number: list(errors) for number, errors in response.json().items()} == {
+            "1": ["kind"],
+            "2": ["repository"],
+        }
+        assert not Event.objects.exists()
+
+    def test_list_has_at_most_100(self, post: Any, web: Repository) -> None:
+        assert post([self.event(id=str(number)) for number in range(101)]).status_code == 400
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [
+            ({"kind": "update_tag"}, "tag"),
+            ({"kind": "create_manifest"}, "digest"),
+            ({"tag": "a b"}, "tag"),
+            ({"digest": "sha256:1"}, "digest"),
+            ({"occurred_at": "1969-12-31T00:00:00Z"}, "occurred_at"),
+            ({"occurred_at": "9999-12-31T23:59:59-14:00"}, "occurred_at"),
+            ({"occurred_at": "soon"}, "occurred_at"),
+            ({"occurred_at": None}, "occurred_at"),
+            ({"id": ""}, "id"),
+            ({"id": "x" * 256}, "id"),
+            ({"id": "a\0b"}, "id"),
+            ({"id": "\ud800"}, "id"),
+            ({"repository": "Acme"}, "repository"),
+            ({"actor": {"type": "user"}}, "actor"),
+            ({"actor": {"type": "dog", "id": "rex"}}, "actor"),
+            ({"actor": "jane"}, "actor"),
+            ({"details": {"a b": "c"}}, "details"),
+            ({"details": {"a": {}}}, "details"),
+            ({"details": []}, "details"),
+        ],
+        ids=str,
+    )
+    def test_event_that_makes_no_sense_is_refused_by_name(
+        self, post: Any, changes: dict[str, Any], field: str
+    ) -> None:
+        response = post(self.event(**changes))
+
+        assert (response.status_code, list(response.json())) == (400, [field])
+        assert not Event.objects.exists()
+
+    @pytest.mark.parametrize("body", ["", "{", "null", "7", '"x"', "[1]"])
+    def test_what_is_no_event_is_refused(self, post: Any, body: str) -> None:
+        assert post(body).status_code == 400
+
+    def test_scan_is_stored_aside_until_scanning_is_set_up(self, post: Any, web: Repository) -> None:
+        answer = post([self.event(kind="scan", digest=DIGEST), self.event(id="2")]).json()
+
+        assert [bool(outcome["stored_aside"]) for outcome in answer] == [True, False]
+        assert "scanning" in DeadLetter.objects.get().reason
+
+        factories.set_up_scanning()
+        assert post(self.event(kind="scan", id="3")).json()["stored_aside"] is None
+        assert Event.objects.filter(kind="scan").count() == 1
+
+    def test_without_the_permission_is_forbidden(self, web: Repository) -> None:
+        reader = factories.person_with("level_admin", web)
+
+        response = Client().post(URL, self.event(), "application/json", headers=factories.bearer(reader))
+
+        assert response.status_code == 403
+        assert Client().post(URL, self.event(), "application/json").status_code == 401
+
+    def test_may_tell_of_every_kind_in_the_catalogue(self, post: Any, web: Repository) -> None:
+        factories.set_up_scanning()
+        events = [self.event(id=kind, kind=kind, tag="v1", digest=DIGEST) for kind in KINDS]
+
+        assert post(events).status_code == 201
+        assert set(Event.objects.values_list("kind", flat=True)) == set(KINDS)

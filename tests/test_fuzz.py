@@ -1,0 +1,102 @@
+"""Whatever an authenticated account sends, the answer is 200, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from activity.distribution import MANIFEST_TYPES
+from activity.models import DeadLetter, Event
+from tests.factories import notification
+
+STEADY = settings(max_examples=1_100, suppress_health_check=list(HealthCheck))
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=300),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+PATHS = [
+    *(("id",), ("timestamp",), ("action",), ("target",), ("request",), ("actor",), ("source",)),
+    *(("target", key) for key in ("mediaType", "digest", "size", "repository", "url", "tag", "references")),
+    *(("request", key) for key in ("id", "addr", "method", "useragent")),
+    *(("actor", "name"), ("source", "addr")),
+]
+LIKELY = st.sampled_from(
+    [
+        "",
+        "delete",
+        "pull",
+        "mount",
+        "HEAD",
+        "a" * 256,
+        "é",
+        "\0",
+        "\ud800",
+        "..",
+        "0001-01-01T00:00:00Z",
+        -1,
+        2**80,
+    ]
+)
+
+
+@st.composite
+def damaged_notifications(draw: st.DrawFn) -> dict[str, Any]:
+    """A notification in which up to four members are replaced by anything, or left out."""
+    message = copy.deepcopy(notification())
+    for path in draw(st.lists(st.sampled_from(PATHS), max_size=4, unique=True)):
+        parent: Any = message
+        for key in path[:-1]:
+            parent = parent.get(key) if isinstance(parent, dict) else None
+        if isinstance(parent, dict):
+            if draw(st.booleans()):
+                parent[path[-1]] = draw(LIKELY | JSON)
+            else:
+                parent.pop(path[-1], None)
+    return message
+
+
+def is_no_activity(message: dict[str, Any]) -> bool:
+    """Tell what the registry sends besides activity: blobs, and look-ups."""
+    target, request = message.get("target") or {}, message.get("request") or {}
+    is_blob = target.get("mediaType") not in (*MANIFEST_TYPES, None, "") or "/blobs/" in str(
+        target.get("url")
+    )
+    return message["action"] == "mount" or request.get("method") == "HEAD" or is_blob
+
+
+@pytest.mark.django_db
+@STEADY
+@given(message=damaged_notifications())
+def test_damaged_notification_is_recorded_or_stored_aside(registry: Any, message: dict[str, Any]) -> None:
+    before = DeadLetter.objects.count()
+
+    response = registry(message)
+
+    assert response.status_code == 200
+    receipt = response.json()
+    if receipt["stored_aside"]:
+        content = json.dumps({"events": [message]}).encode()
+        assert DeadLetter.objects.filter(content=content).exists()
+    else:
+        assert DeadLetter.objects.count() == before
+        if receipt["events"]:
+            assert Event.objects.filter(details__notification_id=message["id"]).exists()
+        else:
+            assert is_no_activity(message)
+
+
+@pytest.mark.django_db
+@STEADY
+@given(body=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_what_is_no_envelope_is_stored_aside_byte_by_byte(registry: Any, body: bytes) -> None:
+    response = registry(body=body)
+
+    assert (response.status_code, response.json()) == (200, {"events": 0, "stored_aside": 1})
+    assert DeadLetter.objects.filter(content=body).exists()

@@ -1,0 +1,406 @@
+"""What a registry sends is recorded once, and nothing that it sends is refused or lost."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+
+from activity import heads, notifications
+from activity.models import DeadLetter, Event
+from repositories.models import Namespace, Repository
+from tests import factories
+from tests.factories import notification
+
+URL = "/api/v0/notifications/registry/"
+OTHER_DIGEST = "sha256:" + "0123abcd" * 8
+
+
+def told() -> list[tuple[str, str, str, str]]:
+    """Return what was recorded, but for the registrations, oldest first."""
+    events = Event.objects.exclude(kind="create_repository").order_by("pk")
+    return [(event.label, event.reference, event.short_digest, event.actor_label) for event in events]
+
+
+def pull(method: str = "GET", tag: str | None = None, **target: Any) -> dict[str, Any]:
+    return notification(action="pull", target={"tag": tag, **target}, request={"method": method})
+
+
+class TestCaller:
+    def test_without_a_token_is_unknown(self, db: None) -> None:
+        assert Client().post(URL, "{}", content_type="application/json").status_code == 401
+
+    @pytest.mark.parametrize("token", ["wrong", "\xff\xfe", "a b", ""])
+    def test_with_a_wrong_token_is_unknown(self, db: None, token: str) -> None:
+        response = Client().post(URL, "{}", "application/json", HTTP_AUTHORIZATION=f"Bearer {token}")
+
+        assert response.status_code == 401
+        assert response["WWW-Authenticate"] == "Bearer"
+
+    def test_without_the_permission_to_add_events_is_forbidden(self, db: None) -> None:
+        headers = factories.bearer(factories.UserFactory())
+
+        assert Client().post(URL, "{}", "application/json", headers=headers).status_code == 403
+        assert not DeadLetter.objects.exists()
+
+    def test_may_accept_what_it_likes(self, registry: Any) -> None:
+        assert registry(notification(), accept="text/html").status_code == 200
+
+    def test_may_leave_out_the_last_slash(self, db: None) -> None:
+        headers = factories.bearer(factories.producer())
+
+        response = Client().post(URL.rstrip("/"), '{"events": []}', "application/json", headers=headers)
+
+        assert response.status_code == 200  # a redirect would count as success, and the event be lost
+
+    def test_is_not_redirected_to_https(self, registry: Any, settings: Any) -> None:
+        settings.SECURE_SSL_REDIRECT = True
+        settings.SECURE_REDIRECT_EXEMPT = [r"^api/"]
+
+        assert registry(notification()).status_code == 200
+
+
+class TestMapping:
+    def test_push_by_tag_is_a_manifest_and_then_its_tag(self, registry: Any) -> None:
+        registry(notification())
+
+        assert told() == [
+            ("Create Manifest", "acme/web", "sha256:bbf09ba3", "jane"),
+            ("Update Tag", "acme/web:latest", "sha256:bbf09ba3", "jane"),
+        ]
+
+    def test_push_by_digest_is_a_manifest(self, registry: Any) -> None:
+        registry(notification(target={"tag": None}))
+
+        assert told() == [("Create Manifest", "acme/web", "sha256:bbf09ba3", "jane")]
+
+    def test_get_of_a_tag_is_its_pull(self, registry: Any) -> None:
+        registry(pull(tag="v1"))
+
+        assert told() == [("Get Tag", "acme/web:v1", "sha256:bbf09ba3", "jane")]
+
+    def test_get_of_a_digest_is_a_pull_of_the_manifest(self, registry: Any) -> None:
+        registry(pull())
+
+        assert told() == [("Get Manifest", "acme/web", "sha256:bbf09ba3", "jane")]
+
+    def test_deletion_of_a_manifest_and_its_tags(self, registry: Any) -> None:
+        registry(
+            notification(action="delete", target={"tag": None, "mediaType": None}),
+            notification(action="delete", target={"digest": None, "mediaType": None, "tag": "v1"}),
+        )
+
+        assert sorted(told()) == [
+            ("Delete Manifest", "acme/web", "sha256:bbf09ba3", "jane"),
+            ("Delete Tag", "acme/web:v1", "", "jane"),
+        ]
+
+    @pytest.mark.parametrize("action", ["push", "pull", "mount"])
+    @pytest.mark.parametrize(
+        "media_type", ["application/octet-stream", "application/vnd.docker.container.image.v1+json"]
+    )
+    def test_blobs_are_no_activity_and_register_nothing(
+        self, registry: Any, action: str, media_type: str
+    ) -> None:
+        response = registry(notification(action=action, target={"mediaType": media_type, "tag": None}))
+
+        assert response.json() == {"events": 0, "stored_aside": 0}
+        assert not Repository.objects.exists()
+
+    @pytest.mark.parametrize("tag", ["v1", None])
+    def test_look_ups_are_no_activity_and_register_nothing(self, registry: Any, tag: str | None) -> None:
+        registry(pull("HEAD", tag=tag))
+
+        assert not Event.objects.exists()
+        assert not Repository.objects.exists()
+
+    @pytest.mark.parametrize(
+        "media_type",
+        [
+            "application/vnd.oci.image.index.v1+json",
+            "application/vnd.docker.distribution.manifest.list.v2+json",
+            "application/vnd.oci.image.manifest.v1+json",
+        ],
+    )
+    def test_indexes_and_lists_are_manifests(self, registry: Any, media_type: str) -> None:
+        registry(notification(target={"mediaType": media_type}))
+
+        assert [label for label, *_ in told()] == ["Create Manifest", "Update Tag"]
+
+    def test_nobody_in_particular_is_anonymous(self, registry: Any) -> None:
+        registry(notification(actor={"name": ""}, target={"tag": None}))
+
+        assert told() == [("Create Manifest", "acme/web", "sha256:bbf09ba3", "anonymous")]
+
+    def test_actors_are_linked_to_users_of_that_name(self, registry: Any) -> None:
+        jane = factories.UserFactory(username="jane")
+
+        registry(notification())
+
+        assert {event.actor_user_id for event in Event.objects.all()} == {jane.pk}
+
+    def test_time_is_kept_in_utc_to_the_microsecond(self, registry: Any) -> None:
+        registry(notification(timestamp="2026-11-22T12:37:10.173601825+02:00"))
+
+        assert Event.objects.latest("pk").occurred_at.isoformat() == "2026-11-22T10:37:10.173601+00:00"
+
+    def test_details_say_what_else_is_known(self, registry: Any) -> None:
+        registry(notification(id="n1"))
+
+        assert Event.objects.latest("pk").details == {
+            "client_address": "10.0.0.7:56544",
+            "user_agent": "skopeo/1.9.3",
+            "media_type": "application/vnd.docker.distribution.manifest.v2+json",
+            "size": 439,
+            "request_id": "r1",
+            "node": "node1:5000",
+            "notification_id": "n1",
+        }
+
+    def test_details_that_no_database_takes_are_mended(self, registry: Any) -> None:
+        agent = "x\0y\ud800" + "z" * 5000
+        body = json.dumps({"events": [notification(request={"useragent": agent})]}).encode()
+
+        assert registry(body=body).json() == {"events": 2, "stored_aside": 0}
+        assert Event.objects.latest("pk").details["user_agent"].startswith("x�y?zzz")
+
+
+class TestDockerClient:
+    """Pulls a tag by a HEAD on it, then a GET of the digest, which names no tag."""
+
+    def test_look_up_and_get_are_one_pull_of_the_tag(self, registry: Any) -> None:
+        registry(pull("HEAD", tag="v1"))
+        registry(pull("GET"))
+
+        assert told() == [("Get Tag", "acme/web:v1", "sha256:bbf09ba3", "jane")]
+
+    def test_comes_from_one_host_by_several_ports(self, registry: Any) -> None:
+        registry(
+            notification(action="pull", target={"tag": "v1"}, request={"method": "HEAD", "addr": "[::1]:1"})
+        )
+        registry(
+            notification(action="pull", target={"tag": None}, request={"method": "GET", "addr": "[::1]:2"})
+        )
+
+        assert [label for label, *_ in told()] == ["Get Tag"]
+
+    @pytest.mark.parametrize(
+        "other", [{"digest": OTHER_DIGEST}, {"repository": "acme/api"}], ids=["digest", "repository"]
+    )
+    def test_look_up_of_something_else_does_not_count(self, registry: Any, other: dict[str, str]) -> None:
+        registry(pull("HEAD", tag="v1"))
+        registry(pull("GET", **other))
+
+        assert [label for label, *_ in told()] == ["Get Manifest"]
+
+    def test_look_up_of_another_host_does_not_count(self, registry: Any) -> None:
+        registry(pull("HEAD", tag="v1"))
+        registry(
+            notification(action="pull", target={"tag": None}, request={"method": "GET", "addr": "10.0.0.8:1"})
+        )
+
+        assert [label for label, *_ in told()] == ["Get Manifest"]
+
+    def test_in_one_envelope(self, registry: Any) -> None:
+        registry(pull("HEAD", tag="v1"), pull("GET"))
+
+        assert [label for label, *_ in told()] == ["Get Tag"]
+
+    def test_late_look_up_leaves_one_event(self, registry: Any) -> None:
+        head, get = pull("HEAD", tag="v1"), pull("GET")
+
+        for message in (get, head, get):
+            registry(message)
+
+        assert [label for label, *_ in told()] == ["Get Manifest"]
+
+    def test_is_recorded_without_its_tag_while_the_cache_is_down(
+        self, registry: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Down:
+            def __getattr__(self, name: str) -> Any:
+                raise ConnectionError("The cache is down.")
+
+        monkeypatch.setattr(heads, "cache", Down())
+
+        assert registry(pull("HEAD", tag="v1")).status_code == 200
+        assert registry(pull("GET")).status_code == 200
+        assert [label for label, *_ in told()] == ["Get Manifest"]
+
+
+class TestRedelivery:
+    def test_same_message_is_recorded_once(self, registry: Any) -> None:
+        message = notification()
+        for _ in range(3):
+            assert registry(message).status_code == 200
+
+        assert len(told()) == 2
+
+    def test_same_event_in_another_envelope_is_recorded_once(self, registry: Any) -> None:
+        message = notification()
+        registry(message)
+        registry(notification(), message, message)
+
+        assert len(told()) == 4
+
+    def test_same_id_from_another_account_is_another_event(self, registry: Any) -> None:
+        message = notification()
+        registry(message)
+        headers = factories.bearer(factories.producer())
+        Client().post(URL, json.dumps({"events": [message]}), "application/json", headers=headers)
+
+        assert len(told()) == 4
+
+    def test_after_the_deletion_does_not_bring_the_repository_back(self, registry: Any) -> None:
+        message = notification()
+        registry(message)
+        deleted = Repository.objects.get()
+        deleted.delete(at=Event.objects.latest("pk").occurred_at)
+
+        registry(message)
+
+        assert Repository.objects.get() == deleted
+
+
+class TestRegistration:
+    def test_repository_first_seen_is_registered_privately_with_one_event(self, registry: Any) -> None:
+        factories.OrganizationFactory(name="acme")
+
+        registry(notification(), notification())
+
+        repository = Repository.objects.get()
+        assert (repository.full_name, repository.visibility) == ("acme/web", "private")
+        created = Event.objects.get(kind="create_repository")
+        assert (created.actor_label, created.repository) == ("jane", repository)
+        assert Event.objects.order_by("pk").first() == created
+
+    def test_unknown_namespace_is_unclaimed(self, registry: Any) -> None:
+        registry(notification(target={"repository": "newcorp/team/app"}))
+
+        assert Namespace.objects.get(name="newcorp").is_unclaimed
+        assert Repository.objects.get().full_name == "newcorp/team/app"
+
+    def test_users_own_the_namespace_of_their_name(self, registry: Any) -> None:
+        user = factories.UserFactory(username="mara")
+
+        registry(notification(target={"repository": "mara/app"}))
+
+        assert Repository.objects.get().namespace.owner == user
+
+    def test_name_without_a_namespace_is_kept_as_it_is(self, registry: Any) -> None:
+        registry(notification(target={"repository": "alpine"}))
+
+        assert Repository.objects.get().namespace.name == "_"
+        assert Event.objects.latest("pk").reference == "alpine:latest"
+
+    def test_events_before_a_deletion_belong_to_the_former_repository(self, registry: Any) -> None:
+        registry(notification())
+        former = Repository.objects.get()
+        former.delete(at=factories.NOON)
+        registry(notification(timestamp="2026-11-22T13:00:00Z"))
+
+        registry(notification(id="late", timestamp="2026-11-22T11:00:00Z"))
+
+        late = Event.objects.filter(details__notification_id="late")
+        assert {event.repository for event in late} == {former}
+        assert Repository.objects.count() == 2
+
+
+class TestStoredAside:
+    @pytest.mark.parametrize(
+        ("body", "reason"),
+        [
+            (b"", "empty"),
+            (b" \n", "empty"),
+            (b"{", "not JSON"),
+            (b"\xff\x00", "not JSON"),
+            (b"[" * 100_000, "not JSON"),
+            (b'{"events": ' + b"9" * 5000 + b"}", "not JSON"),
+            (b"[]", 'no list of "events"'),
+            (b'{"events": {}}', 'no list of "events"'),
+            (b'{"events": [1]}', "not an object"),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    def test_message_that_is_none(self, registry: Any, body: bytes, reason: str) -> None:
+        response = registry(body=body)
+
+        assert (response.status_code, response.json()) == (200, {"events": 0, "stored_aside": 1})
+        assert reason in DeadLetter.objects.get().reason
+
+    @pytest.mark.parametrize(
+        ("changes", "reason"),
+        [
+            ({"action": "polish"}, "action"),
+            ({"action": ["push"]}, "action"),
+            ({"timestamp": "yesterday"}, "not a time"),
+            ({"timestamp": "2026-11-22T10:37:10"}, "not a time with a zone"),
+            ({"timestamp": "1969-12-31T23:59:59Z"}, "from 1970"),
+            ({"timestamp": "0001-01-01T00:00:00+14:00"}, "from 1970"),
+            ({"timestamp": "9999999-01-01T00:00:00Z"}, "not a time"),
+            ({"timestamp": "9999-12-31T23:59:59-14:00"}, "not a time"),
+            ({"timestamp": None}, "not a time"),
+            ({"id": ""}, "no id"),
+            ({"id": "x" * 256}, "no id"),
+            ({"id": 7}, "not a text"),
+            ({"actor": {"name": "x" * 256}}, "actor"),
+            ({"actor": {"name": "a\0b"}}, "actor"),
+            ({"actor": {"name": "\ud800"}}, "actor"),
+            ({"actor": "jane"}, "not an object"),
+            ({"target": {"repository": "Acme/Web"}}, "not the name"),
+            ({"target": {"repository": "../etc"}}, "not the name"),
+            ({"target": {"repository": "a/" * 200 + "a"}}, "not the name"),
+            ({"target": {"repository": None}}, "not the name"),
+            ({"target": {"tag": "<script>"}}, "not a tag"),
+            ({"target": {"digest": "sha256:xyz"}}, "not a digest"),
+            ({"target": {"digest": None}}, "no digest"),
+            ({"target": {"mediaType": None, "tag": None}}, "no media type"),
+            ({"target": {"mediaType": ["x"]}}, "not a text"),
+        ],
+        ids=str,
+    )
+    def test_event_that_makes_no_sense_and_what_is_good_beside_it_is_recorded(
+        self, registry: Any, changes: dict[str, Any], reason: str
+    ) -> None:
+        response = registry(notification(), notification(**changes), notification())
+
+        assert (response.status_code, response.json()) == (200, {"events": 4, "stored_aside": 1})
+        assert reason in DeadLetter.objects.get().reason
+
+    def test_beginning_of_an_oversized_message(self, registry: Any) -> None:
+        size = notifications.MAX_SIZE + 1
+
+        assert registry(body=b"x" * size).json() == {"events": 0, "stored_aside": 1}
+        letter = DeadLetter.objects.get()
+        assert (letter.size, len(letter.content)) == (size, 64 * 1024)
+        assert "larger than" in letter.reason
+
+    def test_message_of_the_largest_size_is_read(self, registry: Any) -> None:
+        body = json.dumps({"events": [notification()]}).encode()
+
+        assert registry(body=body.ljust(notifications.MAX_SIZE)).json()["events"] == 2
+
+    def test_once_however_often_it_comes(self, registry: Any) -> None:
+        for _ in range(3):
+            registry(body=b"{")
+
+        assert DeadLetter.objects.count() == 1
+
+    def test_message_whose_recording_fails(self, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(notifications, "record_events", lambda *_: 1 / 0)
+
+        assert registry(notification()).json() == {"events": 0, "stored_aside": 1}
+        assert "ZeroDivisionError" in DeadLetter.objects.get().reason
+
+    def test_nothing_is_acknowledged_while_the_database_is_away(
+        self, registry: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: Any) -> None:
+            raise OperationalError("The database is away.")
+
+        monkeypatch.setattr(notifications, "record_events", away)
+        with pytest.raises(OperationalError):  # a 500, upon which the registry tries again
+            registry(notification())

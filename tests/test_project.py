@@ -1,0 +1,94 @@
+"""The project as a whole: its layers, migrations, schema and production settings are in order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from importlinter.cli import lint_imports
+
+from msr_project.secret_key import load_secret_key
+from tests import factories
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_layers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+    assert lint_imports(config_filename="pyproject.toml", cache_dir=None) == 0
+
+
+@pytest.mark.django_db
+def test_migrations_are_complete() -> None:
+    call_command("makemigrations", "repositories", "activity", check=True, dry_run=True, stdout=StringIO())
+
+
+def test_schema_is_valid() -> None:
+    call_command("spectacular", validate=True, fail_on_warn=True, stdout=StringIO())
+
+
+def test_production_settings_are_safe(tmp_path: Path) -> None:
+    production = {
+        "PUBLIC_URL": "https://audit.example.com",
+        "DATA_DIR": str(tmp_path),
+        "PATH": os.environ["PATH"],
+    }
+
+    check = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "INFO"],
+        cwd=ROOT,
+        env=production,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert check.returncode == 0, check.stdout + check.stderr
+    assert "no issues" in check.stdout
+
+
+def test_secret_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    keys = {load_secret_key(tmp_path / "key") for _ in range(3)}
+
+    assert len(keys) == 1
+    assert len(keys.pop()) >= 50
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["key"]
+
+
+@pytest.mark.django_db
+def test_pages_allow_no_inline_script_style_or_outside_host(log_in: Any) -> None:
+    policy = log_in(factories.UserFactory()).get("/repositories/")["Content-Security-Policy"]
+
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.django_db
+def test_documentation_keeps_scripts_to_the_site(log_in: Any) -> None:
+    response = log_in(factories.UserFactory()).get("/api/v0/docs/")
+
+    assert "script-src 'self';" in response["Content-Security-Policy"] + ";"
+    assert "//cdn" not in response.content.decode()
+
+
+def test_schema_and_documentation_are_for_people_who_are_logged_in(db: None) -> None:
+    assert Client().get("/api/v0/schema/").status_code == 401
+    assert Client().get("/api/v0/docs/").status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/nowhere/", "/repositories/x/"])
+def test_unknown_addresses_have_a_page_of_their_own(log_in: Any, path: str) -> None:
+    response = log_in(factories.UserFactory()).get(path)
+
+    assert response.status_code == 404
+    assert "There is nothing here that you can see" in response.content.decode()

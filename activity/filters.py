@@ -43,13 +43,15 @@ class EventFilterSet(filters.FilterSet):
         max_length=names.MAX_NAME_LENGTH, method="filter_namespace", label="Its namespace; `_` for none."
     )
     type = filters.MultipleChoiceFilter(method="filter_types", label="CREATE, GET, … Repeat it for several.")
-    category = filters.MultipleChoiceFilter(label="push, scan, … Repeat it for several.")
+    category = filters.MultipleChoiceFilter(distinct=False, label="push, scan, … Repeat it for several.")
     tag = filters.CharFilter(max_length=names.MAX_TAG_LENGTH, label="The tag alone, such as `v1`.")
     digest = filters.CharFilter(max_length=names.MAX_DIGEST_LENGTH, label="The whole digest.")
     actor = filters.CharFilter(
         max_length=255, field_name="actor_name", label="The user's name, or the policy's id."
     )
-    actor_type = filters.MultipleChoiceFilter(choices=ActorType.choices, label="Repeat it for several.")
+    actor_type = filters.MultipleChoiceFilter(
+        choices=ActorType.choices, distinct=False, label="Repeat it for several."
+    )
     after = OccurredFilter(lookup_expr="gte", label="Occurred at this time or later (ISO 8601).")
     before = OccurredFilter(lookup_expr="lt", label="Occurred before this time (ISO 8601).")
     exclude_pull = filters.TypedChoiceFilter(

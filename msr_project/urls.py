@@ -1,11 +1,15 @@
 """Addresses of the host project."""
 
 from django.contrib import admin
+from django.contrib.auth import views as auth
 from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("accounts/", include("django.contrib.auth.urls")),
+    path("accounts/login/", auth.LoginView.as_view(), name="login"),
+    path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
+    path("accounts/password/", auth.PasswordChangeView.as_view(), name="password_change"),
+    path("accounts/password/done/", auth.PasswordChangeDoneView.as_view(), name="password_change_done"),
     path("api/v0/", include("activity.api.urls")),
     path("", include("activity.urls")),
     path("", include("repositories.urls")),

@@ -23,6 +23,7 @@ from repositories.models import (
     NamespaceUserPermission,
     Repository,
     RepositoryGroupPermission,
+    RepositoryQuerySet,
     RepositoryUserPermission,
 )
 
@@ -81,7 +82,7 @@ class Access:
             permissions |= {p for p, ids in self.by_namespace.items() if repository.namespace_id in ids}
         return frozenset(permissions)
 
-    def repositories(self, permissions: Iterable[str] = levels.ALL_PERMISSIONS) -> QuerySet[Repository]:
+    def repositories(self, permissions: Iterable[str] = levels.ALL_PERMISSIONS) -> RepositoryQuerySet:
         """Return the live repositories in which the viewer has at least one of `permissions`."""
         wanted = frozenset(permissions)
         live = Repository.objects.live()

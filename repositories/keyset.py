@@ -94,3 +94,7 @@ class Keyset:
         except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidCursor("This cursor is not one of this list.") from error
         return direction == "p", typed
+
+
+BY_NAME = Keyset([Key("namespace_name"), Key("name")])
+"""Repositories by name; see `RepositoryQuerySet.with_names`."""

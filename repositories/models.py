@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
@@ -169,6 +169,10 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         """All that have or had this full name, the deleted ones too."""
         namespace, name = names.split_name(full_name)
         return self.filter(namespace__name=namespace, name=name)
+
+    def with_names(self) -> RepositoryQuerySet:
+        """Load what the full name is made of, as `namespace_name` too, to sort by."""
+        return self.select_related("namespace").annotate(namespace_name=F("namespace__name"))
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Mark as deleted, one by one, so that each is told of."""

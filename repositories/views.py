@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import F, Q
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
@@ -13,12 +13,11 @@ from django.views.generic import TemplateView, UpdateView
 
 from repositories.access import Access
 from repositories.forms import ProfileForm
-from repositories.keyset import InvalidCursor, Key, Keyset
-from repositories.models import Profile
+from repositories.keyset import BY_NAME, InvalidCursor
+from repositories.models import Profile, Repository
 from repositories.tabs import tabs_for
 
 PAGE_SIZE = 50
-BY_NAME = Keyset([Key("namespace_name"), Key("name")])
 
 
 class RepositoryListView(TemplateView):
@@ -29,17 +28,23 @@ class RepositoryListView(TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         access = Access.of(self.request.user)
         search = self.request.GET.get("q", "").strip().replace("\0", "")
-        repositories = (
-            access.repositories().select_related("namespace").annotate(namespace_name=F("namespace__name"))
-        )
+        repositories = access.repositories().with_names()
         for part in search.split("/"):
             repositories = repositories.filter(Q(namespace_name__icontains=part) | Q(name__icontains=part))
         try:
             page = BY_NAME.page(repositories, PAGE_SIZE, self.request.GET.get("cursor"))
         except InvalidCursor:
             page = BY_NAME.page(repositories, PAGE_SIZE)
-        rows = [(row, tabs_for(row, access.permissions_on(row))[0][1]) for row in page.rows]
+        rows = [self.row(repository, access.permissions_on(repository)) for repository in page.rows]
         return super().get_context_data(**kwargs, page=page, rows=rows, search=search, section="repositories")
+
+    def row(self, repository: Repository, permissions: frozenset[str]) -> dict[str, Any]:
+        """Return what the list tells of a repository; to those who may not read it, only its name."""
+        return {
+            "repository": repository,
+            "url": tabs_for(repository, permissions)[0][1],
+            "description": repository.description if "pull" in permissions else "",
+        }
 
 
 class ProfileView(UpdateView):

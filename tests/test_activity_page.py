@@ -131,7 +131,9 @@ class TestPulls:
 
         assert column(page(auditor, exclude_pull="false"), "Label") == ["Get Tag"]
         assert column(page(auditor), "Label") == []
+        Repository.objects.update(description="What it is for")
         assert "acme/web" in page(auditor, "/repositories/")
+        assert "What it is for" not in page(auditor, "/repositories/")
 
 
 class TestTimeRange:

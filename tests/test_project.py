@@ -92,3 +92,18 @@ def test_unknown_addresses_have_a_page_of_their_own(log_in: Any, path: str) -> N
 
     assert response.status_code == 404
     assert "There is nothing here that you can see" in response.content.decode()
+
+
+@pytest.mark.django_db
+def test_password_is_changed_on_a_page_of_the_site(log_in: Any) -> None:
+    user = factories.UserFactory(username="jane")
+    user.set_password("an-old-pass-1")
+    user.save()
+    client = log_in(user)
+    assert "Change your password" in client.get("/accounts/password/").content.decode()
+
+    new = {"new_password1": "a-new-pass-2", "new_password2": "a-new-pass-2"}
+    answer = client.post("/accounts/password/", {"old_password": "an-old-pass-1", **new}, follow=True)
+
+    assert "Your password was changed" in answer.content.decode()
+    assert Client().login(username="jane", password="a-new-pass-2")

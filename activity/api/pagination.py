@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from activity.feed import BY_TIME
-from repositories.keyset import InvalidCursor, Key, Keyset, Page
+from repositories.keyset import BY_NAME, InvalidCursor, Page
 
 DEFAULT_SIZE = 10
 MAX_SIZE = 100
@@ -81,4 +81,4 @@ class KeysetPagination(BasePagination):
 class RepositoryPagination(KeysetPagination):
     """Repositories by name."""
 
-    keyset = Keyset([Key("namespace_name"), Key("name")])
+    keyset = BY_NAME

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
 from drf_spectacular.utils import OpenApiTypes, extend_schema
@@ -113,8 +113,7 @@ class RepositoryListView(ViewerMixin, ListAPIView):
     pagination_class = RepositoryPagination
 
     def get_queryset(self) -> QuerySet[Repository]:
-        repositories = self.access.repositories().select_related("namespace")
-        return repositories.annotate(namespace_name=F("namespace__name"))
+        return self.access.repositories().with_names()
 
 
 class AnyContentNegotiation(BaseContentNegotiation):

@@ -37,6 +37,10 @@ class Kind:
     requires: tuple[str, ...] = ()
     """The fields without which an event of this kind tells nothing: `tag`, `digest`."""
 
+    @property
+    def is_pull(self) -> bool:
+        return self.category == Category.PULL
+
 
 def _policy_kinds(kind: Policy.Kind, category: Category) -> list[Kind]:
     return [

@@ -20,7 +20,7 @@ class Draft:
     source_id: str
     """The source's own id of the message: the same message has the same id, and so the same events."""
     ordinal: int = 1
-    """Tells the events of one message apart, 1 to 15; 0 is that of the repository's registration."""
+    """Tells the events of one message apart, 1 to 7; 0 is that of the repository's registration."""
     tag: str = ""
     digest: str = ""
     actor_type: ActorType = ActorType.ANONYMOUS

@@ -42,8 +42,8 @@ def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
 
 
 def without_pulls(events: QuerySet) -> QuerySet:
-    """Leave pulls out, in the words of the partial indexes that don't hold them."""
-    return events.filter(~Q(category=Category.PULL.value))
+    """Leave pulls out, in the words of the partial indexes and the partitions that don't hold them."""
+    return events.filter(is_pull=False)
 
 
 def _only(events: QuerySet, categories: list[Category]) -> QuerySet:

@@ -6,7 +6,8 @@
 | 4    | version, 7                                                                        |
 | 12   | the fraction of the millisecond, in units of 1/4096 ms                            |
 | 2    | variant                                                                           |
-| 4    | the ordinal, where one message makes several events                               |
+| 1    | whether it is a pull, so that pulls and the rest can be stored apart              |
+| 3    | the ordinal, where one message makes several events                               |
 | 58   | a hash of the recording account and of the source's own id of the event           |
 
 So one key makes a redelivered message harmless (the same event has the same id), orders the feed,
@@ -25,10 +26,12 @@ _VERSION = 7 << 76
 _VARIANT = 0b10 << 62
 
 
-def event_id(occurred_at: datetime, ordinal: int, account_id: int | None, source_id: str) -> UUID:
+def event_id(
+    occurred_at: datetime, ordinal: int, account_id: int | None, source_id: str, *, is_pull: bool = False
+) -> UUID:
     """Return the id of an event.
 
-    `ordinal` (0 to 15) tells the events of one message apart, and orders them. `account_id` is the
+    `ordinal` (0 to 7) tells the events of one message apart, and orders them. `account_id` is the
     user whose token delivered it (None for the application itself), so that no account can take
     the ids of another's events.
 
@@ -36,11 +39,12 @@ def event_id(occurred_at: datetime, ordinal: int, account_id: int | None, source
     """
     if occurred_at < EPOCH:
         raise ValueError("it happened before 1970")
-    milliseconds, rest = divmod(occurred_at - EPOCH, MILLISECOND)
-    fraction = (rest // MICROSECOND) * 4096 // 1000
+    milliseconds, remainder = divmod(occurred_at - EPOCH, MILLISECOND)
+    fraction = (remainder // MICROSECOND) * 4096 // 1000
     digest = hashlib.sha256(f"{account_id or 0}:{source_id}".encode("utf-8", "surrogatepass")).digest()
     hashed = int.from_bytes(digest[:8]) >> 6
-    return UUID(int=milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | ordinal << 58 | hashed)
+    rest = is_pull << 61 | ordinal << 58 | hashed
+    return UUID(int=milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | rest)
 
 
 def first_id(moment: datetime) -> UUID:

@@ -13,7 +13,6 @@ from django.utils import timezone
 from activity import catalogue
 from repositories import levels, names
 from repositories.access import Access
-from repositories.levels import Category
 from repositories.models import Policy, Repository
 
 MAX_ACTOR_LENGTH = 255
@@ -56,6 +55,8 @@ class Event(models.Model):
     received_at = models.DateTimeField(default=timezone.now)
     kind = models.CharField(max_length=40)
     category = models.CharField(max_length=20)
+    is_pull = models.BooleanField(default=False)
+    """Whether its category is pull: what indexes and partitions go by."""
     repository = models.ForeignKey(
         Repository,
         models.DO_NOTHING,
@@ -92,12 +93,10 @@ class Event(models.Model):
             models.Index(fields=["repository", "id"], name="event_repository"),
             models.Index(
                 fields=["repository", "id"],
-                condition=~Q(category=Category.PULL.value),
+                condition=Q(is_pull=False),
                 name="event_repository_without_pulls",
             ),
-            models.Index(
-                fields=["id"], condition=~Q(category=Category.PULL.value), name="event_without_pulls"
-            ),
+            models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
             models.Index(fields=["category", "id"], name="event_category"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
         ]

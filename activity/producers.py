@@ -13,7 +13,7 @@ from rest_framework import serializers
 from activity.catalogue import KINDS
 from activity.dead_letters import store_aside
 from activity.drafts import Draft
-from activity.identity import EPOCH, event_id
+from activity.identity import EPOCH
 from activity.models import MANUAL_PROMOTION_NAME, MAX_ACTOR_LENGTH, ActorType, DeadLetter
 from activity.recording import record_events
 from repositories import names
@@ -103,7 +103,8 @@ def receive(events: Sequence[dict[str, Any]], account: Any) -> list[dict[str, An
     """
     scanning = RegistrySettings.get_solo().scanning_enabled
     aside = [KINDS[event["kind"]].category == Category.SCAN and not scanning for event in events]
-    record_events([_draft(e, account) for e, out in zip(events, aside, strict=True) if not out], account.pk)
+    drafts = [_draft(e, account) for e, out in zip(events, aside, strict=True) if not out]
+    ids = iter(record_events(drafts, account.pk))
     store_aside(
         [
             (json.dumps(e["sent"]).encode(), SCANNING_IS_OFF)
@@ -114,10 +115,8 @@ def receive(events: Sequence[dict[str, Any]], account: Any) -> list[dict[str, An
         account.pk,
     )
     return [
-        {"id": None, "stored_aside": SCANNING_IS_OFF}
-        if out
-        else {"id": event_id(e["occurred_at"], Draft.ordinal, account.pk, e["id"]), "stored_aside": None}
-        for e, out in zip(events, aside, strict=True)
+        {"id": None, "stored_aside": SCANNING_IS_OFF} if out else {"id": next(ids), "stored_aside": None}
+        for out in aside
     ]
 
 

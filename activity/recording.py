@@ -26,7 +26,7 @@ def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> lis
     `account_id` is the user whose token delivered them, None for the application itself. Returns
     the id of each draft's event, in their order. All are committed, or none.
     """
-    ids = [event_id(draft.occurred_at, draft.ordinal, account_id, draft.source_id) for draft in drafts]
+    ids = [_id(draft, account_id) for draft in drafts]
     placed = _place(dict(zip(ids, drafts, strict=True)), account_id)
     users = _users(placed.values())
     policies = _policies(placed.values())
@@ -53,10 +53,15 @@ def _place(drafts: dict[UUID, Draft], account_id: int | None) -> dict[UUID, Draf
     for draft in sorted(unplaced.values(), key=lambda draft: (draft.occurred_at, draft.ordinal)):
         first_seen.setdefault(draft.repository_name, draft)
     for draft in finder.register(first_seen):
-        placed[event_id(draft.occurred_at, draft.ordinal, account_id, draft.source_id)] = draft
+        placed[_id(draft, account_id)] = draft
     for id, draft in unplaced.items():
         placed[id] = draft.of_kind(draft.kind, repository=finder.at(draft.repository_name, draft.occurred_at))
     return placed
+
+
+def _id(draft: Draft, account_id: int | None) -> UUID:
+    is_pull = KINDS[draft.kind].is_pull
+    return event_id(draft.occurred_at, draft.ordinal, account_id, draft.source_id, is_pull=is_pull)
 
 
 def _users(drafts) -> dict[str, int]:
@@ -78,6 +83,7 @@ def _event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, in
         occurred_at=draft.occurred_at,
         kind=draft.kind,
         category=KINDS[draft.kind].category.value,
+        is_pull=KINDS[draft.kind].is_pull,
         repository=draft.repository,
         repository_name=draft.repository_name,
         tag=draft.tag,

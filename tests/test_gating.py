@@ -113,7 +113,8 @@ class World:
     def _event(self, number: int | None, category: str) -> str:
         row = self.made["repositories"][number] if number is not None else None
         recorded = factories.record(repository=row or self.made["repositories"][0], kind="create_manifest")
-        values = {"repository": row, "kind": KINDS[category], "category": category}
+        is_pull = category == "pull"
+        values = {"repository": row, "kind": KINDS[category], "category": category, "is_pull": is_pull}
         Event.objects.filter(pk=recorded.pk)._raw_delete("default")  # type: ignore[attr-defined]
         names = {"repository_name": row.full_name if row else "", "actor_user": self.made["ann"]}
         Event.objects.create(

@@ -9,5 +9,8 @@ class ActivityConfig(AppConfig):
         from activity import receivers  # noqa: F401
         from repositories import levels, tabs
 
-        permissions = {levels.VIEW_UNKNOWN_EVENTS, *(category.permission for category in levels.Category)}
+        permissions = {
+            levels.VIEW_UNKNOWN_EVENTS,
+            *(category.permission for category in levels.REPOSITORY_CATEGORIES),
+        }
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))

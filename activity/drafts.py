@@ -16,6 +16,7 @@ class Draft:
 
     kind: str
     repository_name: str
+    """Empty for what happens in no repository."""
     occurred_at: datetime
     source_id: str
     """The source's own id of the message: the same message has the same id, and so the same events."""

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from activity import catalogue
+from activity.deletion.models import Import
 from repositories import levels, names
 from repositories.access import Access
 from repositories.models import Policy, Repository
@@ -81,6 +82,10 @@ class Event(models.Model):
     policy = models.ForeignKey(
         Policy, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
     )
+    imported = models.ForeignKey(
+        Import, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
+    )
+    """The import that brought it back from an archive, if one did."""
     details = models.JSONField(default=dict)
 
     objects = EventQuerySet.as_manager()

@@ -10,11 +10,12 @@ On SQLite the table is an ordinary one, and nothing here does anything.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from dateutil.relativedelta import relativedelta
@@ -22,6 +23,9 @@ from django.db import OperationalError, connection, migrations, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
 from activity.identity import first_id
+
+if TYPE_CHECKING:
+    from activity.models import Event
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +141,21 @@ def detach(partition: Partition, may_go: Callable[[], bool]) -> bool:
             return True
 
     return _trying(attempt)
+
+
+def rows(partition: Partition, after: UUID, count: int) -> list[Event]:
+    """Return the first `count` events, after an id, of a partition that was detached."""
+    from activity.models import Event  # the model's migration needs this module
+
+    sql = f"SELECT * FROM {partition.name} WHERE id > %s ORDER BY id LIMIT %s"
+    return list(Event.objects.raw(sql, [after, count]))
+
+
+def categories(partition: Partition) -> Counter[str]:
+    """Count the events of a partition that was detached by category."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT category, COUNT(*) FROM {partition.name} GROUP BY category")
+        return Counter(dict(cursor.fetchall()))
 
 
 def drop(partition: Partition) -> None:

@@ -48,7 +48,9 @@ class ProducedEventSerializer(serializers.Serializer):
     id = serializers.CharField(
         max_length=255, help_text="The producer's own id: sent again, it is recorded once."
     )
-    kind = serializers.ChoiceField([(kind.key, kind.label) for kind in KINDS.values()])
+    kind = serializers.ChoiceField(
+        [(kind.key, kind.label) for kind in KINDS.values() if kind.category != Category.SYSTEM]
+    )
     repository = serializers.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = serializers.CharField(max_length=names.MAX_TAG_LENGTH, default="", allow_blank=True)
     digest = serializers.CharField(max_length=names.MAX_DIGEST_LENGTH, default="", allow_blank=True)

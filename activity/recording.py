@@ -38,10 +38,15 @@ def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> lis
 
 def _place(drafts: dict[UUID, Draft], account_id: int | None) -> dict[UUID, Draft]:
     """Give each draft its repository, and add the events of those that had to be registered."""
-    finder = RepositoryFinder(draft.repository_name for draft in drafts.values() if not draft.repository)
+    finder = RepositoryFinder(
+        draft.repository_name for draft in drafts.values() if draft.repository_name and not draft.repository
+    )
     placed: dict[UUID, Draft] = {}
     unplaced: dict[UUID, Draft] = {}
     for id, draft in drafts.items():
+        if not draft.repository_name:  # what happens to the system is in no repository
+            placed[id] = draft
+            continue
         repository = draft.repository or finder.at(draft.repository_name, draft.occurred_at)
         (placed if repository else unplaced)[id] = draft.of_kind(draft.kind, repository=repository)
     if not unplaced:

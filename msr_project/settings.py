@@ -10,6 +10,8 @@
 | `DATA_DIR`      | `var/`                            | where the embedded database, broker and cache live |
 | `SECRET_KEY`    | made up once, kept in `$DATA_DIR` | Django's signing key                               |
 | `ALLOWED_HOSTS` | none                              | further host names, comma-separated                |
+| `ARCHIVE_STORAGE` | a folder in `$DATA_DIR`         | the class of a Django storage for archived events, |
+| `ARCHIVE_OPTIONS` |                                 | and its options as JSON                            |
 | `DEBUG`         | `false`                           | Django's debug mode, for development only          |
 """
 
@@ -17,7 +19,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
-from celery.schedules import crontab
 from csp.constants import NONE, SELF
 
 from msr_project.secret_key import load_secret_key
@@ -189,6 +190,16 @@ STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir(exist_ok=True)
 WHITENOISE_USE_FINDERS = True
 
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    # Where events go before they are deleted: a folder, or what else django-storages speaks to.
+    "archives": {
+        "BACKEND": env.str("ARCHIVE_STORAGE", default="django.core.files.storage.FileSystemStorage"),
+        "OPTIONS": env.json("ARCHIVE_OPTIONS", default={"location": str(DATA_DIR / "archives")}),
+    },
+}
+
 # --- API ----------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
@@ -220,13 +231,8 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# Entries made in the database at beat's first start; from then on they are edited in the admin.
-CELERY_BEAT_SCHEDULE = {
-    "Clear expired sessions": {
-        "task": "msr_project.tasks.clear_expired_sessions",
-        "schedule": crontab(hour="4", minute="30"),
-    },
-}
+# The schedule is in the database, made by migrations and edited in the admin: beat would overwrite
+# what is edited with what stands here, at each start.
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
 else:

@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Category(models.TextChoices):
-    """The categories of repository events; each has a permission of its own."""
+    """The categories of events; those of repositories have a permission each, to be granted alone."""
 
     PUSH = "push", "Push"
     SCAN = "scan", "Scan"
@@ -16,10 +16,11 @@ class Category(models.TextChoices):
     PULL = "pull", "Pull"
     MIRROR = "mirror", "Mirror"
     PRUNING = "pruning", "Pruning"
+    SYSTEM = "system", "System"
 
     @property
     def permission(self) -> str:
-        """The permission to see this category's events in a repository."""
+        """The permission to see this category's events in a repository. That of SYSTEM nobody has."""
         return f"view_{self.value}_events"
 
 
@@ -30,6 +31,8 @@ class Level(models.TextChoices):
     READ_WRITE = "level_read_write", "read-write"
     ADMIN = "level_admin", "admin"
 
+
+REPOSITORY_CATEGORIES = [category for category in Category if category != Category.SYSTEM]
 
 VIEW_UNKNOWN_EVENTS = "view_unknown_events"
 """Seeing events of kinds that the software doesn't know. Part of the admin level alone."""
@@ -65,12 +68,12 @@ ALLOWED_BY: dict[str, frozenset[str]] = {
 }
 ALL_PERMISSIONS = _ADMIN
 AUDITOR_PERMISSIONS = frozenset(
-    {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES, *(category.permission for category in Category)}
+    {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES, *(category.permission for category in REPOSITORY_CATEGORIES)}
 )
 
 GRANTABLE: list[tuple[str, Any]] = [
     *((level.value, f"Access level {level.label}") for level in Level),
-    *((category.permission, f"Can view {category.label.lower()} events") for category in Category),
+    *((category.permission, f"Can view {category.label.lower()} events") for category in REPOSITORY_CATEGORIES),
 ]
 """What may be granted on a repository or a namespace, as Django's `Meta.permissions`."""
 
@@ -79,4 +82,4 @@ def expand(codename: str) -> frozenset[str]:
     """Return the permissions that a granted codename gives; none for one that isn't grantable."""
     if codename in ALLOWED_BY:
         return ALLOWED_BY[codename]
-    return frozenset({codename}) & {category.permission for category in Category}
+    return frozenset({codename}) & {category.permission for category in REPOSITORY_CATEGORIES}

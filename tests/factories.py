@@ -14,6 +14,7 @@ from guardian.shortcuts import assign_perm
 
 from activity.accounts import allow_adding_events, new_token
 from activity.drafts import Draft
+from activity.identity import event_id
 from activity.models import ActorType, Event
 from activity.recording import record_events
 from repositories import names
@@ -140,6 +141,20 @@ def record(kind: str = "create_manifest", repository: Any = "acme/web", **values
     )
     (id,) = record_events([draft])
     return Event.objects.get(pk=id)
+
+
+def event_row(**values: Any) -> Event:
+    """Return an event of any kind and category, not stored yet."""
+    number = next(_numbers)
+    values = {"kind": "create_manifest", "category": "push", "occurred_at": NOON, **values}
+    is_pull = values["category"] == "pull"
+    return Event(
+        id=event_id(values["occurred_at"], 1, None, f"row-{number}", is_pull=is_pull),
+        is_pull=is_pull,
+        actor_type=ActorType.USER,
+        actor_name="jane",
+        **values,
+    )
 
 
 def notification(**values: Any) -> dict[str, Any]:

@@ -1,0 +1,301 @@
+"""Runs of auto-deletion: one at a time, in short transactions, and finished by the next if one dies."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.db import OperationalError, connection, transaction
+from django.db.models import Count, Max, Min, Q, QuerySet
+from django.utils import timezone
+
+from activity import partitions
+from activity.deletion import archives, rules
+from activity.deletion.models import Archive, AutoDeletion, Run
+from activity.drafts import Draft
+from activity.models import ActorType, Event
+from activity.partitions import Partition
+from activity.recording import record_events
+
+logger = logging.getLogger(__name__)
+
+BATCH = 5_000
+"""Events deleted in one transaction: some tens of milliseconds."""
+PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
+"""Seconds between transactions. On SQLite other writers starve without it."""
+LEASE = timedelta(minutes=10)
+KEPT_RUNS = 200
+"""Job logs that are kept; older ones go."""
+LEFT_OVER = "Left over from a run that died"
+EARLIEST = UUID(int=0)
+LARGEST = 10
+"""Repositories that a preview names for each rule."""
+
+Progress = Callable[[Run], None]
+
+
+class UnderWay(Exception):
+    """Another run has not ended yet."""
+
+
+class Stopped(Exception):
+    """The run was asked to stop."""
+
+
+class LeaseLost(Exception):
+    """The run showed no progress for too long, and another took its place."""
+
+
+def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = None) -> Run:
+    """Make the record of a run, which `execute` then carries out. Raises UnderWay if there is one."""
+    now = timezone.now()
+    with transaction.atomic():
+        AutoDeletion.get_solo()
+        setting = AutoDeletion.objects.select_for_update().get()  # one start at a time
+        active = Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING])
+        if current := active.filter(lease_until__gt=now).first():
+            raise UnderWay(f"{current}, started by {current.started_by}, is under way.")
+        active.update(state=Run.State.ABANDONED, finished_at=now)
+        settings = {**rules.snapshot(), "enabled": setting.enabled, "archive": setting.archive}
+        run = Run.objects.create(
+            started_by=started_by,
+            preview=preview,
+            cutoff=cutoff or now,
+            started_at=now,
+            lease_until=now + LEASE,
+            settings=settings,
+        )
+        Run.objects.filter(pk__lte=run.pk - KEPT_RUNS).delete()
+    return run
+
+
+def execute(run: Run, progress: Progress = lambda run: None) -> None:
+    """Carry a run out, if nobody else has begun to. How it ended is in its record."""
+    if not Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(state=Run.State.RUNNING):
+        return
+    run.refresh_from_db()
+    state, error = Run.State.FINISHED, ""
+    try:
+        (Preview if run.preview else Deletion)(run, progress).carry_out()
+    except Stopped:
+        state = Run.State.STOPPED
+    except LeaseLost:
+        logger.warning("%s was given up, and another took its place.", run)
+        return
+    except Exception as problem:
+        logger.exception("%s failed.", run)
+        state, error = Run.State.FAILED, f"{type(problem).__name__}: {problem}"
+    finish(run, state, error)
+
+
+@transaction.atomic
+def finish(run: Run, state: Run.State, error: str) -> None:
+    """Say how a run ended, with the counts of what it committed."""
+    mine = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING)
+    if mine.update(state=state, error=error, finished_at=timezone.now()):
+        run.refresh_from_db()
+        if run.deleted:
+            record_run(run)
+
+
+def record_run(run: Run) -> None:
+    """Record a run that deleted something as an event, which MSR admins see."""
+    counts = {rule: entry["events"] for rule, entry in run.report.items()}
+    record_events(
+        [
+            Draft(
+                kind="delete_events",
+                repository_name="",
+                occurred_at=timezone.now(),
+                source_id=str(uuid4()),
+                actor_type=ActorType.USER,
+                actor_name=run.started_by,
+                details={"run": run.pk, "deleted": run.deleted, "by_rule": counts, "state": run.state},
+            )
+        ]
+    )
+
+
+class Job:
+    """What a deletion and its preview have in common: a lease, and a report by rule and category."""
+
+    def __init__(self, run: Run, progress: Progress) -> None:
+        self.run = run
+        self.progress = progress
+
+    def portions(self) -> Iterator[rules.Portion]:
+        return rules.portions(self.run.settings, self.run.cutoff)
+
+    def save(self) -> None:
+        """Store the counts, in the transaction that made them, and renew the lease.
+
+        Raises LeaseLost if the run was given up meanwhile: nothing of the transaction is committed.
+        """
+        values = {"expected": self.run.expected, "deleted": self.run.deleted, "report": self.run.report}
+        mine = Run.objects.filter(pk=self.run.pk, state=Run.State.RUNNING)
+        if not mine.update(lease_until=timezone.now() + LEASE, **values):
+            raise LeaseLost
+
+    def breathe(self) -> None:
+        """Let recording and reading through between two transactions. Raises Stopped if asked to stop."""
+        self.progress(self.run)
+        if Run.objects.filter(pk=self.run.pk, stop_requested=True).exists():
+            raise Stopped
+        time.sleep(PAUSE)
+
+    def count(self, rule: str, counts: Counter[str]) -> dict[str, Any]:
+        """Add counts by category to the report's entry of a rule, and return the entry."""
+        entry = self.run.report.setdefault(rule, {"events": 0, "categories": {}})
+        entry["events"] += counts.total()
+        entry["categories"] = dict(Counter(entry["categories"]) + counts)
+        return entry
+
+
+class Preview(Job):
+    """Counts what would go, and deletes nothing."""
+
+    def carry_out(self) -> None:
+        self.run.expected = 0
+        self.save()
+        for portion in self.portions():
+            groups = portion.events().order_by().values("category", "repository_name")
+            for group in groups.annotate(
+                events=Count("pk"), first=Min("occurred_at"), last=Max("occurred_at")
+            ):
+                entry = self.count(portion.rule.name, Counter({group["category"]: group["events"]}))
+                self._extend(entry, group)
+            self.run.expected = sum(entry["events"] for entry in self.run.report.values())
+            self.save()
+            self.breathe()
+
+    def _extend(self, entry: dict[str, Any], group: Any) -> None:
+        """Extend an entry's time range, and the list of its largest repositories."""
+        first, last = group["first"].isoformat(), group["last"].isoformat()
+        entry["from"] = min(entry.get("from", first), first)
+        entry["to"] = max(entry.get("to", last), last)
+        sizes = Counter(dict(entry.get("largest", [])))
+        sizes[group["repository_name"]] += group["events"]
+        entry["largest"] = sizes.most_common(LARGEST)
+
+
+class Deletion(Job):
+    """Deletes what goes: whole partitions first, then the rest in batches."""
+
+    def carry_out(self) -> None:
+        if not self.run.settings["enabled"]:
+            return
+        self.finish_leftovers()
+        self.run.expected = self.run.deleted + sum(portion.events().count() for portion in self.portions())
+        self.save()
+        self.drop_partitions()
+        for portion in self.portions():
+            if self.run.settings["archive"]:
+                self.archive_and_delete(portion)
+            else:
+                self.delete(portion)
+
+    def delete(self, portion: rules.Portion) -> None:
+        """Delete a portion, the oldest events first."""
+        events, lower = portion.events(), EARLIEST
+        while upper := _last_of(events.filter(id__gt=lower), BATCH):
+            with transaction.atomic():
+                self.remove(portion.rule.name, events.filter(id__gt=lower, id__lte=upper))
+            lower = upper  # not again through the remains of what was deleted
+            self.breathe()
+
+    def archive_and_delete(self, portion: rules.Portion) -> None:
+        """Archive and delete a portion, as many events at a time as an archive holds."""
+        events, lower = portion.events().order_by("id"), EARLIEST
+        while (rows := events.filter(id__gt=lower)).exists():
+            archive = archives.write(self.run, rows[: archives.MAX_EVENTS].iterator(chunk_size=2000))
+            self.delete_archived(archive, portion.rule.name)
+            lower = archive.last_id or lower
+
+    def delete_archived(self, archive: Archive, rule: str) -> None:
+        """Delete just the events that an archive holds, but for those that are held by now."""
+        ids = archives.ids_of(archive)
+        exempt = rules.held(self.run.settings["holds"])
+        for begin in range(0, len(ids), BATCH):
+            with transaction.atomic():
+                self.remove(rule, Event.objects.filter(~exempt, pk__in=ids[begin : begin + BATCH]))
+            self.breathe()
+        archive.deleted_at = timezone.now()
+        archive.save(update_fields=["deleted_at"])
+
+    def remove(self, rule: str, events: QuerySet[Event]) -> None:
+        """Delete events within a transaction, and count what was deleted of each category."""
+        counts: Counter[str] = Counter()
+        for category in events.order_by().values_list("category", flat=True).distinct():
+            counts[category] = events.filter(category=category)._raw_delete(events.db)
+        self.count(rule, counts)
+        self.run.deleted += counts.total()
+        self.save()
+
+    def drop_partitions(self) -> None:
+        """Drop the partitions in which no event stays. What is kept from its lock is deleted instead."""
+        whole = [portion for portion in self.portions() if not portion.rule.max_per_repository]
+        for partition in partitions.attached():
+            if not self.count_whole(partition, whole):
+                continue
+            counts: dict[str, Counter[str]] = {}
+
+            def may_go(partition: Partition = partition, counts: dict = counts) -> bool:
+                counts.update(self.count_whole(partition, whole) or {})
+                return bool(counts)
+
+            try:
+                if partitions.detach(partition, may_go):
+                    self.archive_and_drop(partition, counts)
+            except OperationalError:
+                logger.warning("%s is in use, so its events are deleted one by one.", partition.name)
+            self.breathe()
+
+    def count_whole(self, partition: Partition, whole: list[rules.Portion]) -> dict[str, Counter[str]] | None:
+        """Return a partition's events by rule and category if all of them go, None if any stays."""
+        low, high = partition.bounds
+        bounds = Q(is_pull=partition.is_pull, id__gte=low, id__lt=high)
+        counts: dict[str, Counter[str]] = {}
+        for portion in whole:
+            if low < portion.bound:
+                groups = portion.events().filter(bounds).order_by().values_list("category")
+                counts.setdefault(portion.rule.name, Counter()).update(dict(groups.annotate(Count("pk"))))
+        going = sum(count.total() for count in counts.values())
+        return counts if going and going == Event.objects.filter(bounds).count() else None
+
+    def archive_and_drop(self, partition: Partition, counts: dict[str, Counter[str]]) -> None:
+        """Archive, if so set, and drop a partition that was detached."""
+        done = Archive.objects.filter(partition=partition.name, deleted_at=None)
+        if self.run.settings["archive"]:
+            lower = done.aggregate(last=Max("last_id"))["last"] or EARLIEST
+            while rows := partitions.rows(partition, lower, archives.MAX_EVENTS):
+                archives.write(self.run, rows, partition.name)
+                lower = rows[-1].pk
+                self.save()
+        with transaction.atomic():
+            partitions.drop(partition)
+            done.update(deleted_at=timezone.now())
+            for rule, count in counts.items():
+                self.count(rule, count)
+                self.run.deleted += count.total()
+            self.save()
+
+    def finish_leftovers(self) -> None:
+        """Finish what a run that died had begun: archives half written, or whose events are still there."""
+        for archive in Archive.objects.filter(deleted_at=None).order_by("pk"):
+            if archive.written_at is None:
+                archives.discard(archive)
+            elif not archive.partition:
+                self.delete_archived(archive, LEFT_OVER)
+        for partition in partitions.detached():
+            self.archive_and_drop(partition, {LEFT_OVER: partitions.categories(partition)})
+
+
+def _last_of(events: QuerySet[Event], count: int) -> UUID | None:
+    """Return the id of the last of the `count` oldest events, or of all if there are fewer."""
+    ids = events.order_by("id").values_list("id", flat=True)
+    return next(iter(ids[count - 1 : count]), None) or ids.last()

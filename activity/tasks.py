@@ -1,0 +1,30 @@
+"""What Celery's worker does, on its schedule or when asked to in the admin."""
+
+from celery import shared_task
+from django.utils import timezone
+
+from activity import partitions
+from activity.deletion import runs
+from activity.deletion.models import AutoDeletion, Run
+
+
+@shared_task
+def delete_events() -> None:
+    """Start a run of auto-deletion, if it is on and no other is under way."""
+    if AutoDeletion.get_solo().enabled:
+        try:
+            runs.execute(runs.start("the schedule"))
+        except runs.UnderWay as reason:
+            runs.logger.info("No run was started: %s", reason)
+
+
+@shared_task
+def execute_run(pk: int) -> None:
+    """Carry out a run or a preview that was started in the admin."""
+    runs.execute(Run.objects.get(pk=pk))
+
+
+@shared_task
+def make_partitions() -> None:
+    """Make the partitions of the coming months."""
+    partitions.make_ahead(timezone.now())

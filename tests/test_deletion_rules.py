@@ -1,0 +1,257 @@
+"""Auto-deletion removes exactly what its rules say, and a preview tells beforehand what that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from dateutil.relativedelta import relativedelta
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from activity import partitions
+from activity.deletion import runs
+from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, Run, oldest_kept
+from activity.models import Event
+from repositories.models import Namespace, Repository
+from tests import factories
+
+CATEGORIES = ["push", "pull", "delete", "polish"]
+KINDS = {"push": "create_manifest", "pull": "get_manifest", "delete": "delete_manifest", "polish": "polish"}
+NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A rule as the property draws it; the global setting is the one whose scope is `global`."""
+
+    scope: int | str
+    """A repository's number, a namespace, `everywhere`, or `global`."""
+    category: str
+    age: tuple[int, str] | None
+    max_events: int | None
+    max_per: str
+
+
+@dataclass(frozen=True)
+class Happened:
+    repository: int | None
+    category: str
+    hours_ago: int
+    imported: bool
+
+
+@dataclass
+class World:
+    repositories: list[str]
+    """The namespace of each."""
+    rules: list[Given]
+    holds: list[int | str]
+    events: list[Happened]
+    cutoff: datetime
+
+    def namespace_of(self, event: Happened) -> str | None:
+        return None if event.repository is None else self.repositories[event.repository]
+
+    def rule_of(self, event: Happened) -> Given:
+        """Restate which rule decides."""
+        for scope in (event.repository, self.namespace_of(event), "everywhere"):
+            for category in (event.category, ""):
+                for rule in self.rules:
+                    if scope is not None and (rule.scope, rule.category) == (scope, category):
+                        return rule
+        return self.rules[-1]
+
+    def staying(self) -> set[int]:
+        """Restate which events stay, by their numbers."""
+        gone: set[int] = set()
+        for rule in self.rules:
+            mine = [
+                (NOW - timedelta(hours=event.hours_ago), number)
+                for number, event in enumerate(self.events)
+                if self.rule_of(event) == rule and not self.is_held(event)
+            ]
+            mine = sorted((moment, number) for moment, number in mine if moment < self.cutoff)
+            if rule.age:
+                oldest = self.cutoff - relativedelta(**{rule.age[1]: rule.age[0]})  # type: ignore[arg-type]
+                gone |= {number for moment, number in mine if moment < oldest}
+            if rule.max_events:
+                groups = {n: 0 for _, n in mine}
+                if rule.max_per == "repository":
+                    groups = {n: self.events[n].repository for _, n in mine}  # type: ignore[misc]
+                for group in set(groups.values()):
+                    numbers = [number for _, number in mine if groups[number] == group]
+                    gone |= set(numbers[: -rule.max_events])
+        return set(range(len(self.events))) - gone
+
+    def is_held(self, event: Happened) -> bool:
+        return event.imported or event.repository in self.holds or self.namespace_of(event) in self.holds
+
+    def build(self) -> list[str]:
+        """Make the world, and return the ids of its events."""
+        spaces = {name: Namespace.objects.create(name=name) for name in ("acme", "globex")}
+        rows = [
+            Repository.objects.create(namespace=spaces[space], name=f"r{number}")
+            for number, space in enumerate(self.repositories)
+        ]
+
+        def target(scope: int | str) -> dict[str, Any]:
+            return {"repository": rows[scope]} if isinstance(scope, int) else {"namespace": spaces[scope]}
+
+        for rule in self.rules[:-1]:
+            age, unit = rule.age or (None, "days")
+            DeletionRule.objects.create(
+                **({} if rule.scope == "everywhere" else target(rule.scope)),
+                category=rule.category,
+                age=age,
+                age_unit=unit,
+                max_events=rule.max_events,
+                max_per=rule.max_per,
+            )
+        turn_on(age=self.rules[-1].age, max_events=self.rules[-1].max_events)
+        for scope in self.holds:
+            Hold.objects.create(reason="An inquiry", **target(scope))
+        imported = Import.objects.create(archive_name="x")
+        events = [
+            factories.event_row(
+                kind=KINDS[event.category],
+                category=event.category,
+                repository=None if event.repository is None else rows[event.repository],
+                occurred_at=NOW - timedelta(hours=event.hours_ago),
+                imported=imported if event.imported else None,
+            )
+            for event in self.events
+        ]
+        Event.objects.bulk_create(events)
+        return [str(event.pk) for event in events]
+
+
+def turn_on(age: tuple[int, str] | None = None, max_events: int | None = None, archive: bool = False) -> None:
+    setting = AutoDeletion.get_solo()
+    setting.enabled, setting.archive, setting.max_events = True, archive, max_events
+    setting.age, setting.age_unit = age or (None, "months")
+    setting.save()
+
+
+AGES = (
+    st.none()
+    | st.tuples(st.integers(1, 40), st.sampled_from(["hours", "days"]))
+    | st.tuples(st.integers(1, 3), st.sampled_from(["weeks", "months"]))
+)
+MAXIMA = st.none() | st.integers(1, 4)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    repositories = draw(st.lists(st.sampled_from(["acme", "globex"]), min_size=1, max_size=3))
+    numbers = st.integers(0, len(repositories) - 1)
+    scopes = numbers | st.sampled_from(["acme", "globex", "everywhere"])
+    rules = draw(
+        st.lists(
+            st.builds(
+                Given,
+                scopes,
+                st.sampled_from(["", *CATEGORIES]),
+                AGES,
+                MAXIMA,
+                st.sampled_from(["repository", "rule"]),
+            ),
+            unique_by=lambda rule: (rule.scope, rule.category),
+            max_size=5,
+        )
+    )
+    return World(
+        repositories=repositories,
+        rules=[*rules, Given("global", "", draw(AGES), draw(MAXIMA), "rule")],
+        holds=draw(st.lists(numbers | st.sampled_from(["acme", "globex"]), max_size=1)),
+        events=draw(
+            st.lists(
+                st.builds(
+                    Happened,
+                    numbers | st.none(),
+                    st.sampled_from(CATEGORIES),
+                    st.integers(-48, 2400),
+                    st.sampled_from([False, False, False, True]),
+                ),
+                max_size=25,
+                unique_by=lambda event: event.hours_ago,
+            )
+        ),
+        cutoff=NOW - timedelta(hours=draw(st.integers(0, 48))),
+    )
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
+
+
+def run(preview: bool = False, cutoff: datetime = NOW) -> Run:
+    job = runs.start("a test", preview=preview, cutoff=cutoff)
+    runs.execute(job)
+    job.refresh_from_db()
+    assert (job.state, job.error) == ("finished", "")
+    return job
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "PAUSE", 0)
+    monkeypatch.setattr(runs, "BATCH", 3)
+
+
+@pytest.mark.django_db
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@given(world=worlds(), archive=st.booleans())
+def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
+    world: World, archive: bool, settings: Any
+) -> None:
+    settings.STORAGES = {"archives": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
+    with undone():
+        partitions.make_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # so that whole months can go
+        ids = world.build()
+        AutoDeletion.objects.update(archive=archive)
+        staying = {ids[number] for number in world.staying()}
+
+        preview = run(preview=True, cutoff=world.cutoff)
+        assert Event.objects.count() == len(ids)
+        job = run(cutoff=world.cutoff)
+
+        left = Event.objects.exclude(kind="delete_events")
+        assert {str(pk) for pk in left.values_list("pk", flat=True)} == staying
+        assert job.deleted == preview.expected == len(ids) - len(staying)
+        assert counts(job) == counts(preview)
+        gone = Counter(
+            event.category for event, id in zip(world.events, ids, strict=True) if id not in staying
+        )
+        total: Counter[str] = sum((Counter(entry) for entry in counts(job).values()), Counter())
+        assert total == gone
+        assert Event.objects.filter(kind="delete_events").count() == bool(gone)
+
+
+def counts(job: Run) -> dict[str, dict[str, int]]:
+    return {rule: entry["categories"] for rule, entry in job.report.items() if entry["events"]}
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "age", "oldest"),
+    [
+        ("2026-03-31T00:00", (1, "months"), "2026-02-28T00:00"),
+        ("2024-03-31T00:00", (1, "months"), "2024-02-29T00:00"),
+        ("2024-02-29T00:00", (12, "months"), "2023-02-28T00:00"),
+        ("2026-01-15T00:00", (2, "months"), "2025-11-15T00:00"),
+        ("2026-03-29T03:00", (1, "days"), "2026-03-28T03:00"),
+        ("2026-11-22T12:30", (36, "hours"), "2026-11-21T00:30"),
+        ("2026-11-22T12:30", (2, "weeks"), "2026-11-08T12:30"),
+    ],
+)
+def test_ages_are_counted_by_the_calendar_in_utc(cutoff: str, age: tuple[int, str], oldest: str) -> None:
+    assert oldest_kept(datetime.fromisoformat(cutoff), *age) == datetime.fromisoformat(oldest)

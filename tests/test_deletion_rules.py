@@ -209,7 +209,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.django_db
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(world=worlds(), archive=st.booleans())
 def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
     world: World, archive: bool, settings: Any

@@ -271,7 +271,7 @@ class Deletion(Job):
         """Archive, if so set, and drop a partition that was detached."""
         done = Archive.objects.filter(partition=partition.name, deleted_at=None)
         if self.run.settings["archive"]:
-            lower = done.aggregate(last=Max("last_id"))["last"] or EARLIEST
+            lower = done.order_by("-last_id").values_list("last_id", flat=True).first() or EARLIEST
             while rows := partitions.rows(partition, lower, archives.MAX_EVENTS):
                 archives.write(self.run, rows, partition.name)
                 lower = rows[-1].pk

@@ -18,9 +18,11 @@ from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from activity import catalogue, gating
+from activity.deletion import admin as deletion_admin  # noqa: F401  registers its own models
 from activity.filters import of_types
 from activity.identity import first_id, moment_of
 from activity.models import DeadLetter, Event
+from activity.read_only import ReadOnlyAdmin
 from activity.replay import replay
 from repositories.access import Access
 from repositories.models import RegistrySettings, Repository
@@ -121,25 +123,6 @@ class OccurredFilter(admin.SimpleListFilter):
         if first is None or last is None:
             return range(0)
         return range(moment_of(first).year, moment_of(last).year + 1)
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Shows to MSR admins and auditors what nobody may change."""
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("repositories.audit_registry")
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Event)

@@ -83,6 +83,10 @@ KINDS: dict[str, Kind] = {
 }
 
 
+REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category != Category.SYSTEM}
+"""What happens in repositories, and what producers may tell of."""
+
+
 def label_of(key: str) -> str:
     """Return the label of a kind; an unknown one is shown by its key."""
     return KINDS[key].label if key in KINDS else key

@@ -14,7 +14,7 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 from guardian.shortcuts import assign_perm
 
-from activity.catalogue import KINDS
+from activity.catalogue import KINDS, REPOSITORY_KINDS
 from activity.drafts import Draft
 from activity.models import MANUAL_PROMOTION_NAME, ActorType
 from repositories import names
@@ -120,7 +120,7 @@ class Story:
         for name in SHARES:
             yield self._draft("create_repository", name, start, actor="dana")
         # acme/web has one of each kind, so that there is something to see of everything.
-        for number, kind in enumerate(KINDS, 1):
+        for number, kind in enumerate(REPOSITORY_KINDS, 1):
             yield self._draft(kind, "acme/web", start + timedelta(days=2 * number, hours=9))
         moments = sorted(start + timedelta(days=DAYS) * self.random.random() for _ in range(count * 9 // 10))
         for moment in moments:

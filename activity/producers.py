@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from rest_framework import serializers
 
-from activity.catalogue import KINDS
+from activity.catalogue import KINDS, REPOSITORY_KINDS
 from activity.dead_letters import store_aside
 from activity.drafts import Draft
 from activity.identity import EPOCH
@@ -48,9 +48,7 @@ class ProducedEventSerializer(serializers.Serializer):
     id = serializers.CharField(
         max_length=255, help_text="The producer's own id: sent again, it is recorded once."
     )
-    kind = serializers.ChoiceField(
-        [(kind.key, kind.label) for kind in KINDS.values() if kind.category != Category.SYSTEM]
-    )
+    kind = serializers.ChoiceField([(kind.key, kind.label) for kind in REPOSITORY_KINDS.values()])
     repository = serializers.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = serializers.CharField(max_length=names.MAX_TAG_LENGTH, default="", allow_blank=True)
     digest = serializers.CharField(max_length=names.MAX_DIGEST_LENGTH, default="", allow_blank=True)

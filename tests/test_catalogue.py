@@ -3,7 +3,7 @@
 import pytest
 
 from activity.catalogue import KINDS, Type, offered_categories, offered_types
-from repositories.levels import ALLOWED_BY, GRANTABLE, Category, Level
+from repositories.levels import ALLOWED_BY, GRANTABLE, REPOSITORY_CATEGORIES, Category, Level
 
 SEEN_FROM = {
     "push": {"create_manifest", "update_tag", "create_tag"},
@@ -31,6 +31,7 @@ SEEN_FROM = {
         "delete_pull_mirroring_policy",
     },
     "pruning": {"create_pruning_policy", "update_pruning_policy", "delete_pruning_policy"},
+    "system": {"delete_events"},
 }
 
 
@@ -61,15 +62,17 @@ def test_kinds_have_the_labels_and_types_of_registries(kind: str, label: str, ty
     [
         (Level.READ, {"push", "scan", "delete", "create_repo"}),
         (Level.READ_WRITE, {"push", "scan", "delete", "create_repo"}),
-        (Level.ADMIN, set(Category.values)),
+        (Level.ADMIN, set(REPOSITORY_CATEGORIES)),
     ],
 )
 def test_each_level_sees_its_categories(level: Level, sees: set[str]) -> None:
     assert {c.value for c in Category if c.permission in ALLOWED_BY[level]} == sees
 
 
-def test_every_category_can_be_granted_alone() -> None:
-    assert {c.permission for c in Category} <= {codename for codename, _ in GRANTABLE}
+def test_every_category_of_repositories_can_be_granted_alone() -> None:
+    granted = {codename for codename, _ in GRANTABLE}
+
+    assert {c.permission for c in Category} - granted == {"view_system_events"}
 
 
 def test_scans_are_offered_only_where_scanning_is_set_up() -> None:

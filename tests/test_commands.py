@@ -12,7 +12,7 @@ from django.contrib.auth import authenticate, get_user_model
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from activity.catalogue import KINDS
+from activity.catalogue import REPOSITORY_KINDS
 from activity.models import Event
 from repositories.access import Access
 from repositories.models import Repository
@@ -84,7 +84,7 @@ def test_load_demo_makes_people_of_each_level_and_events_of_every_kind(
     assert seen["admin"] == seen["repoadmin"] > seen["auditor"] > seen["outsider"] == frozenset()
     assert "view_pull_events" not in seen["reader"]
     assert "view_push_events" in seen["reader"]
-    assert set(Event.objects.filter(repository=web).values_list("kind", flat=True)) == set(KINDS)
+    assert set(Event.objects.filter(repository=web).values_list("kind", flat=True)) == set(REPOSITORY_KINDS)
 
 
 def test_load_demo_again_keeps_the_data(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from activity.catalogue import KINDS
+from activity.catalogue import REPOSITORY_KINDS
 from activity.models import DeadLetter, Event
 from repositories.models import Repository
 from tests import factories
@@ -446,7 +446,7 @@ class TestProducers:
 
     def test_may_tell_of_every_kind_in_the_catalogue(self, post: Any, web: Repository) -> None:
         factories.set_up_scanning()
-        events = [self.event(id=kind, kind=kind, tag="v1", digest=DIGEST) for kind in KINDS]
+        events = [self.event(id=kind, kind=kind, tag="v1", digest=DIGEST) for kind in REPOSITORY_KINDS]
 
         assert post(events).status_code == 201
-        assert set(Event.objects.values_list("kind", flat=True)) == set(KINDS)
+        assert set(Event.objects.values_list("kind", flat=True)) == set(REPOSITORY_KINDS)

@@ -78,7 +78,9 @@ class Portion:
 def current_rules() -> list[Rule]:
     """Return the rules in force, the most specific first."""
     setting = AutoDeletion.get_solo()
-    rules = [_rule(row) for row in DeletionRule.objects.select_related("repository__namespace", "namespace")]
+    rules = [
+        rule_of(row) for row in DeletionRule.objects.select_related("repository__namespace", "namespace")
+    ]
     rules.append(Rule(GLOBAL, age=setting.age, age_unit=setting.age_unit, max_events=setting.max_events))
     return sorted(rules, key=lambda rule: rule.precedence)
 
@@ -94,6 +96,11 @@ def _live_holds() -> dict[str, QuerySet]:
         "namespaces": Hold.objects.exclude(namespace=None).values_list("namespace", flat=True),
         "imports": Import.objects.filter(released_at=None).values_list("pk", flat=True),
     }
+
+
+def holds_on(repository: Repository) -> QuerySet[Hold]:
+    """Return the holds that exempt a repository's events."""
+    return Hold.objects.filter(Q(repository=repository) | Q(namespace=repository.namespace_id))
 
 
 def snapshot() -> dict[str, Any]:
@@ -161,7 +168,8 @@ def _repositories(rule: Rule) -> Iterator[int]:
     return rows.values_list("pk", flat=True).iterator()
 
 
-def _rule(row: DeletionRule) -> Rule:
+def rule_of(row: DeletionRule) -> Rule:
+    """Return a stored rule as plain data."""
     return Rule(
         name=str(row),
         repository=row.repository_id,

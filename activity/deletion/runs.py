@@ -81,7 +81,9 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
     run.refresh_from_db()
     state, error = Run.State.FINISHED, ""
     try:
-        (Preview if run.preview else Deletion)(run, progress).carry_out()
+        job = (Preview if run.preview else Deletion)(run, progress)
+        job.breathe()
+        job.carry_out()
     except Stopped:
         state = Run.State.STOPPED
     except LeaseLost:
@@ -119,6 +121,12 @@ def record_run(run: Run) -> None:
             )
         ]
     )
+
+
+def give_up(run: Run, error: str) -> None:
+    """Say that a run never began, so that it doesn't keep others from starting."""
+    mine = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
+    mine.update(state=Run.State.FAILED, error=error, finished_at=timezone.now())
 
 
 class Job:

@@ -16,7 +16,7 @@ from activity.registration import RepositoryFinder
 from repositories.models import Policy
 
 BATCH = 1000
-"""Events in one INSERT: 14 columns of so many stay within PostgreSQL's 65,535 parameters."""
+"""Events in one INSERT: 16 columns of so many stay within PostgreSQL's 65,535 parameters."""
 
 
 @transaction.atomic

@@ -96,7 +96,7 @@ def repository(full_name: str = "acme/web", *, public: bool = False) -> Reposito
     )
 
 
-def team_of(organization: Organization, *members: Any) -> Team:
+def team_of(organization: Organization | None, *members: Any) -> Team:
     """Return a team with these members."""
     team = TeamFactory(organization=organization)
     for member in members:

@@ -56,7 +56,7 @@ class TestEvents:
             factories.record(
                 kind, repository, tag=tag, actor_name=actor, digest=DIGEST, occurred_at=occurred_at
             )
-        Event.objects.filter(kind="create_repository")._raw_delete("default")  # type: ignore[attr-defined]
+        Event.objects.filter(kind="create_repository")._raw_delete("default")
 
     @pytest.mark.parametrize(
         ("query", "tags"),

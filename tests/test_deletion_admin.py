@@ -198,7 +198,7 @@ class TestHolds:
         admin.post("/admin/activity/hold/add/", {"repository": web.pk, "reason": "An inquiry."})
 
         hold = Hold.objects.get()
-        assert (hold.set_by.username, hold.reason) == ("admin", "An inquiry.")
+        assert (str(hold.set_by), hold.reason) == ("admin", "An inquiry.")
         html = page(admin, "/admin/activity/deletionrule/deciding/?repository=acme/web")
         assert "by admin:</strong> An inquiry." in html
 

@@ -115,7 +115,7 @@ class World:
         recorded = factories.record(repository=row or self.made["repositories"][0], kind="create_manifest")
         is_pull = category == "pull"
         values = {"repository": row, "kind": KINDS[category], "category": category, "is_pull": is_pull}
-        Event.objects.filter(pk=recorded.pk)._raw_delete("default")  # type: ignore[attr-defined]
+        Event.objects.filter(pk=recorded.pk)._raw_delete("default")
         names = {"repository_name": row.full_name if row else "", "actor_user": self.made["ann"]}
         Event.objects.create(
             id=recorded.pk,

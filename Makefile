@@ -19,10 +19,10 @@ lint: .venv/test
 	$(BIN)/mypy
 
 test-sqlite: .venv/test
-	$(BIN)/pytest --numprocesses auto --database sqlite
+	$(BIN)/pytest --numprocesses auto --dist loadfile --database sqlite
 
 test-postgresql: .venv/test
-	$(BIN)/pytest --numprocesses auto --database postgresql
+	$(BIN)/pytest --numprocesses auto --dist loadfile --database postgresql
 
 bench: .venv/test
 	$(BIN)/python -m tests.bench

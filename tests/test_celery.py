@@ -1,0 +1,56 @@
+"""Beat schedules and a worker runs tasks, with no server or with Redis, beside a web server that records."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests import services
+from tests.factories import notification
+from tests.running import Application, application, poll
+
+CLEAR_EVERY_SECOND = """
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+task = PeriodicTask.objects.get(task="msr_project.tasks.clear_expired_sessions")
+task.interval, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+task.crontab = None
+task.save()
+"""
+ADD_SESSIONS = """
+from datetime import timedelta
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+for key, hours in (("expired", -1), ("current", 1)):
+    Session.objects.create(session_key=key, expire_date=timezone.now() + timedelta(hours=hours))
+"""
+SHOW_SESSIONS = """
+from django.contrib.sessions.models import Session
+print(*Session.objects.values_list("session_key", flat=True))
+"""
+
+
+def push(app: Application) -> int:
+    """Have the registry tell of a push, and return the status of the answer."""
+    return app.notify(json.dumps({"events": [notification()]})).status_code
+
+
+@pytest.mark.parametrize("broker", ["files", "redis"])
+def test_expired_sessions_are_cleared_as_often_as_the_administrator_says(tmp_path: Path, broker: str) -> None:
+    with ExitStack() as stack:
+        redis_url = stack.enter_context(services.redis(tmp_path)) if broker == "redis" else None
+        app = stack.enter_context(application(tmp_path, redis_url=redis_url))
+        app.shell(CLEAR_EVERY_SECOND + ADD_SESSIONS)
+        with app.program("worker"), app.program("beat"), ThreadPoolExecutor(4) as clients:
+            statuses = list(clients.map(push, [app] * 200))
+
+            assert poll(lambda: app.shell(SHOW_SESSIONS).split(), ["current"]) == ["current"]
+
+        assert set(statuses) == {200}
+        assert len(app.events("admin", type="CREATE")) == 200
+        for program in ("web", "worker", "beat"):
+            assert "database is locked" not in app.log(program)
+            assert "Traceback" not in app.log(program)

@@ -73,7 +73,10 @@ AUDITOR_PERMISSIONS = frozenset(
 
 GRANTABLE: list[tuple[str, Any]] = [
     *((level.value, f"Access level {level.label}") for level in Level),
-    *((category.permission, f"Can view {category.label.lower()} events") for category in REPOSITORY_CATEGORIES),
+    *(
+        (category.permission, f"Can view {category.label.lower()} events")
+        for category in REPOSITORY_CATEGORIES
+    ),
 ]
 """What may be granted on a repository or a namespace, as Django's `Meta.permissions`."""
 

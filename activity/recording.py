@@ -19,7 +19,7 @@ BATCH = 1000
 """Events in one INSERT: 16 columns of so many stay within PostgreSQL's 65,535 parameters."""
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> list[UUID]:
     """Record events, once: those that are there already are left as they are.
 

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
+from django.db.models import F
+
 from activity.drafts import Draft
 from repositories import names
 from repositories.models import Namespace, Repository
@@ -26,9 +28,7 @@ class RepositoryFinder:
             namespace__name__in={namespace for namespace, _ in pairs}, name__in={name for _, name in pairs}
         )
         # Those deleted first come first, the live one, if any, last.
-        for repository in found.order_by("deleted_at").exclude(deleted_at=None):
-            self.by_name[repository.full_name].append(repository)
-        for repository in found.filter(deleted_at=None):
+        for repository in found.order_by(F("deleted_at").asc(nulls_last=True)):
             self.by_name[repository.full_name].append(repository)
 
     def at(self, full_name: str, moment: datetime) -> Repository | None:

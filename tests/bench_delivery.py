@@ -1,0 +1,113 @@
+"""Measures the HTTP endpoint that registries send their notifications to, behind the real web server."""
+
+import json
+import multiprocessing
+import random
+import shlex
+import string
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median, quantiles
+from uuid import uuid4
+
+from tqdm import tqdm
+
+from tests import services
+
+SECONDS = 15.0
+SECONDS_TO_START = 3.0
+PATH = "/api/v0/notifications/registry"
+PROCFILE = Path(__file__).parent.parent / "Procfile"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How fast so many clients at a time deliver."""
+
+    clients: int
+    latencies: list[float]
+
+    def __str__(self) -> str:
+        rate = len(self.latencies) / SECONDS
+        p50, p99 = median(self.latencies) * 1000, quantiles(self.latencies, n=100)[-1] * 1000
+        return f"{self.clients} at a time: {rate:,.0f} a second; median {p50:.1f} ms, p99 {p99:.1f} ms"
+
+
+def measure(folder: Path, names: list[str], clients: int) -> Delivery:
+    """Start the web server as the Procfile does, and let so many clients deliver for a while."""
+    from activity.accounts import new_token, registry_account
+
+    token, port = new_token(registry_account()), services.free_port()
+    line = PROCFILE.read_text().splitlines()[0].removeprefix("web: ")
+    program, *options = shlex.split(string.Template(line).substitute(PORT=port))
+    command = [str(Path(sys.executable).with_name(program)), *options]
+    # Processes, as threads would wait for each other; spawned, as a database connection can't be forked.
+    processes = multiprocessing.get_context("spawn")
+    with (
+        services.running(command, folder, lambda: deliver(port, token, names, time.time(), 0)),
+        processes.Pool(clients) as pool,
+    ):
+        begin = time.time() + SECONDS_TO_START
+        jobs = pool.starmap_async(deliver, [(port, token, names, begin, SECONDS)] * clients)
+        for _ in tqdm(range(round(SECONDS_TO_START + SECONDS)), f"{clients} clients", unit="s"):
+            time.sleep(1)
+        return Delivery(clients, [latency for latencies in jobs.get() for latency in latencies])
+
+
+def deliver(port: int, token: str, names: list[str], begin: float, seconds: float) -> list[float]:
+    """Deliver one notification after the other, from a moment on; return what each took, in seconds."""
+    connection = HTTPConnection(services.LOOPBACK, port)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    latencies: list[float] = []
+    time.sleep(max(0, begin - time.time()))
+    while not latencies or time.time() < begin + seconds:
+        body = push(random.choice(names))
+        began = time.perf_counter()
+        connection.request("POST", PATH, body, headers)
+        response = connection.getresponse()
+        answer = response.read()
+        latencies.append(time.perf_counter() - began)
+        assert response.status == 200, answer
+        assert json.loads(answer) == {"events": 2, "stored_aside": 0}, answer
+    connection.close()
+    return latencies
+
+
+def push(repository: str) -> bytes:
+    """Return the notification of a push of a tag, as a registry sends it."""
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    layer = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 98, "digest": digest()}
+    manifest = digest()
+    notification = {
+        "id": str(uuid4()),
+        "timestamp": datetime.now(UTC).isoformat(),
+        "action": "push",
+        "target": {
+            "mediaType": kind,
+            "size": 439,
+            "digest": manifest,
+            "length": 439,
+            "repository": repository,
+            "url": f"http://registry:5000/v2/{repository}/manifests/{manifest}",
+            "tag": "latest",
+            "references": [layer, layer, layer],
+        },
+        "request": {
+            "id": str(uuid4()),
+            "addr": "10.0.0.7:56544",
+            "host": "registry:5000",
+            "method": "PUT",
+            "useragent": "docker/29.1.2 go/go1.25 os/linux",
+        },
+        "actor": {"name": "person-7"},
+        "source": {"addr": "registry-1:5000", "instanceID": "ff1d9602-feb6-4639-a7af-16e265d1c4a9"},
+    }
+    return json.dumps({"events": [notification]}, indent=3).encode()
+
+
+def digest() -> str:
+    return f"sha256:{random.getrandbits(256):064x}"

@@ -1,0 +1,121 @@
+"""The registry that is measured: a few busy repositories, many quiet ones, and mostly pulls."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from tqdm import tqdm
+
+from activity import demo
+from activity.accounts import registry_account
+from activity.drafts import Draft
+from activity.models import ActorType
+from activity.partitions import make_ahead
+from activity.recording import BATCH, record_events
+from repositories.levels import Level
+from repositories.models import Namespace, Organization, Repository, RepositoryUserPermission
+
+REPOSITORIES = 2_000
+ORGANIZATIONS = 50
+PEOPLE = 100
+BUSIEST = "acme/web"
+QUIET = 5
+"""The repositories of a viewer with few grants. With 10,000 events they don't fill a page yet."""
+PULLS = 0.88
+KINDS = {
+    "get_tag": 0.6,
+    "get_manifest": PULLS - 0.6,
+    "create_manifest": 0.045,
+    "update_tag": 0.045,
+    "scan": 0.025,
+    "delete_tag": 0.005,
+}
+INTERVAL = timedelta(seconds=8)
+"""Between two events, whatever repositories they are of: a million are a quarter of a year."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The repositories' names, the busiest first, and when the first event occurs."""
+
+    names: list[str]
+    start: datetime
+
+    def moment(self, number: int) -> datetime:
+        """Return when an event occurs."""
+        return self.start + number * INTERVAL
+
+
+def make(events: int) -> World:
+    """Make people and repositories, for so many events until now."""
+    demo.load_world()
+    users = get_user_model()
+    users._default_manager.bulk_create(users(username=f"person-{number}") for number in range(PEOPLE))
+    for number in range(ORGANIZATIONS):
+        Organization.objects.create(name=f"team-{number}")  # makes its namespace, too
+    namespaces = list(Namespace.objects.filter(name__startswith="team-"))
+    made = Repository.objects.bulk_create(
+        Repository(namespace=namespaces[number % ORGANIZATIONS], name=f"service-{number}")
+        for number in range(REPOSITORIES)
+    )
+    for level in (Level.READ, Level.ADMIN):
+        _grant(f"few-{level.label}", level, made[-QUIET:])
+        _grant(f"many-{level.label}", level, made)
+    names = [BUSIEST, *(repository.full_name for repository in made)]
+    return World(names, start=datetime.now(UTC) - events * INTERVAL)
+
+
+def _grant(username: str, level: Level, repositories: list[Repository]) -> None:
+    user = get_user_model()._default_manager.create(username=username)
+    granted = Repository.objects.filter(pk__in=[repository.pk for repository in repositories])
+    RepositoryUserPermission.objects.bulk_assign_perm(level.value, user, granted)
+
+
+def record(world: World, numbers: range) -> float:
+    """Record the events of these numbers; return how many seconds that took."""
+    account, seconds = registry_account(), 0.0
+    with tqdm(total=len(numbers), desc="Recording", unit="event", unit_scale=True) as progress:
+        for start in range(0, len(numbers), BATCH):
+            drafts = list(_drafts(world, numbers[start : start + BATCH]))
+            make_ahead(drafts[0].occurred_at)  # as Celery beat does, each day
+            began = perf_counter()
+            record_events(drafts, account.pk)
+            seconds += perf_counter() - began
+            progress.update(len(drafts))
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")  # as autovacuum does, some time later
+    return seconds
+
+
+def _drafts(world: World, numbers: range) -> Iterator[Draft]:
+    chance = random.Random(numbers.start)
+    # The second repository has half as many events as the first, the third a third of them, …
+    shares = [1 / rank for rank in range(1, len(world.names) + 1)]
+    repositories = chance.choices(world.names, shares, k=len(numbers))
+    kinds = chance.choices(list(KINDS), list(KINDS.values()), k=len(numbers))
+    for number, repository, kind in zip(numbers, repositories, kinds, strict=True):
+        notification_id = str(UUID(int=chance.getrandbits(128), version=4))
+        yield Draft(
+            kind=kind,
+            repository_name=repository,
+            occurred_at=world.moment(number),
+            source_id=notification_id,
+            tag=f"v{number % 20}" if kind.endswith("_tag") else "",
+            digest="" if kind == "delete_tag" else f"sha256:{chance.getrandbits(256):064x}",
+            actor_type=ActorType.USER,
+            actor_name=f"person-{number % PEOPLE}",
+            details={
+                "client_address": f"10.0.{number % 250}.7:40000",
+                "user_agent": "docker/29.1.2 go/go1.25 os/linux",
+                "media_type": "application/vnd.oci.image.manifest.v1+json",
+                "size": 1024,
+                "request_id": str(UUID(int=chance.getrandbits(128), version=4)),
+                "node": "registry-1:5000",
+                "notification_id": notification_id,
+            },
+        )

@@ -9,7 +9,7 @@ BIN := .venv/bin
 run: .venv/run
 	$(BIN)/python manage.py migrate --verbosity 0
 	$(BIN)/python manage.py load_demo
-	PATH="$(CURDIR)/$(BIN):$$PATH" honcho start --port $(PORT)
+	PATH="$(CURDIR)/$(BIN):$$PATH" honcho start --port $(PORT) || [ $$? -eq 130 ]
 
 test: lint test-sqlite test-postgresql
 

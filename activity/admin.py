@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import calendar
 import json
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from dateutil.relativedelta import relativedelta
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.paginator import Paginator
@@ -97,14 +98,13 @@ class OccurredFilter(admin.SimpleListFilter):
         parts = self._parts()
         if not parts:
             return queryset
-        start = timezone.make_aware(datetime(*[*parts, 1, 1][:3]))  # type: ignore[arg-type]
-        if len(parts) == 1:
-            end = start.replace(year=start.year + 1)
-        elif len(parts) == 2:
-            end = (start.replace(day=28) + timedelta(days=7)).replace(day=1)
-        else:
-            end = start + timedelta(days=1)
-        return queryset.filter(id__gte=first_id(start), id__lt=first_id(end))
+        step = relativedelta(**{("years", "months", "days")[len(parts) - 1]: 1})  # type: ignore[arg-type]
+        try:
+            start = datetime(*[*parts, 1, 1][:3])  # type: ignore[arg-type]
+            bounds = [first_id(timezone.make_aware(moment)) for moment in (start, start + step)]
+        except (ValueError, OverflowError) as error:
+            raise IncorrectLookupParameters from error
+        return queryset.filter(id__gte=bounds[0], id__lt=bounds[1])
 
     def _parts(self) -> list[int]:
         """Return year, month and day, as far as chosen."""

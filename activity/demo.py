@@ -11,7 +11,6 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db import transaction
 from guardian.shortcuts import assign_perm
 
 from activity.catalogue import KINDS, REPOSITORY_KINDS
@@ -48,6 +47,7 @@ SHARES = {
     "acme/docs": 6,
     "globex/billing": 4,
 }
+FORMER = "acme/prototype"
 DEVELOPERS = ["repoadmin", "dana", "li"]
 CONSUMERS = ["reader", "repoadmin", "dana", "li", "mara"]
 AGENTS = ["docker/29.1.2 go/go1.25 os/linux", "skopeo/1.9.3", "containerd/v2.1.0", "podman/5.4"]
@@ -64,7 +64,6 @@ def set_passwords(password: str) -> None:
         user.save(update_fields=["password"])
 
 
-@transaction.atomic
 def load_world() -> None:
     """Make people, organizations, teams, repositories and policies."""
     users = {name: _user(name) for name in {*USERS, *DEVELOPERS, *CONSUMERS}}
@@ -112,16 +111,19 @@ class Story:
         self.random = random.Random(seed)
         self.until = until
         self.policies = {policy.kind: policy.public_id for policy in Policy.objects.all()}
-        self.digests = {name: self._digest() for name in SHARES}
+        self.digests = {name: self._digest() for name in [*SHARES, FORMER]}
 
     def events(self, count: int) -> Iterator[Draft]:
         """Yield about `count` drafts over the last three months, none in the future."""
         start = self.until - timedelta(days=DAYS)
         for name in SHARES:
             yield self._draft("create_repository", name, start, actor="dana")
-        # acme/web has one of each kind, so that there is something to see of everything.
+        # acme/web has one of each kind, so that there is something to see of everything, but for the
+        # deletion, which another one suffers.
         for number, kind in enumerate(REPOSITORY_KINDS, 1):
-            yield self._draft(kind, "acme/web", start + timedelta(days=2 * number, hours=9))
+            name = FORMER if kind == "delete_repository" else "acme/web"
+            yield self._draft(kind, name, start + timedelta(days=2 * number, hours=9))
+        yield self._draft("create_manifest", FORMER, start + timedelta(days=1), actor="dana")
         moments = sorted(start + timedelta(days=DAYS) * self.random.random() for _ in range(count * 9 // 10))
         for moment in moments:
             name = self.random.choices(list(SHARES), weights=list(SHARES.values()))[0]

@@ -65,7 +65,7 @@ class EventFilterSet(filters.FilterSet):
         model = Event
         fields: list[str] = []
 
-    def __init__(self, *args: Any, scanning_enabled: bool = True, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, scanning_enabled: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         offers: dict[str, Any] = {
             "type": catalogue.offered_types(scanning_enabled),

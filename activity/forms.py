@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from activity.feed import LONGEST_SORT, SORTABLE
+from activity.identity import EPOCH
 
 PERIODS = {
     "hour": timedelta(hours=1),
@@ -45,32 +47,29 @@ class Choice:
     """Whether the range was shortened for the sake of the sort."""
 
 
-class DateTimeLocal(forms.DateTimeInput):
-    """The browser's own date and time picker."""
-
-    input_type = "datetime-local"
-
-    def __init__(self) -> None:
-        super().__init__(format="%Y-%m-%dT%H:%M")
+def since_1970(moment: datetime) -> None:
+    """Refuse times that no event can have."""
+    if moment < EPOCH + LONGEST_SORT:
+        raise ValidationError("There are no events that old.")
 
 
 class ActivityForm(forms.Form):
     """The choices, all in the address, so that a view can be shared."""
 
     range = forms.ChoiceField(label="Time range", choices=RANGES)
-    after = forms.DateTimeField(label="From", required=False, widget=DateTimeLocal)
-    before = forms.DateTimeField(label="To", required=False, widget=DateTimeLocal)
-    sort = forms.ChoiceField(
-        choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")], widget=forms.HiddenInput
-    )
+    after = forms.DateTimeField(label="From", required=False, validators=[since_1970])
+    before = forms.DateTimeField(label="To", required=False, validators=[since_1970])
+    sort = forms.ChoiceField(choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")])
     exclude_pull = forms.TypedChoiceField(
         choices=[("true", "yes"), ("false", "no")], coerce=lambda text: text == "true"
     )
 
     DEFAULTS = {"range": "all", "sort": "-time", "exclude_pull": "true"}
 
-    def __init__(self, query: Mapping[str, Any]) -> None:
+    def __init__(self, query: Mapping[str, Any], offers_pulls: bool) -> None:
         super().__init__({**self.DEFAULTS, **{name: query[name] for name in query if query[name]}})
+        if not offers_pulls:
+            del self.fields["exclude_pull"]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.shortcuts import get_object_or_404
 
 from activity.models import Event
 from repositories.access import Access
@@ -36,6 +38,12 @@ def visible_events(access: Access, repository: Repository | None = None) -> Quer
     return _only(events, categories)
 
 
+def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
+    """Return a repository that the viewer can see. Raises Http404 for any other, there or not."""
+    repositories = access.repositories().select_related("namespace")
+    return get_object_or_404(repositories, namespace__name=namespace, name=name)
+
+
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
     """Tell whether the viewer may see pulls: in one repository, or in any."""
     permission = Category.PULL.permission
@@ -64,19 +72,22 @@ def _visible_anywhere(access: Access) -> Q:
         alike[(*access.scope(frozenset({permission})), permission in access.in_public)].append(category)
     # What only administrators see needs no naming of categories: they see the unknown ones as well.
     alike.pop((*access.scope(frozenset({VIEW_UNKNOWN_EVENTS})), False), None)
-    visible = Q(repository__in=_reach(access, VIEW_UNKNOWN_EVENTS))
+    reach = _reach(access)
+    visible = Q(repository__in=reach(VIEW_UNKNOWN_EVENTS))
     for categories in alike.values():
         names = [category.value for category in categories]
-        visible |= Q(category__in=names, repository__in=_reach(access, categories[0].permission))
+        visible |= Q(category__in=names, repository__in=reach(categories[0].permission))
     return visible
 
 
-def _reach(access: Access, permission: str) -> Any:
-    """Return the repositories in which the viewer has a permission: their ids, or a query if they are many.
+def _reach(access: Access) -> Callable[[str], Any]:
+    """Return what tells the repositories in which the viewer has a permission, in one query at most.
 
-    By the ids the planner knows how few events a viewer of some quiet repositories sees, and reads
-    just these, instead of walking through everybody's until it has found a page of them.
+    If they are few, by their ids: the planner then knows how few events a viewer of some quiet
+    repositories sees, and reads these, instead of walking through everybody's until a page is full.
     """
-    repositories = access.repositories([permission]).order_by().values("pk")
-    ids = list(repositories.values_list("pk", flat=True)[: FEW + 1])
-    return ids if len(ids) <= FEW else repositories
+    seen = list(access.repositories().select_related("namespace").order_by()[: FEW + 1])
+    if len(seen) > FEW:
+        return lambda permission: access.repositories([permission]).order_by().values("pk")
+    permissions = {repository.pk: access.permissions_on(repository) for repository in seen}
+    return lambda permission: [pk for pk, held in permissions.items() if permission in held]

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 MAX_SIZE = 16 * 1024 * 1024
 """Bytes in a message that is read at all. The registry sends one event of a few KB at a time."""
+MAX_LOOKUPS = 100
+"""Look-ups remembered of one message, which has one as registries send them: each costs a write."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
         return _refuse(body, f"The message is larger than {MAX_SIZE} bytes.", account_id, size)
     try:
         reading = distribution.read(body)
-        heads.remember({_lookup(head, account_id): head.tag for head in reading.lookups})
+        heads.remember({_lookup(head, account_id): head.tag for head in reading.lookups[-MAX_LOOKUPS:]})
         return _keep(_with_tags(reading.drafts, account_id), reading.problems, account_id)
     except (OperationalError, InterfaceError):
         raise

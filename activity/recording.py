@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -13,7 +13,7 @@ from activity.drafts import Draft
 from activity.identity import event_id
 from activity.models import ActorType, Event
 from activity.registration import RepositoryFinder
-from repositories.models import Policy
+from repositories.models import Policy, Repository
 
 BATCH = 1000
 """Events in one INSERT: 16 columns of so many stay within PostgreSQL's 65,535 parameters."""
@@ -28,6 +28,7 @@ def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> lis
     """
     ids = [_id(draft, account_id) for draft in drafts]
     placed = _place(dict(zip(ids, drafts, strict=True)), account_id)
+    _mark_deleted(placed.values())
     users = _users(placed.values())
     policies = _policies(placed.values())
     # Sorted, so that two messages with the same events can't deadlock.
@@ -62,6 +63,14 @@ def _place(drafts: dict[UUID, Draft], account_id: int | None) -> dict[UUID, Draf
     for id, draft in unplaced.items():
         placed[id] = draft.of_kind(draft.kind, repository=finder.at(draft.repository_name, draft.occurred_at))
     return placed
+
+
+def _mark_deleted(drafts: Iterable[Draft]) -> None:
+    """Mark the repositories that were deleted in the registry, from the moment of their deletion on."""
+    for draft in drafts:
+        if draft.kind == "delete_repository" and draft.repository:
+            live = Repository.objects.filter(pk=draft.repository.pk, deleted_at=None)
+            live.update(deleted_at=draft.occurred_at)
 
 
 def _id(draft: Draft, account_id: int | None) -> UUID:

@@ -16,8 +16,8 @@ from repositories.models import Namespace, Repository
 class RepositoryFinder:
     """Tells which repository bore a name at a moment: an event belongs to that one.
 
-    An event dated before a deletion belongs to the deleted repository, even if it arrives when
-    another has taken the name: else the events of the one would leak into the other.
+    An event dated before a deletion, and the deletion itself, belongs to the deleted repository, even
+    if it arrives when another has taken the name: else the one's events would leak into the other.
     """
 
     def __init__(self, full_names: Iterable[str]) -> None:
@@ -34,7 +34,7 @@ class RepositoryFinder:
     def at(self, full_name: str, moment: datetime) -> Repository | None:
         """Return the repository that bore the name then."""
         for repository in self.by_name.get(full_name, ()):
-            if repository.deleted_at is None or repository.deleted_at > moment:
+            if repository.deleted_at is None or repository.deleted_at >= moment:
                 return repository
         return None
 
@@ -63,7 +63,7 @@ class RepositoryFinder:
                         tag="",
                         digest="",
                         repository=repository,
-                        details={"first_seen_in": draft.kind},
+                        details={},  # what it was first seen in may not be for all who see this
                     )
                 )
         return made

@@ -14,7 +14,7 @@ from django.views.generic import TemplateView
 
 from activity.feed import BY_TIME, OLDEST_FIRST, sorted_by
 from activity.forms import ActivityForm, Choice
-from activity.gating import sees_pulls, visible_events, without_pulls
+from activity.gating import repository_or_404, sees_pulls, visible_events, without_pulls
 from activity.identity import first_id
 from activity.models import Event
 from repositories.access import Access
@@ -50,12 +50,16 @@ class FeedView(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         offers_pulls = sees_pulls(self.access, self.repository)
-        form = ActivityForm(self.request.GET)
+        query = self.request.GET.copy()
+        if not offers_pulls:
+            query.pop("exclude_pull", None)  # nor may a link speak of it
+        form = ActivityForm(query, offers_pulls)
         choice = form.choice()
         page, notice = self.page(choice)
         return super().get_context_data(
             **kwargs,
             form=form,
+            query=query,
             choice=choice,
             sort=f"-{choice.column}" if choice.descending else choice.column,
             columns=[header(column, label, choice) for column, label in COLUMNS.items()],
@@ -107,11 +111,7 @@ class RepositoryActivityView(FeedView):
 
     @cached_property
     def repository(self) -> Repository:  # type: ignore[override]
-        return get_object_or_404(
-            self.access.repositories().select_related("namespace"),
-            namespace__name=self.kwargs["namespace"],
-            name=self.kwargs["name"],
-        )
+        return repository_or_404(self.access, **self.kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         tabs = tabs_for(self.repository, self.access.permissions_on(self.repository))

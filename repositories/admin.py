@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.contrib.admin.widgets import FilteredSelectMultiple
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.contrib.auth.forms import AdminUserCreationForm
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -31,26 +31,24 @@ from repositories.models import (
 User = get_user_model()
 
 
-def check_own_name(username: str, user: Any) -> str:
-    """Return the name of a user, as it is. Raises ValidationError if it is that of an organization."""
-    taken = Namespace.objects.filter(name=username).exclude(Namespace.UNCLAIMED)
-    if taken.exclude(user__isnull=False, user=user.pk).exists():
-        raise ValidationError("An organization, or another user, already has the namespace of this name.")
-    return username
-
-
 class OwnNameUserCreationForm(AdminUserCreationForm):
     """A new user, whose name no organization has."""
 
     def clean_username(self) -> str:
-        return check_own_name(super().clean_username(), self.instance)
+        username = super().clean_username()
+        if Namespace.objects.filter(name=username).exclude(Namespace.UNCLAIMED).exists():
+            raise ValidationError("An organization, or another user, already has the namespace of this name.")
+        return username
 
 
-class OwnNameUserChangeForm(UserChangeForm):
-    """A user, who may be renamed to what no organization is called."""
+class NamedForEverMixin:
+    """Users and organizations keep their names: those of namespaces, and what events call them."""
 
-    def clean_username(self) -> str:
-        return check_own_name(self.cleaned_data["username"], self.instance)
+    name_field: str
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        fields = list(super().get_readonly_fields(request, obj))  # type: ignore[misc]
+        return [*fields, self.name_field] if obj else fields
 
 
 class ProfileInline(admin.StackedInline):
@@ -64,9 +62,9 @@ class MembershipInline(admin.TabularInline):
     autocomplete_fields = ["user"]
 
 
-class RegistryUserAdmin(UserAdmin):
+class RegistryUserAdmin(NamedForEverMixin, UserAdmin):
+    name_field = "username"
     add_form = OwnNameUserCreationForm
-    form = OwnNameUserChangeForm
     inlines = [ProfileInline]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
@@ -78,7 +76,8 @@ admin.site.register(User, RegistryUserAdmin)
 
 
 @admin.register(Organization)
-class OrganizationAdmin(admin.ModelAdmin):
+class OrganizationAdmin(NamedForEverMixin, admin.ModelAdmin):
+    name_field = "name"
     list_display = ["name"]
     search_fields = ["name"]
     inlines = [MembershipInline]
@@ -131,17 +130,15 @@ class UnclaimedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Namespace)
-class NamespaceAdmin(GuardedModelAdmin):
+class NamespaceAdmin(NamedForEverMixin, GuardedModelAdmin):  # type: ignore[misc]
     """Claiming a namespace is choosing its owner here."""
 
+    name_field = "name"
     list_display = ["name", "owner"]
     list_filter = [UnclaimedFilter]
     list_select_related = ["user", "organization"]
     search_fields = ["name"]
     autocomplete_fields = ["user", "organization"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Namespace | None = None) -> list[str]:
-        return ["name"] if obj else []
 
 
 @admin.register(Repository)

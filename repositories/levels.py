@@ -20,7 +20,7 @@ class Category(models.TextChoices):
 
     @property
     def permission(self) -> str:
-        """The permission to see this category's events in a repository. That of SYSTEM nobody has."""
+        """The permission to see this category's events in a repository. For SYSTEM there is none."""
         return f"view_{self.value}_events"
 
 

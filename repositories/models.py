@@ -143,6 +143,8 @@ class Namespace(models.Model):
         return self.user or self.organization
 
     def clean(self) -> None:
+        if self._state.adding:
+            component(self.name)
         if self.user_id and self.organization_id:
             raise ValidationError("A namespace belongs to a user or to an organization, not to both.")
         if self.name == names.LIBRARY and self.owner:

@@ -36,7 +36,9 @@ class RepositoryListView(TemplateView):
         except InvalidCursor:
             page = BY_NAME.page(repositories, PAGE_SIZE)
         rows = [self.row(repository, access.permissions_on(repository)) for repository in page.rows]
-        return super().get_context_data(**kwargs, page=page, rows=rows, search=search, section="repositories")
+        return super().get_context_data(
+            **kwargs, page=page, rows=rows, search=search, query=self.request.GET, section="repositories"
+        )
 
     def row(self, repository: Repository, permissions: frozenset[str]) -> dict[str, Any]:
         """Return what the list tells of a repository; to those who may not read it, only its name."""

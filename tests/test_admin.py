@@ -86,7 +86,9 @@ class TestEvents:
 
         assert listed(admin, q=str(event.pk)) == ["b"]
 
-    @pytest.mark.parametrize("value", ["x", "2026-13", "2026-1", "20260101", "2026-02-30"])
+    @pytest.mark.parametrize(
+        "value", ["x", "2026-13", "2026-1", "20260101", "2026-02-30", "9999", "9999-12-31"]
+    )
     def test_date_that_is_none_is_told_of(self, admin: Client, value: str) -> None:
         assert admin.get(EVENTS, {"occurred": value})["Location"].endswith("?e=1")
 

@@ -296,6 +296,10 @@ class TestAccess:
             ("acme/web", True),
             ("globex/open", False),
         ]
+        assert [(row["visibility"], bool(row["created_at"])) for row in rows] == [
+            (None, False),
+            ("public", True),
+        ]
 
     @pytest.mark.parametrize("url", [URL, "/api/v0/repositories/", "/api/v0/repositories/acme/web/events/"])
     def test_number_of_queries_does_not_grow(self, log_in: Any, web: Repository, url: str) -> None:
@@ -306,6 +310,10 @@ class TestAccess:
             row = factories.repository(f"org{number}x/web")
             team = factories.team_of(row.namespace.organization, person)
             factories.assign_perm("level_admin", team.group, row)
+            category = ("push", "pull", "mirror", "delete")[number]
+            factories.assign_perm(
+                f"view_{category}_events", person, factories.repository(f"org{number}y/web")
+            )
             for _ in range(3):
                 policy = factories.PolicyFactory(repository=row)
                 factories.record(
@@ -422,7 +430,7 @@ class TestProducers:
         assert (response.status_code, list(response.json())) == (400, [field])
         assert not Event.objects.exists()
 
-    @pytest.mark.parametrize("body", ["", "{", "null", "7", '"x"', "[1]"])
+    @pytest.mark.parametrize("body", ["", "{", "null", "7", '"x"', "[1]", "[" * 100_000, "[NaN]"])
     def test_what_is_no_event_is_refused(self, post: Any, body: str) -> None:
         assert post(body).status_code == 400
 

@@ -296,6 +296,24 @@ class TestRegistration:
         assert Repository.objects.get().namespace.name == "_"
         assert Event.objects.latest("pk").reference == "alpine:latest"
 
+    def test_repository_deleted_in_the_registry_makes_way_for_another(self, registry: Any) -> None:
+        registry(notification(timestamp="2026-11-22T10:00:00Z"))
+        deletion = notification(
+            action="delete",
+            target={"tag": None, "digest": None, "mediaType": None},
+            timestamp="2026-11-22T11:00:00Z",
+        )
+        registry(deletion)
+        former = Repository.objects.get()
+        assert former.deleted_at
+        registry(notification(timestamp="2026-11-22T12:00:00Z"))
+
+        registry(deletion)
+
+        assert [repository == former for repository in Repository.objects.order_by("pk")] == [True, False]
+        assert Repository.objects.live().count() == 1
+        assert [event.repository for event in Event.objects.filter(kind="delete_repository")] == [former]
+
     def test_events_before_a_deletion_belong_to_the_former_repository(self, registry: Any) -> None:
         registry(notification())
         former = Repository.objects.get()

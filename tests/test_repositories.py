@@ -74,6 +74,11 @@ class TestNamespaces:
         assert not Access.of(reader).repositories().exists()
         assert Namespace.objects.get(name="jane").is_unclaimed
 
+    @pytest.mark.parametrize("name", ["Bad Name", "a/b", ""])
+    def test_have_names_that_registries_have(self, name: str) -> None:
+        with pytest.raises(ValidationError):
+            Namespace(name=name).full_clean()
+
     def test_without_a_name_belongs_to_nobody(self) -> None:
         with pytest.raises(ValidationError):
             Namespace(name="_", user=factories.UserFactory()).clean()

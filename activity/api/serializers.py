@@ -66,7 +66,16 @@ class RepositorySerializer(serializers.ModelSerializer):
 
     name = serializers.CharField(source="full_name")
     namespace = serializers.CharField(source="namespace.name")
+    visibility = serializers.ChoiceField(Repository.Visibility.choices, allow_null=True)
+    created_at = serializers.DateTimeField(allow_null=True)
     permissions = serializers.SerializerMethodField()
+
+    def to_representation(self, repository: Repository) -> dict[str, Any]:
+        """Leave out what isn't for those who may see events of some category alone."""
+        shown = super().to_representation(repository)
+        if "pull" not in shown["permissions"] and not self.context["access"].sees_everything:
+            shown.update(visibility=None, created_at=None)
+        return shown
 
     class Meta:
         model = Repository

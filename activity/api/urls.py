@@ -1,5 +1,6 @@
 from csp.constants import UNSAFE_INLINE
 from csp.decorators import csp_update
+from django.contrib.auth.decorators import login_required
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
@@ -8,8 +9,10 @@ from activity.api import views
 app_name = "api"
 
 # Swagger UI brings its own inline styles and pictures; its scripts stay under the site's policy.
-docs = csp_update({"style-src": [UNSAFE_INLINE], "img-src": ["data:"]})(
-    SpectacularSwaggerSplitView.as_view(url_name="api:schema")
+docs = login_required(
+    csp_update({"style-src": [UNSAFE_INLINE], "img-src": ["data:"]})(
+        SpectacularSwaggerSplitView.as_view(url_name="api:schema")
+    )
 )
 
 urlpatterns = [

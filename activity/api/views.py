@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
 from drf_spectacular.utils import OpenApiTypes, extend_schema
 from rest_framework import status
@@ -19,6 +18,7 @@ from rest_framework.views import APIView
 from activity import notifications, producers
 from activity.api.authentication import TokenAuthentication
 from activity.api.pagination import KeysetPagination, RepositoryPagination
+from activity.api.parsers import read_body
 from activity.api.permissions import MayAddEvents
 from activity.api.serializers import (
     EventSerializer,
@@ -28,12 +28,10 @@ from activity.api.serializers import (
 )
 from activity.dead_letters import KEPT_OF_AN_OVERSIZED_MESSAGE
 from activity.filters import EventFilterBackend, EventFilterSet
-from activity.gating import visible_events
+from activity.gating import repository_or_404, visible_events
 from activity.models import Event
 from repositories.access import Access
 from repositories.models import Repository
-
-CHUNK = 64 * 1024
 
 
 class ViewerMixin:
@@ -94,7 +92,7 @@ class RepositoryEventListView(EventListView):
 
     @cached_property
     def repository(self) -> Repository:
-        return visible_repository(self.access, **self.kwargs)
+        return repository_or_404(self.access, **self.kwargs)
 
 
 class EventDetailView(ViewerMixin, RetrieveAPIView):
@@ -138,32 +136,9 @@ class RegistryNotificationView(APIView):
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
     def post(self, request: Request) -> Response:
-        body, size = read_body(request)
+        body, size = read_body(request, notifications.MAX_SIZE, KEPT_OF_AN_OVERSIZED_MESSAGE)
         receipt = notifications.receive(body, account_id=request.user.pk or 0, size=size)
         return Response(ReceiptSerializer(receipt).data)
-
-
-def read_body(request: Request) -> tuple[bytes, int]:
-    """Return the body and its size in bytes; of an oversized one only the beginning, in flat memory."""
-    # Django takes a chunked body for an empty one; the web server knows where it ends.
-    environ = request.META
-    stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request._request
-    parts: list[bytes] = []
-    size = 0
-    while chunk := stream.read(CHUNK):
-        size += len(chunk)
-        if size <= notifications.MAX_SIZE:
-            parts.append(chunk)
-        else:
-            del parts[1:]
-    body = b"".join(parts)
-    return (body if size <= notifications.MAX_SIZE else body[:KEPT_OF_AN_OVERSIZED_MESSAGE]), size
-
-
-def visible_repository(access: Access, namespace: str, name: str) -> Repository:
-    """Return a repository that the viewer can see. Raises Http404 for any other, there or not."""
-    repositories = access.repositories().select_related("namespace")
-    return get_object_or_404(repositories, namespace__name=namespace, name=name)
 
 
 def with_actors(events: QuerySet[Event]) -> QuerySet[Event]:

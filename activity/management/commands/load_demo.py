@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
 from django.utils import timezone
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ NEXT = """
 
   Then: look at {url}/repositories/acme/web/activity/ as reader and as repoadmin, who may uncheck
   "Exclude pull"; see everything at {url}/admin/ as admin.
-  Connect a registry: .venv/bin/python manage.py registry_config
+  Connect a registry: {port}.venv/bin/python manage.py registry_config
   Read the API:       {url}/api/v0/docs/
 """
 
@@ -35,15 +36,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, events: int, **options: Any) -> None:
         password = os.environ.get("DEMO_PASSWORD", "")
-        if not demo.is_loaded():
-            password = password or secrets.token_urlsafe(9)
-            demo.load_world()
-            self._record(events)
-        if password:
-            demo.set_passwords(password)
+        with transaction.atomic():  # all of it, or nothing that a later start would take for all
+            if not demo.is_loaded():
+                password = password or secrets.token_urlsafe(9)
+                demo.load_world()
+                self._record(events)
+            if password:
+                demo.set_passwords(password)
         users = "\n".join(f"    {name:<10} {role}" for name, role in demo.USERS.items())
         shown = password or "as printed at the first start (DEMO_PASSWORD=… sets another)"
-        self.stdout.write(NEXT.format(url=settings.PUBLIC_URL, users=users, password=shown))
+        port = f"PORT={os.environ['PORT']} " if os.environ.get("PORT", "8000") != "8000" else ""
+        self.stdout.write(NEXT.format(url=settings.PUBLIC_URL, users=users, password=shown, port=port))
 
     def _record(self, count: int) -> None:
         account = registry_account()

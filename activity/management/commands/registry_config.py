@@ -10,6 +10,8 @@ from activity.accounts import new_token, registry_account
 
 CONFIGURATION = """\
 # For the configuration file of the registry (config.yml).
+# Where the registry reaches this application by another host name than the one below, say so in
+# ALLOWED_HOSTS here: a message for an unknown host is refused.
 # The token is shown this once; a further run of this command makes another, and older ones stay valid.
 notifications:
   endpoints:

@@ -10,7 +10,7 @@ On SQLite the table is an ordinary one, and nothing here does anything.
 from __future__ import annotations
 
 import logging
-from collections import Counter
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from dateutil.relativedelta import relativedelta
+from django.core.exceptions import EmptyResultSet
 from django.db import OperationalError, connection, migrations, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.models import Q, QuerySet
+from django.db.models.sql.datastructures import BaseTable
 
 from activity.identity import first_id
 
@@ -35,6 +38,8 @@ MONTHS_AHEAD = 3
 LOCK_TIMEOUT = "500ms"
 """How long a change of partitions may wait for its lock, and recording and reading behind it."""
 TRIES = 5
+REST = 0.5
+"""Seconds between two tries, in which those that waited get on."""
 
 Result = TypeVar("Result")
 
@@ -125,37 +130,35 @@ def detached() -> list[Partition]:
     )
 
 
-def detach(partition: Partition, may_go: Callable[[], bool]) -> bool:
-    """Take a partition out of the table, if `may_go` says so while nothing can be added to it.
+def detach(partition: Partition) -> None:
+    """Take a partition out of the table. Its events are out of everybody's sight then.
 
-    Raises OperationalError if a reader or a recording kept it from the lock for all tries.
+    Raises OperationalError if a reader or a recording kept it from its lock for all tries.
     """
-
-    def attempt() -> bool:
-        with transaction.atomic():
-            _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            _execute(f"LOCK TABLE {partition.name} IN SHARE ROW EXCLUSIVE MODE")
-            if not may_go():
-                return False
-            _execute(f"ALTER TABLE {TABLE}_{partition.lane} DETACH PARTITION {partition.name}")
-            return True
-
-    return _trying(attempt)
+    _trying(partial(_alter, f"ALTER TABLE {TABLE}_{partition.lane} DETACH PARTITION {partition.name}"))
 
 
-def rows(partition: Partition, after: UUID, count: int) -> list[Event]:
-    """Return the first `count` events, after an id, of a partition that was detached."""
+def events(partition: Partition) -> QuerySet[Event]:
+    """Return the events of a partition that was detached."""
     from activity.models import Event  # the model's migration needs this module
 
-    sql = f"SELECT * FROM {partition.name} WHERE id > %s ORDER BY id LIMIT %s"
-    return list(Event.objects.raw(sql, [after, count]))
+    found = Event.objects.all()
+    alias = found.query.get_initial_alias()
+    found.query.alias_map[alias] = BaseTable(partition.name, alias)
+    return found
 
 
-def categories(partition: Partition) -> Counter[str]:
-    """Count the events of a partition that was detached by category."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT category, COUNT(*) FROM {partition.name} GROUP BY category")
-        return Counter(dict(cursor.fetchall()))
+def put_back(partition: Partition, staying: Q) -> None:
+    """Move the events of a condition from a partition that was detached back into the table."""
+    try:
+        ids, params = events(partition).filter(staying).order_by().values("pk").query.sql_with_params()
+    except EmptyResultSet:  # the condition is of nothing
+        return
+    _execute(
+        f"WITH moved AS (DELETE FROM {partition.name} WHERE id IN ({ids}) RETURNING *)"
+        f" INSERT INTO {TABLE} SELECT * FROM moved ON CONFLICT DO NOTHING",
+        *params,
+    )
 
 
 def drop(partition: Partition) -> None:
@@ -169,6 +172,8 @@ def _make(partition: Partition) -> None:
         _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         # Attached rather than made in place: that would lock readers and recording out of the table.
         _execute(f"CREATE TABLE {partition.name} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+        # What is recorded between the move and the end would stay behind, and forbid the attaching.
+        _execute(f"LOCK TABLE {parent}_default IN SHARE ROW EXCLUSIVE MODE")
         _execute(
             f"WITH moved AS (DELETE FROM {parent}_default WHERE id >= %s AND id < %s RETURNING *)"
             f" INSERT INTO {partition.name} SELECT * FROM moved",
@@ -178,6 +183,12 @@ def _make(partition: Partition) -> None:
         _execute(
             f"ALTER TABLE {parent} ATTACH PARTITION {partition.name} FOR VALUES FROM ('{low}') TO ('{high}')"
         )
+
+
+def _alter(sql: str) -> None:
+    with transaction.atomic():
+        _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        _execute(sql)
 
 
 def _found(condition: str) -> list[Partition]:
@@ -200,6 +211,7 @@ def _trying(attempt: Callable[[], Result]) -> Result:
             return attempt()
         except OperationalError as error:
             logger.info("A change of partitions is tried again: %s", error)
+            time.sleep(REST)
     return attempt()
 
 

@@ -10,16 +10,17 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.core.files.base import ContentFile
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
-from django.utils import timezone
+from django.db.models import QuerySet
 
 from activity.deletion.models import Archive, Import, Run
 from activity.models import Event
@@ -33,22 +34,34 @@ class Damaged(Exception):
     """An archive that isn't what its manifest says."""
 
 
+class NotDeleted(Exception):
+    """An archive whose events are still being deleted, and what is brought back would be, too."""
+
+
 def storage() -> Storage:
     return storages["archives"]
 
 
-def write(run: Run, events: Iterable[Event], partition: str = "") -> Archive:
-    """Write events, in the order of their ids, to a new archive, and return it once it is safely stored."""
-    number = run.archives.count() + 1
-    name = f"{run.started_at:%Y/%m/%d}/run-{run.pk}-{number}.jsonl.gz"
-    archive = Archive.objects.create(run=run, name=name, partition=partition)
+def write(run: Run, events: QuerySet[Event], partition: str = "") -> Archive | None:
+    """Write the first events by their ids to a new archive; return nothing if there are none.
+
+    It is safely stored then, but counts as broken off until its `written_at` is saved.
+    """
     ids, content = _compress(events)
-    archive.events, archive.first_id, archive.last_id = len(ids), ids[0], ids[-1]
-    archive.sha256 = hashlib.sha256(content).hexdigest()
+    if not ids:
+        return None
+    number = run.archives.count() + 1
+    archive = Archive.objects.create(
+        run=run,
+        name=f"{run.started_at:%Y/%m/%d}/run-{run.pk}-{number}.jsonl.gz",
+        partition=partition,
+        events=len(ids),
+        first_id=ids[0],
+        last_id=ids[-1],
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
     _store(archive.name, content)
     _store(manifest_name(archive.name), json.dumps(_manifest(archive), indent=1).encode())
-    archive.written_at = timezone.now()
-    archive.save()
     return archive
 
 
@@ -60,7 +73,7 @@ def read(name: str) -> Iterator[dict[str, Any]]:
         manifest = json.load(file)
     if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
         raise Damaged(f"{name} is damaged: its checksum is not that of its manifest.")
-    with gzip.open(io.BytesIO(content), "rt") as lines:
+    with gzip.open(io.BytesIO(content)) as lines:
         for line in lines:
             yield json.loads(line)
 
@@ -81,8 +94,13 @@ def discard(archive: Archive) -> None:
 def bring_back(name: str) -> Import:
     """Store an archive's events again, and hold them until they are released. Idempotent.
 
-    Events that are there already are left as they are. Raises Damaged, or OSError without the file.
+    Events that are there already are left as they are. Raises Damaged, OSError without the file, or
+    NotDeleted.
     """
+    if Archive.objects.filter(name=name, deleted_at=None).exists():
+        raise NotDeleted(
+            f"The events of {name} are not deleted yet: the run, or the next one, does that first."
+        )
     imported, _ = Import.objects.get_or_create(archive_name=name)
     events = [_event(row, imported) for row in read(name)]
     Event.objects.bulk_create(events, batch_size=1000, ignore_conflicts=True)
@@ -95,14 +113,15 @@ def manifest_name(name: str) -> str:
     return f"{name}.manifest.json"
 
 
-def _compress(events: Iterable[Event]) -> tuple[list[UUID], bytes]:
+def _compress(events: QuerySet[Event]) -> tuple[list[UUID], bytes]:
     ids = []
     buffer = io.BytesIO()
-    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as file:
-        for event in events:
-            ids.append(event.pk)
-            row = {name: getattr(event, name) for name in FIELDS}
-            file.write(json.dumps(row, cls=ExactEncoder, ensure_ascii=False).encode() + b"\n")
+    encode = ExactEncoder().encode  # to ASCII, since JSON may hold half a character, which UTF-8 can't
+    rows = events.order_by("id").values(*FIELDS)[:MAX_EVENTS]
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
+        for row in rows.iterator(chunk_size=2000):
+            ids.append(row["id"])
+            file.write(encode(row).encode("ascii") + b"\n")
     return ids, buffer.getvalue()
 
 
@@ -129,5 +148,22 @@ def _manifest(archive: Archive) -> dict[str, Any]:
 
 
 def _store(name: str, content: bytes) -> None:
+    """Store a file so that it is safe there, or raise OSError."""
     storage().delete(name)  # what a run that died left under this name
-    storage().save(name, ContentFile(content))
+    if storage().save(name, ContentFile(content)) != name:
+        raise OSError(f"{name} is taken in the archive storage.")
+    if isinstance(storage(), FileSystemStorage):
+        _flush(storage().path(name))
+    with storage().open(name) as file:
+        if file.read() != content:
+            raise OSError(f"{name} was not stored as it is.")
+
+
+def _flush(path: str) -> None:
+    """Have a file, and its name, survive a power failure."""
+    for place in (path, os.path.dirname(path)):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

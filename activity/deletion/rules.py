@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, oldest_kept
 from activity.identity import first_id
@@ -17,6 +17,7 @@ from repositories.levels import Category
 from repositories.models import Repository
 
 GLOBAL = "The global setting"
+EARLIEST = UUID(int=0)
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class Rule:
             and self.category in ("", category)
         )
 
-    def age_bound(self, cutoff: datetime) -> UUID | None:
-        """Return the id from which on events are young enough to stay, None without an age."""
-        return first_id(oldest_kept(cutoff, self.age, self.age_unit)) if self.age else None
+    def age_bound(self, cutoff: datetime) -> UUID:
+        """Return the id from which on events are young enough to stay."""
+        return first_id(oldest_kept(cutoff, self.age, self.age_unit)) if self.age else EARLIEST
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,36 @@ def deciding_rule(rules: list[Rule], repository: Repository, category: str) -> R
 
 def portions(settings: dict[str, Any], cutoff: datetime) -> Iterator[Portion]:
     """Yield what goes, rule by rule, by the settings of a `snapshot`. No event is in two of them."""
+    for rule, condition in _decided(settings):
+        for part, maximum in _counted_apart(rule, condition, cutoff):
+            bound = max(rule.age_bound(cutoff), _max_bound(maximum, part, cutoff))
+            if bound > EARLIEST:
+                yield Portion(rule, part, bound)
+
+
+def ranges(settings: dict[str, Any], cutoff: datetime) -> list[Portion]:
+    """Return, for each rule, what it decides for, and up to where all of that goes.
+
+    So an event that isn't held, and isn't before the bound of its rule's range, may stay: where a rule
+    keeps a number of events for each repository, what goes by that isn't told from what stays.
+    """
+    found = []
+    for rule, condition in _decided(settings):
+        maximum = None if rule.max_per_repository else rule.max_events
+        bound = max(rule.age_bound(cutoff), _max_bound(maximum, condition, cutoff))
+        found.append(Portion(rule, condition, bound))
+    return found
+
+
+def _decided(settings: dict[str, Any]) -> Iterator[tuple[Rule, Q]]:
+    """Yield each rule with the condition of the events that it decides for."""
     rules = [Rule(**rule) for rule in settings["rules"]]
     exempt = held(settings["holds"])
     for number, rule in enumerate(rules):
         condition = rule.covers() & ~exempt
         for decided_before in rules[:number]:
             condition &= ~decided_before.covers()
-        yield from _portions_of(rule, condition, cutoff)
+        yield rule, condition
 
 
 def held(holds: dict[str, list[int]]) -> Q:
@@ -129,43 +153,49 @@ def held(holds: dict[str, list[int]]) -> Q:
 
     The latter are looked up whenever the condition is, so a hold counts from the next batch on.
     """
+    return _exempt(holds, _live_holds())
+
+
+def held_now(holds: dict[str, list[int]]) -> Q:
+    """Return the same as it is at the moment: nothing to look up, and so no rows to read if none are held."""
+    return _exempt(holds, current_holds())
+
+
+def _exempt(*several: Mapping[str, Any]) -> Q:
     exempt = Q()
-    for held in (holds, _live_holds()):
+    for held in several:
         in_namespaces = Repository.objects.filter(namespace__in=held["namespaces"]).values("pk")
         exempt |= Q(repository__in=held["repositories"]) | Q(repository__in=in_namespaces)
         exempt |= Q(imported__in=held["imports"])
     return exempt
 
 
-def _portions_of(rule: Rule, condition: Q, cutoff: datetime) -> Iterator[Portion]:
-    age_bound = rule.age_bound(cutoff)
-    if rule.max_events and rule.max_per_repository:
-        for repository in _repositories(rule):
-            own = condition & Q(repository=repository)
-            bounds = [age_bound, _max_bound(rule.max_events, own, cutoff)]
-            if found := [bound for bound in bounds if bound]:
-                yield Portion(rule, own, max(found))
-        condition &= Q(repository=None)  # those without a repository count as one
-    bounds = [age_bound, _max_bound(rule.max_events, condition, cutoff) if rule.max_events else None]
-    if found := [bound for bound in bounds if bound]:
-        yield Portion(rule, condition, max(found))
+def _counted_apart(rule: Rule, condition: Q, cutoff: datetime) -> Iterator[tuple[Q, int | None]]:
+    """Yield conditions that together are the given one, each with the maximum that counts for it.
+
+    Where that counts for each repository, they are one for each repository that has more events, and
+    one for all the others. Those without a repository count as one.
+    """
+    if not rule.max_events or not rule.max_per_repository:
+        yield condition, rule.max_events
+        return
+    events = Event.objects.filter(condition, id__lt=first_id(cutoff)).order_by().values("repository")
+    crowded = events.annotate(events=Count("pk")).filter(events__gt=rule.max_events)
+    repositories = list(crowded.values_list("repository", flat=True))
+    for repository in repositories:
+        yield condition & Q(repository=repository), rule.max_events
+    if None in repositories:
+        condition &= Q(repository__isnull=False)
+    yield condition & ~Q(repository__in=repositories), None
 
 
-def _max_bound(max_events: int, condition: Q, cutoff: datetime) -> UUID | None:
-    """Return the id of the oldest event to be kept, None if all may be."""
+def _max_bound(max_events: int | None, condition: Q, cutoff: datetime) -> UUID:
+    """Return the id of the oldest event to be kept, the earliest possible if all may be."""
+    if not max_events:
+        return EARLIEST
     events = Event.objects.filter(condition, id__lt=first_id(cutoff)).order_by("-id")
     oldest_and_next = list(events.values_list("id", flat=True)[max_events - 1 : max_events + 1])
-    return oldest_and_next[0] if len(oldest_and_next) == 2 else None
-
-
-def _repositories(rule: Rule) -> Iterator[int]:
-    """Yield the repositories that a rule covers, the deleted ones too."""
-    rows = Repository.objects.order_by("pk")
-    if rule.repository is not None:
-        rows = rows.filter(pk=rule.repository)
-    if rule.namespace is not None:
-        rows = rows.filter(namespace=rule.namespace)
-    return rows.values_list("pk", flat=True).iterator()
+    return oldest_and_next[0] if len(oldest_and_next) == 2 else EARLIEST
 
 
 def rule_of(row: DeletionRule) -> Rule:

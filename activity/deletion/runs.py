@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections import Counter
@@ -11,7 +12,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db.models import Case, Count, Max, Min, Q, QuerySet, Value, When
+from django.db.models.expressions import RawSQL
+from django.db.models.sql import DeleteQuery
 from django.utils import timezone
 
 from activity import partitions
@@ -24,7 +27,7 @@ from activity.recording import record_events
 
 logger = logging.getLogger(__name__)
 
-BATCH = 5_000
+BATCH = 2_000 if connection.vendor == "sqlite" else 20_000
 """Events deleted in one transaction: some tens of milliseconds."""
 PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
 """Seconds between transactions. On SQLite other writers starve without it."""
@@ -32,7 +35,6 @@ LEASE = timedelta(minutes=10)
 KEPT_RUNS = 200
 """Job logs that are kept; older ones go."""
 LEFT_OVER = "Left over from a run that died"
-EARLIEST = UUID(int=0)
 LARGEST = 10
 """Repositories that a preview names for each rule."""
 
@@ -76,7 +78,8 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
 
 def execute(run: Run, progress: Progress = lambda run: None) -> None:
     """Carry a run out, if nobody else has begun to. How it ended is in its record."""
-    if not Run.objects.filter(pk=run.pk, state=Run.State.QUEUED).update(state=Run.State.RUNNING):
+    queued = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
+    if not queued.update(state=Run.State.RUNNING, lease_until=timezone.now() + LEASE):
         return
     run.refresh_from_db()
     state, error = Run.State.FINISHED, ""
@@ -151,9 +154,12 @@ class Job:
 
     def breathe(self) -> None:
         """Let recording and reading through between two transactions. Raises Stopped if asked to stop."""
-        self.progress(self.run)
+        self.pause()
         if Run.objects.filter(pk=self.run.pk, stop_requested=True).exists():
             raise Stopped
+
+    def pause(self) -> None:
+        self.progress(self.run)
         time.sleep(PAUSE)
 
     def count(self, rule: str, counts: Counter[str]) -> dict[str, Any]:
@@ -198,30 +204,54 @@ class Deletion(Job):
         if not self.run.settings["enabled"]:
             return
         self.finish_leftovers()
-        self.run.expected = self.run.deleted + sum(portion.events().count() for portion in self.portions())
-        self.save()
+        if self.run.settings[
+            "archive"
+        ]:  # without, partitions are dropped in less time than their count takes
+            self.expect()
         self.drop_partitions()
+        self.expect()
         for portion in self.portions():
             if self.run.settings["archive"]:
                 self.archive_and_delete(portion)
             else:
                 self.delete(portion)
 
+    def expect(self) -> None:
+        """Count how many events are to go, together with those that are gone."""
+        self.run.expected = self.run.deleted + sum(portion.events().count() for portion in self.portions())
+        self.save()
+
     def delete(self, portion: rules.Portion) -> None:
         """Delete a portion, the oldest events first."""
-        events, lower = portion.events(), EARLIEST
+        events, lower = portion.events(), rules.EARLIEST
         while upper := _last_of(events.filter(id__gt=lower), BATCH):
             with transaction.atomic():
                 self.remove(portion.rule.name, events.filter(id__gt=lower, id__lte=upper))
             lower = upper  # not again through the remains of what was deleted
             self.breathe()
+        with transaction.atomic():
+            self.remove(portion.rule.name, events.filter(id__gt=lower))
+        self.breathe()
 
     def archive_and_delete(self, portion: rules.Portion) -> None:
         """Archive and delete a portion, as many events at a time as an archive holds."""
-        events, lower = portion.events().order_by("id"), EARLIEST
-        while (rows := events.filter(id__gt=lower)).exists():
-            archive = archives.write(self.run, rows[: archives.MAX_EVENTS].iterator(chunk_size=2000))
+        for archive in self.archive(portion.events()):
             self.delete_archived(archive, portion.rule.name)
+            self.breathe()
+
+    def archive(self, events: QuerySet[Event], partition: str = "") -> Iterator[Archive]:
+        """Write archives, the oldest events first, and yield each once its events may be deleted."""
+        lower = rules.EARLIEST
+        while archive := archives.write(self.run, events.filter(id__gt=lower), partition):
+            try:
+                with transaction.atomic():
+                    self.save()
+                    archive.written_at = timezone.now()
+                    archive.save(force_update=True)
+            except LeaseLost:  # whoever took over archives these events
+                archives.discard(archive)
+                raise
+            yield archive
             lower = archive.last_id or lower
 
     def delete_archived(self, archive: Archive, rule: str) -> None:
@@ -230,80 +260,109 @@ class Deletion(Job):
         exempt = rules.held(self.run.settings["holds"])
         for begin in range(0, len(ids), BATCH):
             with transaction.atomic():
-                self.remove(rule, Event.objects.filter(~exempt, pk__in=ids[begin : begin + BATCH]))
-            self.breathe()
+                self.remove(rule, Event.objects.filter(_among(ids[begin : begin + BATCH]), ~exempt))
+            self.pause()
         archive.deleted_at = timezone.now()
         archive.save(update_fields=["deleted_at"])
 
     def remove(self, rule: str, events: QuerySet[Event]) -> None:
         """Delete events within a transaction, and count what was deleted of each category."""
-        counts: Counter[str] = Counter()
-        for category in events.order_by().values_list("category", flat=True).distinct():
-            counts[category] = events.filter(category=category)._raw_delete(events.db)
-        self.count(rule, counts)
-        self.run.deleted += counts.total()
+        if counts := _delete(events):
+            self.count(rule, counts)
+            self.run.deleted += counts.total()
         self.save()
 
     def drop_partitions(self) -> None:
         """Drop the partitions in which no event stays. What is kept from its lock is deleted instead."""
-        whole = [portion for portion in self.portions() if not portion.rule.max_per_repository]
+        ranges = rules.ranges(self.run.settings, self.run.cutoff)
         for partition in partitions.attached():
-            if not self.count_whole(partition, whole):
+            low, high = partition.bounds
+            events = Event.objects.filter(is_pull=partition.is_pull, id__gte=low, id__lt=high)
+            if (
+                high > max(portion.bound for portion in ranges)
+                or events.filter(self.staying(ranges)).exists()
+            ):
                 continue
-            counts: dict[str, Counter[str]] = {}
-
-            def may_go(partition: Partition = partition, counts: dict = counts) -> bool:
-                counts.update(self.count_whole(partition, whole) or {})
-                return bool(counts)
-
             try:
-                if partitions.detach(partition, may_go):
-                    self.archive_and_drop(partition, counts)
+                partitions.detach(partition)
             except OperationalError:
                 logger.warning("%s is in use, so its events are deleted one by one.", partition.name)
+            else:
+                self.archive_and_drop(partition, ranges)
             self.breathe()
 
-    def count_whole(self, partition: Partition, whole: list[rules.Portion]) -> dict[str, Counter[str]] | None:
-        """Return a partition's events by rule and category if all of them go, None if any stays."""
-        low, high = partition.bounds
-        bounds = Q(is_pull=partition.is_pull, id__gte=low, id__lt=high)
-        counts: dict[str, Counter[str]] = {}
-        for portion in whole:
-            if low < portion.bound:
-                groups = portion.events().filter(bounds).order_by().values_list("category")
-                counts.setdefault(portion.rule.name, Counter()).update(dict(groups.annotate(Count("pk"))))
-        going = sum(count.total() for count in counts.values())
-        return counts if going and going == Event.objects.filter(bounds).count() else None
+    def staying(self, ranges: list[rules.Portion]) -> Q:
+        """Return the condition of events that stay, or may: those held, and those from a bound on."""
+        staying = rules.held_now(self.run.settings["holds"])
+        for portion in ranges:
+            staying |= portion.condition & Q(id__gte=portion.bound)
+        return staying
 
-    def archive_and_drop(self, partition: Partition, counts: dict[str, Counter[str]]) -> None:
-        """Archive, if so set, and drop a partition that was detached."""
-        done = Archive.objects.filter(partition=partition.name, deleted_at=None)
-        if self.run.settings["archive"]:
-            lower = done.order_by("-last_id").values_list("last_id", flat=True).first() or EARLIEST
-            while rows := partitions.rows(partition, lower, archives.MAX_EVENTS):
-                archives.write(self.run, rows, partition.name)
-                lower = rows[-1].pk
-                self.save()
+    def archive_and_drop(self, partition: Partition, ranges: list[rules.Portion]) -> None:
+        """Archive, if so set, and drop a partition that was detached.
+
+        What came, or was held, since it was looked at goes back first: once detached, nothing comes.
+        """
+        events = partitions.events(partition)
+        written = Archive.objects.filter(partition=partition.name, deleted_at=None)
+        last = written.order_by("-last_id").values_list("last_id", flat=True).first() or rules.EARLIEST
         with transaction.atomic():
-            partitions.drop(partition)
-            done.update(deleted_at=timezone.now())
-            for rule, count in counts.items():
-                self.count(rule, count)
-                self.run.deleted += count.total()
+            partitions.put_back(partition, self.staying(ranges) & Q(id__gt=last))
             self.save()
+        if self.run.settings["archive"]:
+            for _ in self.archive(events.filter(id__gt=last), partition.name):
+                self.progress(self.run)
+        with transaction.atomic():
+            partitions.put_back(partition, rules.held_now(self.run.settings["holds"]))
+            self.count_by_rule(events)
+            partitions.drop(partition)
+            written.update(deleted_at=timezone.now())
+            self.save()
+
+    def count_by_rule(self, events: QuerySet[Event]) -> None:
+        """Count events that all go, by rule and category."""
+        deciding = [rules.Rule(**rule) for rule in self.run.settings["rules"]]
+        first = Case(*(When(rule.covers(), then=Value(number)) for number, rule in enumerate(deciding)))
+        groups = events.order_by().annotate(rule=first).values_list("rule", "category")
+        for number, category, count in groups.annotate(Count("pk")):
+            self.count(deciding[number].name, Counter({category: count}))
+            self.run.deleted += count
 
     def finish_leftovers(self) -> None:
         """Finish what a run that died had begun: archives half written, or whose events are still there."""
         for archive in Archive.objects.filter(deleted_at=None).order_by("pk"):
             if archive.written_at is None:
-                archives.discard(archive)
+                with transaction.atomic():
+                    self.save()  # it isn't being written by a run that took over from this one
+                    archives.discard(archive)
             elif not archive.partition:
                 self.delete_archived(archive, LEFT_OVER)
         for partition in partitions.detached():
-            self.archive_and_drop(partition, {LEFT_OVER: partitions.categories(partition)})
+            self.archive_and_drop(partition, rules.ranges(self.run.settings, self.run.cutoff))
+
+
+def _delete(events: QuerySet[Event]) -> Counter[str]:
+    """Delete events, and return how many of each category."""
+    delete, params = events.order_by().query.chain(DeleteQuery).get_compiler(events.db).as_sql()
+    delete += " RETURNING category"
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":  # spares the way of each row
+            delete = f"WITH gone AS ({delete}) SELECT category, COUNT(*) FROM gone GROUP BY category"  # noqa: S608
+            cursor.execute(delete, params)
+            return Counter(dict(cursor.fetchall()))
+        cursor.execute(delete, params)
+        return Counter(category for (category,) in cursor.fetchall())
+
+
+def _among(ids: list[UUID]) -> Q:
+    """Return the condition of being one of many ids, given in order, as a single parameter."""
+    if connection.vendor == "postgresql":
+        listed = RawSQL("SELECT unnest(%s::uuid[])", [ids])
+    else:
+        listed = RawSQL("SELECT value FROM json_each(%s)", [json.dumps([id.hex for id in ids])])
+    return Q(id__gte=ids[0], id__lte=ids[-1], id__in=listed)
 
 
 def _last_of(events: QuerySet[Event], count: int) -> UUID | None:
-    """Return the id of the last of the `count` oldest events, or of all if there are fewer."""
-    ids = events.order_by("id").values_list("id", flat=True)
-    return next(iter(ids[count - 1 : count]), None) or ids.last()
+    """Return the id of the last of the `count` oldest events, None if there are fewer."""
+    return events.order_by("id").values_list("id", flat=True)[count - 1 : count].first()

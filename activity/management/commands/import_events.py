@@ -20,6 +20,6 @@ class Command(BaseCommand):
     def handle(self, *args: Any, archive: str, **options: Any) -> None:
         try:
             imported = archives.bring_back(archive)
-        except (OSError, ValueError, KeyError, archives.Damaged) as error:
+        except (OSError, ValueError, KeyError, archives.Damaged, archives.NotDeleted) as error:
             raise CommandError(f"{archive} can't be imported: {error}") from error
         self.stdout.write(f"{imported.events} events of {archive} are back, and held until released.")

@@ -1,0 +1,254 @@
+"""Auto-deletion by a real worker that is killed, beside real recording, and started by a real beat."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from threading import Event as Signal
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import requests
+from celery import Celery
+from django.db import connection
+
+from tests import services
+from tests.factories import notification
+from tests.running import PROJECT, SECONDS, Application, application, poll
+
+on_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql",
+    reason="only PostgreSQL's tables are partitioned, and take many writers",
+)
+
+TURN_ON = """
+from activity.deletion.models import AutoDeletion, Hold
+from repositories.models import Repository
+AutoDeletion.get_solo()
+AutoDeletion.objects.update(enabled=True, archive={archive}, age=1, age_unit="months")
+held = Repository.objects.exclude(namespace__name="acme").first()
+Hold.objects.create(repository=held, reason="An inquiry")
+print(Repository.objects.get(namespace__name="acme", name="web").pk, held.pk, held.full_name)
+"""
+MAKE_PARTITIONS = """
+from datetime import UTC, datetime
+from activity import partitions
+for month in (1, 4):
+    partitions.make_ahead(datetime(2021, month, 1, tzinfo=UTC))
+"""
+FILL = """
+    INSERT INTO activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
+        repository_name, tag, digest, actor_type, actor_name, details)
+    SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0')
+            || '7000' || substr(md5(n::text || %(repository)s), 1, 16))::uuid,
+        moment, moment, 'create_manifest', 'push', false, %(repository)s, 'acme/web', 'v' || n, '',
+        'user', 'jane', jsonb_build_object('number', n)
+    FROM (SELECT n, %(begin)s::timestamptz + n * %(step)s::interval AS moment
+          FROM generate_series(1, %(count)s) AS n) AS moments
+"""
+FIRST = datetime(2021, 1, 1, tzinfo=UTC)
+
+
+class Database:
+    """The application's database, to look at from outside."""
+
+    def __init__(self, app: Application) -> None:
+        self.connection = psycopg.connect(app.environ["DATABASE_URL"], autocommit=True)
+
+    def ask(self, sql: str, **params: Any) -> Any:
+        """Return the first column of the first row."""
+        row = self.connection.execute(sql, params).fetchone()
+        return row and row[0]
+
+    def ids(self) -> set[str]:
+        """Return the events, but for those of runs."""
+        rows = self.connection.execute("SELECT id::text FROM activity_event WHERE kind != 'delete_events'")
+        return {id for (id,) in rows}
+
+    def fill(self, repository: int, count: int, begin: datetime, span: timedelta) -> set[str]:
+        """Store events at even distances of a repository, and return their ids."""
+        before = self.ids()
+        values = {"repository": repository, "count": count, "begin": begin, "step": span / (count + 1)}
+        self.connection.execute(FILL, values)
+        return self.ids() - before
+
+
+@contextmanager
+def killable_worker(app: Application) -> Iterator[Callable[[], None]]:
+    """A worker of its own; yields what kills it with all its processes."""
+    celery = str(Path(sys.executable).parent / "celery")
+    command = [celery, "-A", "msr_project", "worker", "--loglevel", "WARNING", "--concurrency", "1"]
+    folder = app.folder / f"worker-{uuid4().hex}"
+    folder.mkdir()
+    with services.running(command, folder, lambda: None, cwd=PROJECT, env=app.environ) as process:
+
+        def kill() -> None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+        yield kill
+
+
+def archived(app: Application) -> Counter[str]:
+    """Return how often each event is in an archive."""
+    found: Counter[str] = Counter()
+    for path in (app.folder / "data" / "archives").rglob("*.jsonl.gz"):
+        lines = gzip.decompress(path.read_bytes()).splitlines()
+        found.update(json.loads(line)["id"] for line in lines)
+    return found
+
+
+# When to kill each run, in turn.
+IN_BATCHES = [
+    "SELECT count(*) > 0 FROM activity_archive",
+    "SELECT sum(deleted) > 5000 FROM activity_run",
+    "SELECT count(*) > 2 FROM activity_archive",
+]
+IN_PARTITIONS = [
+    "SELECT count(*) > 0 FROM activity_archive",
+    "SELECT count(*) > 0 FROM activity_archive WHERE written_at IS NOT NULL",
+    "SELECT sum(deleted) > 0 FROM activity_run",
+]
+LAST_RUN = "SELECT state FROM activity_run ORDER BY id DESC LIMIT 1"
+
+
+@on_postgresql
+@pytest.mark.parametrize("moments", [IN_BATCHES, IN_PARTITIONS], ids=["in batches", "in partitions"])
+def test_worker_may_be_killed_at_any_moment(tmp_path: Path, moments: list[str], redis_url: str) -> None:
+    with application(tmp_path, redis_url=redis_url) as app:
+        database, queue = Database(app), Celery(broker=redis_url)
+        web, held, _ = app.shell(TURN_ON.format(archive=True)).split()
+        if moments is IN_PARTITIONS:
+            app.shell(MAKE_PARTITIONS)
+        staying = database.ids()
+        staying |= database.fill(int(held), 1000, FIRST + timedelta(days=70), timedelta(days=10))
+        going = database.fill(int(web), 50_000, FIRST, timedelta(days=58))
+
+        for number, moment in enumerate(moments, 1):
+            with killable_worker(app) as kill:
+                queue.send_task("activity.tasks.delete_events")
+                reached = f"SELECT count(*) = {number} AND ({moment}) FROM activity_run"
+                assert poll(partial(database.ask, reached), True) is True
+                kill()
+            assert database.ask(LAST_RUN) == "running"
+            assert staying <= database.ids()
+            database.connection.execute("UPDATE activity_run SET lease_until = now() - interval '1 second'")
+        with killable_worker(app):
+            queue.send_task("activity.tasks.delete_events")
+            assert poll(lambda: database.ask(LAST_RUN), "finished") == "finished"
+
+        assert database.ids() == staying
+        assert archived(app) == Counter(going)
+        assert database.ask("SELECT sum(deleted) FROM activity_run") == len(going)
+        assert database.ask("SELECT count(*) FROM activity_archive WHERE deleted_at IS NULL") == 0
+        assert database.ask("SELECT to_regclass('activity_event_other_2021_01')") is None
+
+
+class Client:
+    """Delivers notifications of a moment one after the other, until it is told that it is over."""
+
+    def __init__(self, app: Application, repository: str, moment: datetime, over: Signal) -> None:
+        self.app, self.repository, self.moment, self.over = app, repository, moment, over
+        self.sent = 0
+        self.statuses: Counter[int] = Counter()
+
+    def __call__(self) -> None:
+        url = f"{self.app.url}/api/v0/notifications/registry"
+        target = {"repository": self.repository, "tag": None}
+        with requests.Session() as session:
+            session.headers["Authorization"] = f"Bearer {self.app.token('registry')}"
+            while not self.over.is_set():
+                event = notification(id=str(uuid4()), timestamp=self.moment.isoformat(), target=target)
+                response = session.post(url, json.dumps({"events": [event]}), timeout=SECONDS)
+                self.statuses[response.status_code] += 1
+                self.sent += 1
+
+
+@on_postgresql
+def test_recording_goes_on_beside_a_run_that_drops_partitions(tmp_path: Path) -> None:
+    with application(tmp_path) as app, ThreadPoolExecutor() as threads, ended() as over:
+        database = Database(app)
+        web, _, held = app.shell(TURN_ON.format(archive=False)).split()
+        app.shell(MAKE_PARTITIONS)
+        staying = database.ids()
+        going = database.fill(int(web), 50_000, FIRST, timedelta(days=150))
+        now = datetime.now(UTC)
+        clients = [
+            Client(app, "acme/web", now, over),
+            Client(app, "acme/web", now, over),
+            # These are late, of months that are about to be dropped. The first stay, as they are held.
+            Client(app, held, FIRST + timedelta(days=40), over),
+            Client(app, "acme/web", FIRST + timedelta(days=70), over),
+        ]
+        with psycopg.connect(app.environ["DATABASE_URL"]) as reader:
+            reader.execute("SELECT count(*) FROM activity_event")
+            recording = [threads.submit(client) for client in clients]
+            run = threads.submit(app.manage, "delete_events")
+            waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+            assert poll(lambda: database.ask(waiting), True) is True
+            reader.execute("SELECT pg_sleep(2)")
+        assert "Run 1 Finished" in run.result()
+        over.set()
+        for done in recording:
+            done.result()
+
+        for client in clients:
+            assert client.statuses.keys() == {200}
+            assert client.sent > 10
+        left = database.ids()
+        assert database.ask("SELECT to_regclass('activity_event_other_2021_05')") is None
+        assert not going & left
+        assert staying <= left
+        count = """
+            SELECT count(*) FROM activity_event
+            WHERE repository_name = %(name)s AND digest != '' AND occurred_at = %(moment)s
+        """
+        assert database.ask(count, name="acme/web", moment=now) == clients[0].sent + clients[1].sent
+        assert database.ask(count, name=held, moment=clients[2].moment) == clients[2].sent
+
+
+@contextmanager
+def ended() -> Iterator[Signal]:
+    """Yield a signal that is set at the end of the block, however it ends."""
+    signal = Signal()
+    try:
+        yield signal
+    finally:
+        signal.set()
+
+
+EVERY_SECOND = """
+from activity.deletion.models import AutoDeletion
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+AutoDeletion.get_solo()
+AutoDeletion.objects.update(enabled=True, age=1)
+second, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
+PeriodicTask.objects.create(name="often", task="activity.tasks.delete_events", interval=second)
+"""
+SHOW_RUNS = """
+from activity.deletion.models import Run
+print(*set(Run.objects.exclude(state__in=["queued", "running"]).values_list("started_by", "state", "error")))
+"""
+
+
+@pytest.mark.parametrize("broker", ["files", "redis"])
+def test_beat_starts_the_run(tmp_path: Path, broker: str) -> None:
+    with ExitStack() as stack:
+        redis_url = stack.enter_context(services.redis(tmp_path)) if broker == "redis" else None
+        app = stack.enter_context(application(tmp_path, redis_url=redis_url))
+        app.shell(EVERY_SECOND)
+        with app.program("worker"), app.program("beat"):
+            finished = "('the schedule', 'finished', '')"
+            assert poll(lambda: app.shell(SHOW_RUNS).strip(), finished) == finished

@@ -219,3 +219,22 @@ def test_imports_are_released_by_msr_admins(admin: Client, auditor: Client) -> N
     admin.post("/admin/activity/import/", data)
     imported.refresh_from_db()
     assert imported.released_at
+
+
+def test_preview_names_the_largest_repositories(db: None) -> None:
+    names = [f"acme/r{number}" for number in range(runs.LARGEST + 5)]
+    rows = [factories.repository(name) for name in names]
+    old = timezone.now() - timedelta(days=100)
+    for row in rows[:-1] * 2:
+        factories.record(repository=row, occurred_at=old)
+    for kind in ("create_manifest", "get_manifest", "delete_manifest"):  # the largest, but in no category
+        factories.record(kind, rows[-1], occurred_at=old)
+    AutoDeletion.get_solo()
+    AutoDeletion.objects.update(enabled=True, age=2, age_unit="months")
+
+    run = runs.start("a test", preview=True)
+    runs.execute(run)
+
+    run.refresh_from_db()
+    largest = run.report["The global setting"]["largest"]
+    assert (len(largest), largest[0]) == (runs.LARGEST, [names[-1], 3])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -173,6 +173,11 @@ class Job:
 class Preview(Job):
     """Counts what would go, and deletes nothing."""
 
+    def __init__(self, run: Run, progress: Progress) -> None:
+        super().__init__(run, progress)
+        self.sizes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """For each rule, the events that would go of each repository."""
+
     def carry_out(self) -> None:
         self.run.expected = 0
         self.save()
@@ -183,18 +188,18 @@ class Preview(Job):
             ):
                 entry = self.count(portion.rule.name, Counter({group["category"]: group["events"]}))
                 self._extend(entry, group)
+                self.sizes[portion.rule.name][group["repository_name"]] += group["events"]
+            for rule, entry in self.run.report.items():
+                entry["largest"] = self.sizes[rule].most_common(LARGEST)
             self.run.expected = sum(entry["events"] for entry in self.run.report.values())
             self.save()
             self.breathe()
 
     def _extend(self, entry: dict[str, Any], group: Any) -> None:
-        """Extend an entry's time range, and the list of its largest repositories."""
+        """Extend an entry's time range."""
         first, last = group["first"].isoformat(), group["last"].isoformat()
         entry["from"] = min(entry.get("from", first), first)
         entry["to"] = max(entry.get("to", last), last)
-        sizes = Counter(dict(entry.get("largest", [])))
-        sizes[group["repository_name"]] += group["events"]
-        entry["largest"] = sizes.most_common(LARGEST)
 
 
 class Deletion(Job):
@@ -204,10 +209,8 @@ class Deletion(Job):
         if not self.run.settings["enabled"]:
             return
         self.finish_leftovers()
-        if self.run.settings[
-            "archive"
-        ]:  # without, partitions are dropped in less time than their count takes
-            self.expect()
+        if self.run.settings["archive"]:
+            self.expect()  # without archives, partitions are dropped in less time than this count takes
         self.drop_partitions()
         self.expect()
         for portion in self.portions():

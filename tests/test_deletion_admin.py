@@ -226,7 +226,7 @@ def test_preview_names_the_largest_repositories(db: None) -> None:
     rows = [factories.repository(name) for name in names]
     old = timezone.now() - timedelta(days=100)
     for row in rows[:-1] * 2:
-        factories.record(repository=row, occurred_at=old)
+        factories.record("delete_manifest", row, occurred_at=old)
     for kind in ("create_manifest", "get_manifest", "delete_manifest"):  # the largest, but in no category
         factories.record(kind, rows[-1], occurred_at=old)
     AutoDeletion.get_solo()

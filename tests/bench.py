@@ -1,4 +1,4 @@
-"""Measures how fast events are recorded, and whether lists stay as fast while events pile up.
+"""Measures how fast events are recorded and deleted, and whether lists stay as fast while they pile up.
 
 `make bench`, or `EVENTS=20000000 make bench`, starts a PostgreSQL of its own, which waits for the
 disk as one in production does, and a Redis; `bench_world` says what they are filled with. The result
@@ -47,7 +47,7 @@ def measure(folder: Path, many: int) -> None:
     # These import models, so Django has to be set up before.
     from django.core.management import call_command
 
-    from tests import bench_delivery, bench_lists, bench_world
+    from tests import bench_deletion, bench_delivery, bench_lists, bench_world
 
     call_command("migrate", verbosity=0)
     world = bench_world.make(many)
@@ -56,6 +56,7 @@ def measure(folder: Path, many: int) -> None:
     seconds = bench_world.record(world, range(FEW, many))
     many_measures = bench_lists.measure_all(world, many)
     deliveries = [bench_delivery.measure(folder, world.names, clients) for clients in CLIENTS]
+    deletions = bench_deletion.measure_all(world.names)
 
     print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, Django {django.__version__}")
     print(f"{many:,} events, {bench_world.PULLS:.0%} of them pulls, in {len(world.names):,} repositories\n")
@@ -65,6 +66,8 @@ def measure(folder: Path, many: int) -> None:
     print(f"\nEvents in bulk, {bench_world.BATCH:,} at a time: {(many - FEW) / seconds:,.0f} a second\n")
     print("Lists, a page of 10; the median time, and the buffers of all queries:\n")
     print(bench_lists.table({FEW: few_measures, many: many_measures}))
+    print("\nAuto-deletion, and a plain statement that deletes as many from an unpartitioned table:\n")
+    print(bench_deletion.table(deletions))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from django.core.cache import cache
 from django.test import Client
 from hypothesis import settings
 
+from repositories.models import Repository
 from tests import factories
 
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -33,6 +34,24 @@ def log_in(db: None) -> Callable[[Any], Client]:
         return client
 
     return log_in
+
+
+@pytest.fixture
+def web(db: None) -> Repository:
+    """The private repository acme/web."""
+    return factories.repository("acme/web")
+
+
+@pytest.fixture
+def admin(log_in: Callable[[Any], Client]) -> Client:
+    """The browser of an MSR admin."""
+    return log_in(factories.msr_admin(username="admin"))
+
+
+@pytest.fixture
+def auditor(log_in: Callable[[Any], Client]) -> Client:
+    """The browser of a security auditor."""
+    return log_in(factories.auditor(username="auditor"))
 
 
 @pytest.fixture

@@ -21,11 +21,6 @@ CELL = re.compile(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', re.DOTALL)
 
 
 @pytest.fixture
-def web(db: None) -> Repository:
-    return factories.repository("acme/web")
-
-
-@pytest.fixture
 def reader(log_in: Any, web: Repository) -> Client:
     return log_in(factories.person_with("level_read", web))
 

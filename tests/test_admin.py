@@ -21,21 +21,6 @@ EVENTS = "/admin/activity/event/"
 LETTERS = "/admin/activity/deadletter/"
 
 
-@pytest.fixture
-def web(db: None) -> Repository:
-    return factories.repository("acme/web")
-
-
-@pytest.fixture
-def admin(log_in: Any) -> Client:
-    return log_in(factories.msr_admin(username="admin"))
-
-
-@pytest.fixture
-def auditor(log_in: Any) -> Client:
-    return log_in(factories.auditor(username="auditor"))
-
-
 def listed(client: Client, **query: str) -> list[str]:
     """Return the tags of the events that a change list shows."""
     response = client.get(EVENTS, query)

@@ -19,21 +19,6 @@ SETTINGS = "/admin/activity/autodeletion/"
 VALID = {"enabled": "on", "age": "2", "age_unit": "months", "max_events": "", "archive": "on"}
 
 
-@pytest.fixture
-def web(db: None) -> Repository:
-    return factories.repository("acme/web")
-
-
-@pytest.fixture
-def admin(log_in: Any) -> Client:
-    return log_in(factories.msr_admin(username="admin"))
-
-
-@pytest.fixture
-def auditor(log_in: Any) -> Client:
-    return log_in(factories.auditor(username="auditor"))
-
-
 def page(client: Client, url: str) -> str:
     response = client.get(url)
     assert response.status_code == 200

@@ -19,16 +19,6 @@ from tests.factories import DIGEST, NOON
 URL = "/api/v0/events/"
 
 
-@pytest.fixture
-def web(db: None) -> Repository:
-    return factories.repository("acme/web")
-
-
-@pytest.fixture
-def admin(log_in: Any) -> Client:
-    return log_in(factories.msr_admin(username="admin"))
-
-
 def get(client: Client, url: str = URL, **query: Any) -> Any:
     response = client.get(url, query)
     assert response.status_code == 200, response.content

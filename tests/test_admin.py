@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from activity.admin import CappedPaginator
+from activity.admin.capped import CappedPaginator
 from activity.models import DeadLetter, Event
 from repositories.models import Namespace, Organization, Policy, Repository, Team
 from tests import factories

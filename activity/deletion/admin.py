@@ -16,9 +16,9 @@ from django.utils.html import format_html, format_html_join
 from kombu.exceptions import OperationalError as QueueError
 from solo.admin import SingletonModelAdmin
 
+from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import rules, runs
 from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
-from activity.read_only import ReadOnlyAdmin
 from activity.tasks import execute_run
 from repositories.levels import Category
 from repositories.models import Repository

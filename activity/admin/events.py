@@ -1,4 +1,4 @@
-"""Events, and messages stored aside, for MSR admins and auditors."""
+"""Events, for MSR admins and auditors."""
 
 from __future__ import annotations
 
@@ -9,43 +9,21 @@ from typing import Any
 from uuid import UUID
 
 from dateutil.relativedelta import relativedelta
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 
 from activity import catalogue, gating
-from activity.deletion import admin as deletion_admin  # noqa: F401  registers its own models
+from activity.admin.capped import CappedPaginator
+from activity.admin.read_only import ReadOnlyAdmin
 from activity.filters import of_types
 from activity.identity import first_id, moment_of
-from activity.models import DeadLetter, Event
-from activity.read_only import ReadOnlyAdmin
-from activity.replay import replay
+from activity.models import Event
 from repositories.access import Access
 from repositories.models import RegistrySettings, Repository
-
-
-class CappedPaginator(Paginator):
-    """Counts no further than `CAP`: counting 20 million rows takes 3.7 s."""
-
-    CAP = 10_000
-
-    @cached_property
-    def count(self) -> int:
-        rows: Any = self.object_list
-        count = rows.order_by()[: self.CAP + 1].values("pk").count()
-        return count if count <= self.CAP else MoreThan(self.CAP)
-
-
-class MoreThan(int):
-    """A number that is only the least there is, and says so where it is shown."""
-
-    def __str__(self) -> str:
-        return f"more than {int(self):,}"
 
 
 class TypeFilter(admin.SimpleListFilter):
@@ -191,32 +169,3 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="details")
     def details_shown(self, event: Event) -> str:
         return format_html("<pre>{}</pre>", json.dumps(event.details, indent=2, ensure_ascii=False))
-
-
-@admin.register(DeadLetter)
-class DeadLetterAdmin(ReadOnlyAdmin):
-    """What could not be recorded, with the reason; MSR admins try it again once that is mended."""
-
-    list_display = ["received_at", "source", "account", "reason", "size", "replayed_at"]
-    list_filter = ["source", ("replayed_at", admin.EmptyFieldListFilter)]
-    list_select_related = ["account"]
-    paginator = CappedPaginator
-    show_full_result_count = False
-    fields = ["received_at", "source", "account", "reason", "size", "replayed_at", "content_shown"]
-    actions = ["replay"]
-
-    def has_replay_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("activity.change_deadletter")
-
-    @admin.action(description="Replay selected messages", permissions=["replay"])
-    def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        outcomes = [replay(letter) for letter in queryset.select_related("account")]
-        done, left = outcomes.count(True), outcomes.count(False)
-        if done:
-            messages.success(request, f"Recorded: {done}.")
-        if left:
-            messages.warning(request, f"Still stored aside, for the reasons in the list: {left}.")
-
-    @admin.display(description="content")
-    def content_shown(self, letter: DeadLetter) -> str:
-        return format_html("<pre>{}</pre>", letter.text)

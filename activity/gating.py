@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.shortcuts import get_object_or_404
 
 from activity.models import Event
 from repositories.access import Access
 from repositories.levels import VIEW_UNKNOWN_EVENTS, Category
 from repositories.models import Repository
+
+Row = TypeVar("Row", bound=Model)
 
 FEW = 100
 """Repositories that are named one by one in a query."""
@@ -24,18 +26,25 @@ def visible_events(access: Access, repository: Repository | None = None) -> Quer
     Deny by default: an event of an unknown category is for those who may see unknown events, and
     one without a repository, or of a deleted one, for MSR admins and auditors alone.
     """
-    events: QuerySet[Event] = Event.objects.all()
+    return visible(Event.objects.all(), access, repository)
+
+
+def visible(rows: QuerySet[Row], access: Access, repository: Repository | None = None) -> QuerySet[Row]:
+    """Narrow events, or tallies of them, to those that a viewer may see.
+
+    Rows have a `repository`, a `category` and `is_pull`.
+    """
     if repository is not None:
-        events = events.filter(repository=repository)
+        rows = rows.filter(repository=repository)
     if access.sees_everything:
-        return events
+        return rows
     if repository is None:
-        return events.filter(_visible_anywhere(access))
+        return rows.filter(_visible_anywhere(access))
     permissions = access.permissions_on(repository)
     if VIEW_UNKNOWN_EVENTS in permissions:
-        return events
+        return rows
     categories = [category for category in Category if category.permission in permissions]
-    return _only(events, categories)
+    return _only(rows, categories)
 
 
 def repository_or_404(access: Access, namespace: str, name: str) -> Repository:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from django.conf import settings
 from django.db import models
@@ -197,3 +197,54 @@ class DeadLetter(models.Model):
     def text(self) -> str:
         """The content as text; bytes that are none are shown escaped."""
         return bytes(self.content).decode("utf-8", "backslashreplace")
+
+
+class Tally(models.Model):
+    """How many events of a category there are in an hour, or a day, in UTC. See `activity.tallies`."""
+
+    ALL: ClassVar[int] = 0
+    """Stands for all events, whatever their repository; no repository has this id."""
+
+    class Unit(models.TextChoices):
+        HOUR = "hour"
+        DAY = "day"
+
+    repository = models.ForeignKey(
+        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    unit = models.CharField(max_length=4, choices=Unit)
+    start = models.DateTimeField()
+    category = models.CharField(max_length=20)
+    is_pull = models.BooleanField()
+    events = models.BigIntegerField()
+
+    class Meta:
+        verbose_name_plural = "tallies"
+        constraints = [
+            models.UniqueConstraint(fields=["repository", "unit", "start", "category"], name="one_tally")
+        ]
+        indexes = [
+            models.Index(fields=["unit", "start"], name="tally_start"),
+            models.Index(fields=["id"], condition=Q(events=0), name="tally_empty"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.events} {self.category} events in the {self.unit} from {self.start:%Y-%m-%d %H:%M}"
+
+
+class TallyChange(models.Model):
+    """Events that came, or went (a negative number), and aren't in the tallies yet. Append-only."""
+
+    repository = models.ForeignKey(
+        Repository, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
+    )
+    hour = models.DateTimeField()
+    category = models.CharField(max_length=20)
+    is_pull = models.BooleanField()
+    events = models.BigIntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["repository", "hour"], name="tally_change_repository")]
+
+    def __str__(self) -> str:
+        return f"{self.events:+} {self.category} events in the hour from {self.hour:%Y-%m-%d %H:%M}"

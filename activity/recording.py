@@ -11,12 +11,10 @@ from django.db import transaction
 from activity.catalogue import KINDS
 from activity.drafts import Draft
 from activity.identity import event_id
+from activity.insertion import insert
 from activity.models import ActorType, Event
 from activity.registration import RepositoryFinder
 from repositories.models import Policy, Repository
-
-BATCH = 1000
-"""Events in one INSERT: 16 columns of so many stay within PostgreSQL's 65,535 parameters."""
 
 
 @transaction.atomic(savepoint=False)
@@ -33,7 +31,7 @@ def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> lis
     policies = _policies(placed.values())
     # Sorted, so that two messages with the same events can't deadlock.
     events = [_event(id, placed[id], users, policies) for id in sorted(placed)]
-    Event.objects.bulk_create(events, batch_size=BATCH, ignore_conflicts=True)
+    insert(events)
     return ids
 
 

@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from activity import partitions
+from activity import partitions, tallies
 from activity.deletion import runs
 from activity.deletion.models import AutoDeletion, Run
 
@@ -28,3 +28,9 @@ def execute_run(pk: int) -> None:
 def make_partitions() -> None:
     """Make the partitions of the coming months."""
     partitions.make_ahead(timezone.now())
+
+
+@shared_task
+def fold_tallies() -> None:
+    """Fold what was counted since the last time."""
+    tallies.fold()

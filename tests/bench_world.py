@@ -14,9 +14,10 @@ from tqdm import tqdm
 from activity import demo
 from activity.accounts import registry_account
 from activity.drafts import Draft
+from activity.insertion import BATCH
 from activity.models import ActorType
 from activity.partitions import make_ahead
-from activity.recording import BATCH, record_events
+from activity.recording import record_events
 from repositories.levels import Level
 from repositories.models import Namespace, Organization, Repository, RepositoryUserPermission
 

@@ -23,6 +23,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from activity.deletion.models import Archive, Import, Run
+from activity.insertion import insert
 from activity.models import Event
 
 MAX_EVENTS = 20_000
@@ -103,7 +104,7 @@ def bring_back(name: str) -> Import:
         )
     imported, _ = Import.objects.get_or_create(archive_name=name)
     events = [_event(row, imported) for row in read(name)]
-    Event.objects.bulk_create(events, batch_size=1000, ignore_conflicts=True)
+    insert(events)
     imported.events = len(events)
     imported.save(update_fields=["events"])
     return imported

@@ -5,6 +5,7 @@ from django.db import migrations
 TASKS = {
     "Auto-delete events": ("activity.tasks.delete_events", {"hour": "0", "minute": "0"}),
     "Make partitions of the event table": ("activity.tasks.make_partitions", {"hour": "3", "minute": "15"}),
+    "Fold counts of events": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
 }
 
 

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from activity import demo
 from activity.accounts import registry_account
-from activity.recording import BATCH, record_events
+from activity.insertion import BATCH
+from activity.recording import record_events
 
 NEXT = """
   Open {url} and log in as one of these, password {password}:

@@ -1,0 +1,253 @@
+"""Counts of events by time and category, kept so that a chart need not count the events themselves.
+
+Recording appends to `TallyChange`, in the transaction that inserts the events, and auto-deletion in
+the one that deletes them; nobody waits for another's row. Celery beat folds the changes into `Tally`,
+one row for each hour and for each day. What is read is the sum of both, in one statement, and so is
+exact at any moment, folded or not.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
+from django.db.models.functions import TruncMinute
+from django.utils import timezone
+
+from activity import gating
+from activity.identity import first_id
+from activity.models import Event, Tally, TallyChange
+from repositories.access import Access
+from repositories.levels import Category
+from repositories.models import Repository
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
+"""What the bounds of buckets are counted from, so that weeks begin on Mondays."""
+MINUTES = [timedelta(minutes=number) for number in (1, 2, 5, 10)]
+WIDTHS = [HOUR * number for number in (1, 2, 3, 6, 12)] + [DAY * number for number in (1, 2, 7, 14, 28, 91)]
+MAX_BUCKETS = 60
+BY_EVENTS = 3 * HOUR
+"""Ranges up to this are counted event by event."""
+BY_HOURS = 10 * DAY
+"""Ranges up to this are counted by hours, longer ones by days."""
+FOLDED = 2_000
+"""Changes folded in one transaction."""
+CELL_OF_TALLY = ("start", "category", "number")
+
+Range = tuple[datetime, datetime]
+
+
+class Cell(NamedTuple):
+    """What events are counted together."""
+
+    repository: int | None
+    hour: datetime
+    category: str
+
+    @property
+    def is_pull(self) -> bool:
+        return self.category == Category.PULL
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A stretch of time, and the number of events in it, by category."""
+
+    start: datetime
+    end: datetime
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def cell_of(event: Event) -> Cell:
+    return Cell(event.repository_id, floor(event.occurred_at, HOUR), event.category)
+
+
+def add(events: Iterable[Event]) -> None:
+    """Count events that were just inserted, in the same transaction."""
+    change(Counter(map(cell_of, events)))
+
+
+def change(counts: Mapping[Cell, int]) -> None:
+    """Raise counts, or lower them by negative numbers, in the transaction of what is counted."""
+    TallyChange.objects.bulk_create(
+        TallyChange(
+            repository_id=cell.repository,
+            hour=cell.hour,
+            category=cell.category,
+            is_pull=cell.is_pull,
+            events=number,
+        )
+        for cell, number in counts.items()
+        if number
+    )
+
+
+def fold() -> int:
+    """Fold all changes into the tallies, some at a time, and return how many there were."""
+    total = 0
+    while folded := _fold_some():
+        total += folded
+    return total
+
+
+@transaction.atomic
+def _fold_some() -> int:
+    waiting = TallyChange.objects.order_by("pk")
+    if connection.features.has_select_for_update_skip_locked:
+        waiting = waiting.select_for_update(skip_locked=True)  # another worker may be folding
+    changes = list(waiting[:FOLDED])
+    sums: Counter[tuple] = Counter()
+    for row in changes:
+        for repository in {Tally.ALL, row.repository_id or Tally.ALL}:
+            for unit, start in (Tally.Unit.HOUR, row.hour), (Tally.Unit.DAY, floor(row.hour, DAY)):
+                sums[repository, unit.value, start, row.category, row.is_pull] += row.events
+    _raise_tallies(sums)
+    TallyChange.objects.filter(pk__in=[row.pk for row in changes]).delete()
+    Tally.objects.filter(events=0).delete()
+    return len(changes)
+
+
+def _raise_tallies(sums: Mapping[tuple, int]) -> None:
+    to_database = connection.ops.adapt_datetimefield_value
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO activity_tally (repository_id, unit, start, category, is_pull, events)"
+            " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (repository_id, unit, start, category)"
+            " DO UPDATE SET events = activity_tally.events + excluded.events",
+            [  # sorted, so that two workers can't deadlock
+                (repository, unit, to_database(start), category, is_pull, number)
+                for (repository, unit, start, category, is_pull), number in sorted(sums.items())
+            ],
+        )
+
+
+def by_time(
+    access: Access,
+    *,
+    repository: Repository | None = None,
+    within: QuerySet[Repository] | None = None,
+    after: datetime | None = None,
+    before: datetime | None = None,
+    exclude_pull: bool = False,
+) -> list[Bucket]:
+    """Return how many events a viewer could list, bucket by bucket: of a repository, of some, or of all.
+
+    The buckets cover the range, from the first event on if it has no beginning, and are empty if there
+    are no events. Their bounds are whole hours or days in UTC, but for those of the range itself and for
+    ranges of up to three hours. At most `MAX_BUCKETS` and one more. Two queries.
+    """
+    scope = _Scope(access, repository, within, exclude_pull)
+    if after is None or before is None:
+        first, last = scope.extent()
+        if first is None or last is None:
+            return []
+        after = after or first
+        before = before or max(timezone.now(), last)
+    if after >= before:
+        return []
+    buckets = _buckets(after, before)
+    starts = [bucket.start for bucket in buckets]
+    for moment, category, number in scope.cells(after, before):
+        # A cell is labelled by its beginning, which that of the first bucket may follow.
+        buckets[bisect(starts, max(moment, after)) - 1].counts[category] += int(number)
+    return buckets
+
+
+def _buckets(after: datetime, before: datetime) -> list[Bucket]:
+    widths = MINUTES if before - after <= BY_EVENTS else WIDTHS
+    if before - after > BY_HOURS:
+        widths = [width for width in widths if width >= DAY]
+    width = next((w for w in widths if (before - after) / w <= MAX_BUCKETS), (before - after) / MAX_BUCKETS)
+    bounds = [after]
+    while (following := floor(bounds[-1], width) + width) < before:
+        bounds.append(following)
+    return [Bucket(start, end) for start, end in pairwise([*bounds, before])]
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """Which events are counted, and where their counts are."""
+
+    access: Access
+    repository: Repository | None
+    within: QuerySet[Repository] | None
+    exclude_pull: bool
+
+    def narrow(self, rows: QuerySet) -> QuerySet:
+        if self.within is not None:
+            rows = rows.filter(repository__in=self.within)
+        if self.exclude_pull:
+            rows = gating.without_pulls(rows)
+        return gating.visible(rows, self.access, self.repository).order_by()
+
+    @property
+    def tallies(self) -> QuerySet[Tally]:
+        if self.access.sees_everything and self.repository is None and self.within is None:
+            return self.narrow(Tally.objects.filter(repository=Tally.ALL))
+        return self.narrow(Tally.objects.all())
+
+    @property
+    def changes(self) -> QuerySet[TallyChange]:
+        return self.narrow(TallyChange.objects.all())
+
+    def extent(self) -> tuple[datetime | None, datetime | None]:
+        """Return the beginning of the first hour or day that has events, and the end of the last."""
+        of_tallies = self.tallies.filter(unit=Tally.Unit.DAY).aggregate(first=Min("start"), last=Max("start"))
+        of_changes = self.changes.aggregate(first=Min("hour"), last=Max("hour"))
+        firsts = [moment for moment in (of_tallies["first"], of_changes["first"]) if moment]
+        lasts = [row["last"] + width for row, width in ((of_tallies, DAY), (of_changes, HOUR)) if row["last"]]
+        return min(firsts, default=None), max(lasts, default=None)
+
+    def cells(self, after: datetime, before: datetime) -> QuerySet:
+        """Return (beginning, category, number) of all that was counted in a range.
+
+        One statement, so that what is folded meanwhile is counted once: whole days and hours by their
+        tallies and changes, what is left at both ends by the events.
+        """
+        hours = _whole(after, before, HOUR) if before - after > BY_EVENTS else None
+        if hours is None:
+            return self.of_events(after, before)
+        days = _whole(*hours, DAY) if before - after > BY_HOURS else None
+        parts = [
+            self.of_tallies(hours, days),
+            self.of_changes(hours),
+            self.of_events(after, hours[0]),
+            self.of_events(hours[1], before),
+        ]
+        return parts[0].union(*parts[1:], all=True)
+
+    def of_tallies(self, hours: Range, days: Range | None) -> QuerySet:
+        in_hours = Q(unit=Tally.Unit.HOUR, start__gte=hours[0], start__lt=hours[1])
+        if days:
+            in_hours &= ~Q(start__gte=days[0], start__lt=days[1])
+            in_hours |= Q(unit=Tally.Unit.DAY, start__gte=days[0], start__lt=days[1])
+        rows = self.tallies.filter(in_hours)
+        return rows.values("start", "category").annotate(number=Sum("events")).values_list(*CELL_OF_TALLY)
+
+    def of_changes(self, hours: Range) -> QuerySet:
+        rows = self.changes.filter(hour__gte=hours[0], hour__lt=hours[1]).annotate(start=F("hour"))
+        return rows.values("start", "category").annotate(number=Sum("events")).values_list(*CELL_OF_TALLY)
+
+    def of_events(self, after: datetime, before: datetime) -> QuerySet:
+        rows = self.narrow(Event.objects.filter(id__gte=first_id(after), id__lt=first_id(before)))
+        rows = rows.annotate(start=TruncMinute("occurred_at", tzinfo=UTC)).values("start", "category")
+        return rows.annotate(number=Count("pk")).values_list(*CELL_OF_TALLY)
+
+
+def floor(moment: datetime, width: timedelta) -> datetime:
+    """Return the last bound of buckets of a width, at or before a moment."""
+    return moment - (moment - MONDAY) % width
+
+
+def _whole(after: datetime, before: datetime, width: timedelta) -> Range | None:
+    """Return the largest range of whole hours, or days, within a range."""
+    start, end = floor(after + width - timedelta.resolution, width), floor(before, width)
+    return (start, end) if start < end else None

@@ -1,0 +1,137 @@
+"""The counts of events by time agree with the events, whatever comes, goes or is folded."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from activity import gating, tallies
+from activity.identity import first_id
+from activity.insertion import insert
+from activity.models import Event, Tally, TallyChange
+from repositories.access import Access
+from repositories.models import Repository
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+START = datetime(2026, 9, 28, 22, 47, 11, 250_000, tzinfo=UTC)
+KINDS = ["create_manifest", "get_manifest", "delete_manifest", "promote", "scan"]
+RANGES = [
+    (None, None),
+    (timedelta(), None),
+    (None, timedelta(days=20)),
+    (timedelta(hours=5, minutes=3), timedelta(hours=6, minutes=59)),
+    (timedelta(hours=5, minutes=3), timedelta(hours=27, minutes=8)),
+    (timedelta(days=1), timedelta(days=3)),
+    (timedelta(days=2, seconds=1), timedelta(days=40, minutes=31)),
+    (timedelta(days=90), timedelta(days=91)),
+    (timedelta(days=3), timedelta(days=2)),
+]
+
+
+@pytest.fixture
+def repositories() -> list[Repository]:
+    """Two repositories with events over fifty days, many in the first of them; half are folded."""
+    chance = random.Random(5)
+    repositories = [factories.repository("acme/web"), factories.repository("acme/api", public=True)]
+    moments = [START + timedelta(days=1) * chance.random() for _ in range(150)]
+    moments += [START + timedelta(days=50) * chance.random() for _ in range(150)]
+    for number, moment in enumerate(moments):
+        kind = KINDS[number % len(KINDS)]
+        factories.record(kind, repositories[number % 2], occurred_at=moment, digest="sha256:1", tag="v1")
+        if number == 150:
+            assert tallies.fold()
+    factories.record("delete_events", "", occurred_at=START)
+    return repositories
+
+
+def viewers(repository: Repository) -> dict[str, Access]:
+    return {
+        "outsider": Access.of(factories.UserFactory()),
+        "reader": Access.of(factories.person_with("level_read", repository)),
+        "repoadmin": Access.of(factories.person_with("level_admin", repository.namespace)),
+        "auditor": Access.of(factories.auditor()),
+        "msr admin": Access.of(factories.msr_admin()),
+    }
+
+
+def listed(
+    access: Access, repository: Repository | None, after: datetime | None, before: datetime | None
+) -> list[Event]:
+    events = gating.visible_events(access, repository)
+    if after:
+        events = events.filter(id__gte=first_id(after))
+    if before:
+        events = events.filter(id__lt=first_id(before))
+    return list(events)
+
+
+@pytest.mark.parametrize(("since", "until"), RANGES)
+@pytest.mark.parametrize("exclude_pull", [True, False])
+def test_every_event_that_could_be_listed_is_counted_in_its_bucket(repositories, since, until, exclude_pull):
+    after = None if since is None else START + since
+    before = None if until is None else START + until
+    for access in viewers(repositories[0]).values():
+        for repository in [None, *repositories]:
+            buckets = tallies.by_time(
+                access, repository=repository, after=after, before=before, exclude_pull=exclude_pull
+            )
+            found = listed(access, repository, after, before)
+            if exclude_pull:
+                found = [event for event in found if not event.is_pull]
+            assert len(buckets) <= tallies.MAX_BUCKETS + 1
+            for bucket in buckets:
+                inside = [event for event in found if bucket.start <= event.occurred_at < bucket.end]
+                assert bucket.counts == Counter(event.category for event in inside)
+            assert sum(bucket.counts.total() for bucket in buckets) == len(found)
+            for bucket, following in pairwise(buckets):
+                assert bucket.end == following.start
+
+
+def test_folding_changes_no_count(repositories):
+    access = Access.of(factories.msr_admin())
+    read = lambda: tallies.by_time(access, before=START + timedelta(days=60))  # noqa: E731
+    before = read()
+    assert tallies.fold() > 0
+    assert not TallyChange.objects.exists()
+    assert read() == before
+
+
+def test_an_event_that_comes_again_is_counted_once(repositories):
+    event = Event.objects.latest("id")
+    count = TallyChange.objects.count()
+    assert insert([event]) == []
+    assert TallyChange.objects.count() == count
+
+
+def test_what_went_leaves_no_tally(repositories):
+    tallies.fold()
+    gone = Counter({tallies.cell_of(event): 0 for event in Event.objects.all()})
+    for event in Event.objects.all():
+        gone[tallies.cell_of(event)] -= 1
+    tallies.change(gone)
+    tallies.fold()
+    assert not Tally.objects.exists()
+
+
+def test_some_repositories(repositories):
+    access = Access.of(factories.msr_admin())
+    within = Repository.objects.filter(name="api")
+    buckets = tallies.by_time(access, within=within)
+    assert sum(b.counts.total() for b in buckets) == Event.objects.filter(repository__in=within).count()
+
+
+def test_a_fixed_number_of_queries(repositories):
+    access = Access.of(factories.person_with("level_admin", repositories[0]))
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        tallies.by_time(access, repository=repositories[0])
+    assert len(queries) == 3

@@ -79,6 +79,7 @@ KINDS: dict[str, Kind] = {
         *_policy_kinds(Policy.Kind.PULL_MIRRORING, Category.MIRROR),
         *_policy_kinds(Policy.Kind.PRUNING, Category.PRUNING),
         Kind("delete_events", "Delete Events", Type.DELETE, Category.SYSTEM),
+        Kind("export_events", "Export Events", Type.GET, Category.SYSTEM),
     ]
 }
 

@@ -31,7 +31,7 @@ SEEN_FROM = {
         "delete_pull_mirroring_policy",
     },
     "pruning": {"create_pruning_policy", "update_pruning_policy", "delete_pruning_policy"},
-    "system": {"delete_events"},
+    "system": {"delete_events", "export_events"},
 }
 
 

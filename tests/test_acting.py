@@ -1,0 +1,89 @@
+"""Who acts is known while a request is served, however they authenticate, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from rest_framework.views import APIView
+
+from activity.api import views
+from repositories import acting
+from tests import factories
+
+
+def served(request: Any) -> dict[str, Any]:
+    """Return what is known while a request is served."""
+    seen: dict[str, Any] = {}
+
+    def view(request: Any) -> HttpResponse:
+        seen.update(actor=acting.actor(), serving=acting.is_serving(), **acting.client())
+        return HttpResponse()
+
+    acting.ActingMiddleware(view)(request)
+    return seen
+
+
+def test_nobody_acts_without_a_request() -> None:
+    assert (acting.actor(), acting.client(), acting.is_serving()) == (None, {}, False)
+
+
+def test_client_is_known(rf: RequestFactory) -> None:
+    request = rf.get("/", headers={"User-Agent": "curl/8\0"}, REMOTE_ADDR="10.0.0.7")
+    request.user = AnonymousUser()
+
+    assert served(request) == {
+        "actor": None,
+        "serving": True,
+        "client_address": "10.0.0.7",
+        "user_agent": "curl/8",
+    }
+    assert not acting.is_serving()
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("10.9.9.9, 198.51.100.7", "198.51.100.7"),  # the first one may be made up by the client
+        ("2001:db8::1", "2001:db8::1"),
+        ("", "10.0.0.1"),
+        ("<script>", None),
+    ],
+)
+def test_address_is_that_which_a_trusted_proxy_saw(
+    rf: RequestFactory, settings: Any, forwarded: str, address: str | None
+) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+    request = rf.get("/", headers={"X-Forwarded-For": forwarded}, REMOTE_ADDR="10.0.0.1")
+
+    assert served(request).get("client_address") == address
+
+
+def test_header_of_a_proxy_is_not_believed_without_one(rf: RequestFactory) -> None:
+    request = rf.get("/", headers={"X-Forwarded-For": "198.51.100.7"}, REMOTE_ADDR="10.0.0.1")
+
+    assert served(request)["client_address"] == "10.0.0.1"
+
+
+@pytest.mark.parametrize("by_token", [True, False])
+def test_actor_is_known_by_session_and_by_token(
+    log_in: Any, monkeypatch: pytest.MonkeyPatch, by_token: bool
+) -> None:
+    user = factories.UserFactory()
+    seen = []
+
+    def get(self: APIView, request: Any) -> HttpResponse:
+        seen.append(acting.actor())
+        return HttpResponse()
+
+    monkeypatch.setattr(views.RepositoryListView, "get", get)
+    client = Client(headers=factories.bearer(user)) if by_token else log_in(user)
+    client.get("/api/v0/repositories/")
+
+    assert seen == [user]
+    assert acting.actor() is None

@@ -1,0 +1,114 @@
+"""The chart of events: how it is divided and drawn, and that it counts what the list lists."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from django.template.loader import render_to_string
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity.chart import MAX_BARS, STEPS, Bucket, draw, edges
+from tests.factories import NOON
+
+HOUR = timedelta(hours=1)
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC))
+
+
+class TestEdges:
+    @given(after=MOMENTS, length=st.timedeltas(timedelta(seconds=1), timedelta(days=365 * 60)))
+    def test_cover_the_range_in_a_few_bars_at_whole_hours(self, after: datetime, length: timedelta) -> None:
+        before = after + length
+
+        found = edges(after, before)
+
+        assert (found[0], found[-1]) == (after, before)
+        assert found == sorted(set(found))
+        assert 1 <= len(found) - 1 <= MAX_BARS
+        if length < MAX_BARS * STEPS[-1]:
+            assert all((edge.minute, edge.second, edge.microsecond) == (0, 0, 0) for edge in found[1:-1])
+
+    @pytest.mark.parametrize(
+        ("length", "step"),
+        [
+            (HOUR, HOUR),
+            (timedelta(days=1), HOUR),
+            (timedelta(days=7), timedelta(hours=6)),
+            (timedelta(days=30), timedelta(days=1)),
+            (timedelta(days=90), timedelta(days=2)),
+            (timedelta(days=700), timedelta(days=28)),
+        ],
+    )
+    def test_are_as_close_as_they_can_be(self, length: timedelta, step: timedelta) -> None:
+        found = edges(NOON - length, NOON)
+
+        assert {later - earlier for earlier, later in pairwise(found[1:-1])} <= {step}
+        assert found[1] - found[0] <= step
+
+    def test_of_nothing_are_none(self) -> None:
+        assert edges(NOON, NOON) == []
+
+
+def buckets(*counts: dict[str, int]) -> list[Bucket]:
+    return [
+        Bucket(NOON + number * HOUR, NOON + (number + 1) * HOUR, each, f"?bar={number}")
+        for number, each in enumerate(counts)
+    ]
+
+
+class TestDrawing:
+    def test_stacks_categories_to_the_height_of_their_number(self) -> None:
+        chart = draw(buckets({"push": 30, "pull": 10}, {}, {"push": 20}))
+
+        assert [(bar.total, sum(part.height for part in bar.segments)) for bar in chart.bars] == [
+            (40, 1000),
+            (0, 0),
+            (20, 500),
+        ]
+        first = chart.bars[0]
+        assert [(part.category, part.y, part.height) for part in first.segments] == [
+            ("push", 250, 750),
+            ("pull", 0, 250),
+        ]
+        assert (chart.total, chart.top) == (60, 40)
+
+    def test_shows_one_event_among_many(self) -> None:
+        chart = draw(buckets({"pull": 1_000_000, "delete": 1}))
+
+        assert min(part.height for part in chart.bars[0].segments) >= 20
+        assert min(part.y for part in chart.bars[0].segments) >= 0
+
+    def test_puts_what_it_does_not_know_together(self) -> None:
+        chart = draw(buckets({"teleport": 2, "<b>": 1}))
+
+        assert [(series.label, series.total) for series in chart.series] == [("Other", 3)]
+
+    @given(
+        st.lists(st.dictionaries(st.sampled_from(["push", "pull", "x"]), st.integers(0, 10**9)), max_size=9)
+    )
+    def test_stays_within_its_frame(self, counts: list[dict[str, int]]) -> None:
+        chart = draw(buckets(*counts))
+
+        for bar in chart.bars:
+            assert all(part.y >= 0 and part.y + part.height <= chart.height for part in bar.segments)
+            assert 0 <= bar.x <= chart.width - chart.bar_width
+        assert chart.total == sum(sum(each.values()) for each in counts)
+
+    def test_tells_all_of_it_in_words_and_links(self) -> None:
+        with timezone.override("Asia/Tokyo"):
+            html = render_to_string(
+                "activity/_chart.html", {"chart": draw(buckets({"push": 3, "delete": 1}, {}))}
+            )
+
+        period = "Nov 22, 2026 9:00 PM – Nov 22, 2026 10:00 PM"
+        assert f'aria-label="{period}: 4 events (Push 3, Delete 1)"' in html
+        assert html.count('href="?bar=0"') == 2  # the bar, and its line in the table
+        assert "?bar=1" not in html
+        assert "4 events from Nov 22, 2026 9:00 PM to Nov 22, 2026 11:00 PM: Push 3, Delete 1." in html
+        assert "style=" not in html
+
+    def test_of_nothing_says_so(self) -> None:
+        assert "No events." in render_to_string("activity/_chart.html", {"chart": draw([])})

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from django.db import models
 
 from repositories.levels import Category
-from repositories.models import Policy
 
 
 class Type(models.TextChoices):
@@ -42,15 +41,11 @@ class Kind:
         return self.category == Category.PULL
 
 
-def _policy_kinds(kind: Policy.Kind, category: Category) -> list[Kind]:
+def _kinds(noun: str, category: Category, verbs: str = "create update delete") -> list[Kind]:
+    """Return the kinds of what is made, changed and removed, such as `create_team`, Create Team."""
     return [
-        Kind(
-            f"{verb.lower()}_{kind}_policy",
-            f"{verb} {kind.label} Policy".title(),
-            Type[verb.upper()],
-            category,
-        )
-        for verb in ("Create", "Update", "Delete")
+        Kind(f"{verb}_{noun}", f"{verb}_{noun}".replace("_", " ").title(), Type[verb.upper()], category)
+        for verb in verbs.split()
     ]
 
 
@@ -70,21 +65,51 @@ KINDS: dict[str, Kind] = {
         Kind("scan_failed", "Scan Failed", Type.FAIL, Category.SCAN),
         Kind("promote", "Promotion", Type.CREATE, Category.PROMOTION, ("tag",)),
         Kind("promote_failed", "Promotion Failed", Type.FAIL, Category.PROMOTION),
-        *_policy_kinds(Policy.Kind.PROMOTION, Category.PROMOTION),
+        *_kinds("promotion_policy", Category.PROMOTION),
         Kind("push_mirror", "Push Mirror", Type.SEND, Category.MIRROR),
         Kind("push_mirror_failed", "Push Mirror Failed", Type.FAIL, Category.MIRROR),
         Kind("pull_mirror", "Pull Mirror", Type.UPDATE, Category.MIRROR),
         Kind("pull_mirror_failed", "Pull Mirror Failed", Type.FAIL, Category.MIRROR),
-        *_policy_kinds(Policy.Kind.PUSH_MIRRORING, Category.MIRROR),
-        *_policy_kinds(Policy.Kind.PULL_MIRRORING, Category.MIRROR),
-        *_policy_kinds(Policy.Kind.PRUNING, Category.PRUNING),
+        *_kinds("push_mirroring_policy", Category.MIRROR),
+        *_kinds("pull_mirroring_policy", Category.MIRROR),
+        *_kinds("pruning_policy", Category.PRUNING),
+        *_kinds("grant", Category.ACCESS),
+        *_kinds("team", Category.ACCESS),
+        *_kinds("team_member", Category.ACCESS, "create delete"),
+        *_kinds("organization", Category.ACCESS),
+        *_kinds("organization_member", Category.ACCESS),
+        *_kinds("namespace", Category.ACCESS),
+        *_kinds("visibility", Category.ACCESS, "update"),
+        *_kinds("hold", Category.ACCESS),
+        *_kinds("session", Category.ACCOUNT, "create delete"),
+        Kind("create_session_failed", "Create Session Failed", Type.FAIL, Category.ACCOUNT),
+        *_kinds("user", Category.ACCOUNT),
+        *_kinds("password", Category.ACCOUNT, "update"),
+        *_kinds("token", Category.ACCOUNT),
+        *_kinds("group", Category.ACCOUNT),
+        *_kinds("group_member", Category.ACCOUNT, "create delete"),
+        *_kinds("registry_settings", Category.SYSTEM, "update"),
+        *_kinds("auto_deletion", Category.SYSTEM, "update"),
+        *_kinds("deletion_rule", Category.SYSTEM),
+        *_kinds("deletion_run", Category.SYSTEM, "create"),
+        *_kinds("deletion_preview", Category.SYSTEM, "create"),
+        Kind("stop_deletion", "Stop Deletion", Type.UPDATE, Category.SYSTEM),
         Kind("delete_events", "Delete Events", Type.DELETE, Category.SYSTEM),
+        *_kinds("periodic_task", Category.SYSTEM),
+        *_kinds("schedule", Category.SYSTEM),
         Kind("export_events", "Export Events", Type.GET, Category.SYSTEM),
+        Kind("import_events", "Import Events", Type.CREATE, Category.SYSTEM),
+        Kind("release_import", "Release Import", Type.UPDATE, Category.SYSTEM),
+        Kind("replay_messages", "Replay Messages", Type.UPDATE, Category.SYSTEM),
+        Kind("dismiss_messages", "Dismiss Messages", Type.UPDATE, Category.SYSTEM),
     ]
 }
 
 
-REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category != Category.SYSTEM}
+OWN_CATEGORIES = frozenset({Category.ACCESS, Category.ACCOUNT, Category.SYSTEM})
+"""What people do to this application itself: it alone records that."""
+
+REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category not in OWN_CATEGORIES}
 """What happens in repositories, and what producers may tell of."""
 
 
@@ -98,12 +123,15 @@ def type_of(key: str) -> str:
     return KINDS[key].type.value if key in KINDS else ""
 
 
-def offered_categories(scanning_enabled: bool) -> list[Category]:
+def offered_categories(scanning_enabled: bool, sees_system: bool = True) -> list[Category]:
     """Return the categories to offer as a filter: scans only where scanning is set up."""
-    return [category for category in Category if scanning_enabled or category != Category.SCAN]
+    left_out = set() if scanning_enabled else {Category.SCAN}
+    if not sees_system:
+        left_out.add(Category.SYSTEM)
+    return [category for category in Category if category not in left_out]
 
 
-def offered_types(scanning_enabled: bool) -> list[Type]:
+def offered_types(scanning_enabled: bool, sees_system: bool = True) -> list[Type]:
     """Return the types to offer as a filter: those of the categories that are offered."""
-    categories = offered_categories(scanning_enabled)
+    categories = offered_categories(scanning_enabled, sees_system)
     return [t for t in Type if any(kind.type == t and kind.category in categories for kind in KINDS.values())]

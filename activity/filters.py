@@ -65,11 +65,11 @@ class EventFilterSet(filters.FilterSet):
         model = Event
         fields: list[str] = []
 
-    def __init__(self, *args: Any, scanning_enabled: bool, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, scanning_enabled: bool, sees_system: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         offers: dict[str, Any] = {
-            "type": catalogue.offered_types(scanning_enabled),
-            "category": catalogue.offered_categories(scanning_enabled),
+            "type": catalogue.offered_types(scanning_enabled, sees_system),
+            "category": catalogue.offered_categories(scanning_enabled, sees_system),
         }
         for name, choices in offers.items():
             self.filters[name].extra["choices"] = [(choice.value, choice.label) for choice in choices]
@@ -107,8 +107,11 @@ class StrictForm(forms.Form):
 
 
 class EventFilterBackend(filters.DjangoFilterBackend):
-    """Applies the filters to a view of the API. Scans are offered only where scanning is set up."""
+    """Applies the filters to a view of the API. Offers scans where scanning is set up, and what is seen."""
 
     def get_filterset_kwargs(self, request: Any, queryset: QuerySet, view: Any) -> dict[str, Any]:
-        scanning_enabled = RegistrySettings.get_solo().scanning_enabled
-        return {**super().get_filterset_kwargs(request, queryset, view), "scanning_enabled": scanning_enabled}
+        return {
+            **super().get_filterset_kwargs(request, queryset, view),
+            "scanning_enabled": RegistrySettings.get_solo().scanning_enabled,
+            "sees_system": view.access.sees_everything,
+        }

@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404
 
 from activity.models import Event
 from repositories.access import Access
-from repositories.levels import VIEW_UNKNOWN_EVENTS, Category
+from repositories.levels import REPOSITORY_CATEGORIES, VIEW_UNKNOWN_EVENTS, Category
 from repositories.models import Repository
 
 Row = TypeVar("Row", bound=Model)
@@ -24,9 +24,14 @@ def visible_events(access: Access, repository: Repository | None = None) -> Quer
     """Return the events that a viewer may see: of one repository, or of all.
 
     Deny by default: an event of an unknown category is for those who may see unknown events, and
-    one without a repository, or of a deleted one, for MSR admins and auditors alone.
+    one without a repository, or of a deleted one, for MSR admins and auditors alone. But what
+    somebody did to their own account they see themselves, in lists of all.
     """
-    return visible(Event.objects.all(), access, repository)
+    events: QuerySet[Event] = Event.objects.all()
+    if repository is not None or access.sees_everything or access.viewer_id is None:
+        return visible(events, access, repository)
+    own = Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
+    return events.filter(_visible_anywhere(access) | own)
 
 
 def visible(rows: QuerySet[Row], access: Access, repository: Repository | None = None) -> QuerySet[Row]:
@@ -43,7 +48,7 @@ def visible(rows: QuerySet[Row], access: Access, repository: Repository | None =
     permissions = access.permissions_on(repository)
     if VIEW_UNKNOWN_EVENTS in permissions:
         return rows
-    categories = [category for category in Category if category.permission in permissions]
+    categories = [category for category in REPOSITORY_CATEGORIES if category.permission in permissions]
     return _only(rows, categories)
 
 
@@ -76,7 +81,7 @@ def _only(events: QuerySet, categories: list[Category]) -> QuerySet:
 def _visible_anywhere(access: Access) -> Q:
     """Return the condition over all repositories, one branch for categories that are seen alike."""
     alike: dict[tuple, list[Category]] = defaultdict(list)
-    for category in Category:
+    for category in REPOSITORY_CATEGORIES:
         permission = category.permission
         alike[(*access.scope(frozenset({permission})), permission in access.in_public)].append(category)
     # What only administrators see needs no naming of categories: they see the unknown ones as well.

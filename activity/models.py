@@ -29,6 +29,7 @@ class ActorType(models.TextChoices):
     PUSH_MIRRORING = Policy.Kind.PUSH_MIRRORING.value, "Push mirroring policy"
     PULL_MIRRORING = Policy.Kind.PULL_MIRRORING.value, "Pull mirroring policy"
     MANUAL_PROMOTION = "manual_promotion", "Manual promotion"
+    SYSTEM = "system", "System"
 
 
 MANUAL_PROMOTION_NAME = "MANUAL_P"
@@ -104,6 +105,8 @@ class Event(models.Model):
             models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
             models.Index(fields=["category", "id"], name="event_category"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
+            # One's own account events, few among all that one did: a robot may have pulled a million times.
+            models.Index(fields=["actor_user", "id"], condition=Q(category="account"), name="event_account"),
         ]
 
     def __str__(self) -> str:
@@ -130,7 +133,7 @@ class Event(models.Model):
 
     @property
     def actor_label(self) -> str:
-        """The name of a user, the kind and id of a policy, or `PROMOTION MANUAL_P`."""
+        """The name of a user, the kind and id of a policy, `PROMOTION MANUAL_P`, or `SYSTEM the schedule`."""
         if self.actor_type == ActorType.USER:
             return self.actor_name
         if self.actor_type == ActorType.ANONYMOUS:
@@ -179,11 +182,26 @@ class DeadLetter(models.Model):
     content = models.BinaryField(help_text="The raw message, byte by byte.")
     size = models.BigIntegerField(help_text="Of the whole message, in bytes.")
     replayed_at = models.DateTimeField(null=True, editable=False)
+    dismissed_at = models.DateTimeField(null=True, editable=False)
+    dismissed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    note = models.TextField(blank=True, editable=False, help_text="Why it was dismissed.")
+
+    WAITING: ClassVar[Q] = Q(replayed_at=None, dismissed_at=None)
+    """Neither recorded since, nor dismissed: somebody has to look at it."""
 
     class Meta:
         ordering = ["-received_at", "-pk"]
         verbose_name = "message stored aside"
         verbose_name_plural = "messages stored aside"
+        indexes = [
+            models.Index(
+                fields=["received_at", "id"],
+                condition=Q(replayed_at=None, dismissed_at=None),
+                name="dead_letter_waiting",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_source_display()} of {self.received_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -28,7 +28,7 @@ class ActorSerializer(serializers.Serializer):
     """Who or what did it: a user by name, a policy by its kind and id, or a manual promotion."""
 
     type = serializers.ChoiceField(
-        [choice for choice in ActorType.choices if choice[0] != ActorType.ANONYMOUS]
+        [choice for choice in ActorType.choices if choice[0] not in (ActorType.ANONYMOUS, ActorType.SYSTEM)]
     )
     id = serializers.CharField(
         max_length=MAX_ACTOR_LENGTH, required=False, help_text="Not for a manual promotion."

@@ -41,6 +41,8 @@ class Access:
     """For each permission, the repositories that a grant names."""
     by_namespace: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """For each permission, the namespaces that are owned, or that a grant names."""
+    viewer_id: int | None = None
+    """The user; None for nobody."""
 
     @classmethod
     def of(cls, viewer: Any) -> Access:
@@ -48,7 +50,7 @@ class Access:
         if not viewer.is_authenticated or not viewer.is_active:
             return cls()
         if viewer.has_perm("repositories.administer_registry"):
-            return cls(everywhere=levels.ALL_PERMISSIONS)
+            return cls(everywhere=levels.ALL_PERMISSIONS, viewer_id=viewer.pk)
         if viewer.has_perm("repositories.audit_registry"):
             everywhere = levels.AUDITOR_PERMISSIONS
         else:
@@ -65,6 +67,7 @@ class Access:
             in_public=levels.ALLOWED_BY[levels.Level.READ],
             by_repository={key: frozenset(ids) for key, ids in found["repository"].items()},
             by_namespace={key: frozenset(ids) for key, ids in found["namespace"].items()},
+            viewer_id=viewer.pk,
         )
 
     @property

@@ -6,7 +6,11 @@ from django.db import models
 
 
 class Category(models.TextChoices):
-    """The categories of events; those of repositories have a permission each, to be granted alone."""
+    """The categories of events.
+
+    Those of repositories have a permission each, which can be granted alone. Of the others, ACCOUNT is for
+    MSR admins and auditors, and the person's own for themselves; SYSTEM is for MSR admins and auditors.
+    """
 
     PUSH = "push", "Push"
     SCAN = "scan", "Scan"
@@ -16,11 +20,13 @@ class Category(models.TextChoices):
     PULL = "pull", "Pull"
     MIRROR = "mirror", "Mirror"
     PRUNING = "pruning", "Pruning"
+    ACCESS = "access", "Access"
+    ACCOUNT = "account", "Account"
     SYSTEM = "system", "System"
 
     @property
     def permission(self) -> str:
-        """The permission to see this category's events in a repository. For SYSTEM there is none."""
+        """The permission to see this category's events in a repository, where it is one of repositories."""
         return f"view_{self.value}_events"
 
 
@@ -32,7 +38,9 @@ class Level(models.TextChoices):
     ADMIN = "level_admin", "admin"
 
 
-REPOSITORY_CATEGORIES = [category for category in Category if category != Category.SYSTEM]
+REPOSITORY_CATEGORIES = [
+    category for category in Category if category not in (Category.ACCOUNT, Category.SYSTEM)
+]
 
 VIEW_UNKNOWN_EVENTS = "view_unknown_events"
 """Seeing events of kinds that the software doesn't know. Part of the admin level alone."""
@@ -60,6 +68,7 @@ _ADMIN = _READ_WRITE | {
     Category.PULL.permission,
     Category.MIRROR.permission,
     Category.PRUNING.permission,
+    Category.ACCESS.permission,
 }
 ALLOWED_BY: dict[str, frozenset[str]] = {
     Level.READ: _READ,

@@ -2,9 +2,10 @@
 
 import pytest
 
-from activity.catalogue import KINDS, Type, offered_categories, offered_types
+from activity.catalogue import KINDS, REPOSITORY_KINDS, Type, offered_categories, offered_types
 from repositories.levels import ALLOWED_BY, GRANTABLE, REPOSITORY_CATEGORIES, Category, Level
 
+VERBS = ["create", "update", "delete"]
 SEEN_FROM = {
     "push": {"create_manifest", "update_tag", "create_tag"},
     "scan": {"scan", "scan_failed"},
@@ -31,7 +32,44 @@ SEEN_FROM = {
         "delete_pull_mirroring_policy",
     },
     "pruning": {"create_pruning_policy", "update_pruning_policy", "delete_pruning_policy"},
-    "system": {"delete_events", "export_events"},
+    "access": {
+        *(f"{verb}_grant" for verb in VERBS),
+        *(f"{verb}_team" for verb in VERBS),
+        *(f"{verb}_organization" for verb in VERBS),
+        *(f"{verb}_organization_member" for verb in VERBS),
+        *(f"{verb}_namespace" for verb in VERBS),
+        *(f"{verb}_hold" for verb in VERBS),
+        "create_team_member",
+        "delete_team_member",
+        "update_visibility",
+    },
+    "account": {
+        "create_session",
+        "create_session_failed",
+        "delete_session",
+        *(f"{verb}_user" for verb in VERBS),
+        "update_password",
+        *(f"{verb}_token" for verb in VERBS),
+        *(f"{verb}_group" for verb in VERBS),
+        "create_group_member",
+        "delete_group_member",
+    },
+    "system": {
+        "update_registry_settings",
+        "update_auto_deletion",
+        *(f"{verb}_deletion_rule" for verb in VERBS),
+        "create_deletion_run",
+        "create_deletion_preview",
+        "stop_deletion",
+        "delete_events",
+        *(f"{verb}_periodic_task" for verb in VERBS),
+        *(f"{verb}_schedule" for verb in VERBS),
+        "export_events",
+        "import_events",
+        "release_import",
+        "replay_messages",
+        "dismiss_messages",
+    },
 }
 
 
@@ -51,6 +89,10 @@ def test_every_kind_is_in_its_category() -> None:
         ("scan", "Scan", "SCAN"),
         ("scan_failed", "Scan Failed", "FAIL"),
         ("create_promotion_policy", "Create Promotion Policy", "CREATE"),
+        ("create_grant", "Create Grant", "CREATE"),
+        ("create_session", "Create Session", "CREATE"),
+        ("create_session_failed", "Create Session Failed", "FAIL"),
+        ("delete_session", "Delete Session", "DELETE"),
     ],
 )
 def test_kinds_have_the_labels_and_types_of_registries(kind: str, label: str, type: str) -> None:
@@ -72,7 +114,17 @@ def test_each_level_sees_its_categories(level: Level, sees: set[str]) -> None:
 def test_every_category_of_repositories_can_be_granted_alone() -> None:
     granted = {codename for codename, _ in GRANTABLE}
 
-    assert {c.permission for c in Category} - granted == {"view_system_events"}
+    assert {c for c in Category if c.permission not in granted} == {Category.ACCOUNT, Category.SYSTEM}
+
+
+def test_what_is_done_to_the_system_is_told_by_no_producer() -> None:
+    assert not {kind.category for kind in REPOSITORY_KINDS.values()} & {"access", "account", "system"}
+
+
+def test_system_is_offered_to_those_who_see_it() -> None:
+    assert Category.SYSTEM in offered_categories(True, sees_system=True)
+    assert Category.SYSTEM not in offered_categories(True, sees_system=False)
+    assert Category.ACCOUNT in offered_categories(True, sees_system=False)  # one's own
 
 
 def test_scans_are_offered_only_where_scanning_is_set_up() -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
-from django.shortcuts import get_object_or_404
 
 from activity.models import Event
 from repositories.access import Access
@@ -45,12 +44,6 @@ def visible(rows: QuerySet[Row], access: Access, repository: Repository | None =
         return rows
     categories = [category for category in Category if category.permission in permissions]
     return _only(rows, categories)
-
-
-def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
-    """Return a repository that the viewer can see. Raises Http404 for any other, there or not."""
-    repositories = access.repositories().select_related("namespace")
-    return get_object_or_404(repositories, namespace__name=namespace, name=name)
 
 
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:

@@ -31,7 +31,7 @@ LEAST = 20
 
 @dataclass(frozen=True)
 class Bucket:
-    """How many events of each category there are from `start` on and before `end`, and the page listing them."""
+    """How many events of each category there are from `start` on and before `end`; `url` lists them."""
 
     start: datetime
     end: datetime

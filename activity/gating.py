@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
-from django.shortcuts import get_object_or_404
 
 from activity.models import Event
 from repositories.access import Access
@@ -28,10 +27,17 @@ def visible_events(access: Access, repository: Repository | None = None) -> Quer
     somebody did to their own account they see themselves, in lists of all.
     """
     events: QuerySet[Event] = Event.objects.all()
-    if repository is not None or access.sees_everything or access.viewer_id is None:
-        return visible(events, access, repository)
-    own = Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
-    return events.filter(_visible_anywhere(access) | own)
+    own = own_account(access) if repository is None else None
+    return (
+        visible(events, access, repository) if own is None else events.filter(_visible_anywhere(access) | own)
+    )
+
+
+def own_account(access: Access) -> Q | None:
+    """Return the condition of a viewer's own account's events, None for those who see everybody's."""
+    if access.sees_everything or access.viewer_id is None:
+        return None
+    return Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
 
 
 def visible(rows: QuerySet[Row], access: Access, repository: Repository | None = None) -> QuerySet[Row]:
@@ -52,12 +58,6 @@ def visible(rows: QuerySet[Row], access: Access, repository: Repository | None =
     return _only(rows, categories)
 
 
-def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
-    """Return a repository that the viewer can see. Raises Http404 for any other, there or not."""
-    repositories = access.repositories().select_related("namespace")
-    return get_object_or_404(repositories, namespace__name=namespace, name=name)
-
-
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
     """Tell whether the viewer may see pulls: in one repository, or in any."""
     permission = Category.PULL.permission
@@ -72,7 +72,7 @@ def without_pulls(events: QuerySet) -> QuerySet:
     return events.filter(is_pull=False)
 
 
-def _only(events: QuerySet, categories: list[Category]) -> QuerySet:
+def _only(events: QuerySet, categories: Sequence[Category]) -> QuerySet:
     if Category.PULL not in categories:
         events = without_pulls(events)
     return events.filter(category__in=[category.value for category in categories])

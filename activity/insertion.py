@@ -22,7 +22,7 @@ def insert(events: Sequence[Event]) -> list[Event]:
     Returns the new ones: what follows from an event follows once, however often it is delivered.
     """
     fields = Event._meta.local_concrete_fields
-    size = min(BATCH, connection.ops.bulk_batch_size(fields, events))
+    size = min(BATCH, connection.ops.bulk_batch_size(fields, events) or BATCH)  # PostgreSQL: 0 for none
     inserted: set[UUID] = set()
     for begin in range(0, len(events), size):
         inserted |= _insert(fields, events[begin : begin + size])

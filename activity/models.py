@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar, NoReturn
+from uuid import UUID
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.urls import reverse
 from django.utils import timezone
 
 from activity import catalogue
 from activity.deletion.models import Import
+from activity.identity import moment_of
 from repositories import levels, names
 from repositories.access import Access
 from repositories.models import Policy, Repository
@@ -33,6 +36,23 @@ class ActorType(models.TextChoices):
 
 
 MANUAL_PROMOTION_NAME = "MANUAL_P"
+
+
+def label_of_actor(type: str, name: str) -> str:
+    """Return the name of a user, the kind and id of a policy, or `PROMOTION MANUAL_P`."""
+    if type == ActorType.USER:
+        return name
+    if type == ActorType.ANONYMOUS:
+        return "anonymous"
+    if type == ActorType.MANUAL_PROMOTION:
+        return f"PROMOTION {name}"
+    return f"{type.replace('_', ' ').upper()} {name}"
+
+
+def shortened(digest: str) -> str:
+    """Return the algorithm and the first eight digits, such as `sha256:bbf09ba3`."""
+    algorithm, colon, hexadecimal = digest.partition(":")
+    return f"{algorithm}{colon}{hexadecimal[:8]}"
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -128,19 +148,12 @@ class Event(models.Model):
     @property
     def short_digest(self) -> str:
         """The algorithm and the first eight digits, such as `sha256:bbf09ba3`."""
-        algorithm, colon, hexadecimal = self.digest.partition(":")
-        return f"{algorithm}{colon}{hexadecimal[:8]}"
+        return shortened(self.digest)
 
     @property
     def actor_label(self) -> str:
         """The name of a user, the kind and id of a policy, `PROMOTION MANUAL_P`, or `SYSTEM the schedule`."""
-        if self.actor_type == ActorType.USER:
-            return self.actor_name
-        if self.actor_type == ActorType.ANONYMOUS:
-            return "anonymous"
-        if self.actor_type == ActorType.MANUAL_PROMOTION:
-            return f"PROMOTION {self.actor_name}"
-        return f"{self.actor_type.replace('_', ' ').upper()} {self.actor_name}"
+        return label_of_actor(self.actor_type, self.actor_name)
 
     def actor_url(self, access: Access) -> str:
         """Return the page of the actor, or nothing where there is none that the viewer may open.
@@ -266,3 +279,102 @@ class TallyChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.events:+} {self.category} events in the hour from {self.hour:%Y-%m-%d %H:%M}"
+
+
+class Tag(models.Model):
+    """What the events tell of a tag, whether it is there or was deleted. See `activity.tags`."""
+
+    NEVER: ClassVar[UUID] = UUID(int=0)
+    """Stands for the event of what never happened; all others come after it."""
+    NOT_DELETED: ClassVar[Q] = Q(last_push__gt=F("last_deletion"))
+
+    repository = models.ForeignKey(
+        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="tags"
+    )
+    name = models.CharField(max_length=names.MAX_TAG_LENGTH)
+    last_push = models.UUIDField(default=NEVER)
+    """The id of the event of its newest push, of which the next four tell."""
+    digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
+    pushed_by_type = models.CharField(max_length=20, choices=ActorType, blank=True)
+    pushed_by_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
+    pushed_by_user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    last_deletion = models.UUIDField(default=NEVER)
+    """The id of the event of its newest deletion."""
+    pulls = models.BigIntegerField(default=0)
+    """Pulls of this name that were folded; more may wait in `TagPull`."""
+    pulled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="one_tag_of_a_name")]
+        indexes = [
+            models.Index(
+                fields=["repository", "name"],
+                condition=Q(last_push__gt=F("last_deletion")),
+                name="tag_name",
+            ),
+            models.Index(
+                fields=["repository", "last_push"],
+                condition=Q(last_push__gt=F("last_deletion")),
+                name="tag_push",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def pushed_at(self) -> datetime:
+        """When it was last pushed, to the millisecond."""
+        return moment_of(self.last_push)
+
+    @property
+    def pushed_by(self) -> str:
+        return label_of_actor(self.pushed_by_type, self.pushed_by_name)
+
+    @property
+    def short_digest(self) -> str:
+        return shortened(self.digest)
+
+
+class DeletedManifest(models.Model):
+    """The newest deletion of a manifest by its digest: no tag that was pushed before points to it."""
+
+    repository = models.ForeignKey(
+        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH)
+    last_deletion = models.UUIDField(default=Tag.NEVER)
+    """The id of the event."""
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["repository", "digest"], name="one_deletion_of_a_manifest")
+        ]
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class TagPull(models.Model):
+    """Pulls of a tag that aren't folded into `Tag` yet. Append-only."""
+
+    repository = models.ForeignKey(
+        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    name = models.CharField(max_length=names.MAX_TAG_LENGTH)
+    pulls = models.BigIntegerField()
+    pulled_at = models.DateTimeField()
+    """When the newest of them was."""
+
+    class Meta:
+        indexes = [models.Index(fields=["repository", "name"], name="tag_pull_name")]
+
+    def __str__(self) -> str:
+        return f"{self.pulls} pulls of {self.name}"

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
+from activity import tags
 from activity.catalogue import KINDS
 from activity.drafts import Draft
 from activity.identity import event_id
@@ -31,7 +32,7 @@ def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> lis
     policies = _policies(placed.values())
     # Sorted, so that two messages with the same events can't deadlock.
     events = [_event(id, placed[id], users, policies) for id in sorted(placed)]
-    insert(events)
+    tags.keep(insert(events))
     return ids
 
 

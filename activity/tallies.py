@@ -142,7 +142,7 @@ def by_time(
 
     The buckets cover the range, from the first event on if it has no beginning, and are empty if there
     are no events. Their bounds are whole hours or days in UTC, but for those of the range itself and for
-    ranges of up to three hours. At most `MAX_BUCKETS` and one more. Two queries.
+    ranges of up to three hours. At most `MAX_BUCKETS` and one more. A fixed number of queries.
     """
     scope = _Scope(access, repository, within, exclude_pull)
     if after is None or before is None:
@@ -184,19 +184,18 @@ class _Scope:
     def narrow(self, rows: QuerySet) -> QuerySet:
         if self.within is not None:
             rows = rows.filter(repository__in=self.within)
-        if self.exclude_pull:
-            rows = gating.without_pulls(rows)
-        return gating.visible(rows, self.access, self.repository).order_by()
+        return gating.without_pulls(rows) if self.exclude_pull else rows
 
     @property
     def tallies(self) -> QuerySet[Tally]:
+        tallies = Tally.objects.all()
         if self.access.sees_everything and self.repository is None and self.within is None:
-            return self.narrow(Tally.objects.filter(repository=Tally.ALL))
-        return self.narrow(Tally.objects.all())
+            tallies = tallies.filter(repository=Tally.ALL)
+        return self.narrow(gating.visible(tallies, self.access, self.repository))
 
     @property
     def changes(self) -> QuerySet[TallyChange]:
-        return self.narrow(TallyChange.objects.all())
+        return self.narrow(gating.visible(TallyChange.objects.all(), self.access, self.repository))
 
     def extent(self) -> tuple[datetime | None, datetime | None]:
         """Return the beginning of the first hour or day that has events, and the end of the last."""
@@ -204,6 +203,14 @@ class _Scope:
         of_changes = self.changes.aggregate(first=Min("hour"), last=Max("hour"))
         firsts = [moment for moment in (of_tallies["first"], of_changes["first"]) if moment]
         lasts = [row["last"] + width for row, width in ((of_tallies, DAY), (of_changes, HOUR)) if row["last"]]
+        for event in (
+            (self.own.order_by("id").first(), self.own.order_by("-id").first())
+            if self.own is not None
+            else ()
+        ):
+            if event:
+                firsts.append(floor(event.occurred_at, HOUR))
+                lasts.append(floor(event.occurred_at, HOUR) + HOUR)
         return min(firsts, default=None), max(lasts, default=None)
 
     def cells(self, after: datetime, before: datetime) -> QuerySet:
@@ -214,14 +221,16 @@ class _Scope:
         """
         hours = _whole(after, before, HOUR) if before - after > BY_EVENTS else None
         if hours is None:
-            return self.of_events(after, before)
+            return self.of_events(self.visible_events, after, before)
         days = _whole(*hours, DAY) if before - after > BY_HOURS else None
         parts = [
             self.of_tallies(hours, days),
             self.of_changes(hours),
-            self.of_events(after, hours[0]),
-            self.of_events(hours[1], before),
+            self.of_events(self.visible_events, after, hours[0]),
+            self.of_events(self.visible_events, hours[1], before),
         ]
+        if self.own is not None:
+            parts.append(self.of_events(self.own, *hours))
         return parts[0].union(*parts[1:], all=True)
 
     def of_tallies(self, hours: Range, days: Range | None) -> QuerySet:
@@ -236,9 +245,19 @@ class _Scope:
         rows = self.changes.filter(hour__gte=hours[0], hour__lt=hours[1]).annotate(start=F("hour"))
         return rows.values("start", "category").annotate(number=Sum("events")).values_list(*CELL_OF_TALLY)
 
-    def of_events(self, after: datetime, before: datetime) -> QuerySet:
-        rows = self.narrow(Event.objects.filter(id__gte=first_id(after), id__lt=first_id(before)))
-        rows = rows.annotate(start=TruncMinute("occurred_at", tzinfo=UTC)).values("start", "category")
+    @property
+    def own(self) -> QuerySet[Event] | None:
+        """The viewer's own account's events, since the tallies don't tell whose they are."""
+        own = None if self.repository or self.within is not None else gating.own_account(self.access)
+        return None if own is None else Event.objects.filter(own)
+
+    @property
+    def visible_events(self) -> QuerySet[Event]:
+        return self.narrow(gating.visible_events(self.access, self.repository))
+
+    def of_events(self, events: QuerySet[Event], after: datetime, before: datetime) -> QuerySet:
+        within = events.filter(id__gte=first_id(after), id__lt=first_id(before)).order_by()
+        rows = within.annotate(start=TruncMinute("occurred_at", tzinfo=UTC)).values("start", "category")
         return rows.annotate(number=Count("pk")).values_list(*CELL_OF_TALLY)
 
 

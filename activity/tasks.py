@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from activity import partitions, tallies
+from activity import partitions, tags, tallies
 from activity.deletion import runs
 from activity.deletion.models import AutoDeletion, Run
 
@@ -34,3 +34,4 @@ def make_partitions() -> None:
 def fold_tallies() -> None:
     """Fold what was counted since the last time."""
     tallies.fold()
+    tags.fold()

@@ -14,14 +14,14 @@ from django.views.generic import TemplateView
 
 from activity.feed import BY_TIME, OLDEST_FIRST, sorted_by
 from activity.forms import ActivityForm, Choice
-from activity.gating import repository_or_404, sees_pulls, visible_events, without_pulls
+from activity.gating import sees_pulls, visible_events, without_pulls
 from activity.identity import first_id
 from activity.models import Event
 from repositories.access import Access
 from repositories.keyset import InvalidCursor, Page
 from repositories.levels import VIEW_POLICIES
 from repositories.models import Policy, Repository
-from repositories.tabs import tabs_for
+from repositories.views.pages import RepositoryPage
 
 PAGE_SIZE = 10
 COLUMNS = {
@@ -104,18 +104,11 @@ def narrowed(events: QuerySet[Event], choice: Choice) -> QuerySet[Event]:
     return events
 
 
-class RepositoryActivityView(FeedView):
+class RepositoryActivityView(RepositoryPage, FeedView):  # type: ignore[misc]  # here there is a repository
     """The Activity tab of a repository."""
 
+    tab = "Activity"
     template_name = "activity/repository.html"
-
-    @cached_property
-    def repository(self) -> Repository:  # type: ignore[override]
-        return repository_or_404(self.access, **self.kwargs)
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        tabs = tabs_for(self.repository, self.access.permissions_on(self.repository))
-        return super().get_context_data(**kwargs, repository=self.repository, tabs=tabs)
 
 
 class UserView(FeedView):

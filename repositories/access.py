@@ -14,6 +14,8 @@ from typing import Any
 
 from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
+from django.http import Http404
+from django.shortcuts import get_object_or_404
 
 from repositories import levels
 from repositories.models import (
@@ -104,6 +106,14 @@ class Access:
             NOTHING.union(*(self.by_repository.get(p, NOTHING) for p in permissions)),
             NOTHING.union(*(self.by_namespace.get(p, NOTHING) for p in permissions)),
         )
+
+
+def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
+    """Return a repository that the viewer can see. Raises Http404 for any other, there or not."""
+    if "\0" in namespace + name:  # which no database takes
+        raise Http404
+    repositories = access.repositories().select_related("namespace")
+    return get_object_or_404(repositories, namespace__name=namespace, name=name)
 
 
 def _grants(viewer: Any) -> Iterable[tuple[str, int, str]]:

@@ -47,6 +47,9 @@ VIEW_UNKNOWN_EVENTS = "view_unknown_events"
 
 VIEW_POLICIES = "view_policies"
 
+READING = frozenset({"pull", VIEW_UNKNOWN_EVENTS})
+"""One of these shows more of a repository than its name: levels have one, and auditors."""
+
 _READ = frozenset(
     {
         "pull",

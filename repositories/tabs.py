@@ -8,6 +8,8 @@ from django.urls import reverse
 
 from repositories.models import Repository
 
+ORDER = ["Info", "Tags", "Activity", "Promotions", "Mirrors", "Pruning", "Permissions", "Settings"]
+"""The order that people know from other registries; tabs of other labels come after these."""
 TABS: list[Tab] = []
 
 
@@ -27,6 +29,7 @@ def register(tab: Tab) -> None:
     """Add a tab, once; called when applications start."""
     if tab not in TABS:
         TABS.append(tab)
+        TABS.sort(key=lambda tab: ORDER.index(tab.label) if tab.label in ORDER else len(ORDER))
 
 
 def tabs_for(repository: Repository, permissions: frozenset[str]) -> list[tuple[Tab, str]]:

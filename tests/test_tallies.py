@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -37,7 +38,12 @@ RANGES = [
 
 
 @pytest.fixture
-def repositories() -> list[Repository]:
+def outsider() -> Any:
+    return factories.UserFactory(username="outsider")
+
+
+@pytest.fixture
+def repositories(outsider: Any) -> list[Repository]:
     """Two repositories with events over fifty days, many in the first of them; half are folded."""
     chance = random.Random(5)
     repositories = [factories.repository("acme/web"), factories.repository("acme/api", public=True)]
@@ -49,12 +55,14 @@ def repositories() -> list[Repository]:
         if number == 150:
             assert tallies.fold()
     factories.record("delete_events", "", occurred_at=START)
+    for moment in moments[::20]:
+        factories.record("create_session", "", occurred_at=moment, actor_name="outsider")
     return repositories
 
 
-def viewers(repository: Repository) -> dict[str, Access]:
+def viewers(repository: Repository, outsider: Any) -> dict[str, Access]:
     return {
-        "outsider": Access.of(factories.UserFactory()),
+        "outsider": Access.of(outsider),
         "reader": Access.of(factories.person_with("level_read", repository)),
         "repoadmin": Access.of(factories.person_with("level_admin", repository.namespace)),
         "auditor": Access.of(factories.auditor()),
@@ -75,10 +83,12 @@ def listed(
 
 @pytest.mark.parametrize(("since", "until"), RANGES)
 @pytest.mark.parametrize("exclude_pull", [True, False])
-def test_every_event_that_could_be_listed_is_counted_in_its_bucket(repositories, since, until, exclude_pull):
+def test_every_event_that_could_be_listed_is_counted_in_its_bucket(
+    repositories, outsider, since, until, exclude_pull
+):
     after = None if since is None else START + since
     before = None if until is None else START + until
-    for access in viewers(repositories[0]).values():
+    for access in viewers(repositories[0], outsider).values():
         for repository in [None, *repositories]:
             buckets = tallies.by_time(
                 access, repository=repository, after=after, before=before, exclude_pull=exclude_pull
@@ -135,3 +145,10 @@ def test_a_fixed_number_of_queries(repositories):
     ) as queries:
         tallies.by_time(access, repository=repositories[0])
     assert len(queries) == 3
+
+
+def test_ones_own_log_ins_alone(outsider):
+    event = factories.record("create_session", "", actor_name="outsider")
+    (bucket,) = [bucket for bucket in tallies.by_time(Access.of(outsider)) if bucket.counts]
+    assert bucket.start <= event.occurred_at < bucket.end
+    assert bucket.counts == {"account": 1}

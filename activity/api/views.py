@@ -28,9 +28,9 @@ from activity.api.serializers import (
 )
 from activity.dead_letters import KEPT_OF_AN_OVERSIZED_MESSAGE
 from activity.filters import EventFilterBackend, EventFilterSet
-from activity.gating import repository_or_404, visible_events
+from activity.gating import visible_events
 from activity.models import Event
-from repositories.access import Access
+from repositories.access import Access, repository_or_404
 from repositories.models import Repository
 
 

@@ -1,4 +1,4 @@
-"""Pages about repositories and about oneself."""
+"""The list of repositories, and one's own settings."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django.views.generic import TemplateView, UpdateView
 from repositories.access import Access
 from repositories.forms import ProfileForm
 from repositories.keyset import BY_NAME, InvalidCursor
+from repositories.levels import READING
 from repositories.models import Profile, Repository
 from repositories.tabs import tabs_for
 
@@ -45,7 +46,7 @@ class RepositoryListView(TemplateView):
         return {
             "repository": repository,
             "url": tabs_for(repository, permissions)[0][1],
-            "description": repository.description if "pull" in permissions else "",
+            "description": repository.description if READING & permissions else "",
         }
 
 

@@ -1,0 +1,1 @@
+"""The pages of this application, a module for each kind."""

@@ -1,0 +1,68 @@
+"""What the pages about one repository have in common, and the redirect to the first of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
+from django.utils.functional import cached_property
+from django.views.generic.base import ContextMixin, View
+
+from repositories.access import Access, repository_or_404
+from repositories.levels import READING
+from repositories.models import Repository
+from repositories.tabs import tabs_for
+
+
+class RepositoryPage(ContextMixin, View):
+    """A page about one repository, at one of its tabs: 404 for those who may not open that tab.
+
+    For a view whose address has `namespace` and `name`, and whose template extends
+    `repositories/repository.html`. Mix it in before other views.
+    """
+
+    tab: str
+    """The label of the tab that the page belongs to."""
+
+    @cached_property
+    def access(self) -> Access:
+        return Access.of(self.request.user)
+
+    @cached_property
+    def repository(self) -> Repository:
+        return repository_or_404(self.access, self.kwargs["namespace"], self.kwargs["name"])
+
+    @cached_property
+    def permissions(self) -> frozenset[str]:
+        return self.access.permissions_on(self.repository)
+
+    def require(self, permission: str) -> None:
+        """Raise Http404 unless the viewer has a permission in the repository."""
+        if permission not in self.permissions:
+            raise Http404
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        self.tabs = tabs_for(self.repository, self.permissions)
+        if self.tab not in [tab.label for tab, _ in self.tabs]:
+            raise Http404
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {
+            **super().get_context_data(**kwargs),
+            "repository": self.repository,
+            "access": self.access,
+            "permissions": self.permissions,
+            "may_read": bool(READING & self.permissions),
+            "tabs": self.tabs,
+            "current_tab": self.tab,
+            "section": "repositories",
+        }
+
+
+def first_tab(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
+    """Lead from a repository's bare address to the first tab that the viewer may open."""
+    access = Access.of(request.user)
+    repository = repository_or_404(access, namespace, name)
+    return redirect(tabs_for(repository, access.permissions_on(repository))[0][1])

@@ -1,0 +1,172 @@
+"""The tags of a repository, as the events tell them: kept in any order of arrival, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from activity import tags
+from activity.drafts import Draft
+from activity.models import ActorType, Tag, TagPull
+from activity.recording import record_events
+from repositories.models import Repository
+from tests import factories
+
+DIGESTS = ["sha256:" + digit * 64 for digit in "ab"]
+
+happenings = st.lists(
+    st.builds(
+        lambda kind, minute, number, tag, digest, actor: Draft(
+            kind=kind,
+            repository_name="acme/web",
+            occurred_at=factories.NOON + timedelta(minutes=minute),
+            source_id=f"source-{number}-{minute}-{kind}",
+            tag="" if kind == "delete_manifest" else tag,
+            digest="" if kind == "delete_tag" else digest,
+            actor_type=ActorType.USER,
+            actor_name=actor,
+        ),
+        kind=st.sampled_from(["update_tag", "create_tag", "delete_tag", "delete_manifest", "get_tag"]),
+        minute=st.integers(0, 5),
+        number=st.integers(0, 2),
+        tag=st.sampled_from(["latest", "v1", "V1"]),
+        digest=st.sampled_from(DIGESTS),
+        actor=st.sampled_from(["jane", "joe"]),
+    ),
+    max_size=12,
+    unique_by=lambda draft: draft.source_id,
+)
+
+
+def table(repository: Repository) -> list[tuple]:
+    """Return all that is kept of a repository's tags, and which of them are there."""
+    columns = [
+        "name",
+        "last_push",
+        "digest",
+        "pushed_by_name",
+        "last_deletion",
+        "all_pulls",
+        "last_pulled_at",
+    ]
+    rows = tags.with_pulls(Tag.objects.filter(repository=repository)).order_by("name")
+    there = set(tags.current(repository).values_list("name", flat=True))
+    # A row that tells of nothing yet is made for a tag that was pulled alone, once that is folded.
+    return [(*row, row[0] in there) for row in rows.values_list(*columns)]
+
+
+def deliver(messages: Iterable[list[Draft]], fold_after: int = -1) -> list[tuple]:
+    """Record messages one by one, fold, return what was kept, and undo it all."""
+    with transaction.atomic():
+        for number, message in enumerate(messages):
+            record_events(message)
+            if number == fold_after:
+                tags.fold()
+        tags.fold()
+        kept = table(Repository.objects.get(name="web"))
+        transaction.set_rollback(True)
+    return kept
+
+
+@pytest.mark.django_db
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_are_the_same_in_any_order_however_split_and_however_often_delivered(
+    data: Any, web: Repository
+) -> None:
+    drafts = data.draw(happenings)
+    once = deliver([drafts])
+    shuffled = data.draw(st.permutations([*drafts, *drafts[:4]]))
+    size = data.draw(st.integers(1, 6))
+    messages = [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+
+    assert deliver(messages, fold_after=data.draw(st.integers(0, 6))) == once
+
+
+def current_tags(repository: Repository) -> dict[str, str]:
+    return dict(tags.current(repository).order_by("name").values_list("name", "digest"))
+
+
+def pulls_of(repository: Repository) -> dict[str, tuple]:
+    rows = tags.with_pulls(tags.current(repository))
+    return {name: tuple(pulls) for name, *pulls in rows.values_list("name", "all_pulls", "last_pulled_at")}
+
+
+@pytest.mark.django_db
+class TestKeeping:
+    def test_newest_push_counts(self, web: Repository) -> None:
+        record = factories.record
+        late = factories.NOON + timedelta(days=300)
+        record("update_tag", web, tag="v1", digest=DIGESTS[0], actor_name="joe", occurred_at=late)
+        record("update_tag", web, tag="v1", digest=DIGESTS[1], actor_name="jane")
+
+        tag = tags.current(web).get()
+
+        assert (tag.digest, tag.pushed_by, tag.pushed_at) == (DIGESTS[0], "joe", late)
+
+    def test_deleted_tag_is_gone_until_it_is_pushed_again(self, web: Repository) -> None:
+        factories.record("update_tag", web, tag="v1", digest=DIGESTS[0])
+        factories.record("update_tag", web, tag="v2", digest=DIGESTS[0])
+
+        factories.record("delete_tag", web, tag="v1")
+        assert current_tags(web) == {"v2": DIGESTS[0]}
+
+        factories.record("update_tag", web, tag="v1", digest=DIGESTS[1])
+        assert current_tags(web) == {"v1": DIGESTS[1], "v2": DIGESTS[0]}
+
+    def test_deleted_manifest_takes_the_tags_that_point_to_it(self, web: Repository) -> None:
+        for tag, digest in (("a", DIGESTS[0]), ("b", DIGESTS[0]), ("c", DIGESTS[1]), ("moved", DIGESTS[0])):
+            factories.record("update_tag", web, tag=tag, digest=digest)
+        factories.record("update_tag", web, tag="moved", digest=DIGESTS[1])
+
+        factories.record("delete_manifest", web, digest=DIGESTS[0])
+        assert current_tags(web) == {"c": DIGESTS[1], "moved": DIGESTS[1]}
+
+        factories.record("update_tag", web, tag="b", digest=DIGESTS[0])
+        assert list(current_tags(web)) == ["b", "c", "moved"]
+
+    def test_deletion_that_arrives_before_the_push_still_counts(self, web: Repository) -> None:
+        later = factories.NOON + timedelta(days=300)
+        factories.record("delete_manifest", web, digest=DIGESTS[0], occurred_at=later)
+        factories.record("delete_tag", web, tag="b", occurred_at=later)
+
+        factories.record("update_tag", web, tag="a", digest=DIGESTS[0])
+        factories.record("update_tag", web, tag="b", digest=DIGESTS[1])
+
+        assert current_tags(web) == {}
+
+    def test_tag_that_was_only_pulled_is_not_told_of(self, web: Repository) -> None:
+        factories.record("get_tag", web, tag="v1", digest=DIGESTS[0])
+        tags.fold()
+
+        assert current_tags(web) == {}
+
+    def test_pulls_are_counted_folded_or_not(self, web: Repository) -> None:
+        factories.record("update_tag", web, tag="v1", digest=DIGESTS[0])
+        factories.record("get_tag", web, tag="v1", digest=DIGESTS[0])
+        assert tags.fold() == 1
+        last = factories.record("get_tag", web, tag="v1", digest=DIGESTS[0])
+        factories.record("get_tag", web, tag="other", digest=DIGESTS[0])
+
+        assert pulls_of(web) == {"v1": (2, last.occurred_at)}
+        assert tags.fold() == 2
+        assert pulls_of(web) == {"v1": (2, last.occurred_at)}
+        assert not TagPull.objects.exists()
+
+    def test_tag_that_was_never_pulled_says_so(self, web: Repository) -> None:
+        factories.record("update_tag", web, tag="v1", digest=DIGESTS[0])
+
+        assert pulls_of(web) == {"v1": (0, None)}
+
+    def test_many_pulls_in_one_message_are_one_row(self, web: Repository, registry: Any) -> None:
+        pulls = [factories.notification(action="pull", request={"method": "GET"}) for _ in range(20)]
+
+        assert registry(*pulls).json()["events"] == 20
+
+        assert TagPull.objects.values_list("name", "pulls").get() == ("latest", 20)

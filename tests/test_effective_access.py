@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from guardian.shortcuts import assign_perm
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from repositories import effective_access, levels
 from repositories.access import Access
 from repositories.effective_access import EffectiveAccess, public_right, rights_of, rights_on
+from repositories.groups import AUDITORS, MSR_ADMINS
 from repositories.models import Membership, Namespace, Repository
 from tests import factories
 from tests.test_gating import World, undone, worlds
@@ -46,17 +47,20 @@ def level_by_the_book(permissions: frozenset[str]) -> str | None:
 @given(
     world=worlds(),
     inactive=st.sets(st.sampled_from(["ann", "ben", "admin"])),
+    overseers=st.dictionaries(st.sampled_from(["ann", "ben"]), st.sampled_from([AUDITORS, MSR_ADMINS])),
     superuser=st.booleans(),
     idle=st.booleans(),
 )
 def test_explanations_add_up_to_the_access(
-    world: World, inactive: set[str], superuser: bool, idle: bool
+    world: World, inactive: set[str], overseers: dict[str, str], superuser: bool, idle: bool
 ) -> None:
     with undone():
         world.build()
         people = [world.made[name] for name in ("ann", "ben", "cat", "admin", "auditor")]
         people.append(factories.UserFactory(username="root", is_superuser=superuser))
         for person in people:
+            if person.username in overseers:
+                person.groups.add(Group.objects.get(name=overseers[person.username]))
             if person.username in inactive:
                 person.is_active = False
                 person.save()
@@ -74,7 +78,7 @@ def test_explanations_add_up_to_the_access(
                 if found:
                     assert found.permissions == allowed
                     assert (found.level and found.level.label) == level_by_the_book(allowed)
-                    assert any(right.holder == person for right in found.rights)
+                    assert all(right.holder == person and right.permissions for right in found.rights)
                 elif person.is_active:
                     assert allowed == (public.permissions if public else frozenset())
                 else:

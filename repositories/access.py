@@ -52,16 +52,16 @@ class Access:
         if not viewer.is_authenticated or not viewer.is_active:
             return cls()
         if viewer.has_perm("repositories.administer_registry"):
-            return cls(everywhere=levels.ALL_PERMISSIONS, viewer_id=viewer.pk)
+            return cls(everywhere=levels.OVERSIGHT["administer_registry"], viewer_id=viewer.pk)
         if viewer.has_perm("repositories.audit_registry"):
-            everywhere = levels.AUDITOR_PERMISSIONS
+            everywhere = levels.OVERSIGHT["audit_registry"]
         else:
             everywhere = frozenset()
         found: dict[str, dict[str, set[int]]] = {
             "repository": defaultdict(set),
             "namespace": defaultdict(set),
         }
-        for scope, pk, codename in _grants(viewer):
+        for scope, pk, codename in grants_of(viewer):
             for permission in levels.expand(codename):
                 found[scope][permission].add(pk)
         return cls(
@@ -80,7 +80,7 @@ class Access:
     def permissions_on(self, repository: Repository) -> frozenset[str]:
         """Return all that the viewer may do in one repository; its namespace should be loaded."""
         permissions = set(self.everywhere)
-        if repository.deleted_at is None and not repository.namespace.is_unclaimed:
+        if grants_count_in(repository):
             if repository.visibility == Repository.Visibility.PUBLIC:
                 permissions |= self.in_public
             permissions |= {p for p, ids in self.by_repository.items() if repository.pk in ids}
@@ -116,7 +116,15 @@ def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
     return get_object_or_404(repositories, namespace__name=namespace, name=name)
 
 
-def _grants(viewer: Any) -> Iterable[tuple[str, int, str]]:
+def grants_count_in(repository: Repository) -> bool:
+    """Tell whether ownership, grants and visibility give anything; its namespace should be loaded.
+
+    In a deleted repository, and in one of an unclaimed namespace, they don't.
+    """
+    return repository.deleted_at is None and not repository.namespace.is_unclaimed
+
+
+def grants_of(viewer: Any) -> Iterable[tuple[str, int, str]]:
     """Yield (`repository` or `namespace`, its id, granted codename) for all that a viewer holds."""
     owned = (
         Namespace.objects.order_by()

@@ -83,6 +83,12 @@ AUDITOR_PERMISSIONS = frozenset(
     {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES, *(category.permission for category in REPOSITORY_CATEGORIES)}
 )
 
+OVERSIGHT: dict[str, frozenset[str]] = {
+    "administer_registry": ALL_PERMISSIONS,
+    "audit_registry": AUDITOR_PERMISSIONS,
+}
+"""What MSR admins and auditors may do in every repository, by the permission that makes them one."""
+
 GRANTABLE: list[tuple[str, Any]] = [
     *((level.value, f"Access level {level.label}") for level in Level),
     *(

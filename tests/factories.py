@@ -96,6 +96,11 @@ def repository(full_name: str = "acme/web", *, public: bool = False) -> Reposito
     )
 
 
+def member(organization: Any, person: Any, role: str = "member") -> Membership:
+    """Put a person into an organization."""
+    return Membership.objects.create(organization=organization, user=person, role=role)
+
+
 def team_of(organization: Organization | None, *members: Any) -> Team:
     """Return a team with these members."""
     team = TeamFactory(organization=organization)

@@ -56,7 +56,7 @@ class Keyset:
 
         Raises InvalidCursor for a cursor that this order didn't make.
         """
-        reverse, values = self._decode(cursor) if cursor else (False, None)
+        reverse, values = self.decode(cursor) if cursor else (False, None)
         if values is not None:
             queryset = queryset.filter(self._after(values, reverse))
         rows = list(queryset.order_by(*(key.ordering(reverse) for key in self.keys))[: size + 1])
@@ -67,8 +67,8 @@ class Keyset:
         has_next, has_previous = (values is not None, more) if reverse else (more, values is not None)
         return Page(
             rows=rows,
-            next=self._encode(rows[-1], reverse=False) if rows and has_next else None,
-            previous=self._encode(rows[0], reverse=True) if rows and has_previous else None,
+            next=self.encode(rows[-1], reverse=False) if rows and has_next else None,
+            previous=self.encode(rows[0], reverse=True) if rows and has_previous else None,
         )
 
     def _after(self, values: Sequence[Any], reverse: bool) -> Q:
@@ -79,12 +79,17 @@ class Keyset:
             equal &= Q(**{key.name: value})
         return condition
 
-    def _encode(self, row: Any, reverse: bool) -> str:
+    def encode(self, row: Any, reverse: bool) -> str:
+        """Return the cursor of what comes after a row, or, in reverse, of what comes before it."""
         values = [str(getattr(row, key.name)) for key in self.keys]
         text = json.dumps(["p" if reverse else "n", *values], separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
-    def _decode(self, cursor: str) -> tuple[bool, list[Any]]:
+    def decode(self, cursor: str) -> tuple[bool, list[Any]]:
+        """Return whether a cursor goes in reverse, and the values of the row that it starts from.
+
+        Raises InvalidCursor for one that this order didn't make.
+        """
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             direction, *values = json.loads(text)

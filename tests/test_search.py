@@ -1,0 +1,326 @@
+"""Searches are read as they are meant, and find just that, a bounded number of events at a time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity import searching
+from activity.feed import BY_TIME
+from activity.models import ActorType, Event
+from activity.search import TERMS, TIMES, Search, Term, parse, quoted
+from repositories.keyset import InvalidCursor
+from tests import factories
+from tests.factories import DIGEST, NOON
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def read(text: str) -> Search:
+    return parse(text, BERLIN, now=NOON)
+
+
+class TestLanguage:
+    def test_is_made_of_terms(self) -> None:
+        search = read(
+            "repo:acme/web tag:v1 actor:repoadmin type:delete digest:sha256:09 ip:10.0.0.7"
+            " after:2026-11-01 before:2026-11-08 -type:get"
+        )
+
+        assert search == Search(
+            terms=(
+                Term("repo", "acme/web"),
+                Term("tag", "v1"),
+                Term("actor", "repoadmin"),
+                Term("type", "DELETE"),
+                Term("digest", "sha256:09"),
+                Term("ip", "10.0.0.7"),
+                Term("type", "GET", negated=True),
+            ),
+            after=datetime(2026, 10, 31, 23, tzinfo=UTC),
+            before=datetime(2026, 11, 7, 23, tzinfo=UTC),
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "term"),
+        [
+            ("acme/web", "repo:acme/web"),
+            ("acme/web:v1", "repo:acme/web:v1"),
+            ("_/alpine", "repo:alpine"),
+            ("alpine:3.20", "repo:alpine:3.20"),
+            ("repository:acme/team/web", "repo:acme/team/web"),
+            ("jane", "actor:jane"),
+            ("-jane", "-actor:jane"),
+            ("user:jane", "actor:jane"),
+            ('actor:"jane doe"', 'actor:"jane doe"'),
+            (r'actor:"a\"b\\c"', r'actor:"a\"b\\c"'),
+            ('"Delete Tag"', 'label:"Delete Tag"'),
+            ("label:policy", "label:policy"),
+            ("sha256:09AB", "digest:sha256:09ab"),
+            ("digest:09ab", "digest:sha256:09ab"),
+            ("TYPE:Delete", "type:DELETE"),
+            ("category:create-repo", "category:create_repo"),
+            ("actor-type:Push-Mirroring", "actor-type:push_mirroring"),
+            ("kind:delete_tag", "kind:delete_tag"),
+            ("namespace:_", "namespace:_"),
+            ("ip:[FD00::0007]", "ip:fd00::7"),
+            ("01a20314-db6f-7c5e-8567-085707aa40d7", "id:01a20314-db6f-7c5e-8567-085707aa40d7"),
+            ("request:<b>", "request:<b>"),
+        ],
+    )
+    def test_knows_what_people_write(self, text: str, term: str) -> None:
+        search = read(text)
+
+        assert (search.problems, [str(term) for term in search.terms]) == ((), [term])
+
+    @pytest.mark.parametrize(
+        ("text", "after", "before"),
+        [
+            ("after:2026-11-22", "2026-11-21T23:00", None),
+            ("before:2026-11", None, "2026-10-31T23:00"),
+            ("after:2026", "2025-12-31T23:00", None),
+            ("on:2026-11-22", "2026-11-21T23:00", "2026-11-22T23:00"),
+            ("on:2026-10-25", "2026-10-24T22:00", "2026-10-25T23:00"),
+            ("on:2026-12", "2026-11-30T23:00", "2026-12-31T23:00"),
+            ("on:today", "2026-11-21T23:00", "2026-11-22T23:00"),
+            ("on:yesterday", "2026-11-20T23:00", "2026-11-21T23:00"),
+            ("after:2026-11-22T10:30", "2026-11-22T09:30", None),
+            ("after:2026-11-22T10:30Z", "2026-11-22T10:30", None),
+            ("after:2026-11-22T10:30-08:00", "2026-11-22T18:30", None),
+            ("after:7d", "2026-11-15T12:00", None),
+            ("after:24h before:1h", "2026-11-21T12:00", "2026-11-22T11:00"),
+            ("after:2026-11-01 after:2026-11-02", "2026-11-01T23:00", None),
+        ],
+    )
+    def test_reads_times_in_ones_own_zone(self, text: str, after: str | None, before: str | None) -> None:
+        search = read(text)
+
+        assert search.problems == ()
+        assert [search.after, search.before] == [
+            datetime.fromisoformat(f"{moment}+00:00") if moment else None for moment in (after, before)
+        ]
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("tpye:delete", "'tpye:' is not known; did you mean 'type:'?"),
+            ("type:delte", "type:delte is not known; did you mean delete?"),
+            ("category:x", "there are push, scan, delete"),
+            ("label:nonsense", "no event has a label with these words"),
+            ("ip:10.0.0", "is not an address"),
+            ("id:7", "is not the id of an event"),
+            ("digest:xyz", "is not the beginning of a digest"),
+            ("repo:Acme", "is not a repository"),
+            ("acme/web:v1:v2", "is not a repository"),
+            ("namespace:A", "is not a namespace"),
+            ("actor:", "what?"),
+            ('actor:"jane', "quotation mark"),
+            ('ja"ne', "quotation mark"),
+            ("-", "say nothing"),
+            ("after:2026-13", "is not a time"),
+            ("after:9999-12-31", "is not a time"),
+            ("on:9999", "is not a time"),
+            ("before:0001-01-01", "is not a time"),
+            ("after:9999y", "is not a time"),
+            ("-after:7d", "can't be excluded"),
+            ("tag:\0", "NUL"),
+            ("x" * 2001, "longer than"),
+            ("x " * 41, "more than 40"),
+        ],
+    )
+    def test_says_what_it_cannot_read(self, text: str, problem: str) -> None:
+        (found,) = read(text).problems
+
+        assert problem in found
+
+    @given(st.text())
+    def test_reads_any_text(self, text: str) -> None:
+        search = read(text)
+
+        assert text.isspace() or not text or search != Search()
+
+    @given(st.lists(st.tuples(st.sampled_from([*TERMS, *TIMES, "x"]), st.text(max_size=20)), max_size=5))
+    def test_reads_any_terms(self, terms: list[tuple[str, str]]) -> None:
+        read(" ".join(f"{name}:{value}" for name, value in terms))
+
+    @given(
+        value=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
+        name=st.sampled_from(["actor", "tag", "request"]),
+        negated=st.booleans(),
+    )
+    def test_reads_any_value_as_it_is_written(self, name: str, value: str, negated: bool) -> None:
+        term = Term(name, value, negated)
+
+        assert read(f"{term} {term}").terms == (term, term)
+        assert read(f"-actor:{quoted(value)}").values("actor", negated=True) == [value]
+
+
+# --- What it finds ------------------------------------------------------------------------------
+
+ADDRESSES = ["10.0.0.7:4000", "10.0.0.70:4000", "10.0.0.7", "[fd00::7]:4000"]
+
+
+@pytest.fixture
+def story(db: None) -> None:
+    """Twelve events, an hour apart, whose tags are the letters of the alphabet."""
+    for number, (kind, repository, actor) in enumerate(
+        [
+            ("update_tag", "acme/web", "jane"),
+            ("get_tag", "acme/web", "joe"),
+            ("delete_tag", "acme/api", "jane"),
+            ("update_tag", "alpine", "joe"),
+            ("get_tag", "acme/web", "jane"),
+            ("promote", "acme/web", "CA5E7822"),
+            ("delete_manifest", "acme/web", "joe"),
+            ("get_manifest", "globex/app", ""),
+            ("scan_failed", "acme/web", "jane"),
+            ("create_promotion_policy", "acme/web", "jane"),
+            ("get_tag", "acme/api", "mallory"),
+            ("delete_promotion_policy", "acme/web", "jane"),
+        ]
+    ):
+        types = {"": ActorType.ANONYMOUS, "CA5E7822": ActorType.PROMOTION}
+        factories.record(
+            kind,
+            repository,
+            tag="abcdefghijkl"[number],
+            actor_name=actor,
+            actor_type=types.get(actor, ActorType.USER),
+            digest=f"sha256:{number:02}{DIGEST[-62:]}" if number % 2 else "",
+            occurred_at=NOON + timedelta(hours=number),
+            details={"client_address": ADDRESSES[number % 4], "request_id": f"r{number // 2}"}
+            if number < 8
+            else {},
+        )
+    Event.objects.filter(kind="create_repository")._raw_delete("default")
+
+
+FINDS = [
+    ("", "lkjihgfedcba"),
+    ("repo:acme/web", "ljigfeba"),
+    ("repo:acme/web repo:alpine", "ljigfedba"),
+    ("acme/web:b alpine:d", "db"),
+    ("acme/web:d", ""),
+    ("-repo:acme/web", "khdc"),
+    ("-repo:acme/web:b", "lkjihgfedca"),
+    ("-repo:no/such", "lkjihgfedcba"),
+    ("namespace:acme", "lkjigfecba"),
+    ("namespace:acme repo:acme/api", "kc"),
+    ("namespace:_", "d"),
+    ("-namespace:acme", "hd"),
+    ("tag:a tag:c", "ca"),
+    ("-tag:a", "lkjihgfedcb"),
+    ("actor:jane", "ljieca"),
+    ("actor:jane actor:joe", "ljigedcba"),
+    ("actor:anonymous", "h"),
+    ("-actor:jane", "khgfdb"),
+    ("actor:jane repo:acme/web", "ljiea"),
+    ("actor:CA5E7822", "f"),
+    ("actor-type:promotion actor-type:anonymous", "hf"),
+    ("type:delete", "lgc"),
+    ("-type:get", "ljigfdca"),
+    ("type:get actor:jane", "e"),
+    ("category:pull", "kheb"),
+    ("-category:pull", "ljigfdca"),
+    ("-category:pull -category:push", "ljigfc"),
+    ("category:promotion", "ljf"),
+    ("category:promotion type:delete", "l"),
+    ("category:push type:delete", ""),
+    ("type:delete -kind:delete_tag", "lg"),
+    ("kind:delete_tag", "c"),
+    ("label:promotion", "ljf"),
+    ("label:policy type:create", "j"),
+    ("digest:sha256:03", "d"),
+    ("digest:01 digest:03", "db"),
+    ("ip:10.0.0.7", "geca"),
+    ("ip:fd00::7", "hd"),
+    ("-ip:10.0.0.7", "lkjihfdb"),
+    ("request:r1", "dc"),
+    ("-request:r1", "lkjihgfeba"),
+    ("after:2026-11-22T20:00Z", "lkji"),
+    ("before:2026-11-22T15:00Z type:get", "b"),
+    ("on:2026-11-22T12:00Z", ""),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("story")
+class TestFinding:
+    @pytest.mark.parametrize(("text", "tags"), FINDS)
+    def test_finds_what_was_meant(self, text: str, tags: str) -> None:
+        assert "".join(found(text)) == tags
+
+    @pytest.mark.parametrize(("text", "tags"), FINDS)
+    @pytest.mark.parametrize("stretch", [4, 20])
+    def test_reads_on_in_both_directions(
+        self, text: str, tags: str, stretch: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(searching, "STRETCH", stretch)
+        monkeypatch.setattr(searching, "MAX_BRANCHES", 4)
+
+        oldest = BY_TIME.encode(Event(pk=UUID(int=1)), reverse=True)
+
+        assert "".join(walk(text, None, "older")) == tags
+        assert "".join(walk(text, oldest, "newer")) == tags[::-1]
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("repo:acme/wbe", "There is no repository acme/wbe."),
+            ("namespace:nobody", "There is no repository in nobody."),
+            ("tpye:delete", "did you mean 'type:'?"),
+        ],
+    )
+    def test_shows_nothing_where_it_does_not_understand(self, text: str, problem: str) -> None:
+        conditions = searching.conditions_of(read(text))
+
+        assert problem in conditions.problems[0]
+        assert searching.find(Event.objects.all(), conditions, 10).rows == []
+
+    def test_refuses_a_cursor_that_is_none(self) -> None:
+        with pytest.raises(InvalidCursor):
+            searching.find(Event.objects.all(), searching.conditions_of(read("")), 10, "x")
+
+    def test_finds_an_event_by_its_id(self) -> None:
+        event = Event.objects.get(tag="d")
+
+        assert found(str(event.pk)) == ["d"]
+        assert found(f"id:{event.pk} type:get") == []
+
+    def test_says_how_far_it_came(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(searching, "STRETCH", 5)
+
+        page = searching.find(Event.objects.all(), searching.conditions_of(read("tag:j")), 10)
+
+        assert [event.tag for event in page.rows] == ["j"]
+        assert page.searched_to == NOON + timedelta(hours=7)
+
+    def test_takes_the_index_that_reaches_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(searching, "STRETCH", 3)
+
+        page = searching.find(
+            Event.objects.all(), searching.conditions_of(read("repo:acme/web actor:CA5E7822")), 10
+        )
+
+        assert ([event.tag for event in page.rows], page.searched_to) == (["f"], None)
+
+
+def found(text: str) -> list[str]:
+    return walk(text, None, "older", size=20)
+
+
+def walk(text: str, cursor: str | None, way: str, size: int = 2) -> list[str]:
+    """Return the tags of all pages in a direction, in the order in which they come."""
+    conditions, tags = searching.conditions_of(read(text)), []
+    while True:
+        page = searching.find(Event.objects.all(), conditions, size, cursor)
+        names = [event.tag for event in page.rows]
+        tags += names if way == "older" else names[::-1]
+        cursor = getattr(page, way)
+        if cursor is None:
+            return tags

@@ -1,4 +1,8 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.backends.signals import connection_created
+from django.db.models.signals import post_migrate
 
 
 class ActivityConfig(AppConfig):
@@ -6,7 +10,7 @@ class ActivityConfig(AppConfig):
     verbose_name = "Activity"
 
     def ready(self) -> None:
-        from activity import receivers  # noqa: F401
+        from activity import append_only, receivers  # noqa: F401
         from repositories import levels, tabs
 
         permissions = {
@@ -14,3 +18,14 @@ class ActivityConfig(AppConfig):
             *(category.permission for category in levels.REPOSITORY_CATEGORIES),
         }
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))
+
+        connection_created.connect(append_only.prepare)
+        post_migrate.connect(protect_events, sender=self)
+
+
+def protect_events(**_: Any) -> None:
+    """Have the database refuse changes of events."""
+    from activity import append_only, partitions
+
+    for table in partitions.tables():
+        append_only.protect(table)

@@ -127,6 +127,7 @@ class Event(models.Model):
             models.Index(fields=["actor_name", "id"], name="event_actor"),
             # One's own account events, few among all that one did: a robot may have pulled a million times.
             models.Index(fields=["actor_user", "id"], condition=Q(category="account"), name="event_account"),
+            models.Index(fields=["imported"], condition=Q(imported__isnull=False), name="event_imported"),
         ]
 
     def __str__(self) -> str:
@@ -378,3 +379,14 @@ class TagPull(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pulls} pulls of {self.name}"
+
+
+class DroppedTallies(models.Model):
+    """A time range whose tallies count no more, as its events were dropped; folding removes them."""
+
+    is_pull = models.BooleanField()
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{'Pulls' if self.is_pull else 'The rest'} from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from dateutil.relativedelta import relativedelta
-from django.core.exceptions import EmptyResultSet
 from django.db import OperationalError, connection, migrations, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.sql.datastructures import BaseTable
 
+from activity import append_only, removal, tallies
 from activity.identity import first_id
-
-if TYPE_CHECKING:
-    from activity.models import Event
+from activity.models import Event
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +60,13 @@ class Partition:
         return LANES[self.lane]
 
     @property
+    def end(self) -> datetime:
+        return self.start + relativedelta(months=1)
+
+    @property
     def bounds(self) -> tuple[UUID, UUID]:
         """The first id in it, and the first one after it."""
-        return first_id(self.start), first_id(self.start + relativedelta(months=1))
+        return first_id(self.start), first_id(self.end)
 
 
 class CreatePartitionedModel(migrations.CreateModel):
@@ -102,6 +106,13 @@ def months_from(start: datetime, count: int) -> list[datetime]:
     return [first + relativedelta(months=number) for number in range(count)]
 
 
+def tables() -> list[str]:
+    """Return all tables that hold events, or are divided into those that do."""
+    with connection.cursor() as cursor:
+        there = [table.name for table in connection.introspection.get_table_list(cursor)]
+    return [name for name in there if name == TABLE or name.startswith(tuple(f"{TABLE}_{x}" for x in LANES))]
+
+
 def make_ahead(now: datetime) -> list[Partition]:
     """Make the partitions of this month and the next ones, where they are missing, and return them."""
     if not is_partitioned():
@@ -122,7 +133,7 @@ def attached() -> list[Partition]:
 
 
 def detached() -> list[Partition]:
-    """Return what a run that died had detached, but not dropped yet."""
+    """Return what a run that died had detached, and neither dropped nor attached again."""
     return (
         _found("NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid)")
         if is_partitioned()
@@ -138,50 +149,73 @@ def detach(partition: Partition) -> None:
     _trying(partial(_alter, f"ALTER TABLE {TABLE}_{partition.lane} DETACH PARTITION {partition.name}"))
 
 
-def events(partition: Partition) -> QuerySet[Event]:
-    """Return the events of a partition that was detached."""
-    from activity.models import Event  # the model's migration needs this module
+def attach(partition: Partition) -> None:
+    """Bring a partition back into the table, if it was detached."""
+    _trying(partial(_attach_again, partition))
 
+
+def events(partition: Partition) -> QuerySet[Event]:
+    """Return the events of a partition, attached or not."""
     found = Event.objects.all()
     alias = found.query.get_initial_alias()
     found.query.alias_map[alias] = BaseTable(partition.name, alias)
     return found
 
 
-def put_back(partition: Partition, staying: Q) -> None:
-    """Move the events of a condition from a partition that was detached back into the table."""
-    try:
-        ids, params = events(partition).filter(staying).order_by().values("pk").query.sql_with_params()
-    except EmptyResultSet:  # the condition is of nothing
-        return
-    _execute(
-        f"WITH moved AS (DELETE FROM {partition.name} WHERE id IN ({ids}) RETURNING *)"
-        f" INSERT INTO {TABLE} SELECT * FROM moved ON CONFLICT DO NOTHING",
-        *params,
-    )
+def drop(partition: Partition) -> Counter[tuple[int | None, str]]:
+    """Drop a partition that was detached, within a transaction.
+
+    Returns how many events were in it, by repository and category.
+    """
+    _execute(f"DROP TABLE {partition.name}")
+    return tallies.drop(partition.is_pull, partition.start, partition.end)
 
 
-def drop(partition: Partition) -> None:
-    """Drop a partition that was detached."""
-    _execute(f"DROP TABLE IF EXISTS {partition.name}")
-
-
+@transaction.atomic
 def _make(partition: Partition) -> None:
-    parent, (low, high) = f"{TABLE}_{partition.lane}", partition.bounds
-    with transaction.atomic():
-        _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-        # Attached rather than made in place: that would lock readers and recording out of the table.
-        _execute(f"CREATE TABLE {partition.name} (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-        # What is recorded between the move and the end would stay behind, and forbid the attaching.
-        _execute(f"LOCK TABLE {parent}_default IN SHARE ROW EXCLUSIVE MODE")
+    # Attached rather than made in place: that would lock readers and recording out of the table.
+    # With its indexes, so that they aren't built while the table is locked.
+    like = f"{TABLE}_{partition.lane} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES"
+    _execute(f"CREATE TABLE {partition.name} (LIKE {like})")
+    append_only.protect(partition.name)
+    _attach(partition)
+
+
+@transaction.atomic
+def _attach_again(partition: Partition) -> None:
+    if partition not in detached():
+        return
+    low, high = partition.bounds
+    again = Event.objects.filter(is_pull=partition.is_pull, id__gte=low, id__lt=high)
+    _attach(partition, again.filter(id__in=RawSQL(f"SELECT id FROM {partition.name}", [])))  # noqa: S611
+
+
+def _attach(partition: Partition, again: QuerySet[Event] | None = None) -> None:
+    """Attach a table, with the events of its month from the default partition, but for those given."""
+    low, high = partition.bounds
+    # Said beforehand, since attaching would read through it for that while the table is locked.
+    check = f"CHECK ({'' if partition.is_pull else 'NOT '}is_pull AND id >= '{low}' AND id < '{high}')"
+    _execute(f"ALTER TABLE {partition.name} ADD CONSTRAINT bounds {check}")
+    if again is None:
+        _take_strays(partition)  # most of them, while recording goes on
+    _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    # An INSERT that was on its way to the default partition would fail once that has lost the month.
+    _execute(f"LOCK TABLE ONLY {TABLE} IN SHARE ROW EXCLUSIVE MODE")
+    if again is not None:
+        removal.remove(again)  # delivered again meanwhile, so there twice
+    _take_strays(partition)
+    parent, bounds = f"{TABLE}_{partition.lane}", f"FROM ('{low}') TO ('{high}')"
+    _execute(f"ALTER TABLE {parent} ATTACH PARTITION {partition.name} FOR VALUES {bounds}")
+    _execute(f"ALTER TABLE {partition.name} DROP CONSTRAINT bounds")
+
+
+def _take_strays(partition: Partition) -> None:
+    with append_only.deleting():
         _execute(
-            f"WITH moved AS (DELETE FROM {parent}_default WHERE id >= %s AND id < %s RETURNING *)"
+            f"WITH moved AS (DELETE FROM {TABLE}_{partition.lane}_default"
+            " WHERE id >= %s AND id < %s RETURNING *)"
             f" INSERT INTO {partition.name} SELECT * FROM moved",
-            low,
-            high,
-        )
-        _execute(
-            f"ALTER TABLE {parent} ATTACH PARTITION {partition.name} FOR VALUES FROM ('{low}') TO ('{high}')"
+            *partition.bounds,
         )
 
 

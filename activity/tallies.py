@@ -4,6 +4,9 @@ Recording appends to `TallyChange`, in the transaction that inserts the events, 
 the one that deletes them; nobody waits for another's row. Celery beat folds the changes into `Tally`,
 one row for each hour and for each day. What is read is the sum of both, in one statement, and so is
 exact at any moment, folded or not.
+
+Where a whole partition of events is dropped, its many tallies are not lowered one by one but declared
+void at once, in `DroppedTallies`, and removed when changes are folded next.
 """
 
 from __future__ import annotations
@@ -17,13 +20,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
 from activity import gating
 from activity.identity import first_id
-from activity.models import Event, Tally, TallyChange
+from activity.models import DroppedTallies, Event, Tally, TallyChange
 from repositories.access import Access
 from repositories.levels import Category
 from repositories.models import Repository
@@ -40,6 +43,10 @@ BY_HOURS = 10 * DAY
 """Ranges up to this are counted by hours, longer ones by days."""
 FOLDED = 2_000
 """Changes folded in one transaction."""
+REMOVED = 20_000
+"""Void tallies removed in one transaction."""
+LOCK = 7_021_964
+"""The key of the advisory lock that those who change tallies take."""
 CELL_OF_TALLY = ("start", "category", "number")
 
 Range = tuple[datetime, datetime]
@@ -90,8 +97,58 @@ def change(counts: Mapping[Cell, int]) -> None:
     )
 
 
+# What was counted of the range, but for the events that are there: those came after the drop, and count
+# again. The tallies of repository 0 are of all events, so what they have beyond the others is of none.
+DROP = """
+    WITH changes AS (
+        DELETE FROM activity_tallychange
+        WHERE is_pull = %(is_pull)s AND hour >= %(start)s AND hour < %(end)s
+        RETURNING repository_id, category, events
+    ),
+    days AS (
+        SELECT repository_id, category, events FROM activity_tally
+        WHERE is_pull = %(is_pull)s AND unit = 'day' AND start >= %(start)s AND start < %(end)s
+            AND NOT EXISTS (
+                SELECT FROM activity_droppedtallies AS dropped
+                WHERE dropped.is_pull = %(is_pull)s
+                    AND dropped.start <= activity_tally.start AND dropped.end > activity_tally.start
+            )
+    ),
+    late AS (
+        SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, category, COUNT(*) AS events
+        FROM activity_event
+        WHERE is_pull = %(is_pull)s AND id >= %(first)s AND id < %(last)s GROUP BY 1, 2, 3
+    ),
+    again AS (
+        INSERT INTO activity_tallychange (repository_id, hour, category, is_pull, events)
+        SELECT repository_id, hour, category, %(is_pull)s, events FROM late
+    )
+    SELECT repository_id, category, SUM(events)::bigint FROM (
+        SELECT repository_id, category, events FROM changes
+        UNION ALL SELECT repository_id, category, events FROM days WHERE repository_id <> 0
+        UNION ALL SELECT NULL, category, CASE repository_id WHEN 0 THEN events ELSE -events END FROM days
+        UNION ALL SELECT repository_id, category, -events FROM late
+    ) AS counted GROUP BY repository_id, category HAVING SUM(events) <> 0
+"""
+
+
+def drop(is_pull: bool, start: datetime, end: datetime) -> Counter[tuple[int | None, str]]:
+    """Count no more the events of whole days that are no longer in the table, in the transaction that
+    drops them; PostgreSQL only. Returns how many they are, by repository and category.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        bounds = {"start": start, "end": end, "first": first_id(start), "last": first_id(end)}
+        cursor.execute(DROP, {"is_pull": is_pull, **bounds})
+        counts = Counter(
+            {(repository, category): number for repository, category, number in cursor.fetchall()}
+        )
+    DroppedTallies.objects.create(is_pull=is_pull, start=start, end=end)
+    return counts
+
+
 def fold() -> int:
-    """Fold all changes into the tallies, some at a time, and return how many there were."""
+    """Remove void tallies, and fold all changes into the rest, some at a time; return how many there were."""
     total = 0
     while folded := _fold_some():
         total += folded
@@ -100,10 +157,11 @@ def fold() -> int:
 
 @transaction.atomic
 def _fold_some() -> int:
-    waiting = TallyChange.objects.order_by("pk")
-    if connection.features.has_select_for_update_skip_locked:
-        waiting = waiting.select_for_update(skip_locked=True)  # another worker may be folding
-    changes = list(waiting[:FOLDED])
+    if not _alone():
+        return 0
+    if dropped := DroppedTallies.objects.first():
+        return _remove_some(dropped)
+    changes = list(TallyChange.objects.order_by("pk")[:FOLDED])
     sums: Counter[tuple] = Counter()
     for row in changes:
         for repository in {Tally.ALL, row.repository_id or Tally.ALL}:
@@ -113,6 +171,24 @@ def _fold_some() -> int:
     TallyChange.objects.filter(pk__in=[row.pk for row in changes]).delete()
     Tally.objects.filter(events=0).delete()
     return len(changes)
+
+
+def _alone() -> bool:
+    """Lock other folding out until the end of the transaction, unless it is under way."""
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        return cursor.fetchone()[0]
+
+
+def _remove_some(dropped: DroppedTallies) -> int:
+    void = Tally.objects.filter(is_pull=dropped.is_pull, start__gte=dropped.start, start__lt=dropped.end)
+    in_units = void.filter(unit__in=Tally.Unit.values)  # the index begins with it
+    removed, _ = Tally.objects.filter(pk__in=in_units.values("pk")[:REMOVED]).delete()
+    if removed < REMOVED:
+        dropped.delete()
+    return removed + 1
 
 
 def _raise_tallies(sums: Mapping[tuple, int]) -> None:
@@ -188,10 +264,20 @@ class _Scope:
 
     @property
     def tallies(self) -> QuerySet[Tally]:
+<<<<<<< HEAD
         tallies = Tally.objects.all()
         if self.access.sees_everything and self.repository is None and self.within is None:
             tallies = tallies.filter(repository=Tally.ALL)
         return self.narrow(gating.visible(tallies, self.access, self.repository))
+=======
+        dropped = DroppedTallies.objects.filter(
+            is_pull=OuterRef("is_pull"), start__lte=OuterRef("start"), end__gt=OuterRef("start")
+        )
+        rows = Tally.objects.filter(~Exists(dropped))
+        if self.access.sees_everything and self.repository is None and self.within is None:
+            rows = rows.filter(repository=Tally.ALL)
+        return self.narrow(rows)
+>>>>>>> 034766d (Events are append-only in the database; partitions dropped are counted by tallies, and never left out of sight)
 
     @property
     def changes(self) -> QuerySet[TallyChange]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from activity import partitions
 from activity.deletion import runs
 from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, Run, oldest_kept
+from activity.insertion import insert
 from activity.models import Event
 from repositories.models import Namespace, Repository
 from tests import factories
@@ -128,7 +129,7 @@ class World:
             )
             for event in self.events
         ]
-        Event.objects.bulk_create(events)
+        insert(events)
         return [str(event.pk) for event in events]
 
 

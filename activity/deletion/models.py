@@ -217,9 +217,6 @@ class Archive(models.Model):
 
     run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="archives")
     name = models.CharField(max_length=255, unique=True, help_text="In the archive storage.")
-    partition = models.CharField(
-        max_length=60, blank=True, help_text="Of which partition, if of a whole one."
-    )
     created_at = models.DateTimeField(default=timezone.now)
     written_at = models.DateTimeField(null=True, help_text="Empty: writing it was broken off.")
     deleted_at = models.DateTimeField(null=True, help_text="When its events were gone from the database.")

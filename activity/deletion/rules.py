@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, oldest_kept
 from activity.identity import first_id
@@ -18,6 +18,10 @@ from repositories.models import Repository
 
 GLOBAL = "The global setting"
 EARLIEST = UUID(int=0)
+GROUP = 50
+"""Repositories at most of which events are deleted together."""
+GROUP_EVENTS = 20_000
+"""Events that such repositories have together, unless it is one."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,18 @@ class Rule:
             condition &= Q(category=self.category, is_pull=self.category == Category.PULL)
         return condition
 
-    def decides_for(self, repository: int, namespace: int, category: str) -> bool:
+    def decides_for(self, repository: int | None, namespace: int | None, category: str) -> bool:
         """Tell whether an event of this repository, namespace and category is covered."""
         return (
             self.repository in (None, repository)
             and self.namespace in (None, namespace)
             and self.category in ("", category)
         )
+
+    def decides_for_all(self, *, pulls: bool) -> bool:
+        """Tell whether all pulls, or all others, are covered."""
+        is_everywhere = self.repository is None and self.namespace is None
+        return is_everywhere and self.category in ("", *([Category.PULL] if pulls else []))
 
     def age_bound(self, cutoff: datetime) -> UUID:
         """Return the id from which on events are young enough to stay."""
@@ -65,7 +74,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Portion:
-    """Events that go by one rule: a set-based condition, with an id up to which they go."""
+    """Events that go by one rule, unless they are held: a set-based condition, and up to which id they go."""
 
     rule: Rule
     condition: Q
@@ -88,15 +97,12 @@ def current_rules() -> list[Rule]:
 
 def current_holds() -> dict[str, list[int]]:
     """Return what is held now: repositories, namespaces, and imports not released."""
-    return {key: list(rows) for key, rows in _live_holds().items()}
-
-
-def _live_holds() -> dict[str, QuerySet]:
-    return {
+    rows: dict[str, QuerySet] = {
         "repositories": Hold.objects.exclude(repository=None).values_list("repository", flat=True),
         "namespaces": Hold.objects.exclude(namespace=None).values_list("namespace", flat=True),
         "imports": Import.objects.filter(released_at=None).values_list("pk", flat=True),
     }
+    return {key: list(row) for key, row in rows.items()}
 
 
 def holds_on(repository: Repository) -> QuerySet[Hold]:
@@ -109,84 +115,95 @@ def snapshot() -> dict[str, Any]:
     return {"rules": [asdict(rule) for rule in current_rules()], "holds": current_holds()}
 
 
-def deciding_rule(rules: list[Rule], repository: Repository, category: str) -> Rule:
+def deciding_rule(rules: list[Rule], repository: Repository | None, category: str) -> Rule:
     """Return the one rule that decides for a repository's events of a category."""
-    return next(r for r in rules if r.decides_for(repository.pk, repository.namespace_id, category))
+    repository_id, namespace_id = (repository.pk, repository.namespace_id) if repository else (None, None)
+    return next(rule for rule in rules if rule.decides_for(repository_id, namespace_id, category))
 
 
-def portions(settings: dict[str, Any], cutoff: datetime) -> Iterator[Portion]:
-    """Yield what goes, rule by rule, by the settings of a `snapshot`. No event is in two of them."""
-    for rule, condition in _decided(settings):
-        for part, maximum in _counted_apart(rule, condition, cutoff):
-            bound = max(rule.age_bound(cutoff), _max_bound(maximum, part, cutoff))
-            if bound > EARLIEST:
-                yield Portion(rule, part, bound)
+def held(holds: dict[str, list[int]]) -> Q:
+    """Return the condition of events that are exempt now: by the holds given, and by those set since.
+
+    It names rows by their ids, so that PostgreSQL finds them, or that there are none, by an index.
+    """
+    now = current_holds()
+    either = {key: {*holds[key], *now[key]} for key in now}
+    repositories = Repository.objects.filter(namespace__in=either["namespaces"]).values_list("pk", flat=True)
+    exempt = Q(repository__in=sorted(either["repositories"].union(repositories)))
+    return exempt | Q(imported__in=sorted(either["imports"]))
 
 
 def ranges(settings: dict[str, Any], cutoff: datetime) -> list[Portion]:
-    """Return, for each rule, what it decides for, and up to where all of that goes.
+    """Return, for each rule of a `snapshot`, what it decides for, and up to where all of that goes.
 
-    So an event that isn't held, and isn't before the bound of its rule's range, may stay: where a rule
-    keeps a number of events for each repository, what goes by that isn't told from what stays.
+    Where a rule keeps a number of events for each repository, more than that goes: see `portions`.
     """
+    exempt = held(settings["holds"])
+    rules = [Rule(**rule) for rule in settings["rules"]]
     found = []
-    for rule, condition in _decided(settings):
+    for number, rule in enumerate(rules):
+        condition = rule.covers()
+        for decided_before in rules[:number]:
+            condition &= ~decided_before.covers()
         maximum = None if rule.max_per_repository else rule.max_events
-        bound = max(rule.age_bound(cutoff), _max_bound(maximum, condition, cutoff))
+        bound = max(rule.age_bound(cutoff), _max_bound(maximum, condition & ~exempt, cutoff))
         found.append(Portion(rule, condition, bound))
     return found
 
 
-def _decided(settings: dict[str, Any]) -> Iterator[tuple[Rule, Q]]:
-    """Yield each rule with the condition of the events that it decides for."""
-    rules = [Rule(**rule) for rule in settings["rules"]]
-    exempt = held(settings["holds"])
-    for number, rule in enumerate(rules):
-        condition = rule.covers() & ~exempt
-        for decided_before in rules[:number]:
-            condition &= ~decided_before.covers()
-        yield rule, condition
+def portions(ranges: list[Portion], holds: dict[str, list[int]], cutoff: datetime) -> list[Portion]:
+    """Return all that goes. No event is in two of them."""
+    found: list[Portion] = []
+    for portion in ranges:
+        if portion.rule.max_events and portion.rule.max_per_repository:
+            found += _by_repository(portion, ~held(holds), cutoff)
+        else:
+            found.append(portion)
+    return [portion for portion in found if portion.bound > EARLIEST]
 
 
-def held(holds: dict[str, list[int]]) -> Q:
-    """Return the condition of events that are exempt: by the holds given, and by those set since.
-
-    The latter are looked up whenever the condition is, so a hold counts from the next batch on.
+def _by_repository(portion: Portion, not_held: Q, cutoff: datetime) -> Iterator[Portion]:
+    """Yield what goes by a maximum for each repository: of those that have more, some at a time, and of
+    the others by age. Events without a repository count as of one.
     """
-    return _exempt(holds, _live_holds())
+    maximum = portion.rule.max_events or 0
+    events = Event.objects.filter(portion.condition, not_held, id__lt=first_id(cutoff)).order_by()
+    counts = events.values_list("repository").annotate(events=Count("pk")).filter(events__gt=maximum)
+    crowded = dict(counts.order_by())
+    oldest_kept = events.filter(repository=OuterRef("pk")).order_by("-id").values("id")[maximum - 1 : maximum]
+    bounds = dict(
+        Repository.objects.filter(pk__in=[pk for pk in crowded if pk is not None])
+        .annotate(bound=Subquery(oldest_kept))
+        .values_list("pk", "bound")
+    )
+    for group in _groups(crowded):
+        those, bound = Q(), EARLIEST
+        for repository in group:
+            its = Q(repository=repository) if repository else Q(repository__isnull=True)
+            first_kept = bounds.get(repository) or _max_bound(
+                maximum, portion.condition & not_held & its, cutoff
+            )
+            those |= its & Q(id__lt=max(first_kept, portion.bound))
+            bound = max(bound, first_kept, portion.bound)
+        yield Portion(portion.rule, portion.condition & those, bound)
+    others = ~Q(repository__in=[pk for pk in crowded if pk is not None])
+    if None in crowded:
+        others &= Q(repository__isnull=False)
+    yield Portion(portion.rule, portion.condition & others, portion.bound)
 
 
-def held_now(holds: dict[str, list[int]]) -> Q:
-    """Return the same as it is at the moment: nothing to look up, and so no rows to read if none are held."""
-    return _exempt(holds, current_holds())
-
-
-def _exempt(*several: Mapping[str, Any]) -> Q:
-    exempt = Q()
-    for held in several:
-        in_namespaces = Repository.objects.filter(namespace__in=held["namespaces"]).values("pk")
-        exempt |= Q(repository__in=held["repositories"]) | Q(repository__in=in_namespaces)
-        exempt |= Q(imported__in=held["imports"])
-    return exempt
-
-
-def _counted_apart(rule: Rule, condition: Q, cutoff: datetime) -> Iterator[tuple[Q, int | None]]:
-    """Yield conditions that together are the given one, each with the maximum that counts for it.
-
-    Where that counts for each repository, they are one for each repository that has more events, and
-    one for all the others. Those without a repository count as one.
-    """
-    if not rule.max_events or not rule.max_per_repository:
-        yield condition, rule.max_events
-        return
-    events = Event.objects.filter(condition, id__lt=first_id(cutoff)).order_by().values("repository")
-    crowded = events.annotate(events=Count("pk")).filter(events__gt=rule.max_events)
-    repositories = list(crowded.values_list("repository", flat=True))
-    for repository in repositories:
-        yield condition & Q(repository=repository), rule.max_events
-    if None in repositories:
-        condition &= Q(repository__isnull=False)
-    yield condition & ~Q(repository__in=repositories), None
+def _groups(crowded: dict[int | None, int]) -> Iterator[list[int | None]]:
+    """Divide repositories into groups that have few events, or a single one that has many."""
+    group: list[int | None] = []
+    events = 0
+    for repository, count in crowded.items():
+        if group and (events + count > GROUP_EVENTS or len(group) == GROUP):
+            yield group
+            group, events = [], 0
+        group.append(repository)
+        events += count
+    if group:
+        yield group
 
 
 def _max_bound(max_events: int | None, condition: Q, cutoff: datetime) -> UUID:

@@ -8,22 +8,24 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Case, Count, Max, Min, Q, QuerySet, Value, When
+from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.db.models.expressions import RawSQL
-from django.db.models.sql import DeleteQuery
 from django.utils import timezone
 
-from activity import partitions
+from activity import partitions, removal
 from activity.deletion import archives, rules
 from activity.deletion.models import Archive, AutoDeletion, Run
 from activity.drafts import Draft
 from activity.models import ActorType, Event
 from activity.partitions import Partition
 from activity.recording import record_events
+from activity.removal import Gone
+from repositories.models import Repository
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
     with transaction.atomic():
         AutoDeletion.get_solo()
         setting = AutoDeletion.objects.select_for_update().get()  # one start at a time
-        active = Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING])
+        active = active_runs()
         if current := active.filter(lease_until__gt=now).first():
             raise UnderWay(f"{current}, started by {current.started_by}, is under way.")
         active.update(state=Run.State.ABANDONED, finished_at=now)
@@ -85,6 +87,7 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
     state, error = Run.State.FINISHED, ""
     try:
         job = (Preview if run.preview else Deletion)(run, progress)
+        restore_partitions()
         job.breathe()
         job.carry_out()
     except Stopped:
@@ -96,6 +99,25 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
         logger.exception("%s failed.", run)
         state, error = Run.State.FAILED, f"{type(problem).__name__}: {problem}"
     finish(run, state, error)
+
+
+def restore_partitions() -> None:
+    """Bring back into sight what a run that died had detached, and not dropped."""
+    for partition in partitions.detached():
+        partitions.attach(partition)
+
+
+@transaction.atomic
+def restore_if_idle() -> None:
+    """Bring it back unless a run is under way, which knows what it does."""
+    AutoDeletion.get_solo()
+    AutoDeletion.objects.select_for_update().get()  # so that none starts meanwhile
+    if not active_runs().filter(lease_until__gt=timezone.now()).exists():
+        restore_partitions()
+
+
+def active_runs() -> QuerySet[Run]:
+    return Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING])
 
 
 @transaction.atomic
@@ -139,8 +161,16 @@ class Job:
         self.run = run
         self.progress = progress
 
-    def portions(self) -> Iterator[rules.Portion]:
-        return rules.portions(self.run.settings, self.run.cutoff)
+    @cached_property
+    def ranges(self) -> list[rules.Portion]:
+        return rules.ranges(self.run.settings, self.run.cutoff)
+
+    @cached_property
+    def portions(self) -> list[rules.Portion]:
+        return rules.portions(self.ranges, self.run.settings["holds"], self.run.cutoff)
+
+    def held(self) -> Q:
+        return rules.held(self.run.settings["holds"])
 
     def save(self) -> None:
         """Store the counts, in the transaction that made them, and renew the lease.
@@ -181,8 +211,9 @@ class Preview(Job):
     def carry_out(self) -> None:
         self.run.expected = 0
         self.save()
-        for portion in self.portions():
-            groups = portion.events().order_by().values("category", "repository_name")
+        exempt = self.held()
+        for portion in self.portions:
+            groups = portion.events().filter(~exempt).order_by().values("category", "repository_name")
             for group in groups.annotate(
                 events=Count("pk"), first=Min("occurred_at"), last=Max("occurred_at")
             ):
@@ -212,8 +243,9 @@ class Deletion(Job):
         if self.run.settings["archive"]:
             self.expect()  # without archives, partitions are dropped in less time than this count takes
         self.drop_partitions()
-        self.expect()
-        for portion in self.portions():
+        if not self.run.settings["archive"]:
+            self.expect()
+        for portion in self.portions:
             if self.run.settings["archive"]:
                 self.archive_and_delete(portion)
             else:
@@ -221,7 +253,9 @@ class Deletion(Job):
 
     def expect(self) -> None:
         """Count how many events are to go, together with those that are gone."""
-        self.run.expected = self.run.deleted + sum(portion.events().count() for portion in self.portions())
+        exempt = self.held()
+        to_go = sum(portion.events().filter(~exempt).count() for portion in self.portions)
+        self.run.expected = self.run.deleted + to_go
         self.save()
 
     def delete(self, portion: rules.Portion) -> None:
@@ -229,11 +263,11 @@ class Deletion(Job):
         events, lower = portion.events(), rules.EARLIEST
         while upper := _last_of(events.filter(id__gt=lower), BATCH):
             with transaction.atomic():
-                self.remove(portion.rule.name, events.filter(id__gt=lower, id__lte=upper))
+                self.remove(events.filter(id__gt=lower, id__lte=upper), portion.rule.name)
             lower = upper  # not again through the remains of what was deleted
             self.breathe()
         with transaction.atomic():
-            self.remove(portion.rule.name, events.filter(id__gt=lower))
+            self.remove(events.filter(id__gt=lower), portion.rule.name)
         self.breathe()
 
     def archive_and_delete(self, portion: rules.Portion) -> None:
@@ -242,10 +276,10 @@ class Deletion(Job):
             self.delete_archived(archive, portion.rule.name)
             self.breathe()
 
-    def archive(self, events: QuerySet[Event], partition: str = "") -> Iterator[Archive]:
+    def archive(self, events: QuerySet[Event]) -> Iterator[Archive]:
         """Write archives, the oldest events first, and yield each once its events may be deleted."""
         lower = rules.EARLIEST
-        while archive := archives.write(self.run, events.filter(id__gt=lower), partition):
+        while archive := archives.write(self.run, events.filter(~self.held(), id__gt=lower)):
             try:
                 with transaction.atomic():
                     self.save()
@@ -257,104 +291,131 @@ class Deletion(Job):
             yield archive
             lower = archive.last_id or lower
 
-    def delete_archived(self, archive: Archive, rule: str) -> None:
-        """Delete just the events that an archive holds, but for those that are held by now."""
+    def delete_archived(self, archive: Archive, rule: str = "") -> None:
+        """Delete just the events that an archive holds. Those that are held by now it holds no longer."""
         ids = archives.ids_of(archive)
-        exempt = rules.held(self.run.settings["holds"])
+        kept: list[UUID] = []
         for begin in range(0, len(ids), BATCH):
+            among = Event.objects.filter(_among(ids[begin : begin + BATCH]))
             with transaction.atomic():
-                self.remove(rule, Event.objects.filter(_among(ids[begin : begin + BATCH]), ~exempt))
+                self.remove(among, rule)
+            kept += among.values_list("pk", flat=True)
             self.pause()
-        archive.deleted_at = timezone.now()
-        archive.save(update_fields=["deleted_at"])
+        if kept:
+            archives.leave_out(archive, set(kept))
+        else:
+            archive.deleted_at = timezone.now()
+            archive.save(update_fields=["deleted_at"])
 
-    def remove(self, rule: str, events: QuerySet[Event]) -> None:
-        """Delete events within a transaction, and count what was deleted of each category."""
-        if counts := _delete(events):
-            self.count(rule, counts)
-            self.run.deleted += counts.total()
+    def remove(self, events: QuerySet[Event], rule: str = "") -> None:
+        """Delete events that aren't held, within a transaction, and count what went by a rule.
+
+        Without its name, the one that decides is found for each repository and category.
+        """
+        gone = removal.remove(events.filter(~self.held()))
+        if rule and gone:
+            self.count(rule, _by_category(gone))
+            self.run.deleted += gone.total()
+        else:
+            self.count_by_rule(gone)
         self.save()
+
+    def count_by_rule(self, gone: Gone) -> None:
+        """Count what went by the rules that decided for it."""
+        deciding = [rules.Rule(**rule) for rule in self.run.settings["rules"]]
+        repositories = Repository.objects.in_bulk({pk for pk, _ in gone if pk is not None})
+        by_rule: defaultdict[str, Gone] = defaultdict(Counter)
+        for (pk, category), number in gone.items():
+            rule = rules.deciding_rule(deciding, repositories.get(pk), category)
+            by_rule[rule.name][pk, category] = number
+        for name, counts in by_rule.items():
+            self.count(name, _by_category(counts))
+        self.run.deleted += gone.total()
 
     def drop_partitions(self) -> None:
         """Drop the partitions in which no event stays. What is kept from its lock is deleted instead."""
-        ranges = rules.ranges(self.run.settings, self.run.cutoff)
         for partition in partitions.attached():
-            low, high = partition.bounds
-            events = Event.objects.filter(is_pull=partition.is_pull, id__gte=low, id__lt=high)
-            if (
-                high > max(portion.bound for portion in ranges)
-                or events.filter(self.staying(ranges)).exists()
-            ):
+            _, high = partition.bounds
+            if high > max(portion.bound for portion in self.ranges) or self.stays(partition):
                 continue
-            try:
-                partitions.detach(partition)
-            except OperationalError:
-                logger.warning("%s is in use, so its events are deleted one by one.", partition.name)
-            else:
-                self.archive_and_drop(partition, ranges)
+            written = self.archive_partition(partition) if self.run.settings["archive"] else []
+            if not self.drop(partition, written):
+                for archive in written:
+                    self.delete_archived(archive)
             self.breathe()
 
-    def staying(self, ranges: list[rules.Portion]) -> Q:
-        """Return the condition of events that stay, or may: those held, and those from a bound on."""
-        staying = rules.held_now(self.run.settings["holds"])
-        for portion in ranges:
-            staying |= portion.condition & Q(id__gte=portion.bound)
-        return staying
+    def stays(self, partition: Partition) -> bool:
+        """Tell whether any event of a partition stays, or may: one that is held, or from a bound on."""
+        events, (_, high) = partitions.events(partition), partition.bounds
+        for portion in self.ranges:
+            may_stay = events.filter(portion.condition, id__gte=portion.bound)
+            if portion.bound < high and may_stay.exists():
+                return True
+            if portion.rule.decides_for_all(pulls=partition.is_pull):
+                break  # the rules after it decide for none of these
+        return events.filter(self.held()).exists()
 
-    def archive_and_drop(self, partition: Partition, ranges: list[rules.Portion]) -> None:
-        """Archive, if so set, and drop a partition that was detached.
+    def archive_partition(self, partition: Partition) -> list[Archive]:
+        """Archive a whole partition, while everybody sees it still. If asked to stop, leave no archive."""
+        written = []
+        try:
+            for archive in self.archive(partitions.events(partition)):
+                written.append(archive)
+                self.breathe()
+        except Stopped:
+            for archive in written:
+                archives.discard(archive)
+            raise
+        return written
 
-        What came, or was held, since it was looked at goes back first: once detached, nothing comes.
+    def drop(self, partition: Partition, written: list[Archive]) -> bool:
+        """Drop a partition, and tell whether that was done: not if events came, or were held, meanwhile.
+
+        To look for those, it is detached first: then nothing more comes.
         """
-        events = partitions.events(partition)
-        written = Archive.objects.filter(partition=partition.name, deleted_at=None)
-        last = written.order_by("-last_id").values_list("last_id", flat=True).first() or rules.EARLIEST
-        with transaction.atomic():
-            partitions.put_back(partition, self.staying(ranges) & Q(id__gt=last))
-            self.save()
-        if self.run.settings["archive"]:
-            for _ in self.archive(events.filter(id__gt=last), partition.name):
-                self.progress(self.run)
-        with transaction.atomic():
-            partitions.put_back(partition, rules.held_now(self.run.settings["holds"]))
-            self.count_by_rule(events)
-            partitions.drop(partition)
-            written.update(deleted_at=timezone.now())
-            self.save()
+        try:
+            partitions.detach(partition)
+        except OperationalError:
+            logger.warning("%s is in use, so its events are deleted one by one.", partition.name)
+            return False
+        try:
+            with transaction.atomic():
+                if goes := not self.stays(partition) and self.is_archived(partition, written):
+                    self.count_by_rule(partitions.drop(partition))
+                    written_ones = Archive.objects.filter(pk__in=[archive.pk for archive in written])
+                    written_ones.update(deleted_at=timezone.now())
+                    self.save()
+        except Exception:
+            partitions.attach(partition)
+            raise
+        if not goes:
+            partitions.attach(partition)
+        return goes
 
-    def count_by_rule(self, events: QuerySet[Event]) -> None:
-        """Count events that all go, by rule and category."""
-        deciding = [rules.Rule(**rule) for rule in self.run.settings["rules"]]
-        first = Case(*(When(rule.covers(), then=Value(number)) for number, rule in enumerate(deciding)))
-        groups = events.order_by().annotate(rule=first).values_list("rule", "category")
-        for number, category, count in groups.annotate(Count("pk")):
-            self.count(deciding[number].name, Counter({category: count}))
-            self.run.deleted += count
+    def is_archived(self, partition: Partition, written: list[Archive]) -> bool:
+        """Tell whether all of a partition is archived, if that is to be."""
+        if not self.run.settings["archive"]:
+            return True
+        return partitions.events(partition).count() == sum(archive.events for archive in written)
 
     def finish_leftovers(self) -> None:
         """Finish what a run that died had begun: archives half written, or whose events are still there."""
-        for archive in Archive.objects.filter(deleted_at=None).order_by("pk"):
+        for archive in Archive.objects.filter(deleted_at=None).order_by(
+            F("written_at").asc(nulls_first=True)
+        ):
             if archive.written_at is None:
                 with transaction.atomic():
                     self.save()  # it isn't being written by a run that took over from this one
                     archives.discard(archive)
-            elif not archive.partition:
+            else:
                 self.delete_archived(archive, LEFT_OVER)
-        for partition in partitions.detached():
-            self.archive_and_drop(partition, rules.ranges(self.run.settings, self.run.cutoff))
 
 
-def _delete(events: QuerySet[Event]) -> Counter[str]:
-    """Delete events, and return how many of each category."""
-    delete, params = events.order_by().query.chain(DeleteQuery).get_compiler(events.db).as_sql()
-    delete += " RETURNING category"
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":  # spares the way of each row
-            delete = f"WITH gone AS ({delete}) SELECT category, COUNT(*) FROM gone GROUP BY category"  # noqa: S608
-            cursor.execute(delete, params)
-            return Counter(dict(cursor.fetchall()))
-        cursor.execute(delete, params)
-        return Counter(category for (category,) in cursor.fetchall())
+def _by_category(gone: Gone) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for (_, category), number in gone.items():
+        counts[category] += number
+    return counts
 
 
 def _among(ids: list[UUID]) -> Q:

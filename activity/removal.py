@@ -1,0 +1,50 @@
+"""Deletes events from the table, and counts what went: the counterpart of `insertion`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import QuerySet
+from django.db.models.sql import DeleteQuery
+
+from activity import append_only, tallies
+from activity.models import Event
+from activity.tallies import Cell
+
+Gone = Counter[tuple[int | None, str]]
+"""How many events went, by repository and category."""
+
+# One statement, which spares the way of each row.
+ON_POSTGRESQL = """
+    WITH gone AS ({delete} RETURNING repository_id, occurred_at, category, is_pull),
+    cells AS (
+        SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, category, is_pull,
+            COUNT(*) AS events
+        FROM gone GROUP BY 1, 2, 3, 4
+    ),
+    lowered AS (
+        INSERT INTO activity_tallychange (repository_id, hour, category, is_pull, events)
+        SELECT repository_id, hour, category, is_pull, -events FROM cells
+    )
+    SELECT repository_id, category, SUM(events)::bigint FROM cells GROUP BY 1, 2
+"""
+
+
+def remove(events: QuerySet[Event]) -> Gone:
+    """Delete events within a transaction, lower their tallies, and return how many went."""
+    delete, params = events.order_by().query.chain(DeleteQuery).get_compiler(events.db).as_sql()
+    with append_only.deleting(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(ON_POSTGRESQL.format(delete=delete), params)
+            return Counter({(repository, category): events for repository, category, events in cursor})
+        cursor.execute(f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), category", params)
+        rows = Counter(cursor.fetchall())
+    gone: Gone = Counter()
+    cells: Counter[Cell] = Counter()
+    for (repository, hour, category), number in rows.items():
+        gone[repository, category] += number
+        cells[Cell(repository, datetime.fromisoformat(f"{hour}:00+00:00"), category)] -= number
+    tallies.change(cells)
+    return gone

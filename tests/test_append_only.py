@@ -1,0 +1,112 @@
+"""The database itself refuses to change or remove events, whatever statement anybody gives it."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+
+import pytest
+from django.core.management import call_command
+from django.db import IntegrityError, connection, transaction
+
+from activity import append_only, partitions
+from activity.models import Event
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+JANUARY = datetime(2021, 1, 15, tzinfo=UTC)
+on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no such thing")
+STATEMENTS = {
+    "UPDATE": "UPDATE {table} SET tag = 'forged'",
+    "UPDATE of nothing": pytest.param("UPDATE {table} SET tag = '' WHERE false", marks=on_postgresql),
+    "INSERT that updates": "INSERT INTO {table} SELECT * FROM activity_event WHERE true"
+    " ON CONFLICT ({key}) DO UPDATE SET tag = 'forged'",
+    "DELETE": "DELETE FROM {table}",
+    "DELETE in passing": pytest.param(
+        "WITH gone AS (DELETE FROM {table} RETURNING id) SELECT * FROM gone", marks=on_postgresql
+    ),
+    "TRUNCATE": pytest.param("TRUNCATE {table}", marks=on_postgresql),
+}
+TABLES = [
+    "activity_event",
+    *(
+        pytest.param(f"activity_event_{name}", marks=on_postgresql)
+        for name in ("other", "pull", "other_default", "other_2021_01", "pull_2021_01", "detached")
+    ),
+]
+
+
+def execute(sql: str) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("sql", STATEMENTS.values(), ids=STATEMENTS.keys())
+def test_statement_is_refused(sql: str, table: str) -> None:
+    partitions.make_ahead(JANUARY)  # later than the triggers
+    event = factories.record(occurred_at=JANUARY)
+    if table == "activity_event_detached":
+        month = next(p for p in partitions.attached() if p.name == "activity_event_other_2021_01")
+        partitions.detach(month)
+        table = month.name
+    key = "id" if connection.vendor == "sqlite" else "id, is_pull"
+
+    with pytest.raises(IntegrityError, match="append-only"):
+        execute(sql.format(table=table, key=key))
+
+    if table != "activity_event_other_2021_01" or partitions.detached() == []:
+        assert Event.objects.get(pk=event.pk).tag == event.tag
+
+
+def test_deletion_may_delete_and_no_more() -> None:
+    event = factories.record()
+
+    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), append_only.deleting():
+        execute("UPDATE activity_event SET tag = 'forged'")
+    with transaction.atomic():
+        with append_only.deleting():
+            execute("DELETE FROM activity_event WHERE 1 = 0")
+        with pytest.raises(IntegrityError, match="append-only"):
+            execute("DELETE FROM activity_event")
+
+    assert Event.objects.filter(pk=event.pk).exists()
+
+
+@on_postgresql
+def test_permission_to_delete_ends_with_its_transaction() -> None:
+    factories.record()
+
+    with pytest.raises(ZeroDivisionError), transaction.atomic(), append_only.deleting():
+        1 / 0  # noqa: B018
+
+    with pytest.raises(IntegrityError, match="append-only"):
+        execute("DELETE FROM activity_event")
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="of SQLite's triggers")
+def test_other_programs_delete_nothing() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'activity_event' AND sql IS NOT NULL")
+        schema = [sql for (sql,) in cursor.fetchall()]
+    other = sqlite3.connect(":memory:")
+    for sql in schema:
+        other.execute(sql)
+
+    with pytest.raises(sqlite3.OperationalError, match="no such function: activity_deleting"):
+        other.execute("DELETE FROM activity_event")
+
+
+@on_postgresql
+def test_partition_made_by_hand_is_protected_by_the_next_migrate() -> None:
+    execute(
+        "CREATE TABLE activity_event_pull_2020_01 PARTITION OF activity_event_pull FOR VALUES"
+        " FROM ('016f5e66-e800-0000-0000-000000000000') TO ('016ffe0c-4400-0000-0000-000000000000')"
+    )
+    execute("DELETE FROM activity_event_pull_2020_01")
+
+    call_command("migrate", verbosity=0)
+
+    with pytest.raises(IntegrityError, match="append-only"):
+        execute("DELETE FROM activity_event_pull_2020_01")

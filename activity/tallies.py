@@ -138,8 +138,8 @@ def drop(is_pull: bool, start: datetime, end: datetime) -> Counter[tuple[int | N
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        bounds = {"start": start, "end": end, "first": first_id(start), "last": first_id(end)}
-        cursor.execute(DROP, {"is_pull": is_pull, **bounds})
+        ids = {"first": first_id(start), "last": first_id(end)}
+        cursor.execute(DROP, {"is_pull": is_pull, "start": start, "end": end, **ids})
         counts = Counter(
             {(repository, category): number for repository, category, number in cursor.fetchall()}
         )
@@ -264,20 +264,13 @@ class _Scope:
 
     @property
     def tallies(self) -> QuerySet[Tally]:
-<<<<<<< HEAD
-        tallies = Tally.objects.all()
-        if self.access.sees_everything and self.repository is None and self.within is None:
-            tallies = tallies.filter(repository=Tally.ALL)
-        return self.narrow(gating.visible(tallies, self.access, self.repository))
-=======
         dropped = DroppedTallies.objects.filter(
             is_pull=OuterRef("is_pull"), start__lte=OuterRef("start"), end__gt=OuterRef("start")
         )
-        rows = Tally.objects.filter(~Exists(dropped))
+        tallies = Tally.objects.filter(~Exists(dropped))
         if self.access.sees_everything and self.repository is None and self.within is None:
-            rows = rows.filter(repository=Tally.ALL)
-        return self.narrow(rows)
->>>>>>> 034766d (Events are append-only in the database; partitions dropped are counted by tallies, and never left out of sight)
+            tallies = tallies.filter(repository=Tally.ALL)
+        return self.narrow(gating.visible(tallies, self.access, self.repository))
 
     @property
     def changes(self) -> QuerySet[TallyChange]:

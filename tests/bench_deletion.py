@@ -32,8 +32,6 @@ from tqdm import tqdm
 
 from tests import services
 
-SPAN = timedelta(days=180)
-"""What the events are spread over, if this module fills the table itself."""
 REST = 5.0
 """Seconds that reading and recording are measured at rest."""
 WARMING_UP = 1.0
@@ -134,9 +132,8 @@ def _fill(many: int) -> list[str]:
     from tests import bench_world
 
     call_command("migrate", verbosity=0)
-    bench_world.INTERVAL = SPAN / many
     world = bench_world.make(many)
-    bench_world.record(world, range(many))
+    bench_world.fill(world, many)
     return world.names
 
 

@@ -11,11 +11,12 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from tqdm import tqdm
 
-from activity import demo
+from activity import demo, tallies
 from activity.accounts import registry_account
 from activity.drafts import Draft
+from activity.identity import MILLISECOND, first_id
 from activity.insertion import BATCH
-from activity.models import ActorType
+from activity.models import ActorType, Event
 from activity.partitions import make_ahead
 from activity.recording import record_events
 from repositories.levels import Level
@@ -36,8 +37,10 @@ KINDS = {
     "scan": 0.025,
     "delete_tag": 0.005,
 }
-INTERVAL = timedelta(seconds=8)
-"""Between two events, whatever repositories they are of: a million are a quarter of a year."""
+SPAN = timedelta(days=180)
+"""What the events are spread over, however many."""
+PROTOTYPE = 50_000
+"""Events that are recorded to be repeated, where it doesn't matter how they came."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,12 @@ class World:
 
     names: list[str]
     start: datetime
+    interval: timedelta
+    """Between two events, in whole milliseconds."""
 
     def moment(self, number: int) -> datetime:
         """Return when an event occurs."""
-        return self.start + number * INTERVAL
+        return self.start + number * self.interval
 
 
 def make(events: int) -> World:
@@ -68,7 +73,8 @@ def make(events: int) -> World:
         _grant(f"few-{level.label}", level, made[-QUIET:])
         _grant(f"many-{level.label}", level, made)
     names = [BUSIEST, *(repository.full_name for repository in made)]
-    return World(names, start=datetime.now(UTC) - events * INTERVAL)
+    interval = SPAN / events // MILLISECOND * MILLISECOND
+    return World(names, datetime.now(UTC) - events * interval, interval)
 
 
 def _grant(username: str, level: Level, repositories: list[Repository]) -> None:
@@ -91,6 +97,44 @@ def record(world: World, numbers: range) -> float:
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")  # as autovacuum does, some time later
     return seconds
+
+
+REPEAT = """
+    INSERT INTO activity_event ({columns})
+    SELECT {values} FROM activity_event CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS given
+    WHERE id < %(end)s
+"""
+LATER = {
+    # The id begins with the time, in milliseconds.
+    "id": "(lpad(to_hex(('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint + shift), 12, '0')"
+    " || substr(translate(id::text, '-', ''), 13))::uuid",
+    "occurred_at": "occurred_at + shift * interval '1 millisecond'",
+}
+COUNT = """
+    INSERT INTO activity_tally (repository_id, unit, start, category, is_pull, events)
+    SELECT repository, unit, date_trunc(unit, occurred_at, 'UTC'), category, is_pull, COUNT(*)
+    FROM activity_event, unnest(ARRAY['hour', 'day']) AS unit,
+        unnest(array_remove(ARRAY[0, repository_id], NULL)) AS repository
+    GROUP BY 1, 2, 3, 4, 5
+"""
+
+
+def fill(world: World, events: int) -> None:
+    """Fill the table in a short time: some events are recorded, and repeated later and later."""
+    record(world, range(PROTOTYPE))
+    columns = [field.column for field in Event._meta.local_concrete_fields]
+    repeat = REPEAT.format(
+        columns=", ".join(columns), values=", ".join(LATER.get(column, column) for column in columns)
+    )
+    tallies.fold()
+    with connection.cursor() as cursor:
+        for start in tqdm(range(PROTOTYPE, events, PROTOTYPE), desc="Repeating"):
+            make_ahead(world.moment(start))
+            shift = (world.moment(start) - world.start) // MILLISECOND
+            cursor.execute(repeat, {"milliseconds": shift, "end": first_id(world.moment(PROTOTYPE))})
+        cursor.execute("TRUNCATE activity_tally")
+        cursor.execute(COUNT)
+        cursor.execute("VACUUM ANALYZE")
 
 
 def _drafts(world: World, numbers: range) -> Iterator[Draft]:

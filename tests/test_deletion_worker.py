@@ -49,7 +49,8 @@ for month in (1, 4):
     partitions.make_ahead(datetime(2021, month, 1, tzinfo=UTC))
 """
 FILL = """
-    WITH filled AS (INSERT INTO activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
+    WITH filled AS (
+    INSERT INTO activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
         repository_name, tag, digest, actor_type, actor_name, details)
     SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0')
             || '7000' || substr(md5(n::text || %(repository)s), 1, 16))::uuid,
@@ -57,7 +58,8 @@ FILL = """
         'user', 'jane', jsonb_build_object('number', n)
     FROM (SELECT n, %(begin)s::timestamptz + n * %(step)s::interval AS moment
           FROM generate_series(1, %(count)s) AS n) AS moments
-    RETURNING repository_id, occurred_at, category, is_pull)
+    RETURNING repository_id, occurred_at, category, is_pull
+    )
     INSERT INTO activity_tallychange (repository_id, hour, category, is_pull, events)
     SELECT repository_id, date_trunc('hour', occurred_at, 'UTC'), category, is_pull, count(*)
     FROM filled GROUP BY 1, 2, 3, 4

@@ -171,7 +171,7 @@ def _by_repository(portion: Portion, not_held: Q, cutoff: datetime) -> Iterator[
     counts = events.values_list("repository").annotate(events=Count("pk")).filter(events__gt=maximum)
     crowded = dict(counts.order_by())
     oldest_kept = events.filter(repository=OuterRef("pk")).order_by("-id").values("id")[maximum - 1 : maximum]
-    bounds = dict(
+    bounds: dict[int | None, UUID] = dict(
         Repository.objects.filter(pk__in=[pk for pk in crowded if pk is not None])
         .annotate(bound=Subquery(oldest_kept))
         .values_list("pk", "bound")

@@ -27,12 +27,13 @@ from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from activity import partitions, tasks
+from activity import partitions, tallies, tasks
 from activity.deletion import archives, runs
 from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
 from activity.insertion import insert
-from activity.models import Event
+from activity.models import DroppedTallies, Event, Tally
 from activity.partitions import Partition
+from repositories.access import Access
 from repositories.models import Repository
 from tests import factories
 
@@ -367,6 +368,22 @@ class TestLease:
         assert left() == set(events)
 
 
+@contextmanager
+def when_written(folder: Path, action: Callable[[], object]) -> Iterator[None]:
+    """Do something once, between the writing of the first archive and the deletion of what it holds."""
+    write, done = archives.write, list[object]()
+
+    def write_and_act(*args: Any) -> Archive | None:
+        archive = write(*args)
+        if not done:
+            done.append(action())
+        return archive
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archives, "write", write_and_act)
+        yield
+
+
 class Slow(FileSystemStorage):
     """A storage in which something happens while it stores a file."""
 
@@ -482,6 +499,28 @@ class TestRunUnderWay:
 
         assert "The global setting: 3 ({'push': 3})" in output
         assert "3 are gone" in output
+
+    def test_that_is_held_before_its_deletion_is_archived_when_it_goes(
+        self, web: Repository, folder: Path
+    ) -> None:
+        turn_on(age=1, archive=True)
+        held, others = add(3, repository=web), add(4, JANUARY + timedelta(seconds=3))
+
+        def hold() -> None:
+            Hold.objects.create(repository=web, reason="An inquiry")
+
+        with when_written(folder, hold):
+            first = run()
+        assert left() == set(held)
+        assert archived(folder) == once(others)
+        assert not Archive.objects.filter(deleted_at=None).exists()
+        for archive in first.archives.all():
+            assert archive.events == len(list(archives.read(archive.name)))
+
+        Hold.objects.all().delete()
+        run()
+        assert not left()
+        assert archived(folder) == once(held + others)
 
 
 class TestArchive:
@@ -787,6 +826,17 @@ def table_of(event: Event) -> str:
         return name.removeprefix("activity_event_")
 
 
+def assert_tallies_are_right() -> None:
+    """Compare the tallies, by which charts are drawn, with the events."""
+    access = Access.of(factories.msr_admin())
+    counted: Counter[str] = Counter()
+    for bucket in tallies.by_time(
+        access, after=DECEMBER - timedelta(days=60), before=NOW + timedelta(days=60)
+    ):
+        counted += bucket.counts
+    assert counted == Counter(event.category for event in left())
+
+
 MONTHS = ["2020_12", "2021_01", "2021_02", "2021_03"]
 
 
@@ -976,6 +1026,99 @@ class TestPartitions:
         assert job.deleted == 3
         assert left() == set(kept)
 
+    def test_are_all_there_if_the_run_is_stopped_while_they_are_archived(self, folder: Path) -> None:
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months", archive=True)
+        events = add(6)
+
+        with when_written(folder, lambda: Run.objects.update(stop_requested=True)):
+            job = run()
+
+        assert (job.state, job.deleted) == ("stopped", 0)
+        assert left() == set(events)
+        assert not archived(folder)
+        assert not Archive.objects.exists()
+
+    def test_are_seen_while_they_are_archived(self, folder: Path) -> None:
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months", archive=True)
+        events = add(6)
+        seen = []
+
+        with when_written(folder, lambda: seen.append(left())):
+            run()
+
+        assert seen == [set(events)]
+
+    @pytest.mark.parametrize("how", ["beat", "a run", "a preview", "a run while it is off"])
+    def test_that_a_run_which_died_had_detached_come_back(self, how: str) -> None:
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=10, age_unit="months")
+        events = add(3) + add(1, category="pull", kind="get_blob")
+        for lane in ("other", "pull"):
+            partitions.detach(Partition(lane, JANUARY.replace(day=1, hour=0)))
+        assert insert(events[:1]) == events[:1]  # delivered again
+        late = add(1)
+        assert left() == {events[0], *late}
+
+        if how == "beat":
+            tasks.make_partitions()
+        elif how == "a run while it is off":
+            AutoDeletion.objects.update(enabled=False)
+            run()
+        else:
+            run(preview=how == "a preview")
+
+        assert left() == {*events, *late}
+        assert not partitions.detached()
+        assert {table_of(event) for event in left()} == {"other_2021_01", "pull_2021_01"}
+        assert_tallies_are_right()
+
+    def test_that_a_run_under_way_has_detached_are_left_to_it(self) -> None:
+        partitions.make_ahead(DECEMBER)
+        add(3)
+        month = Partition("other", JANUARY.replace(day=1, hour=0))
+        partitions.detach(month)
+        runs.start("a test")
+
+        tasks.make_partitions()
+
+        assert partitions.detached() == [month]
+
+    def test_are_dropped_with_their_tallies(self, web: Repository) -> None:
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months")
+        DeletionRule.objects.create(namespace=web.namespace, age=2, age_unit="weeks")
+        add(3)
+        add(2, repository=web, category="scan", kind="scan")
+        tallies.fold()
+        add(2, repository=web)
+        add(4, category="pull", kind="get_blob", repository=web)
+        assert_tallies_are_right()
+        late = list[Event]()
+
+        def detach_late(partition: Partition) -> None:
+            detach(partition)
+            if partition.name == "activity_event_other_2021_01":
+                late.extend(add(1, repository=web))
+
+        detach = partitions.detach
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(partitions, "detach", detach_late)
+            job = run()
+
+        assert {"other_2021_01", "pull_2021_01"}.isdisjoint(tables())
+        assert job.deleted == 11 + len(late)
+        assert job.report == {
+            "acme, all categories": {"events": 9, "categories": {"scan": 2, "push": 3, "pull": 4}},
+            "The global setting": {"events": 3, "categories": {"push": 3}},
+        }
+        assert_tallies_are_right()
+        tallies.fold()
+        assert_tallies_are_right()
+        assert not DroppedTallies.objects.exists()
+        assert not Tally.objects.filter(start__lt=NOW).exists()
+
     def test_are_archived_in_parts(self, folder: Path) -> None:
         partitions.make_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
@@ -1014,10 +1157,11 @@ class TestPartitionsInUse:
         partitions.make_ahead(DECEMBER)
         yield
         for partition in partitions.attached():
-            if partition.start <= NOW:
+            if partition.start.year < 2022:
                 partitions.detach(partition)
         for partition in partitions.detached():
-            partitions.drop(partition)
+            with transaction.atomic():
+                partitions.drop(partition)
 
     def test_are_dropped_once_the_reader_is_done(self) -> None:
         turn_on(age=1, age_unit="months")
@@ -1076,6 +1220,30 @@ class TestPartitionsInUse:
             assert took > partitions.TRIES * 0.2
             assert 0.1 < reading.result() < 0.2 + 0.5
             assert 0.1 < recording.result() < 0.2 + 0.5
+
+    def test_are_made_while_events_of_their_month_are_recorded(self) -> None:
+        may = datetime(2021, 5, 15, tzinfo=UTC)
+        made, recorded = Signal(), list[int]()
+
+        def record() -> None:
+            try:
+                while not made.is_set():
+                    with transaction.atomic():
+                        recorded.append(len(add(1, may + timedelta(hours=len(recorded)))))
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor() as threads:
+            recording = [threads.submit(record) for _ in range(4)]
+            try:
+                for month in range(5, 12):
+                    partitions.make_ahead(datetime(2021, month - 3, 1, tzinfo=UTC))
+            finally:
+                made.set()
+            for done in recording:
+                done.result()
+
+        assert len(left()) == sum(recorded) > 20
 
     def connect(self) -> psycopg.Connection:
         settings = connection.settings_dict

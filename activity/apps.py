@@ -6,11 +6,12 @@ class ActivityConfig(AppConfig):
     verbose_name = "Activity"
 
     def ready(self) -> None:
-        from activity import receivers  # noqa: F401
+        from activity import auditing, receivers  # noqa: F401
         from repositories import levels, tabs
 
         permissions = {
             levels.VIEW_UNKNOWN_EVENTS,
             *(category.permission for category in levels.REPOSITORY_CATEGORIES),
         }
+        auditing.connect()
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))

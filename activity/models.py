@@ -36,6 +36,8 @@ class ActorType(models.TextChoices):
 
 
 MANUAL_PROMOTION_NAME = "MANUAL_P"
+THE_SCHEDULE, THE_COMMAND_LINE = PROGRAMS = ("the schedule", "the command line")
+"""The actors of type SYSTEM: who acts where nobody is logged in."""
 
 
 def label_of_actor(type: str, name: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.core.cache import cache
 from django.test import Client
 from hypothesis import settings
 
+from repositories import acting
 from repositories.models import Repository
 from tests import factories
 
@@ -22,6 +24,13 @@ settings.load_profile("steady")
 def empty_cache() -> None:
     """Forget the look-ups of the test before."""
     cache.clear()
+
+
+@pytest.fixture(autouse=True)
+def recorded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave what tests set up out of the events, but where auditing itself is tested."""
+    with nullcontext() if request.node.get_closest_marker("audited") else acting.unrecorded():
+        yield
 
 
 @pytest.fixture

@@ -203,7 +203,9 @@ class DeadLetter(models.Model):
     )
     note = models.TextField(blank=True, editable=False, help_text="Why it was dismissed.")
 
-    WAITING: ClassVar[Q] = Q(replayed_at=None, dismissed_at=None)
+    NOT_REPLAYED: ClassVar[Q] = Q(replayed_at=None)
+    NOT_DISMISSED: ClassVar[Q] = Q(dismissed_at=None)
+    WAITING: ClassVar[Q] = NOT_REPLAYED & NOT_DISMISSED
     """Neither recorded since, nor dismissed: somebody has to look at it."""
 
     class Meta:

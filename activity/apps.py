@@ -10,13 +10,14 @@ class ActivityConfig(AppConfig):
     verbose_name = "Activity"
 
     def ready(self) -> None:
-        from activity import append_only, receivers  # noqa: F401
+        from activity import append_only, auditing, receivers  # noqa: F401
         from repositories import levels, tabs
 
         permissions = {
             levels.VIEW_UNKNOWN_EVENTS,
             *(category.permission for category in levels.REPOSITORY_CATEGORIES),
         }
+        auditing.connect()
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))
 
         connection_created.connect(append_only.prepare)

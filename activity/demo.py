@@ -16,7 +16,7 @@ from guardian.shortcuts import assign_perm
 from activity.catalogue import KINDS, REPOSITORY_KINDS
 from activity.drafts import Draft
 from activity.models import MANUAL_PROMOTION_NAME, ActorType
-from repositories import names
+from repositories import acting, names
 from repositories.groups import AUDITORS, MSR_ADMINS
 from repositories.levels import Level
 from repositories.models import (
@@ -57,6 +57,7 @@ def is_loaded() -> bool:
     return Repository.objects.named("acme/web").exists()
 
 
+@acting.unrecorded()
 def set_passwords(password: str) -> None:
     """Give all demo users this password."""
     for user in get_user_model()._default_manager.filter(username__in=USERS):
@@ -64,6 +65,7 @@ def set_passwords(password: str) -> None:
         user.save(update_fields=["password"])
 
 
+@acting.unrecorded()
 def load_world() -> None:
     """Make people, organizations, teams, repositories and policies."""
     users = {name: _user(name) for name in {*USERS, *DEVELOPERS, *CONSUMERS}}

@@ -28,9 +28,11 @@ def visible_events(access: Access, repository: Repository | None = None) -> Quer
     """
     events: QuerySet[Event] = Event.objects.all()
     own = own_account(access) if repository is None else None
-    return (
-        visible(events, access, repository) if own is None else events.filter(_visible_anywhere(access) | own)
-    )
+    if own is None:
+        return visible(events, access, repository)
+    events = events.filter(_visible_anywhere(access) | own)
+    # Walking back in time, PostgreSQL would look through all pulls for one that isn't there.
+    return events if sees_pulls(access) else without_pulls(events)
 
 
 def own_account(access: Access) -> Q | None:

@@ -36,6 +36,8 @@ class ActorType(models.TextChoices):
 
 
 MANUAL_PROMOTION_NAME = "MANUAL_P"
+THE_SCHEDULE, THE_COMMAND_LINE = PROGRAMS = ("the schedule", "the command line")
+"""The actors of type SYSTEM: who acts where nobody is logged in."""
 
 
 def label_of_actor(type: str, name: str) -> str:
@@ -202,7 +204,9 @@ class DeadLetter(models.Model):
     )
     note = models.TextField(blank=True, editable=False, help_text="Why it was dismissed.")
 
-    WAITING: ClassVar[Q] = Q(replayed_at=None, dismissed_at=None)
+    NOT_REPLAYED: ClassVar[Q] = Q(replayed_at=None)
+    NOT_DISMISSED: ClassVar[Q] = Q(dismissed_at=None)
+    WAITING: ClassVar[Q] = NOT_REPLAYED & NOT_DISMISSED
     """Neither recorded since, nor dismissed: somebody has to look at it."""
 
     class Meta:

@@ -1,14 +1,84 @@
-"""Tries messages that were stored aside again, after what kept them from being recorded was mended."""
+"""Tries messages that were stored aside again, after what kept them from being recorded was mended.
+
+Those that never will be recorded are dismissed, with a note that says why.
+"""
+
+from __future__ import annotations
 
 import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from activity import distribution, producers
+from activity import auditing, distribution, producers
 from activity.dead_letters import ascii_only, fingerprint, store_aside
 from activity.models import DeadLetter
 from activity.recording import record_events
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 500
+"""Messages whose ids are read at a time."""
+BUDGET = 20.0
+"""Seconds that a replay of many may take: web servers give up on a request after 30."""
+
+
+@dataclass
+class Outcome:
+    """What became of messages that were replayed."""
+
+    recorded: int = 0
+    left: int = 0
+    """Still stored aside, each with its reason."""
+    failed: int = 0
+    """Still stored aside, since an error came up that is in the server's log."""
+    is_partial: bool = False
+    """Whether time ran out before all were tried."""
+
+
+def replay_all(letters: QuerySet[DeadLetter], budget: float = BUDGET) -> Outcome:
+    """Replay messages, the oldest first, each in a transaction of its own; it may take `budget` seconds."""
+    outcome, end = Outcome(), time.monotonic() + budget
+    for pk in _ids(letters):
+        if time.monotonic() > end:
+            outcome.is_partial = True
+            break
+        try:
+            if replay(DeadLetter.objects.select_related("account").get(pk=pk)):
+                outcome.recorded += 1
+            else:
+                outcome.left += 1
+        except Exception:
+            logger.exception("Message %s, stored aside, could not be replayed.", pk)
+            outcome.failed += 1
+    recorded, left, failed = outcome.recorded, outcome.left, outcome.failed
+    if recorded or left or failed:
+        auditing.record("replay_messages", recorded=recorded, left=left, failed=failed)
+    return outcome
+
+
+def _ids(letters: QuerySet[DeadLetter]) -> Iterator[int]:
+    """Yield ids by keyset: what is replayed may leave the list meanwhile."""
+    last = 0
+    while ids := list(letters.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]):
+        yield from ids
+        last = ids[-1]
+
+
+@transaction.atomic
+def dismiss_all(letters: QuerySet[DeadLetter], user: Any, note: str) -> int:
+    """Dismiss those messages that are waiting, and return how many these were."""
+    waiting = letters.filter(DeadLetter.WAITING).order_by()
+    count = waiting.update(dismissed_at=timezone.now(), dismissed_by=user.pk, note=note)
+    if count:
+        auditing.record("dismiss_messages", count=count, note=auditing.storable(note))
+    return count
 
 
 @transaction.atomic

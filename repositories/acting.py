@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from ipaddress import ip_address
 from typing import Any
@@ -13,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 MAX_USER_AGENT_LENGTH = 1024
 
 _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
+_unrecorded: ContextVar[bool] = ContextVar("unrecorded", default=False)
 
 
 class ActingMiddleware:
@@ -35,6 +37,21 @@ class ActingMiddleware:
 def is_serving() -> bool:
     """Tell whether there is a request, by whomever: else a command or a task is at work."""
     return _request.get() is not None
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Say that what is done within is no act of its own: it is part of another, or nobody's at all."""
+    token = _unrecorded.set(True)
+    try:
+        yield
+    finally:
+        _unrecorded.reset(token)
+
+
+def is_recorded() -> bool:
+    """Tell whether what is done now is to be recorded."""
+    return not _unrecorded.get()
 
 
 def actor() -> Any:

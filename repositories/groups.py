@@ -9,6 +9,8 @@ from typing import Any
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
+from repositories import acting
+
 MSR_ADMINS = "MSR admins"
 AUDITORS = "Security auditors"
 
@@ -18,6 +20,7 @@ SCHEDULES = Q(content_type__app_label="django_celery_beat")
 TOKENS = Q(content_type__app_label="knox")
 
 
+@acting.unrecorded()
 def make_groups(**_: Any) -> None:
     """Make both groups, and give them the permissions they need in the admin. Idempotent."""
     own = Q(content_type__app_label__in=OWN_APPS)

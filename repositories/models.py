@@ -18,7 +18,7 @@ from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from solo.models import SingletonModel
 from timezone_field import TimeZoneField
 
-from repositories import levels, names, signals
+from repositories import acting, levels, names, signals
 
 MAX_GROUP_PART = 70
 """Longest organization and team name: `organization/team` must fit a group's 150 characters."""
@@ -98,7 +98,8 @@ class Team(models.Model):
         """Store the team, and its group under the name that people know it by."""
         with transaction.atomic():
             if self.group_id is None:
-                self.group = Group.objects.create(name=str(self))
+                with acting.unrecorded():
+                    self.group = Group.objects.create(name=str(self))
             else:
                 Group.objects.filter(pk=self.group_id).update(name=str(self))
             super().save(*args, **kwargs)

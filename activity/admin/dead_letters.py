@@ -2,41 +2,158 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ActionForm
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import path, reverse
 from django.utils.html import format_html
 
+from activity import replay
 from activity.admin.capped import CappedPaginator
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.models import DeadLetter
-from activity.replay import replay
+
+SHOWN = 64 * 1024
+"""Characters of a message that its page shows; the whole can be downloaded."""
+MAX_NOTE_LENGTH = 1000
+
+
+class StateFilter(admin.SimpleListFilter):
+    """What has become of a message; at first, those are shown that somebody has to look at."""
+
+    title = "state"
+    parameter_name = "state"
+    STATES = {
+        "waiting": ("Waiting", DeadLetter.WAITING),
+        "replayed": ("Replayed", ~DeadLetter.NOT_REPLAYED),
+        "dismissed": ("Dismissed", DeadLetter.NOT_REPLAYED & ~DeadLetter.NOT_DISMISSED),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [*((key, label) for key, (label, _) in self.STATES.items()), ("all", "All")]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        for key, label in self.lookup_choices:
+            query = changelist.get_query_string({self.parameter_name: key})
+            yield {"selected": self.chosen == key, "query_string": query, "display": label}
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset if self.chosen == "all" else queryset.filter(self.STATES[self.chosen][1])
+
+    @property
+    def chosen(self) -> str:
+        value = self.value()
+        return value if value in (*self.STATES, "all") else "waiting"
+
+
+class NoteForm(ActionForm):
+    """The actions of the list, with the note that one of them needs."""
+
+    note = forms.CharField(label="Note, to dismiss:", required=False, max_length=MAX_NOTE_LENGTH)
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """What could not be recorded, with the reason; MSR admins try it again once that is mended."""
+    """What could not be recorded, with the reason; MSR admins try it again, or dismiss it."""
 
-    list_display = ["received_at", "source", "account", "reason", "size", "replayed_at"]
-    list_filter = ["source", ("replayed_at", admin.EmptyFieldListFilter)]
+    change_form_template = "admin/activity/deadletter/change_form.html"
+    list_display = ["received_at", "source", "account", "reason", "size", "replayed_at", "dismissed_at"]
+    list_filter = [StateFilter, "source"]
     list_select_related = ["account"]
     paginator = CappedPaginator
     show_full_result_count = False
-    fields = ["received_at", "source", "account", "reason", "size", "replayed_at", "content_shown"]
-    actions = ["replay"]
+    fields = [
+        "received_at",
+        "source",
+        "account",
+        "reason",
+        "size",
+        "replayed_at",
+        "dismissed_at",
+        "dismissed_by",
+        "note",
+        "content_shown",
+    ]
+    actions = ["replay", "dismiss"]
+    action_form = NoteForm
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
+        return super().get_queryset(request).defer("content")  # up to 16 MiB each
+
+    def get_urls(self) -> list[Any]:
+        views = {"replay": self.replay_one, "dismiss": self.dismiss_one, "download": self.download}
+        wrapped = {name: self.admin_site.admin_view(view) for name, view in views.items()}
+        own = [path(f"<int:pk>/{name}/", wrapped[name], name=f"activity_deadletter_{name}") for name in views]
+        return [*own, *super().get_urls()]
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        kwargs["extra_context"] = {"may_replay": self.has_replay_permission(request)}
+        return super().change_view(request, object_id, *args, **kwargs)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("activity.change_deadletter")
 
     @admin.action(description="Replay selected messages", permissions=["replay"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        outcomes = [replay(letter) for letter in queryset.select_related("account")]
-        done, left = outcomes.count(True), outcomes.count(False)
-        if done:
-            messages.success(request, f"Recorded: {done}.")
-        if left:
-            messages.warning(request, f"Still stored aside, for the reasons in the list: {left}.")
+        outcome = replay.replay_all(queryset)
+        if outcome.recorded:
+            messages.success(request, f"Recorded: {outcome.recorded}.")
+        if outcome.left:
+            messages.warning(request, f"Still stored aside, for the reasons in the list: {outcome.left}.")
+        if outcome.failed:
+            messages.error(request, f"Failed, for reasons that the server's log tells: {outcome.failed}.")
+        if outcome.is_partial:
+            messages.warning(request, "There was no time for all of them: replay the rest again.")
+
+    @admin.action(description="Dismiss selected messages", permissions=["replay"])
+    def dismiss(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
+        note = request.POST.get("note", "").replace("\0", "").strip()[:MAX_NOTE_LENGTH]
+        if not note:
+            messages.error(request, "Say in a note why they are dismissed.")
+            return
+        count = replay.dismiss_all(queryset, request.user, note)
+        messages.success(request, f"Dismissed: {count}.")
+
+    def replay_one(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._act(request, pk, self.replay)
+
+    def dismiss_one(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return self._act(request, pk, self.dismiss)
+
+    def _act(self, request: HttpRequest, pk: int, action: Any) -> HttpResponse:
+        """Carry out an action of the list on one message, and lead back to its page."""
+        if not self.has_replay_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            action(request, self.get_queryset(request).filter(pk=pk))
+        return HttpResponseRedirect(reverse("admin:activity_deadletter_change", args=[pk]))
+
+    def download(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Return a message byte by byte, as a file: no browser makes anything of it."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        letter = get_object_or_404(DeadLetter, pk=pk)
+        name = {"Content-Disposition": f'attachment; filename="message-{pk}.bin"'}
+        return HttpResponse(bytes(letter.content), "application/octet-stream", headers=name)
 
     @admin.display(description="content")
     def content_shown(self, letter: DeadLetter) -> str:
-        return format_html("<pre>{}</pre>", letter.text)
+        text, url = letter.text, reverse("admin:activity_deadletter_download", args=[letter.pk])
+        link = format_html('<a href="{}">Download</a>', url)
+        rest = f" The first {SHOWN:,} of {len(text):,} characters." if len(text) > SHOWN else ""
+        return format_html("<p>{}{}</p><pre>{}</pre>", link, rest, visible(text[:SHOWN]))
+
+
+def visible(text: str) -> str:
+    """Escape what can't be seen, or turns the order of what can: control and format characters."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1]
+        for character in text
+    )

@@ -21,7 +21,7 @@ from activity import partitions, removal
 from activity.deletion import archives, rules
 from activity.deletion.models import Archive, AutoDeletion, Run
 from activity.drafts import Draft
-from activity.models import ActorType, Event
+from activity.models import PROGRAMS, ActorType, Event
 from activity.partitions import Partition
 from activity.recording import record_events
 from activity.removal import Gone
@@ -140,7 +140,7 @@ def record_run(run: Run) -> None:
                 repository_name="",
                 occurred_at=timezone.now(),
                 source_id=str(uuid4()),
-                actor_type=ActorType.USER,
+                actor_type=ActorType.SYSTEM if run.started_by in PROGRAMS else ActorType.USER,
                 actor_name=run.started_by,
                 details={"run": run.pk, "deleted": run.deleted, "by_rule": counts, "state": run.state},
             )

@@ -1,0 +1,370 @@
+"""Records what people do to this system itself: who may do what, accounts, settings.
+
+Each audited model stands once in `AUDITED`. Django's signals tell of its changes, whatever door they
+come through; what no model shows, such as a replay, is told to `record` by whoever does it. An event is
+committed together with the change that it tells of.
+
+Django sends no signals for `QuerySet.update` and `bulk_create`: use neither for audited models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from celery import current_task
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.db import models, transaction
+from django.db.models import QuerySet
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
+from django.utils import timezone
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
+from knox.models import AuthToken
+from solo.models import SingletonModel
+
+from activity.catalogue import KINDS
+from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Run
+from activity.drafts import Draft
+from activity.models import MAX_ACTOR_LENGTH, THE_COMMAND_LINE, THE_SCHEDULE, ActorType
+from activity.recording import record_events
+from repositories import acting, levels
+from repositories.models import (
+    Membership,
+    Namespace,
+    NamespaceGroupPermission,
+    NamespaceUserPermission,
+    Organization,
+    RegistrySettings,
+    Repository,
+    RepositoryGroupPermission,
+    RepositoryUserPermission,
+    Team,
+)
+
+User: Any = get_user_model()
+
+MAX_TEXT = 500
+"""Characters of a value that are kept."""
+MAX_NAMES = 50
+"""Names of a list that are kept; their number is told."""
+HIDDEN = "hidden"
+
+Changes = dict[str, list[Any]]
+"""What each changed field was and what it is, with names instead of ids: `{"role": ["member", "owner"]}`."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A model whose changes are events."""
+
+    model: type[models.Model]
+    noun: str
+    """What its kinds of events are of: `create_team`, `update_team`, `delete_team`."""
+    only: frozenset[str] = frozenset()
+    """The fields that count; none named means all but the ignored ones."""
+    ignored: frozenset[str] = frozenset()
+    """Fields whose changes are no events, and which no event shows."""
+    hidden: frozenset[str] = frozenset()
+    """Fields that are told to have changed, but never what they hold."""
+    repository: Callable[[Any], Repository | None] = lambda instance: None
+    """The repository that an instance is about, if it is about one."""
+    subject: Callable[[Any], str] = str
+    """What an instance is called."""
+    kind: Callable[[Any, str, Changes], str] | None = None
+    """The kind of an event, by instance, verb and changes, where the noun alone doesn't tell."""
+
+    @property
+    def fields(self) -> list[models.Field]:
+        return [
+            field
+            for field in self.model._meta.concrete_fields
+            if not field.primary_key
+            and (field.name in self.only if self.only else field.name not in self.ignored)
+        ]
+
+
+def _repository_of_grant(grant: Any) -> Repository | None:
+    place = grant.content_object
+    return place if isinstance(place, Repository) else None
+
+
+def _subject_of_grant(grant: Any) -> str:
+    codename = grant.permission.codename
+    level = levels.Level(codename).label if codename in levels.ALLOWED_BY else codename
+    return f"{level} on {grant.content_object} to {grant.group if hasattr(grant, 'group') else grant.user}"
+
+
+def _kind_of_user(user: Any, verb: str, changes: Changes) -> str:
+    return "update_password" if verb == "update" and "password" in changes else f"{verb}_user"
+
+
+def _kind_of_run(run: Run, verb: str, changes: Changes) -> str:
+    return f"{verb}_deletion_{'preview' if run.preview else 'run'}"
+
+
+GRANTS = (
+    RepositoryUserPermission,
+    RepositoryGroupPermission,
+    NamespaceUserPermission,
+    NamespaceGroupPermission,
+)
+SCHEDULES = (CrontabSchedule, IntervalSchedule, SolarSchedule, ClockedSchedule)
+
+AUDITED: dict[type[models.Model], Audited] = {
+    audited.model: audited
+    for audited in [
+        *(
+            Audited(model, "grant", repository=_repository_of_grant, subject=_subject_of_grant)
+            for model in GRANTS
+        ),
+        Audited(Team, "team", ignored=frozenset({"group"})),
+        Audited(Organization, "organization"),
+        Audited(Membership, "organization_member"),
+        Audited(Namespace, "namespace", only=frozenset({"user", "organization"})),
+        Audited(Repository, "visibility", only=frozenset({"visibility"}), repository=lambda row: row),
+        Audited(Hold, "hold", repository=lambda hold: hold.repository),
+        Audited(
+            User,
+            "user",
+            ignored=frozenset({"last_login", "date_joined"}),
+            hidden=frozenset({"password"}),
+            kind=_kind_of_user,
+        ),
+        Audited(
+            AuthToken,
+            "token",
+            ignored=frozenset({"token_key", "created"}),
+            subject=lambda token: f"{token.token_key[:8]}… of {token.user}",
+        ),
+        Audited(Group, "group"),
+        Audited(RegistrySettings, "registry_settings"),
+        Audited(AutoDeletion, "auto_deletion"),
+        Audited(DeletionRule, "deletion_rule"),
+        Audited(Run, "deletion_run", only=frozenset({"started_by", "cutoff"}), kind=_kind_of_run),
+        Audited(
+            PeriodicTask,
+            "periodic_task",
+            ignored=frozenset({"last_run_at", "total_run_count", "date_changed"}),  # Celery beat's own
+        ),
+        *(Audited(model, "schedule") for model in SCHEDULES),
+    ]
+}
+
+
+def connect() -> None:
+    """Begin to audit; called when the application is ready."""
+    for model in AUDITED:
+        pre_save.connect(_remember, sender=model)
+        post_save.connect(_record_save, sender=model)
+        post_delete.connect(_record_deletion, sender=model)
+        # Without a transaction around it, a save is committed before post_save is sent.
+        setattr(model, "save", transaction.atomic(savepoint=False)(model.save))  # noqa: B010
+    for through in (User.groups.through, User.user_permissions.through, Group.permissions.through):
+        m2m_changed.connect(_record_relations, sender=through)
+    user_logged_in.connect(_record_log_in)
+    user_logged_out.connect(_record_log_out)
+    user_login_failed.connect(_record_failed_log_in)
+
+
+def record(
+    kind: str,
+    *,
+    subject: str = "",
+    repository: Repository | None = None,
+    username: str | None = None,
+    **details: Any,
+) -> None:
+    """Record that whoever acts now, or the user who is named, did something to the system.
+
+    `subject` says to what. Nothing is recorded within `acting.unrecorded()`.
+    """
+    if not acting.is_recorded():
+        return
+    if subject:
+        details = {"subject": storable(subject), **details}
+    actor_type, actor_name = who() if username is None else (ActorType.USER, storable(username))
+    record_events(
+        [
+            Draft(
+                kind=kind,
+                repository=repository,
+                repository_name=repository.full_name if repository else "",
+                actor_type=actor_type,
+                actor_name=actor_name[:MAX_ACTOR_LENGTH],
+                occurred_at=timezone.now(),
+                source_id=str(uuid4()),
+                details={**details, **acting.client()},
+            )
+        ]
+    )
+
+
+def who() -> tuple[ActorType, str]:
+    """Return who acts now: the person whose request is being served, or a program."""
+    if user := acting.actor():
+        return ActorType.USER, user.get_username()
+    if acting.is_serving():
+        return ActorType.ANONYMOUS, ""
+    return ActorType.SYSTEM, THE_SCHEDULE if current_task else THE_COMMAND_LINE
+
+
+def storable(text: str) -> str:
+    """Return a text as every database takes it, and no longer than is kept."""
+    return text[:MAX_TEXT].replace("\0", "�").encode(errors="replace").decode()
+
+
+# --- Rows that are made, changed and removed ----------------------------------------------------
+
+
+def _remember(sender: Any, instance: Any, raw: bool, update_fields: Iterable[str] | None, **_: Any) -> None:
+    """Keep with the instance its row as it was, if something can change that counts."""
+    written = {field.name for field in AUDITED[sender].fields} & set(update_fields or ())
+    instance._row_before = None
+    if acting.is_recorded() and not raw and not instance._state.adding and (update_fields is None or written):
+        instance._row_before = sender._base_manager.filter(pk=instance.pk).first()
+
+
+def _record_save(
+    sender: Any, instance: Any, created: bool, raw: bool, update_fields: Iterable[str] | None, **_: Any
+) -> None:
+    before = instance.__dict__.pop("_row_before", None)
+    instance._is_raw = raw
+    if raw or _is_rehash(instance, update_fields):
+        return
+    verb = "create" if created else "update"
+    if created and isinstance(instance, SingletonModel):
+        before, verb = sender(), "update"  # whoever reads it first makes it, as if it had always been there
+    if verb == "create" or before:
+        _record_change(AUDITED[sender], verb, before, instance, update_fields)
+
+
+def _record_deletion(sender: Any, instance: Any, origin: Any = None, **_: Any) -> None:
+    """Record a deletion, but not all that goes with it: one act is one event."""
+    if origin is instance or (isinstance(origin, QuerySet) and origin.model is sender):
+        _record_change(AUDITED[sender], "delete", instance, None)
+
+
+def _record_change(
+    audited: Audited, verb: str, before: Any, after: Any, written: Iterable[str] | None = None
+) -> None:
+    changes = _changes(audited, before, after, written)
+    instance = after or before
+    kind = audited.kind(instance, verb, changes) if audited.kind else f"{verb}_{audited.noun}"
+    if changes and kind in KINDS and acting.is_recorded():
+        repository = audited.repository(instance)
+        record(kind, subject=audited.subject(instance), repository=repository, changes=changes)
+
+
+def _changes(audited: Audited, before: Any, after: Any, written: Iterable[str] | None) -> Changes:
+    """Return what differs between two states of a row, either of which may be missing."""
+    changes: Changes = {}
+    for field in audited.fields:
+        old, new = (getattr(row, field.attname) if row else None for row in (before, after))
+        if old == new or (written is not None and field.name not in written):
+            continue
+        if (old, new) not in ((None, ""), ("", None)):
+            hidden = field.name in audited.hidden
+            changes[field.name] = [_shown(row, field, hidden) for row in (before, after)]
+    return changes
+
+
+def _shown(row: Any, field: models.Field, hidden: bool) -> Any:
+    """Return a value as JSON can hold it: what it refers to by its name."""
+    value = getattr(row, field.name) if row else None
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if hidden:
+        return HIDDEN
+    return storable(value.codename if isinstance(value, Permission) else str(value))
+
+
+def _is_rehash(instance: Any, update_fields: Iterable[str] | None) -> bool:
+    """Tell whether a log-in stored the same password, hashed as Django does by now."""
+    written = isinstance(instance, User) and update_fields is not None and set(update_fields) == {"password"}
+    return written and instance._password is None and instance.has_usable_password()
+
+
+# --- Members and permissions --------------------------------------------------------------------
+
+
+def _record_relations(
+    sender: Any, instance: Any, action: str, reverse: bool, model: Any, pk_set: set[Any] | None, **_: Any
+) -> None:
+    """Record who came into groups or left them, and which permissions were given or taken."""
+    if action not in ("post_add", "post_remove", "pre_clear") or not acting.is_recorded():
+        return
+    if getattr(instance, "_is_raw", False):  # loaded from a fixture, which this signal doesn't tell
+        return
+    related = model._base_manager.filter(
+        pk__in=_cleared(sender, instance, model) if pk_set is None else pk_set
+    )
+    sides: tuple[list[Any], list[Any]] = ([instance], list(related))
+    holders, given = sides if not reverse else sides[::-1]
+    if sender is User.groups.through:
+        # Groups are what is spoken of, whichever side was changed.
+        for group in given:
+            _record_members(group, holders, added=action == "post_add")
+    elif given:
+        for holder in holders:
+            _record_permissions(holder, given, added=action == "post_add")
+
+
+def _cleared(through: Any, instance: Any, model: Any) -> QuerySet:
+    """Return the ids of all that an instance is related to."""
+    mine, other = (
+        next(field.name for field in through._meta.fields if field.related_model is side)
+        for side in (type(instance), model)
+    )
+    return through.objects.filter(**{mine: instance}).values(other)
+
+
+def _record_members(group: Group, users: list[Any], added: bool) -> None:
+    if not users:
+        return
+    team = Team.objects.filter(group=group).select_related("organization").first()
+    names = sorted(user.get_username() for user in users)
+    record(
+        f"{'create' if added else 'delete'}_{'team' if team else 'group'}_member",
+        subject=str(team or group),
+        members=names[:MAX_NAMES],
+        count=len(names),
+    )
+
+
+def _record_permissions(holder: Any, permissions: list[Permission], added: bool) -> None:
+    """Record as a change of the user or group what was given, or taken."""
+    names = sorted(f"{permission.content_type.app_label}.{permission.codename}" for permission in permissions)
+    shown = names[:MAX_NAMES]
+    record(
+        "update_user" if isinstance(holder, User) else "update_group",
+        subject=str(holder),
+        changes={"permissions": [[], shown] if added else [shown, []]},
+        count=len(names),
+    )
+
+
+# --- Sessions -----------------------------------------------------------------------------------
+
+
+def _record_log_in(user: Any, **_: Any) -> None:
+    record("create_session", username=user.get_username())
+
+
+def _record_log_out(user: Any, **_: Any) -> None:
+    if user is not None:
+        record("delete_session", username=user.get_username())
+
+
+def _record_failed_log_in(credentials: dict[str, Any], **_: Any) -> None:
+    """Record under which name somebody tried; whom it belongs to sees it among their own events."""
+    record("create_session_failed", username=str(credentials.get(User.USERNAME_FIELD, "")))

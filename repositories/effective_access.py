@@ -60,16 +60,20 @@ class Right:
     @property
     def label(self) -> str:
         """The level, `MSR admin`, `security auditor`, or the category, such as `pull events`."""
-        if self.codename in Level.values:
-            return str(Level(self.codename).label)
-        return _LABELS.get(self.codename, self.codename)
+        return label_of(self.codename)
 
 
-_LABELS = {
+_LABELS: dict[str, str] = {
+    **{level.value: str(level.label) for level in Level},
     "administer_registry": "MSR admin",
     "audit_registry": "security auditor",
     **{category.permission: f"{category.label.lower()} events" for category in levels.REPOSITORY_CATEGORIES},
 }
+
+
+def label_of(codename: str) -> str:
+    """Return what people call a level, oversight, or the permission of a category."""
+    return _LABELS[codename]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import factory
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from factory.django import DjangoModelFactory
 from guardian.shortcuts import assign_perm
 
@@ -115,6 +115,12 @@ def person_with(permission: str, target: Repository | Namespace) -> Any:
     user = UserFactory()
     assign_perm(permission, user, target)
     return user
+
+
+def permit(user: Any, permission: str) -> None:
+    """Give a user one of Django's permissions, such as `auth.view_user`."""
+    app, codename = permission.split(".")
+    user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
 
 
 def producer(**values: Any) -> Any:

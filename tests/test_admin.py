@@ -325,8 +325,14 @@ class TestAdministration:
         assert admin.get(url).status_code == 200
 
         namespace = Namespace.objects.get(name="newcorp")
+        form = {
+            f"namespace{holder}permission_set-{part}_FORMS": "0"
+            for holder in ("user", "group")
+            for part in ("TOTAL", "INITIAL")
+        }
         admin.post(
-            f"/admin/repositories/namespace/{namespace.pk}/change/", {"user": person.pk, "organization": ""}
+            f"/admin/repositories/namespace/{namespace.pk}/change/",
+            {"user": person.pk, "organization": "", **form},
         )
 
         assert client.get(url).status_code == 200

@@ -1,0 +1,189 @@
+"""Grants in the admin: rows on the pages of repositories and namespaces, and guardian's own pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import QuerySet
+from django.forms.models import BaseInlineFormSet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.html import format_html
+from guardian.admin import (
+    AdminGroupObjectPermissionsForm,
+    AdminUserObjectPermissionsForm,
+    GuardedModelAdmin,
+)
+
+from repositories import levels
+from repositories.admin.links import grant_url
+from repositories.effective_access import label_of
+from repositories.levels import Level
+from repositories.models import (
+    NamespaceGroupPermission,
+    NamespaceUserPermission,
+    RepositoryGroupPermission,
+    RepositoryUserPermission,
+)
+
+MAX_SHOWN = 100
+"""Grants on one page: Django refuses a form of more than 1,000 fields."""
+
+GRANTABLE = dict(levels.GRANTABLE)
+CHOICES: list[Any] = [
+    ("", "---------"),
+    ("Level", [(level.value, level.label) for level in Level]),
+    ("One category alone", [(name, label_of(name)) for name in GRANTABLE if name not in Level.values]),
+]
+
+
+class GrantForm(forms.ModelForm):
+    """A new grant: of a level, or of the events of one category."""
+
+    access = forms.ChoiceField(choices=CHOICES)
+
+    def clean_access(self) -> str:
+        codename = self.cleaned_data["access"]
+        place = self._meta.model._meta.get_field("content_object").related_model
+        content_type = ContentType.objects.get_for_model(place)
+        self.instance.permission = Permission.objects.get(content_type=content_type, codename=codename)
+        return codename
+
+
+class GrantFormSet(BaseInlineFormSet):
+    """The first of the grants that there are, and new ones."""
+
+    model: Any
+
+    def get_queryset(self) -> QuerySet:
+        if not hasattr(self, "_queryset"):
+            self._queryset = super().get_queryset()[:MAX_SHOWN]
+        return self._queryset
+
+    def clean(self) -> None:
+        """Say where something is granted already, before the database refuses it."""
+        super().clean()
+        seen = set()
+        for form in self.extra_forms:
+            if form.errors or not form.has_changed():
+                continue
+            holder = {name: form.cleaned_data[name] for name in ("user", "group") if name in form.fields}
+            row = (*holder.values(), form.cleaned_data["access"])
+            same = self.model.objects.filter(
+                content_object=self.instance, permission=form.instance.permission, **holder
+            )
+            if row in seen or same.exists():
+                form.add_error("access", "This is granted already.")
+            seen.add(row)
+
+
+class GrantInline(admin.TabularInline):
+    """Grants are made and taken back, never changed."""
+
+    form = GrantForm
+    formset = GrantFormSet
+    extra = 1
+    classes = ["grants"]
+    place = "content_object"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        grants = super().get_queryset(request).filter(permission__codename__in=GRANTABLE)
+        return grants.select_related("permission", self.place, *self.autocomplete_fields).order_by("pk")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="access")
+    def access(self, grant: Any) -> str:
+        return format_html('<a href="{}">{}</a>', grant_url(grant), label_of(grant.permission.codename))
+
+
+class GrantToUserInline(GrantInline):
+    verbose_name = "grant to a user"
+    verbose_name_plural = f"grants to users (the first {MAX_SHOWN})"
+    fields = ["user", "access"]
+    autocomplete_fields = ["user"]
+
+
+class GrantToTeamInline(GrantInline):
+    verbose_name = "grant to a team"
+    verbose_name_plural = f"grants to teams (the first {MAX_SHOWN})"
+    fields = ["group", "access"]
+    autocomplete_fields = ["group"]
+
+
+class RepositoryUserInline(GrantToUserInline):
+    model = RepositoryUserPermission
+    place = "content_object__namespace"
+
+
+class RepositoryTeamInline(GrantToTeamInline):
+    model = RepositoryGroupPermission
+    place = "content_object__namespace"
+
+
+class NamespaceUserInline(GrantToUserInline):
+    model = NamespaceUserPermission
+
+
+class NamespaceTeamInline(GrantToTeamInline):
+    model = NamespaceGroupPermission
+
+
+class GrantableMixin:
+    """Offers, on guardian's pages, what gives something here: Django's own permissions don't."""
+
+    def get_obj_perms_field_choices(self) -> list[tuple[str, Any]]:
+        return levels.GRANTABLE
+
+
+class UserGrantsForm(GrantableMixin, AdminUserObjectPermissionsForm):
+    pass
+
+
+class TeamGrantsForm(GrantableMixin, AdminGroupObjectPermissionsForm):
+    pass
+
+
+class GrantedAdmin(GuardedModelAdmin):
+    """Of what is granted access to: grants on its own page, and guardian's pages for several at once."""
+
+    change_form_template = "admin/repositories/granted_change_form.html"  # type: ignore[misc]
+    obj_perms_manage_template: str = "admin/repositories/granted_permissions.html"
+    grant_inlines: list[Any]
+
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        return self.grant_inlines if obj else []
+
+    def get_obj_perms_base_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
+        context = super().get_obj_perms_base_context(request, obj)
+        return {**context, "model_perms": context["model_perms"].filter(codename__in=GRANTABLE)}
+
+    def get_obj_perms_manage_user_form(self, request: HttpRequest) -> type[forms.Form]:
+        return UserGrantsForm
+
+    def get_obj_perms_manage_group_form(self, request: HttpRequest) -> type[forms.Form]:
+        return TeamGrantsForm
+
+    def obj_perms_manage_view(self, request: HttpRequest, object_pk: str) -> HttpResponse:
+        return super().obj_perms_manage_view(request, _number_or_404(object_pk))
+
+    def obj_perms_manage_user_view(self, request: HttpRequest, object_pk: str, user_id: str) -> HttpResponse:
+        return super().obj_perms_manage_user_view(request, _number_or_404(object_pk), _number_or_404(user_id))
+
+    def obj_perms_manage_group_view(
+        self, request: HttpRequest, object_pk: str, group_id: str
+    ) -> HttpResponse:
+        return super().obj_perms_manage_group_view(
+            request, _number_or_404(object_pk), _number_or_404(group_id)
+        )
+
+
+def _number_or_404(text: str) -> str:
+    """Guardian asks the database for whatever stands in the address, which may be no number."""
+    if not (text.isascii() and text.isdecimal()):
+        raise Http404
+    return text

@@ -1,0 +1,85 @@
+"""Repositories, their policies, and the settings of the registry, in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from solo.admin import SingletonModelAdmin
+
+from repositories import signals
+from repositories.admin import effective_access
+from repositories.admin.grants import GrantedAdmin, RepositoryTeamInline, RepositoryUserInline
+from repositories.models import Policy, RegistrySettings, Repository
+
+
+@admin.register(Repository)
+class RepositoryAdmin(GrantedAdmin):
+    list_display = ["full_name", "visibility", "created_at", "deleted_at"]
+    list_filter = ["visibility", ("deleted_at", admin.EmptyFieldListFilter)]
+    list_select_related = ["namespace"]
+    search_fields = ["namespace__name", "name"]
+    autocomplete_fields = ["namespace"]
+    readonly_fields = ["created_at", "deleted_at"]
+    grant_inlines = [RepositoryUserInline, RepositoryTeamInline]
+
+    def get_urls(self) -> list[Any]:
+        access = self.admin_site.admin_view(self.access)
+        return [path("<int:pk>/access/", access, name="repositories_repository_access"), *super().get_urls()]
+
+    def access(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return effective_access.of_repository(self, request, pk)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Repository | None = None) -> list[str]:
+        # Grants and events go by the row: a repository of another name is another repository.
+        return [*self.readonly_fields, "namespace", "name"] if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Repository, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if not change:
+            signals.repository_created.send(Repository, repository=obj, actor=request.user)
+
+    def delete_model(self, request: HttpRequest, obj: Repository) -> None:
+        obj.delete(actor=request.user)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Repository]) -> None:
+        for repository in queryset.select_related("namespace"):
+            repository.delete(actor=request.user)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
+        # Nothing goes with it, as its row stays.
+        names = [str(obj) for obj in objs]
+        return names, {"repositories": len(names)}, set(), []
+
+
+@admin.register(Policy)
+class PolicyAdmin(admin.ModelAdmin):
+    list_display = ["public_id", "kind", "repository", "enabled", "created_at"]
+    list_filter = ["kind", "enabled"]
+    list_select_related = ["repository__namespace"]
+    search_fields = ["public_id"]
+    autocomplete_fields = ["repository"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> list[str]:
+        return ["public_id", "kind", "repository"] if obj else []
+
+    def save_model(self, request: HttpRequest, obj: Policy, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        signal = signals.policy_updated if change else signals.policy_created
+        signal.send(Policy, policy=obj, actor=request.user)
+
+    def delete_model(self, request: HttpRequest, obj: Policy) -> None:
+        signals.policy_deleted.send(Policy, policy=obj, actor=request.user)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Policy]) -> None:
+        for policy in queryset.select_related("repository__namespace"):
+            self.delete_model(request, policy)
+
+
+@admin.register(RegistrySettings)
+class RegistrySettingsAdmin(SingletonModelAdmin):
+    pass

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Model
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
 
 
 def change_url(row: Model) -> str:

@@ -1,13 +1,19 @@
 from django.urls import path
 
-from repositories.views import pages, repositories
+from repositories.views import info, pages, repositories
 
 app_name = "repositories"
 
+# A name may hold slashes, and end in a word such as `tags`: the last segment tells what page it is.
+REPOSITORY = "repositories/<str:namespace>/<path:name>/"
+
 urlpatterns = [
     path("", repositories.home, name="home"),
-    path("repositories/", repositories.RepositoryListView.as_view(), name="list"),
     path("settings/", repositories.ProfileView.as_view(), name="settings"),
-    # The last of all: a name may hold slashes, and the last segment tells what page it is.
-    path("repositories/<str:namespace>/<path:name>/", pages.first_tab, name="repository"),
+    path("repositories/", repositories.RepositoryListView.as_view(), name="list"),
+    # No repository's page has this address, as theirs have two segments at least.
+    path("repositories/new/", repositories.NewRepositoryView.as_view(), name="new"),
+    path(f"{REPOSITORY}info/", info.InfoView.as_view(), name="info"),
+    path(f"{REPOSITORY}settings/", info.SettingsView.as_view(), name="repository_settings"),
+    path(REPOSITORY, pages.first_tab, name="repository"),
 ]

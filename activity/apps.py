@@ -15,4 +15,5 @@ class ActivityConfig(AppConfig):
             *(category.permission for category in levels.REPOSITORY_CATEGORIES),
         }
         last_activity.register(newest_visible_event)
+        tabs.register(tabs.Tab("Tags", "activity:tags", levels.READING))
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))

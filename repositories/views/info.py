@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -19,10 +18,6 @@ class InfoView(RepositoryPage, TemplateView):
 
     tab = "Info"
     template_name = "repositories/info.html"
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        image = f"{settings.REGISTRY_HOST}/{self.repository.full_name}"
-        return super().get_context_data(**kwargs, image=image)
 
 
 class SettingsView(RepositoryPage, TemplateView):

@@ -248,7 +248,7 @@ class TestPage:
 
         assert names(reader) == ["Beta-2", "alpha", "beta"]
         assert names(reader, sort="pushed") == ["beta", "alpha", "Beta-2"]
-        assert sorted(names(reader, sort="name")) == sorted(names(reader, sort="-name")[::-1])
+        assert names(reader, sort="name") == names(reader, sort="-name")[::-1]
         assert names(reader, q="BETA") == ["Beta-2", "beta"]
         assert names(reader, q="_%") == []
 

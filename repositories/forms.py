@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
 from repositories import names
 from repositories.access import Access
-from repositories.models import Profile, Repository
+from repositories.levels import GRANTABLE
+from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
 
 SUGGESTED = 100
 """Names offered while one types, at most."""
@@ -91,3 +93,56 @@ class DeletionForm(forms.Form):
         if self.cleaned_data["confirmation"].strip() != self.expected:
             raise ValidationError("That is not its name.")
         return self.expected
+
+
+class UserForm(forms.Form):
+    """Somebody, by their exact name, so that nobody can look around among the users."""
+
+    user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="No user has this name.")
+
+    def __init__(self, *args: Any, among: QuerySet | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["user"]
+        field.queryset = get_user_model()._default_manager.all() if among is None else among
+        field.label = "User name"
+
+
+class MemberForm(UserForm):
+    """A person and their role in an organization."""
+
+    role = forms.ChoiceField(choices=Membership.Role.choices, initial=Membership.Role.MEMBER)
+
+
+class TeamForm(forms.ModelForm):
+    """A new team of an organization."""
+
+    class Meta:
+        model = Team
+        fields = ["name"]
+        help_texts = {"name": "Lower-case letters and digits, with single separators (. _ -) between them."}
+
+    def clean_name(self) -> str:
+        name = self.cleaned_data["name"]
+        if Team.objects.filter(organization=self.instance.organization, name=name).exists():
+            raise ValidationError("The organization already has a team of this name.")
+        return name
+
+
+class TeamGrantForm(forms.Form):
+    """What a team may do in one of its organization's repositories, or in all of a namespace."""
+
+    place = forms.CharField(label="Repository or namespace", max_length=names.MAX_NAME_LENGTH)
+    codename = forms.ChoiceField(label="Access", choices=GRANTABLE)
+
+    def __init__(self, *args: Any, organization: Organization, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.organization = organization
+
+    def clean_place(self) -> Repository | Namespace:
+        namespace, slash, name = self.cleaned_data["place"].partition("/")
+        place: Any = self.organization.namespaces.filter(name=namespace).first()
+        if place and slash:
+            place = place.repositories.live().filter(name=name).first()
+        if place is None:
+            raise ValidationError("The organization has no namespace or repository of this name.")
+        return place

@@ -11,13 +11,16 @@ class ActivityConfig(AppConfig):
 
     def ready(self) -> None:
         from activity import append_only, auditing, receivers  # noqa: F401
-        from repositories import levels, tabs
+        from activity.last_activity import last_activity as newest_visible_event
+        from repositories import last_activity, levels, tabs
 
         permissions = {
             levels.VIEW_UNKNOWN_EVENTS,
             *(category.permission for category in levels.REPOSITORY_CATEGORIES),
         }
         auditing.connect()
+        last_activity.register(newest_visible_event)
+        tabs.register(tabs.Tab("Tags", "activity:tags", levels.READING))
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))
 
         connection_created.connect(append_only.prepare)

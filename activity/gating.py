@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
@@ -58,6 +58,22 @@ def visible(rows: QuerySet[Row], access: Access, repository: Repository | None =
         return rows
     categories = [category for category in REPOSITORY_CATEGORIES if category.permission in permissions]
     return _only(rows, categories)
+
+
+def visible_in_each(rows: QuerySet[Row], access: Access, repositories: Iterable[Repository]) -> QuerySet[Row]:
+    """Narrow rows of some repositories to those that a viewer may see in each."""
+    if access.sees_everything:
+        return rows
+    alike: dict[frozenset[str], list[int]] = defaultdict(list)
+    for repository in repositories:
+        alike[access.permissions_on(repository)].append(repository.pk)
+    visible = Q(pk__in=[])
+    for permissions, ids in alike.items():
+        seen = Q(repository__in=ids)
+        if VIEW_UNKNOWN_EVENTS not in permissions:
+            seen &= Q(category__in=[c.value for c in REPOSITORY_CATEGORIES if c.permission in permissions])
+        visible |= seen
+    return rows.filter(visible)
 
 
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:

@@ -9,6 +9,8 @@
 | `REDIS_URL`     | files in `$DATA_DIR`              | `redis://host:6379/0`: Celery's broker and the cache |
 | `DATA_DIR`      | `var/`                            | where the embedded database, broker and cache live |
 | `SECRET_KEY`    | made up once, kept in `$DATA_DIR` | Django's signing key                               |
+| `REGISTRY_HOST` | `localhost:5000`                  | what people write before a repository's name to    |
+|                 |                                   | pull and push it: the registry's own address       |
 | `ALLOWED_HOSTS` | none                              | further host names, comma-separated                |
 | `ARCHIVE_STORAGE` | a folder in `$DATA_DIR`         | the class of a Django storage for archived events, |
 | `ARCHIVE_OPTIONS` |                                 | and its options as JSON                            |
@@ -38,6 +40,7 @@ HTTPS = _public.scheme == "https"
 # A registry in a container on the same machine reaches its host as host.docker.internal.
 LOCAL_HOSTS = [] if HTTPS else ["localhost", "127.0.0.1", "[::1]", "host.docker.internal"]
 ALLOWED_HOSTS = [_public.hostname or "localhost", *LOCAL_HOSTS, *env.list("ALLOWED_HOSTS", default=[])]
+REGISTRY_HOST = env.str("REGISTRY_HOST", default="localhost:5000")
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 
 INSTALLED_APPS = [

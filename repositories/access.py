@@ -100,6 +100,13 @@ class Access:
         claimed = ~Q(namespace__in=Namespace.objects.filter(Namespace.UNCLAIMED).values("pk"))
         return live.filter(reached, claimed)
 
+    def namespaces(self, permission: str) -> QuerySet[Namespace]:
+        """Return the namespaces in all of which the viewer has a permission, now and in what is to come."""
+        if permission in self.everywhere:
+            return Namespace.objects.all()
+        owned = Namespace.objects.filter(pk__in=self.by_namespace.get(permission, NOTHING))
+        return owned.exclude(Namespace.UNCLAIMED)
+
     def scope(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
         """Return the repositories and the namespaces whose grants give at least one of `permissions`."""
         return (

@@ -6,7 +6,13 @@ class RepositoriesConfig(AppConfig):
     name = "repositories"
 
     def ready(self) -> None:
-        from repositories import receivers  # noqa: F401
+        from repositories import receivers, tabs  # noqa: F401
         from repositories.groups import make_groups
+        from repositories.levels import READING
 
+        for label, url_name, permissions in (
+            ("Info", "repositories:info", READING),
+            ("Settings", "repositories:repository_settings", frozenset({"edit", "delete"})),
+        ):
+            tabs.register(tabs.Tab(label, url_name, permissions))
         post_migrate.connect(make_groups, dispatch_uid="repositories.groups")

@@ -1,6 +1,35 @@
-from django import forms
+"""What people enter on the pages of this application."""
 
-from repositories.models import Profile
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+
+from repositories import names
+from repositories.access import Access
+from repositories.levels import GRANTABLE
+from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
+
+SUGGESTED = 100
+"""Names offered while one types, at most."""
+
+
+class NameField(forms.ModelChoiceField):
+    """Something that exists, entered by its name; what the viewer may not know of is not there."""
+
+    widget = forms.TextInput
+
+    def __init__(self, queryset: QuerySet | None, *, name: str, unknown: str, **kwargs: Any) -> None:
+        super().__init__(queryset, to_field_name=name, error_messages={"invalid_choice": unknown}, **kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:  # which no database takes
+            raise ValidationError(self.error_messages["invalid_choice"], code="invalid_choice")
+        return super().to_python(value)
 
 
 class ProfileForm(forms.ModelForm):
@@ -10,3 +39,110 @@ class ProfileForm(forms.ModelForm):
         model = Profile
         fields = ["time_zone"]
         help_texts = {"time_zone": "Dates and times are shown in this zone."}
+
+
+class NewRepositoryForm(forms.ModelForm):
+    """A repository that somebody makes by hand, in a namespace where they may."""
+
+    namespace = NameField(
+        None, name="name", unknown="There is no namespace of this name in which you may create repositories."
+    )
+
+    class Meta:
+        model = Repository
+        fields = ["namespace", "name", "visibility", "description"]
+        help_texts = {
+            "name": "Lower-case letters and digits, with separators (. _ - /) between them.",
+            "visibility": "A public repository can be seen by everybody who is logged in.",
+        }
+
+    def __init__(self, *args: Any, access: Access, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["namespace"]
+        field.queryset = access.namespaces("edit")  # type: ignore[attr-defined]
+        field.widget.attrs["list"] = "namespaces"
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        namespace, name = cleaned.get("namespace"), cleaned.get("name", "")
+        if namespace and names.is_name(name) and not names.is_name(names.join_name(namespace.name, name)):
+            self.add_error(None, "No registry can have a repository of this full name.")
+        return cleaned
+
+
+class RepositoryForm(forms.ModelForm):
+    """What a repository's admins may change of it."""
+
+    class Meta:
+        model = Repository
+        fields = ["visibility", "description"]
+        help_texts = {"visibility": NewRepositoryForm.Meta.help_texts["visibility"]}
+
+
+class DeletionForm(forms.Form):
+    """The name of what is to be deleted, typed by hand so that nobody deletes another by mistake."""
+
+    confirmation = forms.CharField(max_length=2 * names.MAX_NAME_LENGTH)
+
+    def __init__(self, *args: Any, expected: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.expected = expected
+        self.fields["confirmation"].label = f"Type {expected} to confirm"
+
+    def clean_confirmation(self) -> str:
+        if self.cleaned_data["confirmation"].strip() != self.expected:
+            raise ValidationError("That is not its name.")
+        return self.expected
+
+
+class UserForm(forms.Form):
+    """Somebody, by their exact name, so that nobody can look around among the users."""
+
+    user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="No user has this name.")
+
+    def __init__(self, *args: Any, among: QuerySet | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field: Any = self.fields["user"]
+        field.queryset = get_user_model()._default_manager.all() if among is None else among
+        field.label = "User name"
+
+
+class MemberForm(UserForm):
+    """A person and their role in an organization."""
+
+    role = forms.ChoiceField(choices=Membership.Role.choices, initial=Membership.Role.MEMBER)
+
+
+class TeamForm(forms.ModelForm):
+    """A new team of an organization."""
+
+    class Meta:
+        model = Team
+        fields = ["name"]
+        help_texts = {"name": "Lower-case letters and digits, with single separators (. _ -) between them."}
+
+    def clean_name(self) -> str:
+        name = self.cleaned_data["name"]
+        if Team.objects.filter(organization=self.instance.organization, name=name).exists():
+            raise ValidationError("The organization already has a team of this name.")
+        return name
+
+
+class TeamGrantForm(forms.Form):
+    """What a team may do in one of its organization's repositories, or in all of a namespace."""
+
+    place = forms.CharField(label="Repository or namespace", max_length=names.MAX_NAME_LENGTH)
+    codename = forms.ChoiceField(label="Access", choices=GRANTABLE)
+
+    def __init__(self, *args: Any, organization: Organization, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.organization = organization
+
+    def clean_place(self) -> Repository | Namespace:
+        namespace, slash, name = self.cleaned_data["place"].partition("/")
+        place: Any = self.organization.namespaces.filter(name=namespace).first()
+        if place and slash:
+            place = place.repositories.live().filter(name=name).first()
+        if place is None:
+            raise ValidationError("The organization has no namespace or repository of this name.")
+        return place

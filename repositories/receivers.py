@@ -8,7 +8,7 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
 from repositories import acting
-from repositories.models import Namespace, Team
+from repositories.models import Membership, Namespace, Team
 
 
 @receiver(post_save, sender=get_user_model())
@@ -27,3 +27,11 @@ def delete_group(instance: Team, **_: Any) -> None:
     """Delete the group with its team, and so the team's grants."""
     with acting.unrecorded():
         Group.objects.filter(pk=instance.group_id).delete()
+
+
+@receiver(post_delete, sender=Membership)
+def leave_teams(instance: Membership, **_: Any) -> None:
+    """Take who left an organization out of its teams, and so of what is granted to these."""
+    teams = Team.objects.filter(organization=instance.organization_id, group__user=instance.user_id)
+    for team in teams.select_related("group"):
+        team.group.user_set.remove(instance.user_id)

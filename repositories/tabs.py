@@ -1,4 +1,4 @@
-"""The tabs of a repository's page. Each application adds its own, so that none knows the others."""
+"""The tabs of pages of repositories and organizations. Each application adds its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
-from repositories.models import Repository
+from repositories.models import Organization, Repository
 
 ORDER = ["Info", "Tags", "Activity", "Promotions", "Mirrors", "Pruning", "Permissions", "Settings"]
 """The order that people know from other registries; tabs of other labels come after these."""
@@ -35,3 +35,16 @@ def register(tab: Tab) -> None:
 def tabs_for(repository: Repository, permissions: frozenset[str]) -> list[tuple[Tab, str]]:
     """Return the tabs, with their addresses, that a viewer with these permissions may open."""
     return [(tab, tab.url(repository)) for tab in TABS if tab.permissions & permissions]
+
+
+ORGANIZATION_TABS = {
+    "Overview": "repositories:organization",
+    "Teams": "repositories:teams",
+    "Members": "repositories:members",
+}
+"""The labels of an organization's tabs, open to all who may know of it, and the names of their addresses."""
+
+
+def tabs_of(organization: Organization) -> list[tuple[str, str]]:
+    """Return the labels and addresses of an organization's tabs."""
+    return [(label, reverse(name, args=[organization.name])) for label, name in ORGANIZATION_TABS.items()]

@@ -1,13 +1,30 @@
 from django.urls import path
 
-from repositories.views import pages, repositories
+from repositories.views import info, organizations, pages, repositories
 
 app_name = "repositories"
 
+ORGANIZATION = "organizations/<str:name>/"
+# A name may hold slashes, and end in a word such as `tags`: the last segment tells what page it is.
+REPOSITORY = "repositories/<str:namespace>/<path:name>/"
+
 urlpatterns = [
     path("", repositories.home, name="home"),
-    path("repositories/", repositories.RepositoryListView.as_view(), name="list"),
     path("settings/", repositories.ProfileView.as_view(), name="settings"),
-    # The last of all: a name may hold slashes, and the last segment tells what page it is.
-    path("repositories/<str:namespace>/<path:name>/", pages.first_tab, name="repository"),
+    path("repositories/", repositories.RepositoryListView.as_view(), name="list"),
+    # No repository's page has this address, as theirs have two segments at least.
+    path("repositories/new/", repositories.NewRepositoryView.as_view(), name="new"),
+    path("organizations/", organizations.OrganizationListView.as_view(), name="organizations"),
+    path(ORGANIZATION, organizations.OverviewView.as_view(), name="organization"),
+    path(f"{ORGANIZATION}members/", organizations.MembersView.as_view(), name="members"),
+    path(f"{ORGANIZATION}teams/", organizations.TeamsView.as_view(), name="teams"),
+    path(f"{ORGANIZATION}teams/<str:team>/", organizations.TeamView.as_view(), name="team"),
+    path(
+        f"{ORGANIZATION}teams/<str:team>/access/",
+        organizations.TeamAccessView.as_view(),
+        name="team_access",
+    ),
+    path(f"{REPOSITORY}info/", info.InfoView.as_view(), name="info"),
+    path(f"{REPOSITORY}settings/", info.SettingsView.as_view(), name="repository_settings"),
+    path(REPOSITORY, pages.first_tab, name="repository"),
 ]

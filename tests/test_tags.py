@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -170,3 +173,127 @@ class TestKeeping:
         assert registry(*pulls).json()["events"] == 20
 
         assert TagPull.objects.values_list("name", "pulls").get() == ("latest", 20)
+
+
+URL = "/repositories/acme/web/tags/"
+
+
+def rows(client: Client, url: str = URL, **query: Any) -> list[dict[str, str]]:
+    """Return what each row of the page says, by the labels of its columns."""
+    response = client.get(url, query)
+    assert response.status_code == 200
+    found = re.findall(r"<tr>(.*?)</tr>", response.content.decode(), re.DOTALL)
+    cells = [re.findall(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', row, re.DOTALL) for row in found]
+    return [
+        {label: " ".join(re.sub("<[^>]*>", " ", cell).split()) for label, cell in row} for row in cells if row
+    ]
+
+
+def names(client: Client, **query: Any) -> list[str]:
+    return [row["Tag"] for row in rows(client, **query)]
+
+
+@pytest.fixture
+def reader(log_in: Any, web: Repository) -> Client:
+    return log_in(factories.person_with("level_read", web))
+
+
+@pytest.fixture
+def repoadmin(log_in: Any, web: Repository) -> Client:
+    return log_in(factories.person_with("level_admin", web))
+
+
+class TestPage:
+    @pytest.mark.parametrize(
+        ("who", "status"),
+        [
+            (lambda web: factories.UserFactory(), 404),
+            (lambda web: factories.person_with("view_push_events", web), 404),
+            (lambda web: factories.person_with("view_pull_events", web), 404),
+            (lambda web: factories.person_with("level_read", web), 200),
+            (lambda web: factories.auditor(), 200),
+            (lambda web: factories.msr_admin(), 200),
+        ],
+    )
+    def test_is_for_those_who_may_read(self, log_in: Any, web: Repository, who: Any, status: int) -> None:
+        assert log_in(who(web)).get(URL).status_code == status
+        assert Client().get(URL).status_code == 302
+
+    def test_says_what_was_pushed_and_pulled(
+        self, reader: Client, repoadmin: Client, web: Repository
+    ) -> None:
+        factories.UserFactory(username="jane")
+        factories.record(
+            "update_tag", web, tag="v1", digest=factories.DIGEST, occurred_at=factories.NOON.replace(day=1)
+        )
+        factories.record("get_tag", web, tag="v1", digest=factories.DIGEST, occurred_at=factories.NOON)
+        pushed = {
+            "Tag": "v1",
+            "SHA": f"sha256:bbf09ba3 {factories.DIGEST}",
+            "Pushed": "Nov 1, 2026 12:00 PM",
+            "by": "jane",
+            "Events": "Events",
+        }
+
+        assert rows(reader) == [pushed]
+        assert "pull" not in reader.get(URL).content.decode().lower()
+        assert rows(repoadmin) == [{**pushed, "Last pulled": "Nov 22, 2026 12:00 PM", "Pulls": "1"}]
+        html = reader.get(URL).content.decode()
+        assert '<a href="/users/jane/">' in html
+        assert 'href="/repositories/acme/web/activity/?tag=v1"' in html
+
+    def test_is_searched_and_sorted(self, reader: Client, web: Repository) -> None:
+        for tag in ("beta", "alpha", "Beta-2"):
+            factories.record("update_tag", web, tag=tag)
+
+        assert names(reader) == ["Beta-2", "alpha", "beta"]
+        assert names(reader, sort="pushed") == ["beta", "alpha", "Beta-2"]
+        assert names(reader, sort="name") == names(reader, sort="-name")[::-1]
+        assert names(reader, q="BETA") == ["Beta-2", "beta"]
+        assert names(reader, q="_%") == []
+
+    @pytest.mark.parametrize("query", [{"q": "\0"}, {"sort": "\0"}, {"cursor": "x"}, {"q": "a" * 1000}])
+    def test_takes_odd_queries(self, reader: Client, query: dict[str, str]) -> None:
+        assert reader.get(URL, query).status_code == 200
+
+    @pytest.mark.parametrize("sort", ["-pushed", "pushed", "name", "-name"])
+    def test_is_paged_in_every_order(self, repoadmin: Client, web: Repository, sort: str) -> None:
+        drafts = [f"t{number}" if number % 2 else f"T{number}" for number in range(60)]
+        for tag in drafts:
+            factories.record("update_tag", web, tag=tag)
+
+        url, seen = f"{URL}?sort={sort}", []
+        while url:
+            html = repoadmin.get(url).content.decode()
+            seen.append([row["Tag"] for row in rows(repoadmin, url)])
+            following = re.search('rel="next" href="([^"]*)"', html)
+            url = URL + following.group(1).replace("&amp;", "&") if following else ""
+
+        assert [len(page) for page in seen] == [25, 25, 10]
+        assert {tag for page in seen for tag in page} == set(drafts)
+
+    def test_takes_as_many_queries_for_many_tags(self, repoadmin: Client, web: Repository) -> None:
+        def count() -> int:
+            with CaptureQueriesContext(connection) as queries:
+                rows(repoadmin)
+            return len(queries)
+
+        factories.record("update_tag", web, tag="v0")
+        few = count()
+        for number in range(1, 20):
+            jane = factories.UserFactory().username
+            factories.record("update_tag", web, tag=f"v{number}", digest=DIGESTS[0], actor_name=jane)
+            factories.record("get_tag", web, tag=f"v{number}", digest=DIGESTS[0])
+
+        assert count() == few
+
+    def test_that_is_empty_says_so(self, reader: Client, repoadmin: Client) -> None:
+        assert "No pushes yet" in reader.get(URL).content.decode()
+        assert "docker push localhost:5000/acme/web:TAG" in repoadmin.get(URL).content.decode()
+
+    def test_tells_of_a_former_repository_nothing(self, reader: Client, web: Repository, log_in: Any) -> None:
+        factories.record("update_tag", web, tag="v1")
+        web.delete()
+        successor = factories.repository("acme/web")
+
+        assert rows(log_in(factories.person_with("level_read", successor))) == []

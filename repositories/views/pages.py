@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.functional import cached_property
@@ -54,6 +55,7 @@ class RepositoryPage(ContextMixin, View):
             "repository": self.repository,
             "access": self.access,
             "permissions": self.permissions,
+            "image": f"{settings.REGISTRY_HOST}/{self.repository.full_name}",
             "may_read": bool(READING & self.permissions),
             "tabs": self.tabs,
             "current_tab": self.tab,

@@ -1,24 +1,45 @@
-"""The list of repositories, and one's own settings."""
+"""The list of repositories, making one by hand, and one's own settings."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
-from django.views.generic import TemplateView, UpdateView
+from django.utils.functional import cached_property
+from django.views.generic import FormView, TemplateView, UpdateView
 
+from repositories import last_activity, signals
 from repositories.access import Access
-from repositories.forms import ProfileForm
+from repositories.forms import SUGGESTED, NewRepositoryForm, ProfileForm
 from repositories.keyset import BY_NAME, InvalidCursor
 from repositories.levels import READING
 from repositories.models import Profile, Repository
 from repositories.tabs import tabs_for
 
 PAGE_SIZE = 50
+
+
+def rows_of(access: Access, repositories: list[Repository]) -> list[dict[str, Any]]:
+    """Return what a list tells of repositories; to those who may not read one, only its name."""
+    moments = last_activity.of(access, repositories)
+    rows = []
+    for repository in repositories:
+        permissions = access.permissions_on(repository)
+        rows.append(
+            {
+                "repository": repository,
+                "url": tabs_for(repository, permissions)[0][1],
+                "may_read": bool(permissions & READING),
+                "last_activity": moments.get(repository.pk),
+            }
+        )
+    return rows
 
 
 class RepositoryListView(TemplateView):
@@ -28,26 +49,60 @@ class RepositoryListView(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         access = Access.of(self.request.user)
-        search = self.request.GET.get("q", "").strip().replace("\0", "")
+        search, namespace = (
+            self.request.GET.get(key, "").strip().replace("\0", "") for key in ("q", "namespace")
+        )
         repositories = access.repositories().with_names()
+        if namespace:
+            repositories = repositories.filter(namespace__name=namespace)
         for part in search.split("/"):
             repositories = repositories.filter(Q(namespace_name__icontains=part) | Q(name__icontains=part))
         try:
             page = BY_NAME.page(repositories, PAGE_SIZE, self.request.GET.get("cursor"))
         except InvalidCursor:
             page = BY_NAME.page(repositories, PAGE_SIZE)
-        rows = [self.row(repository, access.permissions_on(repository)) for repository in page.rows]
         return super().get_context_data(
-            **kwargs, page=page, rows=rows, search=search, query=self.request.GET, section="repositories"
+            **kwargs,
+            page=page,
+            rows=rows_of(access, page.rows),
+            search=search,
+            namespace=namespace,
+            query=self.request.GET,
+            registry_host=settings.REGISTRY_HOST,
+            section="repositories",
         )
 
-    def row(self, repository: Repository, permissions: frozenset[str]) -> dict[str, Any]:
-        """Return what the list tells of a repository; to those who may not read it, only its name."""
-        return {
-            "repository": repository,
-            "url": tabs_for(repository, permissions)[0][1],
-            "description": repository.description if READING & permissions else "",
-        }
+
+class NewRepositoryView(FormView):
+    """Makes a repository by hand."""
+
+    template_name = "repositories/new.html"
+    form_class = NewRepositoryForm
+
+    @cached_property
+    def access(self) -> Access:
+        return Access.of(self.request.user)
+
+    def get_initial(self) -> dict[str, Any]:
+        return {"namespace": self.request.GET.get("namespace", self.request.user.get_username())}
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "access": self.access}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        suggested = self.access.namespaces("edit").values_list("name", flat=True)[:SUGGESTED]
+        return super().get_context_data(**kwargs, namespaces=suggested, section="repositories")
+
+    def form_valid(self, form: NewRepositoryForm) -> HttpResponse:
+        try:
+            with transaction.atomic():
+                repository = form.save()
+                signals.repository_created.send(Repository, repository=repository, actor=self.request.user)
+        except IntegrityError:  # a push registered it meanwhile
+            form.add_error("name", "This namespace already has a repository of that name.")
+            return self.form_invalid(form)
+        messages.success(self.request, f"{repository.full_name} was created.")
+        return redirect("repositories:info", repository.namespace.name, repository.name)
 
 
 class ProfileView(UpdateView):

@@ -1,0 +1,57 @@
+"""The Tags tab of a repository."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.urls import reverse
+from django.views.generic import TemplateView
+
+from activity import tags
+from repositories.keyset import InvalidCursor, Key, Keyset, Page
+from repositories.levels import Category
+from repositories.views.pages import RepositoryPage
+
+PAGE_SIZE = 25
+ORDERS = {
+    "name": Keyset([Key("name")]),
+    "-name": Keyset([Key("name", descending=True)]),
+    "pushed": Keyset([Key("last_push", type=UUID)]),
+    "-pushed": Keyset([Key("last_push", descending=True, type=UUID)]),
+}
+NEWEST_FIRST = "-pushed"
+SORTS = {"-pushed": "Newest first", "pushed": "Oldest first", "name": "Name, A to Z", "-name": "Name, Z to A"}
+
+
+class TagsView(RepositoryPage, TemplateView):
+    """The tags that a repository has; how often they were pulled, to those who may see pulls."""
+
+    tab = "Tags"
+    template_name = "activity/tags.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        search = self.request.GET.get("q", "").strip().replace("\0", "")
+        sort = self.request.GET.get("sort", NEWEST_FIRST)
+        sort = sort if sort in ORDERS else NEWEST_FIRST
+        sees_pulls = Category.PULL.permission in self.permissions
+        found = tags.current(self.repository).select_related("pushed_by_user")
+        if search:
+            found = found.filter(name__icontains=search)
+        page = self.page(tags.with_pulls(found) if sees_pulls else found, sort)
+        return super().get_context_data(
+            **kwargs,
+            page=page,
+            search=search,
+            sort=sort,
+            sorts=SORTS,
+            sees_pulls=sees_pulls,
+            events_url=reverse("activity:repository", kwargs=self.kwargs),
+            query=self.request.GET,
+        )
+
+    def page(self, found: Any, sort: str) -> Page:
+        try:
+            return ORDERS[sort].page(found, PAGE_SIZE, self.request.GET.get("cursor"))
+        except InvalidCursor:
+            return ORDERS[sort].page(found, PAGE_SIZE)

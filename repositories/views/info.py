@@ -1,0 +1,54 @@
+"""The tabs Info and Settings of a repository."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.generic import TemplateView
+
+from repositories.forms import DeletionForm, RepositoryForm
+from repositories.views.pages import RepositoryPage
+
+
+class InfoView(RepositoryPage, TemplateView):
+    """What a repository is, and how to pull from it and push to it."""
+
+    tab = "Info"
+    template_name = "repositories/info.html"
+
+
+class SettingsView(RepositoryPage, TemplateView):
+    """Changes a repository, or deletes it: each form says by the name of its button which it is."""
+
+    tab = "Settings"
+    template_name = "repositories/repository_settings.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        context.setdefault("form", RepositoryForm(instance=self.repository))
+        context.setdefault("deletion", DeletionForm(expected=self.repository.full_name))
+        return context
+
+    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        return self.delete_repository() if "delete" in request.POST else self.change()
+
+    def change(self) -> HttpResponse:
+        self.require("edit")
+        form = RepositoryForm(self.request.POST, instance=self.repository)
+        if not form.is_valid():
+            return self.render_to_response(self.get_context_data(form=form))
+        form.save()
+        messages.success(self.request, "Saved.")
+        return redirect(self.request.path)
+
+    def delete_repository(self) -> HttpResponse:
+        self.require("delete")
+        deletion = DeletionForm(self.request.POST, expected=self.repository.full_name)
+        if not deletion.is_valid():
+            return self.render_to_response(self.get_context_data(deletion=deletion))
+        self.repository.delete(actor=self.request.user)
+        messages.success(self.request, f"{self.repository.full_name} was deleted.")
+        return redirect("repositories:list")

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from activity import views
+from activity import policies, views
 
 app_name = "activity"
 
@@ -12,5 +12,5 @@ urlpatterns = [
         name="repository",
     ),
     path("users/<str:username>/", views.UserView.as_view(), name="user"),
-    path("policies/<str:policy_id>/", views.PolicyView.as_view(), name="policy"),
+    path("policies/<str:policy_id>/", policies.PolicyView.as_view(), name="policy"),
 ]

@@ -17,11 +17,11 @@ Facts = dict[str, Any]
 
 
 def facts_of(policy: Policy) -> Facts:
-    """Return what is stored of a policy as JSON, nothing of one that isn't stored.
+    """Lock a policy, and return what is stored of it as JSON; nothing of one that isn't stored.
 
     The target is told by its number, as not everybody who sees the policy may see its name.
     """
-    facts: Facts = Policy.objects.filter(pk=policy.pk).values(*FIELDS).first() or {}
+    facts: Facts = Policy.objects.select_for_update().filter(pk=policy.pk).values(*FIELDS).first() or {}
     if facts:
         facts["criteria"] = [str(criterion) for criterion in policy.criteria.order_by("pk")]
     return {name: value for name, value in facts.items() if value not in (None, "", [])}

@@ -67,13 +67,24 @@ class SitePolicyForm(PolicyForm):
         return target
 
 
-def may_push(access: Access, repository: Repository) -> bool:
+def may_push(access: Access, repository: Repository | None) -> bool:
     """Tell whether tags may be promoted to a repository in somebody's name."""
-    return repository.deleted_at is None and "push" in access.permissions_on(repository)
+    return (
+        repository is not None
+        and repository.deleted_at is None
+        and "push" in access.permissions_on(repository)
+    )
 
 
 class CriteriaFormSet(forms.BaseInlineFormSet):
     """The criteria of one policy, which must make sense together."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        if self.instance.kind not in ("", Policy.Kind.PRUNING):
+            operator = form.fields["operator"]
+            operator.choices = [choice for choice in operator.choices if choice[0] not in criteria.NUMBERS]
+            operator.error_messages["invalid_choice"] = "Only pruning goes by pulls, age and number."
 
     def clean(self) -> None:
         super().clean()
@@ -85,10 +96,7 @@ class CriteriaFormSet(forms.BaseInlineFormSet):
             if form.has_changed() or form.instance.pk
             if form not in self.deleted_forms
         ]
-        pruning = self.instance.kind == Policy.Kind.PRUNING
-        if not pruning and any(criterion.operator in criteria.NUMBERS for criterion in kept):
-            raise ValidationError("Only pruning goes by pulls, age and number.")
-        if pruning and not kept:
+        if self.instance.kind == Policy.Kind.PRUNING and not kept:
             raise ValidationError("Pruning needs a criterion: without one, it would delete every tag.")
         if problem := criteria.problem(kept):
             raise ValidationError(problem)

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('activity', '0002_schedule'),
+        ('activity', '0003_tallies'),
         ('repositories', '0002_policy_criteria'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

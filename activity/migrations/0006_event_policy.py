@@ -7,8 +7,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('activity', '0003_tallies'),
-        ('repositories', '0002_policy_criteria'),
+        ('activity', '0005_tags'),
+        ('repositories', '0003_policy_criteria'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -3,16 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
+from activity import tags
 from activity.models import Event
 from activity.views import FeedView
 from repositories.access import Access
 from repositories.models import Criterion, Policy, Repository
 from repositories.policies.changes import FIELDS
+from repositories.policies.criteria import TagFacts, touched
+from repositories.policies.tag_templates import render
 from repositories.views.policies import PolicyPage, known_name, target_of
+
+MOST_READ = 1_000
+"""Tags that a preview reads, the newest."""
+MOST_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Which tags a policy would touch now, the newest first, each with the name that it would be given."""
+
+    read: int
+    touched: int
+    shown: list[tuple[TagFacts, str]]
+    complete: bool
+    """Whether all tags of the repository were read."""
+
+    @property
+    def left_out(self) -> int:
+        return self.touched - len(self.shown)
 
 
 class PolicyView(PolicyPage, FeedView):  # type: ignore[misc]  # here there is a repository
@@ -24,9 +48,27 @@ class PolicyView(PolicyPage, FeedView):  # type: ignore[misc]  # here there is a
         return super().events().filter(policy=self.policy)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        context = super().get_context_data(**kwargs, target=target_of(self.policy, self.access))
+        context = super().get_context_data(
+            **kwargs, target=target_of(self.policy, self.access), preview=preview(self.policy)
+        )
         tell_changes([event for event, _ in context["rows"]], self.access)
         return context
+
+
+def preview(policy: Policy) -> Preview | None:
+    """Return what a policy would touch; None where the tags are gone, or in another registry."""
+    if policy.kind == Policy.Kind.PULL_MIRRORING or policy.repository.deleted_at:
+        return None
+    rows = tags.with_pulls(tags.current(policy.repository)).order_by("-last_push")[: MOST_READ + 1]
+    facts = [TagFacts(row.name, row.pushed_at, row.last_pulled_at) for row in rows]
+    now, template = timezone.now(), policy.tag_template
+    found = touched(facts[:MOST_READ], list(policy.criteria.all()), now)
+    return Preview(
+        read=min(len(facts), MOST_READ),
+        touched=len(found),
+        shown=[(tag, render(template, tag.name, now)) for tag in found[:MOST_SHOWN]],
+        complete=len(facts) <= MOST_READ,
+    )
 
 
 def tell_changes(events: Iterable[Event], access: Access) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import html
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from activity import policies
 from activity.models import Event
 from repositories.models import Policy, Repository
 from tests import factories
@@ -495,6 +498,57 @@ class TestPage:
 
         assert (len(first.context["rows"]), len(second.context["rows"])) == (50, 1)
         assert repoadmin.get(f"{WEB}pruning/", {"cursor": "x"}).status_code == 200
+
+
+class TestPreview:
+    def push(self, web: Repository, **days: float) -> None:
+        for tag, ago in days.items():
+            moment = timezone.now() - timedelta(days=ago)
+            factories.record("update_tag", web, tag=tag, digest=factories.DIGEST, occurred_at=moment)
+
+    def shown(self, client: Client, policy: Policy) -> list[tuple[str, str]]:
+        preview = client.get(policy.get_absolute_url()).context["preview"]
+        return [(tag.name, new_tag) for tag, new_tag in preview.shown]
+
+    def test_shows_what_would_be_pruned(self, repoadmin: Client, web: Repository) -> None:
+        self.push(web, v1=100, v2=90, v3=80, v4=1, x1=100)
+        pulled = timezone.now() - timedelta(days=2)
+        factories.record("get_tag", web, tag="v2", occurred_at=pulled)
+        factories.record("delete_tag", web, tag="v3")
+        policy = made("pruning")
+        policy.criteria.create(operator="not_pulled_for", value="30")
+
+        assert self.shown(repoadmin, policy) == [("v1", "")]
+        assert "1 of 4 tags." in text(repoadmin.get(policy.get_absolute_url()))
+
+    def test_shows_the_new_names(self, repoadmin: Client, web: Repository, production: Repository) -> None:
+        self.push(web, v1=2, v2=1)
+        policy = made("promotion", target=production, tag_template="%n-stable")
+
+        assert self.shown(repoadmin, policy) == [("v2", "v2-stable"), ("v1", "v1-stable")]
+
+    def test_says_which_new_names_are_too_long(self, repoadmin: Client, web: Repository) -> None:
+        self.push(web, **{"v" * 128: 1})
+        policy = made("push_mirroring", tag_template="%n-stable")
+
+        assert "too long" in text(repoadmin.get(policy.get_absolute_url()))
+
+    def test_knows_nothing_of_other_registries(self, repoadmin: Client, web: Repository) -> None:
+        self.push(web, v1=1)
+
+        page = text(repoadmin.get(made("pull_mirroring").get_absolute_url()))
+
+        assert "The tags of the other registry aren't known here." in page
+
+    def test_is_bounded(self, repoadmin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(policies, "MOST_READ", 3)
+        monkeypatch.setattr(policies, "MOST_SHOWN", 1)
+        self.push(web, v1=5, v2=4, v3=3, v4=2, x=1)
+
+        page = text(repoadmin.get(made("promotion").get_absolute_url()))
+
+        assert "2 of the 3 newest tags; older ones weren't looked at." in page
+        assert "And 1 more." in page
 
 
 class TestAdmin:

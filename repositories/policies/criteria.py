@@ -47,10 +47,10 @@ NUMBERS = {
 
 @dataclass(frozen=True)
 class TagFacts:
-    """What is known of a tag; a time that isn't known is None."""
+    """What is known of a tag: when it was last pushed, and when last pulled, None for never."""
 
     name: str
-    pushed_at: datetime | None = None
+    pushed_at: datetime
     last_pulled_at: datetime | None = None
 
 
@@ -58,14 +58,14 @@ def touched(tags: Iterable[TagFacts], criteria: Sequence[Criterion], now: dateti
     """Return the tags of one repository that meet all criteria, in their order.
 
     "All but the newest" counts among the tags whose names meet the criteria. A push counts as a pull,
-    so that what nobody had time to pull isn't pruned. A tag of which a time isn't known isn't touched.
+    so that what nobody had time to pull isn't pruned.
     """
     named = [tag for tag in tags if meets_names(tag.name, criteria)]
     left = named
     for criterion in criteria:
         if criterion.operator in NUMBERS:
-            aged = _aged(named, criterion, now)
-            left = [tag for tag in left if tag in aged]
+            old = _old(named, criterion, now)
+            left = [tag for tag in left if tag in old]
     return left
 
 
@@ -92,18 +92,15 @@ def _meets_name(tag: str, operator: str, value: str) -> bool:
             return True
 
 
-def _aged(tags: list[TagFacts], criterion: Criterion, now: datetime) -> set[TagFacts]:
+def _old(tags: list[TagFacts], criterion: Criterion, now: datetime) -> set[TagFacts]:
     """Return the tags that meet a criterion with a number."""
     number = int(criterion.value)
-    pushed = [(tag.pushed_at, tag.name, tag) for tag in tags if tag.pushed_at]
-    match criterion.operator:
-        case Operator.PUSHED_BEFORE:
-            return {tag for moment, _, tag in pushed if moment < now - timedelta(days=number)}
-        case Operator.NOT_PULLED_FOR:
-            used = [(max(moment, tag.last_pulled_at or moment), tag) for moment, _, tag in pushed]
-            return {tag for moment, tag in used if moment < now - timedelta(days=number)}
-        case _:
-            return {tag for _, _, tag in sorted(pushed, reverse=True)[number:]}
+    if criterion.operator == Operator.ALL_BUT_NEWEST:
+        return set(sorted(tags, key=lambda tag: (tag.pushed_at, tag.name), reverse=True)[number:])
+    bound = now - timedelta(days=number)
+    if criterion.operator == Operator.PUSHED_BEFORE:
+        return {tag for tag in tags if tag.pushed_at < bound}
+    return {tag for tag in tags if max(tag.pushed_at, tag.last_pulled_at or tag.pushed_at) < bound}
 
 
 def tags_in(value: str) -> list[str]:

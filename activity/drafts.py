@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from activity.models import ActorType
-from repositories.models import Repository
+from repositories.models import Policy, Repository
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Draft:
     details: dict[str, Any] = field(default_factory=dict)
     repository: Repository | None = None
     """The repository, if it is known; else it is looked up by its name, or registered."""
+    policy: Policy | None = None
+    """The policy to which it was done. One that did it itself is the actor, looked up by its id."""
 
     def of_kind(self, kind: str, **changes: Any) -> Draft:
         return replace(self, kind=kind, **changes)

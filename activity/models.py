@@ -105,6 +105,7 @@ class Event(models.Model):
     policy = models.ForeignKey(
         Policy, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
     )
+    """The policy that did it, or to which it was done."""
     imported = models.ForeignKey(
         Import, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
     )
@@ -130,6 +131,7 @@ class Event(models.Model):
             # One's own account events, few among all that one did: a robot may have pulled a million times.
             models.Index(fields=["actor_user", "id"], condition=Q(category="account"), name="event_account"),
             models.Index(fields=["imported"], condition=Q(imported__isnull=False), name="event_imported"),
+            models.Index(fields=["policy", "id"], condition=Q(policy__isnull=False), name="event_policy"),
         ]
 
     def __str__(self) -> str:
@@ -165,6 +167,13 @@ class Event(models.Model):
         """
         if self.actor_user_id and self.actor_user:
             return reverse("activity:user", args=[self.actor_user.get_username()])
+        return self.policy_url(access) if self.actor_type in Policy.Kind.values else ""
+
+    def policy_url(self, access: Access) -> str:
+        """Return the page of the policy that did it, or to which it was done, while there is one.
+
+        Nothing for those who may not open it. Reads `policy__repository__namespace`.
+        """
         if not self.policy_id or not self.policy:
             return ""
         may_open = levels.VIEW_POLICIES in access.permissions_on(self.policy.repository)

@@ -15,7 +15,12 @@ from repositories.models import Policy, Repository
 
 
 def record_own(
-    kind: str, repository: Repository, actor: Any, at: datetime | None = None, **details: Any
+    kind: str,
+    repository: Repository,
+    actor: Any,
+    at: datetime | None = None,
+    policy: Policy | None = None,
+    **details: Any,
 ) -> None:
     """Record that `actor`, a user or None, did something to a repository here."""
     record_events(
@@ -28,6 +33,7 @@ def record_own(
                 actor_name=actor.get_username() if actor else "",
                 occurred_at=at or timezone.now(),
                 source_id=str(uuid4()),
+                policy=policy,
                 details=details,
             )
         ]
@@ -45,15 +51,26 @@ def record_repository_deleted(repository: Repository, actor: Any, **_: Any) -> N
 
 
 @receiver(signals.policy_created)
-def record_policy_created(policy: Policy, actor: Any, **_: Any) -> None:
-    record_own(f"create_{policy.kind}_policy", policy.repository, actor, policy_id=policy.public_id)
+def record_policy_created(policy: Policy, **told: Any) -> None:
+    record_policy_event("create", policy, **told)
 
 
 @receiver(signals.policy_updated)
-def record_policy_updated(policy: Policy, actor: Any, **_: Any) -> None:
-    record_own(f"update_{policy.kind}_policy", policy.repository, actor, policy_id=policy.public_id)
+def record_policy_updated(policy: Policy, **told: Any) -> None:
+    record_policy_event("update", policy, **told)
 
 
 @receiver(signals.policy_deleted)
-def record_policy_deleted(policy: Policy, actor: Any, **_: Any) -> None:
-    record_own(f"delete_{policy.kind}_policy", policy.repository, actor, policy_id=policy.public_id)
+def record_policy_deleted(policy: Policy, **told: Any) -> None:
+    record_policy_event("delete", policy, **told)
+
+
+def record_policy_event(verb: str, policy: Policy, actor: Any, changes: dict[str, Any], **_: Any) -> None:
+    record_own(
+        f"{verb}_{policy.kind}_policy",
+        policy.repository,
+        actor,
+        policy=policy,
+        policy_id=policy.public_id,
+        changes=changes,
+    )

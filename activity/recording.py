@@ -104,6 +104,13 @@ def _event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, in
         actor_type=draft.actor_type,
         actor_name=draft.actor_name,
         actor_user_id=users.get(draft.actor_name) if draft.actor_type == ActorType.USER else None,
-        policy_id=policies.get(draft.actor_name) if draft.actor_type in Policy.Kind.values else None,
+        policy_id=_policy(draft, policies),
         details=draft.details,
     )
+
+
+def _policy(draft: Draft, policies: dict[str, int]) -> int | None:
+    """Return the policy that an event is about: that to which it was done, or that which did it."""
+    if draft.policy:
+        return draft.policy.pk
+    return policies.get(draft.actor_name) if draft.actor_type in Policy.Kind.values else None

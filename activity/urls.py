@@ -1,6 +1,6 @@
 from django.urls import path
 
-from activity import tag_list, views
+from activity import policies, tag_list, views
 
 app_name = "activity"
 
@@ -13,5 +13,5 @@ urlpatterns = [
     ),
     path("repositories/<str:namespace>/<path:name>/tags/", tag_list.TagsView.as_view(), name="tags"),
     path("users/<str:username>/", views.UserView.as_view(), name="user"),
-    path("policies/<str:policy_id>/", views.PolicyView.as_view(), name="policy"),
+    path("policies/<str:policy_id>/", policies.PolicyView.as_view(), name="policy"),
 ]

@@ -1,4 +1,4 @@
-"""Pages of events: of a repository, of a user, of a policy."""
+"""Pages of events: of a repository, of a user. That of a policy is in `policies.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
-from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -19,8 +18,7 @@ from activity.identity import first_id
 from activity.models import Event
 from repositories.access import Access
 from repositories.keyset import InvalidCursor, Page
-from repositories.levels import VIEW_POLICIES
-from repositories.models import Policy, Repository
+from repositories.models import Repository
 from repositories.views.pages import RepositoryPage
 
 PAGE_SIZE = 10
@@ -126,27 +124,3 @@ class UserView(FeedView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs, person=self.person)
-
-
-class PolicyView(FeedView):
-    """A policy, with what it did."""
-
-    template_name = "activity/policy.html"
-
-    @cached_property
-    def policy(self) -> Policy:
-        policies = Policy.objects.select_related("repository__namespace")
-        policy = get_object_or_404(policies, public_id=self.kwargs["policy_id"])
-        if VIEW_POLICIES not in self.access.permissions_on(policy.repository):
-            raise Http404
-        return policy
-
-    @property
-    def repository(self) -> Repository:  # type: ignore[override]
-        return self.policy.repository
-
-    def events(self) -> QuerySet[Event]:
-        return super().events().filter(policy=self.policy)
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**kwargs, policy=self.policy)

@@ -8,10 +8,13 @@ class RepositoriesConfig(AppConfig):
     def ready(self) -> None:
         from repositories import receivers, tabs  # noqa: F401
         from repositories.groups import make_groups
-        from repositories.levels import READING
+        from repositories.levels import READING, VIEW_POLICIES
 
         for label, url_name, permissions in (
             ("Info", "repositories:info", READING),
+            ("Promotions", "repositories:promotions", frozenset({VIEW_POLICIES})),
+            ("Mirrors", "repositories:mirrors", frozenset({VIEW_POLICIES})),
+            ("Pruning", "repositories:pruning", frozenset({VIEW_POLICIES})),
             ("Settings", "repositories:repository_settings", frozenset({"edit", "delete"})),
         ):
             tabs.register(tabs.Tab(label, url_name, permissions))

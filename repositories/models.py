@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -12,13 +11,15 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.db.models import F, Q
-from django.urls import reverse
 from django.utils import timezone
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from solo.models import SingletonModel
 from timezone_field import TimeZoneField
 
 from repositories import acting, levels, names, signals
+from repositories.policies.models import Criterion as Criterion
+from repositories.policies.models import Policy as Policy
+from repositories.policies.models import new_policy_id as new_policy_id  # by migrations
 
 MAX_GROUP_PART = 70
 """Longest organization and team name: `organization/team` must fit a group's 150 characters."""
@@ -246,37 +247,6 @@ class Repository(models.Model):
             self.save(update_fields=["deleted_at"])
             signals.repository_deleted.send(Repository, repository=self, actor=actor)
         return 1, {self._meta.label: 1}
-
-
-def new_policy_id() -> str:
-    """Return an id such as `CA5E7822`."""
-    return secrets.token_hex(4).upper()
-
-
-class Policy(models.Model):
-    """A rule of a repository that acts on its own: it promotes, prunes or mirrors."""
-
-    class Kind(models.TextChoices):
-        PROMOTION = "promotion", "Promotion"
-        PRUNING = "pruning", "Pruning"
-        PUSH_MIRRORING = "push_mirroring", "Push mirroring"
-        PULL_MIRRORING = "pull_mirroring", "Pull mirroring"
-
-    public_id = models.CharField("id", max_length=8, unique=True, default=new_policy_id, editable=False)
-    kind = models.CharField(max_length=20, choices=Kind)
-    repository = models.ForeignKey(Repository, models.CASCADE, related_name="policies")
-    enabled = models.BooleanField(default=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["repository", "kind", "public_id"]
-        verbose_name_plural = "policies"
-
-    def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.public_id}"
-
-    def get_absolute_url(self) -> str:
-        return reverse("activity:policy", args=[self.public_id])
 
 
 class RegistrySettings(SingletonModel):

@@ -7,6 +7,6 @@ from django.dispatch import Signal
 
 repository_created = Signal()  # repository, actor
 repository_deleted = Signal()  # repository, actor
-policy_created = Signal()  # policy, actor
-policy_updated = Signal()  # policy, actor
-policy_deleted = Signal()  # policy, actor
+policy_created = Signal()  # policy, actor, changes: see `policies.changes.changes_between`
+policy_updated = Signal()  # policy, actor, changes
+policy_deleted = Signal()  # policy, actor, changes; sent before it goes

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from repositories.views import info, organizations, pages, repositories
+from repositories.views import info, organizations, pages, policies, repositories
 
 app_name = "repositories"
 
@@ -26,5 +26,14 @@ urlpatterns = [
     ),
     path(f"{REPOSITORY}info/", info.InfoView.as_view(), name="info"),
     path(f"{REPOSITORY}settings/", info.SettingsView.as_view(), name="repository_settings"),
+    *(
+        path(f"{REPOSITORY}{tab.lower()}/", policies.PolicyListView.as_view(tab=tab), name=tab.lower())
+        for tab in policies.TABS
+    ),
+    path(f"{REPOSITORY}new-<str:kind>-policy/", policies.PolicyCreateView.as_view(), name="policy_create"),
+    path("policies/<str:policy_id>/edit/", policies.PolicyEditView.as_view(), name="policy_edit"),
+    path("policies/<str:policy_id>/switch/", policies.PolicySwitchView.as_view(), name="policy_switch"),
+    path("policies/<str:policy_id>/delete/", policies.PolicyDeleteView.as_view(), name="policy_delete"),
+    # The last of all, as it takes any name.
     path(REPOSITORY, pages.first_tab, name="repository"),
 ]

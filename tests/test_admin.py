@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from activity.admin.capped import CappedPaginator
 from activity.models import DeadLetter, Event
-from repositories.models import Namespace, Organization, Policy, Repository, Team
+from repositories.models import Namespace, Organization, Repository, Team
 from tests import factories
 from tests.factories import DIGEST, notification
 
@@ -299,21 +299,6 @@ class TestAdministration:
         assert web.deleted_at
         event = Event.objects.get()
         assert (event.label, event.repository, event.actor_label) == ("Delete Repository", web, "admin")
-
-    def test_policy_is_an_event_whatever_is_done_to_it(self, admin: Client, web: Repository) -> None:
-        admin.post(
-            "/admin/repositories/policy/add/", {"kind": "promotion", "repository": web.pk, "enabled": "on"}
-        )
-        policy = Policy.objects.get()
-        admin.post(f"/admin/repositories/policy/{policy.pk}/change/", {})
-        admin.post(f"/admin/repositories/policy/{policy.pk}/delete/", {"post": "yes"})
-
-        assert [(event.label, event.actor_label) for event in Event.objects.order_by("pk")] == [
-            ("Create Promotion Policy", "admin"),
-            ("Update Promotion Policy", "admin"),
-            ("Delete Promotion Policy", "admin"),
-        ]
-        assert {event.details["policy_id"] for event in Event.objects.all()} == {policy.public_id}
 
     def test_unclaimed_namespace_is_claimed_by_choosing_its_owner(
         self, admin: Client, registry: Any, log_in: Any

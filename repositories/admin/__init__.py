@@ -1,3 +1,4 @@
 """Who owns what, and who may do what with it, for MSR admins. Each module registers what it is about."""
 
 from repositories.admin import organizations, people, repositories  # noqa: F401
+from repositories.policies import admin  # noqa: F401

@@ -13,7 +13,7 @@ from solo.admin import SingletonModelAdmin
 from repositories import signals
 from repositories.admin import effective_access
 from repositories.admin.grants import GrantedAdmin, RepositoryTeamInline, RepositoryUserInline
-from repositories.models import Policy, RegistrySettings, Repository
+from repositories.models import RegistrySettings, Repository
 
 
 @admin.register(Repository)
@@ -53,31 +53,6 @@ class RepositoryAdmin(GrantedAdmin):
         # Nothing goes with it, as its row stays.
         names = [str(obj) for obj in objs]
         return names, {"repositories": len(names)}, set(), []
-
-
-@admin.register(Policy)
-class PolicyAdmin(admin.ModelAdmin):
-    list_display = ["public_id", "kind", "repository", "enabled", "created_at"]
-    list_filter = ["kind", "enabled"]
-    list_select_related = ["repository__namespace"]
-    search_fields = ["public_id"]
-    autocomplete_fields = ["repository"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> list[str]:
-        return ["public_id", "kind", "repository"] if obj else []
-
-    def save_model(self, request: HttpRequest, obj: Policy, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        signal = signals.policy_updated if change else signals.policy_created
-        signal.send(Policy, policy=obj, actor=request.user)
-
-    def delete_model(self, request: HttpRequest, obj: Policy) -> None:
-        signals.policy_deleted.send(Policy, policy=obj, actor=request.user)
-        super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Policy]) -> None:
-        for policy in queryset.select_related("repository__namespace"):
-            self.delete_model(request, policy)
 
 
 @admin.register(RegistrySettings)

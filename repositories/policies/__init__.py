@@ -1,0 +1,1 @@
+"""Policies of repositories: what each kind needs, which tags it is for, and how they are edited."""

@@ -1,0 +1,57 @@
+"""Policies in the admin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from repositories.models import Criterion, Policy
+from repositories.policies import changes
+from repositories.policies.forms import MAX_CRITERIA, CriteriaFormSet, PolicyForm
+
+
+class CriterionInline(admin.TabularInline):
+    model = Criterion
+    formset = CriteriaFormSet
+    extra = 1
+    max_num = MAX_CRITERIA
+
+
+@admin.register(Policy)
+class PolicyAdmin(admin.ModelAdmin):
+    form = PolicyForm
+    list_display = ["public_id", "kind", "repository", "criteria_in_words", "enabled", "created_at"]
+    list_filter = ["kind", "enabled"]
+    list_select_related = ["repository__namespace"]
+    search_fields = ["public_id"]
+    autocomplete_fields = ["repository", "target"]
+    inlines = [CriterionInline]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Policy]:
+        return super().get_queryset(request).prefetch_related("criteria")
+
+    def get_fields(self, request: HttpRequest, obj: Policy | None = None) -> list[Any]:
+        if obj is None:
+            return ["kind", "repository", *changes.FIELDS]
+        return ["public_id", "kind", "repository", "enabled", *Policy.NEEDS[Policy.Kind(obj.kind)]]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> list[str]:
+        return ["public_id", "kind", "repository"] if obj else []
+
+    def save_model(self, request: HttpRequest, obj: Policy, form: Any, change: bool) -> None:
+        form.before = changes.facts_of(obj)
+        super().save_model(request, obj, form, change)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        changes.tell(form.instance, form.before, request.user)  # now that its criteria are stored, too
+
+    def delete_model(self, request: HttpRequest, obj: Policy) -> None:
+        changes.delete(obj, request.user)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Policy]) -> None:
+        for policy in queryset.select_related("repository__namespace"):
+            self.delete_model(request, policy)

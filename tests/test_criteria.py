@@ -1,0 +1,272 @@
+"""Which tags the criteria of a policy choose, what they may say, and what new tags are called."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from django.core.exceptions import ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repositories import names
+from repositories.models import Criterion
+from repositories.policies import tag_templates
+from repositories.policies.criteria import (
+    NUMBERS,
+    Operator,
+    TagFacts,
+    clean_value,
+    problem,
+    touched,
+)
+from repositories.policies.models import in_words
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def days_ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+def criteria(*pairs: tuple[str, str]) -> list[Criterion]:
+    return [Criterion(operator=operator, value=value) for operator, value in pairs]
+
+
+def chosen(tags: list[TagFacts], *pairs: tuple[str, str]) -> list[str]:
+    return [tag.name for tag in touched(tags, criteria(*pairs), NOW)]
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("operator", "value", "tags"),
+        [
+            ("equals", "v1", ["v1"]),
+            ("starts_with", "v", ["v1", "v1-rc"]),
+            ("ends_with", "-rc", ["v1-rc"]),
+            ("contains", "1-", ["v1-rc"]),
+            ("one_of", "v1, latest", ["v1", "latest"]),
+            ("not_one_of", "v1, latest", ["v1-rc"]),
+        ],
+    )
+    def test_choose(self, operator: str, value: str, tags: list[str]) -> None:
+        assert chosen([TagFacts(name, NOW) for name in ("v1", "v1-rc", "latest")], (operator, value)) == tags
+
+    def test_must_all_be_met(self) -> None:
+        tags = [TagFacts("v1", NOW), TagFacts("v1-rc", NOW), TagFacts("x-rc", NOW)]
+
+        assert chosen(tags, ("starts_with", "v"), ("ends_with", "-rc")) == ["v1-rc"]
+
+    def test_are_all_chosen_without_criteria(self) -> None:
+        assert chosen([TagFacts("a", NOW), TagFacts("b", NOW)]) == ["a", "b"]
+
+
+class TestAges:
+    def test_are_counted_to_the_moment(self) -> None:
+        tags = [TagFacts("older", days_ago(30.001)), TagFacts("exact", days_ago(30)), TagFacts("new", NOW)]
+
+        assert chosen(tags, ("pushed_before", "30")) == ["older"]
+
+    def test_push_counts_as_a_pull(self) -> None:
+        tags = [
+            TagFacts("forgotten", days_ago(200), days_ago(100)),
+            TagFacts("pulled", days_ago(200), days_ago(1)),
+            TagFacts("never-pulled", days_ago(200)),
+            TagFacts("pushed-again", days_ago(1), days_ago(100)),
+        ]
+
+        assert chosen(tags, ("not_pulled_for", "90")) == ["forgotten", "never-pulled"]
+
+    def test_newest_are_counted_among_those_so_named(self) -> None:
+        tags = [TagFacts("v2", days_ago(2)), TagFacts("v1", days_ago(3)), TagFacts("latest", days_ago(1))]
+
+        assert chosen(tags, ("all_but_newest", "1"), ("starts_with", "v")) == ["v1"]
+
+    def test_newest_are_kept_however_old(self) -> None:
+        tags = [TagFacts("v2", days_ago(200)), TagFacts("v1", days_ago(300))]
+
+        assert chosen(tags, ("pushed_before", "90"), ("all_but_newest", "1")) == ["v1"]
+
+
+few_tags = st.text("ab", min_size=1, max_size=3)
+moments = st.integers(0, 6).map(days_ago)
+tag_lists = st.lists(
+    st.builds(TagFacts, few_tags, moments, st.none() | moments), max_size=8, unique_by=lambda tag: tag.name
+)
+any_criteria = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["equals", "starts_with", "ends_with", "contains"]), few_tags),
+        st.tuples(st.sampled_from(["one_of", "not_one_of"]), st.lists(few_tags, min_size=1).map(", ".join)),
+        st.tuples(st.sampled_from(list(NUMBERS)), st.integers(1, 5).map(str)),
+    ),
+    max_size=4,
+)
+
+
+def plainly_touched(tags: list[TagFacts], pairs: list[tuple[str, str]]) -> list[str]:
+    """Say it again, tag by tag, with nothing shared."""
+    by_name = {
+        "equals": lambda tag, value: tag.name == value,
+        "starts_with": lambda tag, value: tag.name[: len(value)] == value,
+        "ends_with": lambda tag, value: tag.name[-len(value) :] == value,
+        "contains": lambda tag, value: tag.name.find(value) >= 0,
+        "one_of": lambda tag, value: tag.name in value.split(", "),
+        "not_one_of": lambda tag, value: tag.name not in value.split(", "),
+    }
+    rivals = [tag for tag in tags if all(by_name[o](tag, v) for o, v in pairs if o in by_name)]
+
+    def meets(tag: TagFacts, operator: str, number: int) -> bool:
+        if operator == "pushed_before":
+            return NOW - tag.pushed_at > timedelta(days=number)
+        if operator == "not_pulled_for":
+            last = [moment for moment in (tag.pushed_at, tag.last_pulled_at) if moment]
+            return all(NOW - moment > timedelta(days=number) for moment in last)
+        newer = [other for other in rivals if (other.pushed_at, other.name) > (tag.pushed_at, tag.name)]
+        return len(newer) >= number
+
+    return [tag.name for tag in rivals if all(meets(tag, o, int(v)) for o, v in pairs if o not in by_name)]
+
+
+@given(tag_lists, any_criteria)
+def test_choice_is_what_the_criteria_say(tags: list[TagFacts], pairs: list[tuple[str, str]]) -> None:
+    assert chosen(tags, *pairs) == plainly_touched(tags, pairs)
+
+
+@given(tag_lists, any_criteria)
+def test_criteria_that_contradict_choose_nothing(tags: list[TagFacts], pairs: list[tuple[str, str]]) -> None:
+    if problem(criteria(*pairs)).startswith("No tag"):
+        assert chosen(tags, *pairs) == []
+
+
+@given(tag_lists, any_criteria, any_criteria)
+def test_further_criteria_of_age_never_choose_more(
+    tags: list[TagFacts], pairs: list[tuple[str, str]], further: list[tuple[str, str]]
+) -> None:
+    aged = [pair for pair in further if pair[0] in NUMBERS]
+
+    assert set(chosen(tags, *pairs, *aged)) <= set(chosen(tags, *pairs))
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("operator", "text", "value"),
+        [
+            ("equals", " v1 ", "v1"),
+            ("ends_with", "-rc.1", "-rc.1"),
+            ("one_of", "v1,v2  v3\nv1", "v1, v2, v3"),
+            ("not_pulled_for", " 090 ", "90"),
+            ("all_but_newest", "100000", "100000"),
+        ],
+    )
+    def test_are_stored_alike(self, operator: str, text: str, value: str) -> None:
+        assert clean_value(operator, text) == value
+
+    @pytest.mark.parametrize(
+        ("operator", "text", "words"),
+        [
+            ("equals", "a b", "No tag can be “a b”"),
+            ("equals", "", "No tag"),
+            ("equals", "v1\n\0", "No tag"),
+            ("starts_with", "-rc", "“-rc”"),
+            ("starts_with", "x" * 129, "at most 128"),
+            ("contains", "é", "“é”"),
+            ("one_of", " , ", "at least one tag"),
+            ("not_one_of", "v1, :", "“:”"),
+            ("not_pulled_for", "0", "from 1 to 36,500"),
+            ("not_pulled_for", "-1", "from 1 to 36,500"),
+            ("pushed_before", "36501", "from 1 to 36,500"),
+            ("pushed_before", "1e3", "whole number"),
+            ("pushed_before", "٣", "whole number"),
+            ("all_but_newest", "9" * 5000, "whole number"),
+        ],
+    )
+    def test_that_make_no_sense_are_refused(self, operator: str, text: str, words: str) -> None:
+        with pytest.raises(ValidationError) as error:
+            clean_value(operator, text)
+
+        assert words in error.value.messages[0]
+
+    @given(st.sampled_from(Operator), st.text())
+    def test_are_stable(self, operator: str, text: str) -> None:
+        try:
+            value = clean_value(operator, text)
+        except ValidationError:
+            return
+        assert clean_value(operator, value) == value
+
+    @pytest.mark.parametrize(
+        ("pairs", "words"),
+        [
+            (
+                [("starts_with", "v"), ("starts_with", "v")],
+                "more than one criterion like this: tag starts with",
+            ),
+            ([("not_pulled_for", "1"), ("not_pulled_for", "2")], "more than one criterion like this"),
+            ([("equals", "a"), ("equals", "b")], "No tag can meet"),
+            ([("equals", "a"), ("not_one_of", "a, b")], "No tag can meet"),
+            ([("one_of", "a, b"), ("ends_with", "c")], "No tag can meet"),
+            ([("one_of", "a, b"), ("one_of", "b, c")], ""),
+            ([("starts_with", "v"), ("starts_with", "w")], "No tag can meet"),
+            ([("starts_with", "v"), ("starts_with", "v1")], ""),
+            ([("ends_with", "-rc"), ("ends_with", "x")], "No tag can meet"),
+            ([("starts_with", "v"), ("ends_with", "x"), ("contains", "y"), ("not_one_of", "v")], ""),
+            ([("not_pulled_for", "90"), ("all_but_newest", "10")], ""),
+            ([], ""),
+        ],
+    )
+    def test_must_make_sense_together(self, pairs: list[tuple[str, str]], words: str) -> None:
+        said = problem(criteria(*pairs))
+
+        assert words in said
+        assert bool(said) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ([], "every tag"),
+        ([("starts_with", "v"), ("not_pulled_for", "90")], "tag starts with “v”, and not pulled for 90 days"),
+        ([("one_of", "a, b")], "tag is one of “a”, “b”"),
+        ([("pushed_before", "1")], "pushed more than 1 day ago"),
+        ([("all_but_newest", "1000")], "all but the newest 1,000"),
+    ],
+)
+def test_criteria_in_words(pairs: list[tuple[str, str]], words: str) -> None:
+    assert in_words(criteria(*pairs)) == words
+
+
+class TestNamesOfNewTags:
+    @pytest.mark.parametrize(
+        ("template", "tag"),
+        [
+            ("%n", "v1"),
+            ("stable", "stable"),
+            ("%n-%Y%m%d", "v1-20261122"),
+            ("%Y.%m.%d_%H%M%S", "2026.11.22_120000"),
+        ],
+    )
+    def test_are_made_of_the_tag_and_the_time(self, template: str, tag: str) -> None:
+        tag_templates.validate(template)
+
+        assert tag_templates.render(template, "v1", NOW) == tag
+
+    def test_are_in_utc(self) -> None:
+        tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
+
+        assert tag_templates.render("%H", "v1", tokyo) == "12"
+
+    @pytest.mark.parametrize(
+        "template", ["", "%", "%x", "%%", "-%n", "%n:%n", "a b", "%n\n", "%\n", "é", "a" * 129]
+    )
+    def test_that_no_tag_can_have_are_refused(self, template: str) -> None:
+        with pytest.raises(ValidationError):
+            tag_templates.validate(template)
+
+    @given(st.text("%nYmdHMS.-_a", max_size=8), st.from_regex(names._TAG, fullmatch=True))
+    def test_are_tags(self, template: str, tag: str) -> None:
+        try:
+            tag_templates.validate(template)
+        except ValidationError:
+            return
+        made = tag_templates.render(template, tag, NOW)
+        assert names.is_tag(made) or len(made) > names.MAX_TAG_LENGTH

@@ -154,6 +154,12 @@ def attach(partition: Partition) -> None:
     _trying(partial(_attach_again, partition))
 
 
+def keep_detached(partition: Partition) -> bool:
+    """Keep others from attaching a partition until the transaction ends; tell whether it is detached."""
+    _execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
+    return partition in detached()
+
+
 def events(partition: Partition) -> QuerySet[Event]:
     """Return the events of a partition, attached or not."""
     found = Event.objects.all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -80,8 +81,8 @@ class Portion:
     condition: Q
     bound: UUID
     """The first id that stays."""
-    is_small: bool = False
-    """Whether it can be deleted at once."""
+    most: float = inf
+    """How many events it is of at most, if that is known."""
 
     def events(self) -> QuerySet[Event]:
         return Event.objects.filter(self.condition, id__lt=self.bound)
@@ -186,8 +187,8 @@ def _by_repository(portion: Portion, not_held: Q, cutoff: datetime) -> Iterator[
             )
             those |= its & Q(id__lt=max(first_kept, portion.bound))
             bound = max(bound, first_kept, portion.bound)
-        is_small = sum(crowded[repository] for repository in group) <= GROUP_EVENTS
-        yield Portion(portion.rule, portion.condition & those, bound, is_small)
+        most = sum(crowded[repository] for repository in group)
+        yield Portion(portion.rule, portion.condition & those, bound, most)
     others = ~Q(repository__in=[pk for pk in crowded if pk is not None])
     if None in crowded:
         others &= Q(repository__isnull=False)

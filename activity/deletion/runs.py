@@ -107,11 +107,8 @@ def restore_partitions() -> None:
         partitions.attach(partition)
 
 
-@transaction.atomic
 def restore_if_idle() -> None:
     """Bring it back unless a run is under way, which knows what it does."""
-    AutoDeletion.get_solo()
-    AutoDeletion.objects.select_for_update().get()  # so that none starts meanwhile
     if not active_runs().filter(lease_until__gt=timezone.now()).exists():
         restore_partitions()
 
@@ -261,7 +258,7 @@ class Deletion(Job):
     def delete(self, portion: rules.Portion) -> None:
         """Delete a portion, the oldest events first."""
         events, lower = portion.events(), rules.EARLIEST
-        while not portion.is_small and (upper := _last_of(events.filter(id__gt=lower), BATCH)):
+        while portion.most > BATCH and (upper := _last_of(events.filter(id__gt=lower), BATCH)):
             with transaction.atomic():
                 self.remove(events.filter(id__gt=lower, id__lte=upper), portion.rule.name)
             lower = upper  # not again through the remains of what was deleted
@@ -390,11 +387,16 @@ class Deletion(Job):
             return False
         try:
             with transaction.atomic():
-                if goes := not self.stays(partition) and self.is_archived(partition, written):
+                goes = (
+                    partitions.keep_detached(partition)
+                    and not self.stays(partition)
+                    and self.is_archived(partition, written)
+                )
+                if goes:
                     by_repository = any(rule.repository or rule.namespace for rule in self.rules)
                     self.count_by_rule(partitions.drop(partition, by_repository=by_repository))
-                    written_ones = Archive.objects.filter(pk__in=[archive.pk for archive in written])
-                    written_ones.update(deleted_at=timezone.now())
+                    them = Archive.objects.filter(pk__in=[archive.pk for archive in written])
+                    them.update(deleted_at=timezone.now())
                     self.save()
         except Exception:
             partitions.attach(partition)

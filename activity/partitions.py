@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from django.db.models.sql.datastructures import BaseTable
 from activity import append_only, removal, tallies
 from activity.identity import first_id
 from activity.models import Event
+from activity.removal import Gone
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +154,12 @@ def attach(partition: Partition) -> None:
     _trying(partial(_attach_again, partition))
 
 
+def keep_detached(partition: Partition) -> bool:
+    """Keep others from attaching a partition until the transaction ends; tell whether it is detached."""
+    _execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
+    return partition in detached()
+
+
 def events(partition: Partition) -> QuerySet[Event]:
     """Return the events of a partition, attached or not."""
     found = Event.objects.all()
@@ -162,13 +168,10 @@ def events(partition: Partition) -> QuerySet[Event]:
     return found
 
 
-def drop(partition: Partition) -> Counter[tuple[int | None, str]]:
-    """Drop a partition that was detached, within a transaction.
-
-    Returns how many events were in it, by repository and category.
-    """
+def drop(partition: Partition, *, by_repository: bool) -> Gone:
+    """Drop a partition that was detached, within a transaction, and return how many events went."""
     _execute(f"DROP TABLE {partition.name}")
-    return tallies.drop(partition.is_pull, partition.start, partition.end)
+    return tallies.drop(partition.is_pull, partition.start, partition.end, by_repository=by_repository)
 
 
 @transaction.atomic

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Sum
@@ -108,6 +108,7 @@ DROP = """
     days AS (
         SELECT repository_id, category, events FROM activity_tally
         WHERE is_pull = %(is_pull)s AND unit = 'day' AND start >= %(start)s AND start < %(end)s
+            AND (repository_id = 0 OR %(by_repository)s)
             AND NOT EXISTS (
                 SELECT FROM activity_droppedtallies AS dropped
                 WHERE dropped.is_pull = %(is_pull)s
@@ -132,14 +133,24 @@ DROP = """
 """
 
 
-def drop(is_pull: bool, start: datetime, end: datetime) -> Counter[tuple[int | None, str]]:
+def drop(
+    is_pull: bool, start: datetime, end: datetime, *, by_repository: bool
+) -> Counter[tuple[int | None, str]]:
     """Count no more the events of whole days that are no longer in the table, in the transaction that
-    drops them; PostgreSQL only. Returns how many they are, by repository and category.
+    drops them; PostgreSQL only. Returns how many they are, by repository and category; by category alone
+    takes less time.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         ids = {"first": first_id(start), "last": first_id(end)}
-        cursor.execute(DROP, {"is_pull": is_pull, "start": start, "end": end, **ids})
+        given: dict[str, Any] = {
+            "is_pull": is_pull,
+            "start": start,
+            "end": end,
+            "by_repository": by_repository,
+            **ids,
+        }
+        cursor.execute(DROP, given)
         counts = Counter(
             {(repository, category): number for repository, category, number in cursor.fetchall()}
         )

@@ -1161,7 +1161,7 @@ class TestPartitionsInUse:
                 partitions.detach(partition)
         for partition in partitions.detached():
             with transaction.atomic():
-                partitions.drop(partition)
+                partitions.drop(partition, by_repository=False)
 
     def test_are_dropped_once_the_reader_is_done(self) -> None:
         turn_on(age=1, age_unit="months")

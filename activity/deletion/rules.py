@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -80,6 +81,8 @@ class Portion:
     condition: Q
     bound: UUID
     """The first id that stays."""
+    most: float = inf
+    """How many events it is of at most, if that is known."""
 
     def events(self) -> QuerySet[Event]:
         return Event.objects.filter(self.condition, id__lt=self.bound)
@@ -115,10 +118,9 @@ def snapshot() -> dict[str, Any]:
     return {"rules": [asdict(rule) for rule in current_rules()], "holds": current_holds()}
 
 
-def deciding_rule(rules: list[Rule], repository: Repository | None, category: str) -> Rule:
+def deciding_rule(rules: list[Rule], repository: Repository, category: str) -> Rule:
     """Return the one rule that decides for a repository's events of a category."""
-    repository_id, namespace_id = (repository.pk, repository.namespace_id) if repository else (None, None)
-    return next(rule for rule in rules if rule.decides_for(repository_id, namespace_id, category))
+    return next(r for r in rules if r.decides_for(repository.pk, repository.namespace_id, category))
 
 
 def held(holds: dict[str, list[int]]) -> Q:
@@ -185,7 +187,8 @@ def _by_repository(portion: Portion, not_held: Q, cutoff: datetime) -> Iterator[
             )
             those |= its & Q(id__lt=max(first_kept, portion.bound))
             bound = max(bound, first_kept, portion.bound)
-        yield Portion(portion.rule, portion.condition & those, bound)
+        most = sum(crowded[repository] for repository in group)
+        yield Portion(portion.rule, portion.condition & those, bound, most)
     others = ~Q(repository__in=[pk for pk in crowded if pk is not None])
     if None in crowded:
         others &= Q(repository__isnull=False)

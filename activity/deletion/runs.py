@@ -107,11 +107,8 @@ def restore_partitions() -> None:
         partitions.attach(partition)
 
 
-@transaction.atomic
 def restore_if_idle() -> None:
     """Bring it back unless a run is under way, which knows what it does."""
-    AutoDeletion.get_solo()
-    AutoDeletion.objects.select_for_update().get()  # so that none starts meanwhile
     if not active_runs().filter(lease_until__gt=timezone.now()).exists():
         restore_partitions()
 
@@ -261,7 +258,7 @@ class Deletion(Job):
     def delete(self, portion: rules.Portion) -> None:
         """Delete a portion, the oldest events first."""
         events, lower = portion.events(), rules.EARLIEST
-        while upper := _last_of(events.filter(id__gt=lower), BATCH):
+        while portion.most > BATCH and (upper := _last_of(events.filter(id__gt=lower), BATCH)):
             with transaction.atomic():
                 self.remove(events.filter(id__gt=lower, id__lte=upper), portion.rule.name)
             lower = upper  # not again through the remains of what was deleted
@@ -320,16 +317,26 @@ class Deletion(Job):
             self.count_by_rule(gone)
         self.save()
 
+    @cached_property
+    def rules(self) -> list[rules.Rule]:
+        return [portion.rule for portion in self.ranges]
+
+    def namespaces(self) -> dict[int | None, int]:
+        """Return the namespace of each repository, if any rule asks for it."""
+        if not any(rule.namespace for rule in self.rules):
+            return {}
+        return dict(Repository.objects.values_list("pk", "namespace"))
+
     def count_by_rule(self, gone: Gone) -> None:
         """Count what went by the rules that decided for it."""
-        deciding = [rules.Rule(**rule) for rule in self.run.settings["rules"]]
-        repositories = Repository.objects.in_bulk({pk for pk, _ in gone if pk is not None})
-        by_rule: defaultdict[str, Gone] = defaultdict(Counter)
-        for (pk, category), number in gone.items():
-            rule = rules.deciding_rule(deciding, repositories.get(pk), category)
-            by_rule[rule.name][pk, category] = number
+        by_rule: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        namespaces = self.namespaces()
+        for (repository, category), number in gone.items():
+            namespace = namespaces.get(repository)
+            rule = next(rule for rule in self.rules if rule.decides_for(repository, namespace, category))
+            by_rule[rule.name][category] += number
         for name, counts in by_rule.items():
-            self.count(name, _by_category(counts))
+            self.count(name, counts)
         self.run.deleted += gone.total()
 
     def drop_partitions(self) -> None:
@@ -380,10 +387,16 @@ class Deletion(Job):
             return False
         try:
             with transaction.atomic():
-                if goes := not self.stays(partition) and self.is_archived(partition, written):
-                    self.count_by_rule(partitions.drop(partition))
-                    written_ones = Archive.objects.filter(pk__in=[archive.pk for archive in written])
-                    written_ones.update(deleted_at=timezone.now())
+                goes = (
+                    partitions.keep_detached(partition)
+                    and not self.stays(partition)
+                    and self.is_archived(partition, written)
+                )
+                if goes:
+                    by_repository = any(rule.repository or rule.namespace for rule in self.rules)
+                    self.count_by_rule(partitions.drop(partition, by_repository=by_repository))
+                    them = Archive.objects.filter(pk__in=[archive.pk for archive in written])
+                    them.update(deleted_at=timezone.now())
                     self.save()
         except Exception:
             partitions.attach(partition)

@@ -13,7 +13,7 @@ Where several indexes offer themselves, the one is used whose stretch reaches fa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -51,6 +51,8 @@ class Found:
     newer: str | None = None
     searched_to: datetime | None = None
     """How far was searched, if the page isn't full though there are events beyond."""
+    onward: str | None = None
+    """The cursor from which to search on, in that case."""
 
 
 @dataclass
@@ -109,6 +111,16 @@ def find(events: QuerySet[Event], conditions: Conditions, size: int, cursor: str
         if end:
             found = found.filter(Q(id__lte=end) if newer else Q(id__gte=end))
     return _page(list(found.order_by("id" if newer else "-id")[: size + 1]), size, start, end, newer)
+
+
+def pages(events: QuerySet[Event], conditions: Conditions, size: int) -> Iterator[list[Event]]:
+    """Yield all that a search finds, up to `size` events at a time."""
+    cursor = None
+    while True:
+        page = find(events, conditions, size, cursor)
+        yield page.rows
+        if not (cursor := page.older):
+            return
 
 
 def _farthest(scope: QuerySet[Event], paths: Sequence[Branches], newer: bool) -> tuple[Branches, UUID | None]:
@@ -179,6 +191,7 @@ def _page(rows: list[Event], size: int, start: UUID | None, end: UUID | None, ne
         older=back if newer else onward,
         newer=onward if newer else back,
         searched_to=moment_of(stopped) if stopped else None,
+        onward=onward if stopped else None,
     )
 
 

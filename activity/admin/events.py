@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -12,6 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
+from django.forms import Media
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -76,15 +77,12 @@ class EventAdmin(ReadOnlyAdmin):
     list_per_page = 50
     actions = ["export_csv", "export_jsonl"]
     fieldsets = [
-        (None, {"fields": ["label", "type", "category", "kind", "time"]}),
+        (None, {"fields": ["label", "type_shown", "category", "kind", "time"]}),
         ("What", {"fields": ["repository_links", "tag", "digest"]}),
         ("Who", {"fields": ["actor_links", "actor_type", "same_actor"]}),
-        ("How it came here", {"fields": ["id", "received_at", "imported", "same_request"]}),
+        ("How it came here", {"fields": ["id", "received", "imported", "same_request"]}),
         ("Everything else that the source told", {"fields": ["details_shown"]}),
     ]
-
-    class Media:
-        css = {"all": ["activity/admin_events.css"]}
 
     # --- The list ---
 
@@ -106,10 +104,15 @@ class EventAdmin(ReadOnlyAdmin):
 
     @property
     def media(self) -> Any:
-        return super().media + NarrowForm().media
+        return super().media + NarrowForm().media + Media(css={"all": ["activity/admin_events.css"]})
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        context = {"title": "Events", "examples": EXAMPLES, "time_zone": timezone.get_current_timezone_name()}
+        context = {
+            "title": "Events",
+            "examples": EXAMPLES,
+            "time_zone": timezone.get_current_timezone_name(),
+            "is_nav_sidebar_enabled": False,  # beside the filters, it would leave the list no room
+        }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     @admin.display(description="repository")
@@ -135,7 +138,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="date and time")
     def time(self, event: Event) -> str:
-        return _time(event)
+        return _time(event.occurred_at)
 
     # --- Exports ---
 
@@ -180,10 +183,14 @@ class EventAdmin(ReadOnlyAdmin):
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         event = self.get_object(request, object_id)
-        kwargs["extra_context"] = {"title": event.label if event else "", "access": Access.of(request.user)}
+        kwargs["extra_context"] = {"title": "Event"}
         if event:
             kwargs["extra_context"]["around"] = around(self.get_queryset(request), event)
         return super().change_view(request, object_id, *args, **kwargs)
+
+    @admin.display(description="received at")
+    def received(self, event: Event) -> str:
+        return _time(event.received_at)
 
     @admin.display(description="repository")
     def repository_links(self, event: Event) -> str:
@@ -196,16 +203,16 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="what else they did")
     def same_actor(self, event: Event) -> str:
         if not event.actor_name:
-            return ""
+            return "-"
         hour = event.occurred_at.replace(minute=0, second=0, microsecond=0)
         search = Search((Term("actor", event.actor_name),), hour, hour + timedelta(hours=1))
         return _links("", [("Same actor, same hour", search_url(search))])
 
     @admin.display(description="the same request")
     def same_request(self, event: Event) -> str:
-        request_id = event.details.get("request_id")
+        request_id = event.details.get("request_id") if isinstance(event.details, dict) else None
         if not isinstance(request_id, str) or not request_id:
-            return ""
+            return "-"
         start, end = event.occurred_at - SAME_REQUEST, event.occurred_at + SAME_REQUEST
         search = Search((Term("request", request_id),), start, end)
         return _links("", [("Events of the same request", search_url(search))])
@@ -264,8 +271,8 @@ def _links(text: str, links: Any) -> SafeString:
     return SafeString(render_to_string("admin/activity/event/links.html", {"text": text, "links": links}))
 
 
-def _time(event: Event) -> str:
-    moment = timezone.localtime(event.occurred_at)
+def _time(moment: datetime) -> str:
+    moment = timezone.localtime(moment)
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(),

@@ -46,14 +46,19 @@ FORMULA = re.compile(
 
 
 def response(
-    events: QuerySet[Event], format: Format, filename: str, *, actor: Any, filters: str = ""
+    events: QuerySet[Event] | Iterator[list[Event]],
+    format: Format,
+    filename: str,
+    *,
+    actor: Any,
+    filters: str = "",
 ) -> StreamingHttpResponse:
     """Return events as a file to download, streamed in flat memory.
 
-    `events` are such as `actor`, a user, may see; `filters` says what they were narrowed by, as the
-    user gave it, for the record.
+    `events`, or pages of them, are such as `actor`, a user, may see; `filters` says what they were
+    narrowed by, as the user gave it, for the record.
     """
-    chunks = _chunks(events)
+    chunks = _chunks(events) if isinstance(events, QuerySet) else events
     first = next(chunks)  # while an error can still be told, and before the export is an event itself
     record = partial(_record, actor, request_id=str(uuid4()), format=format, filters=_storable(filters))
     record(state="begun")

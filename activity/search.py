@@ -12,7 +12,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from uuid import UUID
 
 from dateutil.relativedelta import relativedelta
@@ -60,6 +60,12 @@ class Search:
     def values(self, name: str, *, negated: bool = False) -> list[str]:
         """Return the values of all terms of a name."""
         return [term.value for term in self.terms if (term.name, term.negated) == (name, negated)]
+
+    def __str__(self) -> str:
+        """Return a search that finds the same."""
+        times = (("after", self.after), ("before", self.before))
+        terms = [str(term) for term in self.terms]
+        return " ".join(terms + [f"{name}:{moment.isoformat()}" for name, moment in times if moment])
 
     def __and__(self, other: Search) -> Search:
         """Return what both search for: their terms together, in the time that both have."""
@@ -277,8 +283,3 @@ TIMES: dict[str, Callable[[str, datetime], Search]] = {
     "on": lambda value, now: Search(after=_span(value, now)[0], before=_span(value, now)[1]),
 }
 """The names of terms of time: from its beginning on, before it, and within it."""
-
-
-def at(moment: datetime, length: timedelta) -> str:
-    """Return the terms for the events of some time from a moment on."""
-    return f"after:{moment.isoformat()} before:{(moment + length).isoformat()}"

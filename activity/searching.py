@@ -7,18 +7,21 @@ no more than `STRETCH` events that an index serves, in their order, and says how
     SELECT … FROM (SELECT … WHERE repository_id = 7 AND id < … ORDER BY id DESC LIMIT 10000)
     WHERE details ->> 'client_address' = … ORDER BY id DESC LIMIT 51
 
-The planner can't move a condition into a subquery that has a limit, so it can't come to read more.
-Where several indexes offer themselves, the one is used whose stretch reaches farthest.
+PostgreSQL's planner can't move a condition into a subquery that has a limit, and is told not to sort:
+so it reads along the index, and no more. Where several indexes offer themselves, the one is used whose
+stretch reaches farthest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
@@ -51,6 +54,8 @@ class Found:
     newer: str | None = None
     searched_to: datetime | None = None
     """How far was searched, if the page isn't full though there are events beyond."""
+    onward: str | None = None
+    """The cursor from which to search on, in that case."""
 
 
 @dataclass
@@ -97,18 +102,55 @@ def find(events: QuerySet[Event], conditions: Conditions, size: int, cursor: str
     start: UUID | None = values[0] if values else None
     if conditions.problems:
         return Found([])
-    scope = events.filter(conditions.bounds).order_by("id" if newer else "-id")
+    order = "id" if newer else "-id"
+    scope = events.filter(conditions.bounds).order_by(order)
     if start:
         scope = scope.filter(Q(id__gt=start) if newer else Q(id__lt=start))
     if conditions.served is not None:
-        end = None
         found = _merged(scope.filter(conditions.all), conditions.served, size + 1)
-    else:
-        branches, end = _farthest(scope, list(conditions.paths.values()) or [[Q()]], newer)
-        found = _merged(scope, branches, STRETCH // len(branches)).filter(conditions.all)
-        if end:
-            found = found.filter(Q(id__lte=end) if newer else Q(id__gte=end))
-    return _page(list(found.order_by("id" if newer else "-id")[: size + 1]), size, start, end, newer)
+        return _page(list(found.order_by(order)[: size + 1]), size, start, None, newer)
+    with _along_indexes():
+        rows, end = _stretch(scope, conditions, size + 1, newer)
+    return _page(rows, size, start, end, newer)
+
+
+def _stretch(
+    scope: QuerySet[Event], conditions: Conditions, limit: int, newer: bool
+) -> tuple[list[Event], UUID | None]:
+    """Return what a stretch holds of a search, and where it ends, None if there is nothing beyond."""
+    order = "id" if newer else "-id"
+    paths = list(conditions.paths.values()) or [[Q()]]
+    if len(paths) == len(paths[0]) == 1:
+        found = _merged(scope, paths[0], STRETCH).filter(conditions.all)
+        rows = list(found.order_by(order)[:limit])
+        return rows, None if len(rows) == limit else _farthest(scope, paths, newer)[1]
+    branches, end = _farthest(scope, paths, newer)
+    found = _merged(scope, branches, STRETCH // len(branches)).filter(conditions.all)
+    if end:
+        found = found.filter(Q(id__lte=end) if newer else Q(id__gte=end))
+    return list(found.order_by(order)[:limit]), end
+
+
+@contextmanager
+def _along_indexes() -> Iterator[None]:
+    """Let PostgreSQL read in the order of an index, rather than read everything and sort it."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_sort = off")
+        yield
+        cursor.execute("SET LOCAL enable_sort = on")
+
+
+def pages(events: QuerySet[Event], conditions: Conditions, size: int) -> Iterator[list[Event]]:
+    """Yield all that a search finds, up to `size` events at a time."""
+    cursor = None
+    while True:
+        page = find(events, conditions, size, cursor)
+        yield page.rows
+        if not (cursor := page.older):
+            return
 
 
 def _farthest(scope: QuerySet[Event], paths: Sequence[Branches], newer: bool) -> tuple[Branches, UUID | None]:
@@ -179,6 +221,7 @@ def _page(rows: list[Event], size: int, start: UUID | None, end: UUID | None, ne
         older=back if newer else onward,
         newer=onward if newer else back,
         searched_to=moment_of(stopped) if stopped else None,
+        onward=onward if stopped else None,
     )
 
 

@@ -3,165 +3,27 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
-from activity.admin.capped import CappedPaginator
 from activity.models import DeadLetter, Event
 from repositories.models import Namespace, Organization, Repository, Team
 from tests import factories
-from tests.factories import DIGEST, notification
+from tests.factories import notification
 
-EVENTS = "/admin/activity/event/"
 LETTERS = "/admin/activity/deadletter/"
 
 
-def listed(client: Client, **query: str) -> list[str]:
-    """Return the tags of the events that a change list shows."""
-    response = client.get(EVENTS, query)
-    assert response.status_code == 200
-    return [event.tag for event in response.context["cl"].result_list]
-
-
-class TestEvents:
-    @pytest.fixture(autouse=True)
-    def events(self, web: Repository) -> None:
-        for kind, repository, tag, actor, moment in [
-            ("update_tag", "acme/web", "a", "jane", (2025, 12, 31, 23)),
-            ("get_tag", "acme/web", "b", "joe", (2026, 1, 1, 0)),
-            ("delete_tag", "acme/api", "c", "jane", (2026, 1, 31, 12)),
-            ("update_tag", "alpine", "d", "joe", (2026, 2, 1, 0)),
-        ]:
-            occurred_at = datetime(*moment, tzinfo=UTC)
-            factories.record(
-                kind, repository, tag=tag, actor_name=actor, digest=DIGEST, occurred_at=occurred_at
-            )
-        Event.objects.filter(kind="create_repository")._raw_delete("default")
-
-    @pytest.mark.parametrize(
-        ("query", "tags"),
-        [
-            ({}, "dcba"),
-            ({"category": "pull"}, "b"),
-            ({"type": "UPDATE"}, "da"),
-            ({"occurred": "2025"}, "a"),
-            ({"occurred": "2026"}, "dcb"),
-            ({"occurred": "2026-01"}, "cb"),
-            ({"occurred": "2026-01-31"}, "c"),
-            ({"q": "acme/web"}, "ba"),
-            ({"q": "acme/web:b"}, "b"),
-            ({"q": "_/alpine"}, "d"),
-            ({"q": "alpine:d"}, "d"),
-            ({"q": "jane"}, "ca"),
-            ({"q": "nobody"}, ""),
-            ({"q": "jane", "type": "DELETE"}, "c"),
-        ],
-        ids=str,
-    )
-    def test_are_searched_and_filtered(self, admin: Client, query: dict[str, str], tags: str) -> None:
-        assert listed(admin, **query) == list(tags)
-
-    def test_are_found_by_id(self, admin: Client) -> None:
-        event = Event.objects.get(tag="b")
-
-        assert listed(admin, q=str(event.pk)) == ["b"]
-
-    @pytest.mark.parametrize(
-        "value", ["x", "2026-13", "2026-1", "20260101", "2026-02-30", "9999", "9999-12-31"]
-    )
-    def test_date_that_is_none_is_told_of(self, admin: Client, value: str) -> None:
-        assert admin.get(EVENTS, {"occurred": value})["Location"].endswith("?e=1")
-
-    def test_date_is_drilled_down_to(self, admin: Client) -> None:
-        def choices(**query: str) -> list[str]:
-            return [
-                str(value)
-                for value, _ in admin.get(EVENTS, query).context["cl"].filter_specs[0].lookup_choices
-            ]
-
-        assert choices() == ["2025", "2026"]
-        assert choices(occurred="2026")[:2] == ["2026", "2026-01"]
-        assert choices(occurred="2026-02")[-1] == "2026-02-28"
-
-    def test_show_everything_that_is_known(self, auditor: Client, web: Repository) -> None:
-        event = factories.record(repository=web, digest=DIGEST, details={"user_agent": "<b>docker</b>"})
-
-        html = auditor.get(f"{EVENTS}{event.pk}/change/").content.decode()
-
-        assert DIGEST in html
-        assert "&lt;b&gt;docker&lt;/b&gt;" in html
-
-    def test_of_unknown_kinds_are_shown_by_their_key(self, admin: Client, web: Repository) -> None:
-        known = Event.objects.get(tag="a")
-        Event.objects.create(
-            id="01a20314-db6f-7c5e-8567-085707aa40d7",
-            occurred_at=known.occurred_at,
-            kind="polish_tag",
-            category="polish",
-            repository=web,
-        )
-
-        assert "polish_tag" in admin.get(EVENTS).content.decode()
-
-    def test_count_stops_at_a_bound(self, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(CappedPaginator, "CAP", 3)
-
-        with CaptureQueriesContext(connection) as queries:
-            html = admin.get(EVENTS).content.decode()
-
-        assert "more than 3" in html
-        counts = [
-            query["sql"] for query in queries if "COUNT(" in query["sql"] and "activity_event" in query["sql"]
-        ]
-        assert counts
-        assert all("LIMIT 4" in sql for sql in counts)
-
-    def test_number_of_queries_does_not_grow(self, admin: Client) -> None:
-        def queries() -> int:
-            with CaptureQueriesContext(connection) as captured:
-                admin.get(EVENTS)
-            return len(captured)
-
-        queries()
-        before = queries()
-        for number in range(20):
-            factories.record("update_tag", f"org{number}x/web", tag="v1")
-
-        assert queries() == before
-
-    @pytest.mark.parametrize("path", ["add/", "{pk}/delete/", "{pk}/change/"])
-    def test_are_changed_by_nobody(self, log_in: Any, path: str) -> None:
-        event = Event.objects.first()
-        assert event
-        root = factories.UserFactory(is_staff=True, is_superuser=True)
-        for user in (root, factories.msr_admin(), factories.auditor()):
-            response = log_in(user).post(EVENTS + path.format(pk=event.pk), {"tag": "forged", "post": "yes"})
-            assert response.status_code == 403
-        assert set(Event.objects.values_list("tag", flat=True)) == set("abcd")
-
-    def test_are_deleted_by_no_action(self, admin: Client) -> None:
-        keys = [str(pk) for pk in Event.objects.values_list("pk", flat=True)]
-
-        admin.post(EVENTS, {"action": "delete_selected", "_selected_action": keys, "post": "yes"})
-
-        assert Event.objects.count() == 4
-
-    @pytest.mark.parametrize(("staff", "status"), [(True, 403), (False, 302)])
-    def test_are_shown_to_nobody_else(self, log_in: Any, web: Repository, staff: bool, status: int) -> None:
-        person = factories.person_with("level_admin", web)
-        person.is_staff = staff
-        person.save()
-
-        assert log_in(person).get(EVENTS).status_code == status
-        assert log_in(person).get(LETTERS).status_code == status
-
-
 class TestMessagesStoredAside:
+    def test_are_shown_to_nobody_else(self, log_in: Any, web: Repository) -> None:
+        person = factories.person_with("level_admin", web)
+        assert log_in(person).get(LETTERS).status_code == 302
+        person.is_staff = True
+        person.save()
+        assert log_in(person).get(LETTERS).status_code == 403
+
     @pytest.fixture
     def letter(self, registry: Any) -> DeadLetter:
         registry(body=b'{"events": [<script>\xff')

@@ -1,171 +1,292 @@
-"""Events, for MSR admins and auditors."""
+"""Events, for MSR admins and auditors: a list to search, a page for each, and exports."""
 
 from __future__ import annotations
 
-import calendar
 import json
-from datetime import datetime
-from typing import Any
-from uuid import UUID
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any, cast
+from urllib.parse import urlencode
 
-from dateutil.relativedelta import relativedelta
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.forms import Media
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
+from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
+from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from activity import catalogue, gating
-from activity.admin.capped import CappedPaginator
+from activity import export, searching
+from activity.admin.event_filters import (
+    ActorTypeFilter,
+    CategoryFilter,
+    NarrowFilter,
+    NarrowForm,
+    OccurredFilter,
+    TypeFilter,
+)
+from activity.admin.event_list import EventChangeList
 from activity.admin.read_only import ReadOnlyAdmin
-from activity.filters import of_types
-from activity.identity import first_id, moment_of
+from activity.feed import BY_TIME
+from activity.gating import visible_events
 from activity.models import Event
+from activity.search import Search, Term
 from repositories.access import Access
-from repositories.models import RegistrySettings, Repository
 
-
-class TypeFilter(admin.SimpleListFilter):
-    title = "type"
-    parameter_name = "type"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        offered = catalogue.offered_types(RegistrySettings.get_solo().scanning_enabled)
-        return [(choice.value, choice.label) for choice in offered]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return of_types(queryset, [value]) if (value := self.value()) else queryset
-
-
-class CategoryFilter(admin.SimpleListFilter):
-    title = "category"
-    parameter_name = "category"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        offered = catalogue.offered_categories(RegistrySettings.get_solo().scanning_enabled)
-        return [(choice.value, choice.label) for choice in offered]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset.filter(category=self.value()) if self.value() else queryset
-
-
-class OccurredFilter(admin.SimpleListFilter):
-    """Drills down to a year, a month, a day, as a range of ids.
-
-    Django's own `date_hierarchy` looks for the dates that have events, and so reads them all.
-    """
-
-    title = "date"
-    parameter_name = "occurred"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        parts = self._parts()
-        if not parts:
-            return [(str(year), str(year)) for year in self._years()]
-        year, *rest = parts
-        choices = [(f"{year}", f"{year}")]
-        if not rest:
-            return choices + [(f"{year}-{m:02}", calendar.month_name[m]) for m in range(1, 13)]
-        month = rest[0]
-        choices.append((f"{year}-{month:02}", f"{calendar.month_name[month]} {year}"))
-        days = calendar.monthrange(year, month)[1]
-        return choices + [(f"{year}-{month:02}-{day:02}", str(day)) for day in range(1, days + 1)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        parts = self._parts()
-        if not parts:
-            return queryset
-        step = relativedelta(**{("years", "months", "days")[len(parts) - 1]: 1})  # type: ignore[arg-type]
-        try:
-            start = datetime(*[*parts, 1, 1][:3])  # type: ignore[arg-type]
-            bounds = [first_id(timezone.make_aware(moment)) for moment in (start, start + step)]
-        except (ValueError, OverflowError) as error:
-            raise IncorrectLookupParameters from error
-        return queryset.filter(id__gte=bounds[0], id__lt=bounds[1])
-
-    def _parts(self) -> list[int]:
-        """Return year, month and day, as far as chosen."""
-        value = self.value() or ""
-        if not value:
-            return []
-        try:
-            datetime.strptime(value, "%Y-%m-%d"[: {4: 2, 7: 5, 10: 8}[len(value)]])
-        except (ValueError, KeyError) as error:
-            raise IncorrectLookupParameters from error
-        return [int(part) for part in value.split("-")]
-
-    def _years(self) -> range:
-        ids = Event.objects.values_list("pk", flat=True)
-        first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
-        if first is None or last is None:
-            return range(0)
-        return range(moment_of(first).year, moment_of(last).year + 1)
+AROUND = 3
+"""How many events on the same tag are shown before and after one."""
+SAME_REQUEST = timedelta(hours=1)
+"""Within which time the events of a request are looked for."""
+EXAMPLES = [
+    ("repo:acme/web tag:v1", "what happened to a tag; acme/web:v1 alone does as well"),
+    ("type:delete after:2026-11", "what was deleted since the beginning of November"),
+    ("actor:jane on:yesterday", "what one user did yesterday, in your time zone; jane alone does as well"),
+    ("digest:sha256:09ab", "an image, by its digest or the beginning of it"),
+    ("ip:10.0.0.7 after:7d", "what came from an address in the last seven days"),
+    ("category:create_repo after:2026-11-01 before:2026-11-08", "repositories created between two dates"),
+    ("namespace:acme -type:get -actor:ci", "a namespace, without pulls, and without what ci did"),
+    ('label:"delete tag" type:fail', "labels with these words; what failed"),
+]
 
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    list_display = ["occurred_at", "label", "what", "type", "initiated_by", "sha"]
-    list_filter = [OccurredFilter, CategoryFilter, TypeFilter]
-    search_fields = ["actor_name"]
-    search_help_text = (
-        "A repository (acme/web, _/alpine), one with a tag (acme/web:v1), a user, or an event's id."
-    )
+    """Shows everything that is known, and lets nobody change it."""
+
+    change_list_template = "admin/activity/event/change_list.html"
+    change_form_template = "admin/activity/event/change_form.html"
+    list_display = ["label", "repository_shown", "tag", "sha", "type_shown", "initiated_by", "time"]
+    list_filter = [NarrowFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
+    search_fields = ["actor_name"]  # that there is a search box; `activity/search.py` reads what is in it
     sortable_by = ()
     ordering = ["-id"]
-    paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they count all rows, once for each choice
     list_per_page = 50
-    list_max_show_all = 50
-    fields = [
-        "id",
-        "label",
-        "category",
-        "repository_name",
-        "tag",
-        "digest",
-        "type",
-        "initiated_by",
-        "actor_type",
-        "occurred_at",
-        "received_at",
-        "details_shown",
+    actions = ["export_csv", "export_jsonl"]
+    fieldsets = [
+        (None, {"fields": ["label", "type_shown", "category", "kind", "time"]}),
+        ("What", {"fields": ["repository_links", "tag", "digest"]}),
+        ("Who", {"fields": ["actor_links", "actor_type", "same_actor"]}),
+        ("How it came here", {"fields": ["id", "received", "imported", "same_request"]}),
+        ("Everything else that the source told", {"fields": ["details_shown"]}),
     ]
 
+    # --- The list ---
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        return gating.visible_events(Access.of(request.user))
+        return visible_events(Access.of(request.user))
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return EventChangeList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
     ) -> tuple[QuerySet[Event], bool]:
-        """Search by what an index serves."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        try:
-            return queryset.filter(pk=UUID(term)), False
-        except ValueError:
-            pass
-        if "/" not in term and ":" not in term:
-            return queryset.filter(actor_name=term), False
-        name, _, tag = term.removeprefix("_/").partition(":")
-        ids = list(Repository.objects.named(name).values_list("pk", flat=True))
-        queryset = queryset.filter(repository__in=ids)
-        return (queryset.filter(tag=tag) if tag else queryset), False
+        """Leave it to the list, which reads the search together with the filters."""
+        return queryset, False
 
-    @admin.display(description="repository and tag")
-    def what(self, event: Event) -> str:
-        return event.reference
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Allow the filters alone: no index serves a look-up by any other field."""
+        return lookup in {*NarrowForm.base_fields, "category", "type", "actor-type", "occurred"}
+
+    @property
+    def media(self) -> Any:
+        return super().media + NarrowForm().media + Media(css={"all": ["activity/admin_events.css"]})
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        context = {
+            "title": "Events",
+            "examples": EXAMPLES,
+            "time_zone": timezone.get_current_timezone_name(),
+            "is_nav_sidebar_enabled": False,  # beside the filters, it would leave the list no room
+        }
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    @admin.display(description="repository")
+    def repository_shown(self, event: Event) -> str:
+        return event.repository_name
+
+    @admin.display(description="SHA")
+    def sha(self, event: Event) -> str:
+        return (
+            format_html('<code title="{}">{}</code>', event.digest, event.short_digest)
+            if event.digest
+            else ""
+        )
+
+    @admin.display(description="type")
+    def type_shown(self, event: Event) -> str:
+        css = f"type-{event.type.lower()}"
+        return format_html('<span class="badge {}">{}</span>', css, event.type) if event.type else ""
 
     @admin.display(description="initiated by")
     def initiated_by(self, event: Event) -> str:
         return event.actor_label
 
-    @admin.display(description="SHA")
-    def sha(self, event: Event) -> str:
-        return format_html('<span title="{}">{}</span>', event.digest, event.short_digest)
+    @admin.display(description="date and time")
+    def time(self, event: Event) -> str:
+        return _time(event.occurred_at)
+
+    # --- Exports ---
+
+    def get_urls(self) -> list[Any]:
+        listed = self.admin_site.admin_view(self.export_listed)
+        return [path("export/", listed, name="activity_event_export"), *super().get_urls()]
+
+    def export_listed(self, request: HttpRequest) -> HttpResponseBase:
+        """Export all that the list shows, on all of its pages."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        back = f"{reverse('admin:activity_event_changelist')}?{request.GET.urlencode()}"
+        formats: dict[str | None, export.Format] = {"csv": "csv", "jsonl": "jsonl"}
+        format = formats.get(request.POST.get("format"))
+        try:
+            listed = cast(EventChangeList, self.get_changelist_instance(request))
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(back)
+        if listed.conditions.problems or format is None:
+            messages.error(request, "Nothing was exported.")
+            return HttpResponseRedirect(back)
+        pages = searching.pages(listed.root_queryset, listed.conditions, export.CHUNK)
+        return _exported(pages, format, request, str(listed.search))
+
+    @admin.action(description="Export selected events as CSV", permissions=["view"])
+    def export_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
+        return _exported(queryset, "csv", request, _chosen(request))
+
+    @admin.action(description="Export selected events as JSON lines", permissions=["view"])
+    def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
+        return _exported(queryset, "jsonl", request, _chosen(request))
+
+    # --- The page of an event ---
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
+        """Return the event with what its links need."""
+        event = super().get_object(request, object_id, from_field)
+        related = ("actor_user", "policy__repository__namespace", "repository__namespace", "imported")
+        return self.get_queryset(request).select_related(*related).get(pk=event.pk) if event else None
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        event = self.get_object(request, object_id)
+        kwargs["extra_context"] = {"title": "Event"}
+        if event:
+            kwargs["extra_context"]["around"] = around(self.get_queryset(request), event)
+        return super().change_view(request, object_id, *args, **kwargs)
+
+    @admin.display(description="received at")
+    def received(self, event: Event) -> str:
+        return _time(event.received_at)
+
+    @admin.display(description="repository")
+    def repository_links(self, event: Event) -> str:
+        return _links(event.repository_name, repository_links(event))
+
+    @admin.display(description="initiated by")
+    def actor_links(self, event: Event) -> str:
+        return _links(event.actor_label, actor_links(event))
+
+    @admin.display(description="what else they did")
+    def same_actor(self, event: Event) -> str:
+        if not event.actor_name:
+            return "-"
+        hour = event.occurred_at.replace(minute=0, second=0, microsecond=0)
+        search = Search((Term("actor", event.actor_name),), hour, hour + timedelta(hours=1))
+        return _links("", [("Same actor, same hour", search_url(search))])
+
+    @admin.display(description="the same request")
+    def same_request(self, event: Event) -> str:
+        request_id = event.details.get("request_id") if isinstance(event.details, dict) else None
+        if not isinstance(request_id, str) or not request_id:
+            return "-"
+        start, end = event.occurred_at - SAME_REQUEST, event.occurred_at + SAME_REQUEST
+        search = Search((Term("request", request_id),), start, end)
+        return _links("", [("Events of the same request", search_url(search))])
 
     @admin.display(description="details")
     def details_shown(self, event: Event) -> str:
         return format_html("<pre>{}</pre>", json.dumps(event.details, indent=2, ensure_ascii=False))
+
+
+def search_url(search: Search) -> str:
+    """Return the address of the list of what a search finds."""
+    return f"{reverse('admin:activity_event_changelist')}?{urlencode({'q': str(search)})}"
+
+
+def around(events: QuerySet[Event], event: Event) -> list[tuple[str, str, list[Event]]]:
+    """Return the events before and after one on its tag, or else on its digest: a few each, newest first."""
+    if not event.repository_id or not (event.tag or event.digest):
+        return []
+    conditions = searching.Conditions()
+    repository = Q(repository=event.repository_id)
+    conditions.add("repository", repository, [repository])
+    conditions.add("tag", Q(tag=event.tag) if event.tag else Q(digest=event.digest))
+    what = event.reference if event.tag else event.short_digest
+    after, before = (
+        searching.find(events, conditions, AROUND, BY_TIME.encode(event, reverse=newer)).rows
+        for newer in (True, False)
+    )
+    return [(f"After it, on {what}", "after", after), (f"Before it, on {what}", "before", before)]
+
+
+def repository_links(event: Event) -> Iterator[tuple[str, str]]:
+    """Yield what leads to the repository of an event, where there is one still."""
+    repository = event.repository
+    if not repository:
+        return
+    yield "Administer", reverse("admin:repositories_repository_change", args=[repository.pk])
+    if repository.deleted_at is None:
+        names = [repository.namespace.name, repository.name]
+        yield "Activity", reverse("activity:repository", args=names)
+    yield "All its events", search_url(Search((Term("repo", repository.full_name),)))
+
+
+def actor_links(event: Event) -> Iterator[tuple[str, str]]:
+    """Yield what leads to whoever did it."""
+    if user := event.actor_user:
+        yield "Administer", reverse("admin:auth_user_change", args=[user.pk])
+        yield "Profile", reverse("activity:user", args=[user.get_username()])
+    if policy := event.policy:
+        yield "Policy", policy.get_absolute_url()
+        yield "Administer", reverse("admin:repositories_policy_change", args=[policy.pk])
+    if event.actor_name:
+        yield "All they did", search_url(Search((Term("actor", event.actor_name),)))
+
+
+def _links(text: str, links: Any) -> SafeString:
+    return SafeString(render_to_string("admin/activity/event/links.html", {"text": text, "links": links}))
+
+
+def _time(moment: datetime) -> str:
+    moment = timezone.localtime(moment)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        moment.isoformat(),
+        date_format(moment, "Y-m-d H:i:s.u T"),
+        date_format(moment, "M j, Y g:i:s A"),
+    )
+
+
+def _chosen(request: HttpRequest) -> str:
+    return f"{len(request.POST.getlist('_selected_action'))} chosen one by one"
+
+
+def _exported(
+    events: Any, format: export.Format, request: HttpRequest, filters: str
+) -> StreamingHttpResponse:
+    filename = f"events-{timezone.now():%Y-%m-%d-%H%M%S}.{format}"
+    return export.response(events, format, filename, actor=request.user, filters=filters)

@@ -1,0 +1,201 @@
+"""What narrows the admin's list of events beside the search box: each filter is a search of its own."""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, ClassVar
+
+from dateutil.relativedelta import relativedelta
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+
+from activity import catalogue
+from activity.forms import since_1970
+from activity.identity import EPOCH, moment_of
+from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
+from activity.search import TERMS, Search, Term, Unreadable
+from repositories.models import Namespace, RegistrySettings, Repository
+
+
+class SearchFilter:
+    """A filter that says what it searches for, instead of narrowing a queryset."""
+
+    search: Search
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset
+
+
+class TermFilter(SearchFilter, admin.SimpleListFilter):
+    """A choice of one term's value. The parameter is the term's name."""
+
+    parameter_name: str
+
+    @property
+    def search(self) -> Search:  # type: ignore[override]
+        if not (value := self.value()):
+            return Search()
+        try:
+            return Search((Term(self.parameter_name, TERMS[self.parameter_name](value)),))
+        except Unreadable as error:
+            raise IncorrectLookupParameters from error
+
+
+class CategoryFilter(TermFilter):
+    title = parameter_name = "category"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        offered = catalogue.offered_categories(RegistrySettings.get_solo().scanning_enabled)
+        return [(choice.value, choice.label) for choice in offered]
+
+
+class TypeFilter(TermFilter):
+    title = parameter_name = "type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        offered = catalogue.offered_types(RegistrySettings.get_solo().scanning_enabled)
+        return [(choice.value, choice.label) for choice in offered]
+
+
+class ActorTypeFilter(TermFilter):
+    title = "actor type"
+    parameter_name = "actor-type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(value), str(label)) for value, label in ActorType.choices]
+
+
+class OccurredFilter(SearchFilter, admin.SimpleListFilter):
+    """Drills down to a year, a month, a day.
+
+    Django's own `date_hierarchy` looks for the dates that have events, and so reads them all.
+    """
+
+    title = "date"
+    parameter_name = "occurred"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        parts = self._parts()
+        if not parts:
+            return [(str(year), str(year)) for year in self._years()]
+        year, *rest = parts
+        choices = [(f"{year}", f"{year}")]
+        if not rest:
+            return choices + [(f"{year}-{m:02}", calendar.month_name[m]) for m in range(1, 13)]
+        month = rest[0]
+        choices.append((f"{year}-{month:02}", f"{calendar.month_name[month]} {year}"))
+        days = calendar.monthrange(year, month)[1]
+        return choices + [(f"{year}-{month:02}-{day:02}", str(day)) for day in range(1, days + 1)]
+
+    @property
+    def search(self) -> Search:  # type: ignore[override]
+        parts = self._parts()
+        if not parts:
+            return Search()
+        step = relativedelta(**{("years", "months", "days")[len(parts) - 1]: 1})  # type: ignore[arg-type]
+        try:
+            start = datetime(*[*parts, 1, 1][:3])  # type: ignore[arg-type]
+            after, before = (timezone.make_aware(moment) for moment in (start, start + step))
+            return Search(after=max(after.astimezone(EPOCH.tzinfo), EPOCH), before=before)
+        except (ValueError, OverflowError) as error:
+            raise IncorrectLookupParameters from error
+
+    def _parts(self) -> list[int]:
+        """Return year, month and day, as far as chosen."""
+        value = self.value() or ""
+        if not value:
+            return []
+        try:
+            datetime.strptime(value, "%Y-%m-%d"[: {4: 2, 7: 5, 10: 8}[len(value)]])
+        except (ValueError, KeyError) as error:
+            raise IncorrectLookupParameters from error
+        return [int(part) for part in value.split("-")]
+
+    def _years(self) -> range:
+        ids = Event.objects.values_list("pk", flat=True)
+        first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
+        if first is None or last is None:
+            return range(0)
+        return range(moment_of(first).year, moment_of(last).year + 1)
+
+
+def _autocomplete(field: Any) -> AutocompleteSelect:
+    """Return a choice out of thousands, which Django's admin looks up while one types."""
+    return AutocompleteSelect(field, admin.site)
+
+
+def _time() -> forms.DateTimeField:
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
+    return forms.DateTimeField(required=False, widget=widget, validators=[since_1970])
+
+
+class NarrowForm(forms.Form):
+    """What has too many values for a list of links."""
+
+    repository = forms.ModelChoiceField(
+        Repository.objects.select_related("namespace"),
+        required=False,
+        widget=_autocomplete(Event._meta.get_field("repository")),
+    )
+    namespace = forms.ModelChoiceField(
+        Namespace.objects.all(),
+        required=False,
+        widget=_autocomplete(Repository._meta.get_field("namespace")),
+    )
+    actor = forms.CharField(required=False, max_length=MAX_ACTOR_LENGTH)
+    kind = forms.ChoiceField(
+        required=False,
+        choices=[("", "Any"), *((kind.key, kind.label) for kind in catalogue.KINDS.values())],
+    )
+    after = _time()
+    before = _time()
+
+    def search(self) -> Search:
+        """Return what was chosen. Raises IncorrectLookupParameters for what can't be."""
+        if not self.is_valid():
+            raise IncorrectLookupParameters
+        chosen = self.cleaned_data
+        terms = [
+            ("repo", chosen["repository"] and chosen["repository"].full_name),
+            ("namespace", chosen["namespace"] and chosen["namespace"].name),
+            ("actor", chosen["actor"]),
+            ("kind", chosen["kind"]),
+        ]
+        return Search(
+            terms=tuple(Term(name, value) for name, value in terms if value),
+            after=chosen["after"],
+            before=chosen["before"],
+        )
+
+
+class NarrowFilter(SearchFilter, admin.ListFilter):
+    """The form among the filters."""
+
+    title = "what, who and when"
+    template = "admin/activity/event/narrow.html"
+    NAMES: ClassVar[list[str]] = list(NarrowForm.base_fields)
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        self.used_parameters = {name: params.pop(name)[-1] for name in self.NAMES if name in params}
+        self.form = NarrowForm(self.used_parameters)
+        self.search = self.form.search()
+
+    def has_output(self) -> bool:
+        return True
+
+    def expected_parameters(self) -> list[str | None]:
+        return [*self.NAMES]
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        """Yield the other parameters, which the form has to keep."""
+        for name, value in changelist.params.items():
+            if name not in self.NAMES:
+                yield {"name": name, "value": value}

@@ -1,0 +1,146 @@
+"""With a million events, no page of the admin's events reads more than a few hundred rows.
+
+PostgreSQL alone tells what a statement reads. What no index serves reads 10,000 events at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from activity.feed import BY_TIME
+from activity.models import Event
+from activity.partitions import make_ahead
+from tests import factories
+from tests.factories import NOON
+from tests.test_admin_events import EVENTS
+
+MILLION = 1_000_000
+FEW_HUNDRED = 500
+STRETCH = 10_000 + 10
+"""And the one that each partition holds ready when their orders are merged."""
+
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL tells what it reads"),
+]
+
+FILL = """
+INSERT INTO activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
+    repository_name, tag, digest, actor_type, actor_name, details)
+SELECT
+    (lpad(to_hex((extract(epoch FROM occurred_at) * 1000)::bigint), 12, '0') || '70008'
+        || lpad(to_hex(number), 15, '0'))::uuid,
+    occurred_at, occurred_at, kind, category, category = 'pull', repository_id,
+    'acme/web', 'v' || number %% 20, 'sha256:' || md5(number::text) || md5(number::text),
+    'user', 'person-' || number %% 100,
+    jsonb_build_object('client_address', '10.0.' || number %% 250 || '.7:4000', 'request_id', number::text)
+FROM (
+    SELECT number, %s::timestamptz - number * interval '8 seconds' AS occurred_at,
+        (%s::int[])[1 + (sqrt(number %% 10007))::int %% %s] AS repository_id,
+        CASE WHEN number %% 100 < 88 THEN 'get_tag' WHEN number %% 100 < 95 THEN 'create_manifest'
+            WHEN number %% 1000 = 999 THEN 'delete_tag' ELSE 'update_tag' END AS kind,
+        CASE WHEN number %% 100 < 88 THEN 'pull' WHEN number %% 1000 = 999 THEN 'delete'
+            ELSE 'push' END AS category
+    FROM generate_series(1, %s) AS number
+) AS story
+"""
+
+
+@pytest.fixture
+def million(db: None) -> None:
+    """A million events in ninety days, most of them pulls, in partitions of their months."""
+    repositories = [factories.repository(f"acme/r{number}").pk for number in range(50)]
+    for month in (8, 11):
+        make_ahead(NOON.replace(month=month))
+    with connection.cursor() as cursor:
+        cursor.execute(FILL, [NOON, repositories, len(repositories), MILLION])
+        cursor.execute("ANALYZE activity_event")
+
+
+def rows_read(client: Client, url: str) -> int:
+    """Return the most rows that one statement of a page reads."""
+    read = [0]
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("SELECT"):
+            context["cursor"].execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params)
+            plan = context["cursor"].fetchone()[0][0]["Plan"]
+            read.append(sum(_read_in(node) for node in _nodes(plan)))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        assert client.get(url).status_code == 200
+    return max(read)
+
+
+def _read_in(node: dict[str, Any]) -> int:
+    """Return the rows that a scan took out of a table or an index, those that it threw away included."""
+    if "Relation Name" not in node and node["Node Type"] != "Bitmap Index Scan":
+        return 0
+    thrown_away = sum(rows for name, rows in node.items() if name.startswith("Rows Removed"))
+    return (node["Actual Rows"] + thrown_away) * node["Actual Loops"]
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from _nodes(child)
+
+
+SERVED = [
+    "",
+    "?q=acme/r7",
+    "?q=acme/r7+acme/r8+acme/r9",
+    "?q=person-7",
+    "?q=nobody",
+    "?category=push",
+    "?category=scan",
+    "?q=-category:pull",
+    "?q=acme/r7+after:2026-10-01+before:2026-11-01",
+    "?q=category:delete+on:2026-10-12",
+    "?occurred=2026-09",
+    "?occurred=2020",
+]
+NOT_SERVED = [
+    "?q=type:delete",
+    "?type=GET",
+    "?q=kind:delete_tag",
+    "?q=-type:get",
+    "?q=ip:10.0.77.7",
+    "?q=ip:172.16.0.1",
+    "?q=-actor:person-7",
+    "?q=-type:get+ip:172.16.0.1",
+    "?q=acme/r7+tag:v3",
+    "?q=acme/r7+tag:nothing",
+    "?q=acme/r7+person-7+type:delete",
+    "?q=person-7+type:delete",
+    "?q=digest:sha256:0123",
+    "?q=digest:sha256:nothing",
+    "?q=namespace:acme+type:scan",
+    "?q=request:77",
+    "?q=actor-type:pruning",
+    "?q=ip:172.16.0.1+after:2026-10-01+before:2026-10-20",
+]
+
+
+def test_no_page_reads_more_than_it_shows(admin: Client, million: None) -> None:
+    old = Event.objects.order_by("pk")[MILLION // 2]
+    older, newer = (f"p={BY_TIME.encode(old, reverse=reverse)}" for reverse in (False, True))
+    pages = [(query, start) for query in SERVED + NOT_SERVED for start in ("", older)]
+    pages += [(query, newer) for query in (*SERVED[:4], *NOT_SERVED[:4])]
+
+    read = {
+        f"{query} {start}": rows_read(admin, f"{EVENTS}{query}{'&' if query else '?'}{start}")
+        for query, start in pages
+    }
+    read["detail"] = rows_read(admin, reverse("admin:activity_event_change", args=[old.pk]))
+
+    served = {name: rows for name, rows in read.items() if name.partition(" ")[0] in SERVED}
+    assert {name: rows for name, rows in served.items() if rows > FEW_HUNDRED} == {}
+    assert {name: rows for name, rows in read.items() if rows > STRETCH} == {}

@@ -191,9 +191,8 @@ class TestAccess:
     def test_visibility(self, admin: Client, web: Repository) -> None:
         page = f"/admin/repositories/repository/{web.pk}/change/"
 
-        admin.post(
-            page, {"visibility": "private", "description": "Only this changed.", **no_inlines(*grant_forms())}
-        )
+        grants = no_inlines(*grant_forms())
+        admin.post(page, {"visibility": "private", "description": "Only this changed.", **grants})
         assert not Event.objects.exists()
         admin.post(page, {"visibility": "public", "description": "", **grants})
 

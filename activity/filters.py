@@ -125,7 +125,9 @@ class StrictForm(forms.Form):
         return cleaned
 
 
-def narrowed(events: QuerySet, parameters: Mapping[str, str], request: Any) -> QuerySet:
+def narrowed(
+    events: QuerySet, parameters: Mapping[str, str], request: Any, scanning_enabled: bool
+) -> QuerySet:
     """Return the events that the API would list for these parameters.
 
     Raises ValueError for what the API would refuse.
@@ -134,7 +136,7 @@ def narrowed(events: QuerySet, parameters: Mapping[str, str], request: Any) -> Q
         QueryDict(urlencode(parameters)),
         queryset=events,
         request=request,
-        scanning_enabled=RegistrySettings.get_solo().scanning_enabled,
+        scanning_enabled=scanning_enabled,
     )
     if not filterset.is_valid():
         raise ValueError(str(filterset.errors))

@@ -16,7 +16,6 @@ from activity.feed import LONGEST_SORT, SORTABLE
 from activity.identity import EPOCH
 from activity.models import MAX_ACTOR_LENGTH
 from repositories import names
-from repositories.models import RegistrySettings
 
 PERIODS = {
     "hour": timedelta(hours=1),
@@ -90,14 +89,21 @@ class ActivityForm(forms.Form):
 
     DEFAULTS = {"range": "all", "sort": "-time", "exclude_pull": "true"}
 
-    def __init__(self, query: Mapping[str, Any], offers_pulls: bool, settled: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        query: Mapping[str, Any],
+        *,
+        offers_pulls: bool,
+        scanning_enabled: bool,
+        settled: Collection[str],
+    ) -> None:
         """`settled` are the choices that the page has made already, such as that of the actor."""
         super().__init__({**self.DEFAULTS, **{name: query[name] for name in query if query[name]}})
         for name in settled:
             del self.fields[name]
         if not offers_pulls:
             del self.fields["exclude_pull"]
-        types = catalogue.offered_types(RegistrySettings.get_solo().scanning_enabled)
+        types = catalogue.offered_types(scanning_enabled)
         offered = [(each.value, each.label) for each in types if offers_pulls or each != catalogue.Type.GET]
         self.fields["type"].choices = [("", "All"), *offered]  # type: ignore[attr-defined]
 

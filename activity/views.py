@@ -25,7 +25,7 @@ from activity.gating import sees_pulls, visible_events
 from activity.models import ActorType, Event
 from repositories.access import Access
 from repositories.keyset import InvalidCursor, Page
-from repositories.models import Organization, Repository
+from repositories.models import Organization, RegistrySettings, Repository
 from repositories.people import known_organizations, organizations_of
 from repositories.views.pages import RepositoryPage
 
@@ -84,10 +84,17 @@ class FeedView(TemplateView):
         return query
 
     @cached_property
+    def scanning_enabled(self) -> bool:
+        return RegistrySettings.get_solo().scanning_enabled
+
+    @cached_property
     def form(self) -> ActivityForm:
         settled = {name for name in NARROWING if name in self.scope}
         return ActivityForm(
-            self.query, self.offers_pulls, settled | {"repository"} if self.repository else settled
+            self.query,
+            offers_pulls=self.offers_pulls,
+            scanning_enabled=self.scanning_enabled,
+            settled=settled | {"repository"} if self.repository else settled,
         )
 
     @cached_property
@@ -101,7 +108,8 @@ class FeedView(TemplateView):
 
     def events(self, parameters: Mapping[str, str]) -> QuerySet[Event]:
         """Return the events that the viewer may see, narrowed by filters of the API."""
-        return narrowed(visible_events(self.access, self.repository), parameters, self.request)
+        events = visible_events(self.access, self.repository)
+        return narrowed(events, parameters, self.request, self.scanning_enabled)
 
     def get(  # type: ignore[override]  # an export isn't a page
         self, request: HttpRequest, *args: Any, **kwargs: Any

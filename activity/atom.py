@@ -84,7 +84,7 @@ class ActivityAtom(AtomView, views.ActivityView):
     pass
 
 
-class RepositoryAtom(AtomView, views.RepositoryActivityView):
+class RepositoryAtom(AtomView, views.RepositoryActivityView):  # type: ignore[misc]  # as there
     pass
 
 

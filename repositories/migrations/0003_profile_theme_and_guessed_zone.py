@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('repositories', '0001_initial'),
+        ('repositories', '0002_access_events'),
     ]
 
     operations = [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import transaction
 from knox.models import get_token_model
+
+from activity.models import AccessToken
 
 REGISTRY_ACCOUNT = "registry"
 
@@ -32,6 +35,8 @@ def allow_adding_events(account: Any) -> None:
     )
 
 
-def new_token(account: Any) -> str:
+def new_token(account: Any, name: str = "", expires_in: timedelta | None = None) -> str:
     """Make an access token for an account. Only its hash is stored: this is the one time it can be read."""
-    return get_token_model().objects.create(user=account)[1]
+    token, text = get_token_model().objects.create(user=account, expiry=expires_in)
+    AccessToken.objects.filter(token=token).update(name=name)
+    return text

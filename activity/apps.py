@@ -10,10 +10,14 @@ class ActivityConfig(AppConfig):
     verbose_name = "Activity"
 
     def ready(self) -> None:
-        from activity import append_only, auditing, receivers  # noqa: F401
+        from django.db.models.signals import post_save
+        from knox.models import get_token_model
+
+        from activity import append_only, auditing, receivers, tokens  # noqa: F401
         from activity.last_activity import last_activity as newest_visible_event
         from repositories import last_activity, levels, tabs
 
+        post_save.connect(tokens.describe, sender=get_token_model())
         permissions = {
             levels.VIEW_UNKNOWN_EVENTS,
             *(category.permission for category in levels.REPOSITORY_CATEGORIES),

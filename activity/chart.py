@@ -8,18 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from activity.identity import EPOCH
 from repositories.levels import Category
 
-MAX_BARS = 48
-"""What fits a phone's width so that a finger can still hit a bar."""
-
-STEPS = [timedelta(hours=hours) for hours in (1, 3, 6, 12, 24, 2 * 24, 7 * 24, 28 * 24, 91 * 24, 364 * 24)]
 OTHER = "other"
 LABELS: dict[str, str] = {category.value: str(category.label) for category in Category} | {OTHER: "Other"}
 
@@ -102,22 +97,6 @@ class Chart:
     @property
     def last(self) -> str:
         return self.bars[-1].period.partition(" – ")[2] if self.bars else ""
-
-
-def edges(after: datetime, before: datetime, most: int = MAX_BARS) -> list[datetime]:
-    """Return where bars begin and end: at `after`, at whole hours or days in UTC, and at `before`.
-
-    The bars are as short as they can be with at most `most` of them. The first and the last may be
-    shorter than the others, since the range needn't begin or end at a whole hour.
-    """
-    if after >= before:
-        return []
-    step = next(
-        (step for step in STEPS if (before - after) / step <= most - 1), (before - after) / (most - 1)
-    )
-    first = after - (after - EPOCH) % step + step
-    inner = [first + step * number for number in range(most) if first + step * number < before]
-    return [after, *inner, before]
 
 
 def draw(buckets: Iterable[Bucket]) -> Chart:

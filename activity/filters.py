@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.db.models import QuerySet
+from django.http import QueryDict
 from django_filters import rest_framework as filters
 
 from activity import catalogue, gating
 from activity.identity import first_id
 from activity.models import ActorType, Event
 from repositories import names
-from repositories.models import RegistrySettings, Repository
+from repositories.models import MAX_GROUP_PART, Policy, RegistrySettings, Repository
+from repositories.people import known_organizations
 
 
 class OccurredFilter(filters.IsoDateTimeFilter):
@@ -42,6 +45,11 @@ class EventFilterSet(filters.FilterSet):
     namespace = filters.CharFilter(
         max_length=names.MAX_NAME_LENGTH, method="filter_namespace", label="Its namespace; `_` for none."
     )
+    organization = filters.CharFilter(
+        max_length=MAX_GROUP_PART,
+        method="filter_organization",
+        label="An organization of yours: all of its namespaces.",
+    )
     type = filters.MultipleChoiceFilter(method="filter_types", label="CREATE, GET, … Repeat it for several.")
     category = filters.MultipleChoiceFilter(distinct=False, label="push, scan, … Repeat it for several.")
     tag = filters.CharFilter(max_length=names.MAX_TAG_LENGTH, label="The tag alone, such as `v1`.")
@@ -51,6 +59,9 @@ class EventFilterSet(filters.FilterSet):
     )
     actor_type = filters.MultipleChoiceFilter(
         choices=ActorType.choices, distinct=False, label="Repeat it for several."
+    )
+    policy = filters.CharFilter(
+        max_length=8, method="filter_policy", label="The id of a policy: what it did, and what was done to it."
     )
     after = OccurredFilter(lookup_expr="gte", label="Occurred at this time or later (ISO 8601).")
     before = OccurredFilter(lookup_expr="lt", label="Occurred before this time (ISO 8601).")
@@ -87,6 +98,14 @@ class EventFilterSet(filters.FilterSet):
     def filter_namespace(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
         return queryset.filter(repository__in=Repository.objects.filter(namespace__name=value).values("pk"))
 
+    def filter_organization(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
+        owners = known_organizations(self.request.user).filter(name=value)
+        owned = Repository.objects.filter(namespace__organization__in=owners)
+        return queryset.filter(repository__in=owned.order_by().values("pk"))
+
+    def filter_policy(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
+        return queryset.filter(policy__in=list(Policy.objects.filter(public_id=value).values_list("pk", flat=True)))
+
     def filter_types(self, queryset: QuerySet, _: str, value: list[str]) -> QuerySet:
         return of_types(queryset, value) if value else queryset
 
@@ -104,6 +123,24 @@ class StrictForm(forms.Form):
         for name in sorted(set(self.data) - set(self.fields) - self.OTHERS):
             self.errors[name] = self.error_class(["This is not a filter of this list."])
         return cleaned
+
+
+def narrowed(
+    events: QuerySet, parameters: Mapping[str, str], request: Any, scanning_enabled: bool
+) -> QuerySet:
+    """Return the events that the API would list for these parameters.
+
+    Raises ValueError for what the API would refuse.
+    """
+    filterset = EventFilterSet(
+        QueryDict(urlencode(parameters)),
+        queryset=events,
+        request=request,
+        scanning_enabled=scanning_enabled,
+    )
+    if not filterset.is_valid():
+        raise ValueError(str(filterset.errors))
+    return filterset.qs
 
 
 class EventFilterBackend(filters.DjangoFilterBackend):

@@ -1,18 +1,21 @@
-"""What a reader may choose on an events page: the time range, the order, and whether pulls are shown."""
+"""What a reader may choose on an events page: which events, the time range, the order, and pulls or not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
+from activity import catalogue
 from activity.feed import LONGEST_SORT, SORTABLE
 from activity.identity import EPOCH
+from activity.models import MAX_ACTOR_LENGTH
+from repositories import names
 
 PERIODS = {
     "hour": timedelta(hours=1),
@@ -31,6 +34,8 @@ RANGES = [
     ("custom", "From … to …"),
 ]
 SORTS = ["time", *SORTABLE]
+NARROWING = ("repository", "tag", "type", "actor")
+"""The choices that are filters of the API, by the same names."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,22 @@ class Choice:
     column: str
     descending: bool
     exclude_pull: bool
+    narrowing: Mapping[str, str]
+    """The filters of the API that were chosen, besides time and pulls."""
     shortened: bool
     """Whether the range was shortened for the sake of the sort."""
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The choice as the API's filters."""
+        bounds = {"after": self.after, "before": self.before}
+        times = {name: iso(moment) for name, moment in bounds.items() if moment}
+        return {**self.narrowing, **times, **({"exclude_pull": "true"} if self.exclude_pull else {})}
+
+
+def iso(moment: datetime) -> str:
+    """Return a moment to the millisecond in UTC, which no time zone makes ambiguous."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def since_1970(moment: datetime) -> None:
@@ -59,6 +78,10 @@ class ActivityForm(forms.Form):
     range = forms.ChoiceField(label="Time range", choices=RANGES)
     after = forms.DateTimeField(label="From", required=False, validators=[since_1970])
     before = forms.DateTimeField(label="To", required=False, validators=[since_1970])
+    repository = forms.CharField(required=False, max_length=names.MAX_NAME_LENGTH)
+    tag = forms.CharField(required=False, max_length=names.MAX_TAG_LENGTH)
+    type = forms.ChoiceField(required=False)
+    actor = forms.CharField(label="Initiated by", required=False, max_length=MAX_ACTOR_LENGTH)
     sort = forms.ChoiceField(choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")])
     exclude_pull = forms.TypedChoiceField(
         choices=[("true", "yes"), ("false", "no")], coerce=lambda text: text == "true"
@@ -66,10 +89,23 @@ class ActivityForm(forms.Form):
 
     DEFAULTS = {"range": "all", "sort": "-time", "exclude_pull": "true"}
 
-    def __init__(self, query: Mapping[str, Any], offers_pulls: bool) -> None:
+    def __init__(
+        self,
+        query: Mapping[str, Any],
+        *,
+        offers_pulls: bool,
+        scanning_enabled: bool,
+        settled: Collection[str],
+    ) -> None:
+        """`settled` are the choices that the page has made already, such as that of the actor."""
         super().__init__({**self.DEFAULTS, **{name: query[name] for name in query if query[name]}})
+        for name in settled:
+            del self.fields[name]
         if not offers_pulls:
             del self.fields["exclude_pull"]
+        types = catalogue.offered_types(scanning_enabled)
+        offered = [(each.value, each.label) for each in types if offers_pulls or each != catalogue.Type.GET]
+        self.fields["type"].choices = [("", "All"), *offered]  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -101,6 +137,7 @@ class ActivityForm(forms.Form):
             column=column,
             descending=descending,
             exclude_pull=chosen.get("exclude_pull", True),
+            narrowing={name: chosen[name] for name in NARROWING if chosen.get(name)},
             shortened=shortened,
         )
 

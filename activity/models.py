@@ -244,6 +244,20 @@ class DeadLetter(models.Model):
         return bytes(self.content).decode("utf-8", "backslashreplace")
 
 
+class AccessToken(models.Model):
+    """What Knox doesn't keep of an access token: what its owner calls it, and when it was last used."""
+
+    token = models.OneToOneField(settings.KNOX_TOKEN_MODEL, models.CASCADE, related_name="access_token")
+    name = models.CharField(max_length=100, blank=True)
+    last_used_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-token__created", "pk"]
+
+    def __str__(self) -> str:
+        return self.name or "unnamed"
+
+
 class Tally(models.Model):
     """How many events of a category there are in an hour, or a day, in UTC. See `activity.tallies`."""
 

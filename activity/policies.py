@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from activity import tags
@@ -43,9 +42,11 @@ class PolicyView(PolicyPage, FeedView):  # type: ignore[misc]  # here there is a
     """A policy, with what it did and what was done to it."""
 
     template_name = "activity/policy.html"
+    has_atom = False
 
-    def events(self) -> QuerySet[Event]:
-        return super().events().filter(policy=self.policy)
+    @property
+    def scope(self) -> Mapping[str, str]:
+        return {"policy": self.policy.public_id}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(

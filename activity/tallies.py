@@ -240,7 +240,7 @@ def by_time(
         before = before or max(timezone.now(), last)
     if after >= before:
         return []
-    buckets = _buckets(after, before)
+    buckets = divide(after, before)
     starts = [bucket.start for bucket in buckets]
     for moment, category, number in scope.cells(after, before):
         # A cell is labelled by its beginning, which that of the first bucket may follow.
@@ -248,7 +248,8 @@ def by_time(
     return buckets
 
 
-def _buckets(after: datetime, before: datetime) -> list[Bucket]:
+def divide(after: datetime, before: datetime) -> list[Bucket]:
+    """Return the buckets of a range, empty."""
     widths = MINUTES if before - after <= BY_EVENTS else WIDTHS
     if before - after > BY_HOURS:
         widths = [width for width in widths if width >= DAY]

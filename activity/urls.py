@@ -1,17 +1,37 @@
 from django.urls import path
 
-from activity import policies, tag_list, views
+from activity import atom, policies, tag_list, token_views, views
 
 app_name = "activity"
 
 urlpatterns = [
+    path("activity/", views.ActivityView.as_view(), name="all"),
+    path("activity/atom/", atom.ActivityAtom.as_view(), name="all-atom"),
     # The tab's own last segment tells where the name, which may hold slashes, ends.
     path(
         "repositories/<str:namespace>/<path:name>/activity/",
         views.RepositoryActivityView.as_view(),
         name="repository",
     ),
+    path(
+        "repositories/<str:namespace>/<path:name>/activity/atom/",
+        atom.RepositoryAtom.as_view(),
+        name="repository-atom",
+    ),
+    path(
+        "organizations/<str:name>/activity/",
+        views.OrganizationActivityView.as_view(),
+        name="organization",
+    ),
+    path(
+        "organizations/<str:name>/activity/atom/",
+        atom.OrganizationAtom.as_view(),
+        name="organization-atom",
+    ),
     path("repositories/<str:namespace>/<path:name>/tags/", tag_list.TagsView.as_view(), name="tags"),
     path("users/<str:username>/", views.UserView.as_view(), name="user"),
+    path("users/<str:username>/atom/", atom.UserAtom.as_view(), name="user-atom"),
     path("policies/<str:policy_id>/", policies.PolicyView.as_view(), name="policy"),
+    path("settings/tokens/", token_views.TokensView.as_view(), name="tokens"),
+    path("settings/tokens/<int:pk>/revoke/", token_views.RevokeView.as_view(), name="revoke-token"),
 ]

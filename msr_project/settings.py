@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.humanize",
     "django.contrib.sessions",
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
@@ -79,7 +80,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "repositories.middleware.TimeZoneMiddleware",
+    "repositories.middleware.ProfileMiddleware",
 ]
 
 ROOT_URLCONF = "msr_project.urls"
@@ -220,6 +221,7 @@ REST_FRAMEWORK = {
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None}
+KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # the default, which migrations need to be said
 SPECTACULAR_SETTINGS = {
     "TITLE": "Registry activity",
     "DESCRIPTION": "The events of a container registry, each shown to just those who may see it.",

@@ -10,6 +10,8 @@ from django.views.generic import RedirectView
 admin.site.site_header = admin.site.site_title = "Registry activity"
 admin.site.index_title = "Administration"
 
+handler500 = "msr_project.errors.server_error"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("favicon.ico", login_not_required(RedirectView.as_view(url=static("msr_project/icon.svg")))),

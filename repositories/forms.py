@@ -37,9 +37,26 @@ class ProfileForm(forms.ModelForm):
 
     class Meta:
         model = Profile
-        fields = ["time_zone"]
+        fields = ["time_zone", "theme"]
+        labels = {"theme": "Light or dark"}
         help_texts = {"time_zone": "Dates and times are shown in this zone."}
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.fields["time_zone"].empty_label = "As my browser says"  # type: ignore[attr-defined]
+
+    def save(self, commit: bool = True) -> Profile:
+        if "time_zone" in self.changed_data:
+            self.instance.time_zone_guessed = False
+        return super().save(commit)
+
+
+class GuessForm(forms.ModelForm):
+    """The time zone that a browser tells."""
+
+    class Meta:
+        model = Profile
+        fields = ["time_zone"]
 
 class NewRepositoryForm(forms.ModelForm):
     """A repository that somebody makes by hand, in a namespace where they may."""

@@ -1,6 +1,7 @@
-"""Shows every page in the viewer's own time zone."""
+"""Shows every page as the viewer wants to see it: in their own time zone, light or dark."""
 
-import zoneinfo
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
@@ -9,19 +10,19 @@ from django.utils import timezone
 from repositories.models import Profile
 
 
-class TimeZoneMiddleware:
-    """Activates the time zone of the logged-in person, UTC for everybody else."""
+class ProfileMiddleware:
+    """Loads the profile of the logged-in person as `request.profile`, and activates their time zone.
+
+    Everybody else sees UTC. API calls carry their offsets themselves.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        with timezone.override(time_zone_of(request)):
+        if request.path.startswith("/api/") or not request.user.is_authenticated:
             return self.get_response(request)
-
-
-def time_zone_of(request: HttpRequest) -> zoneinfo.ZoneInfo | None:
-    """Return the zone that the viewer chose, or None. API calls carry their offsets themselves."""
-    if request.path.startswith("/api/") or not request.user.is_authenticated:
-        return None
-    return Profile.objects.filter(user=request.user.pk).values_list("time_zone", flat=True).first()
+        profile = Profile.of(request.user)
+        request.profile = profile  # type: ignore[attr-defined]
+        with timezone.override(profile.time_zone):
+            return self.get_response(request)

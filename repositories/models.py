@@ -272,11 +272,24 @@ class RegistrySettings(SingletonModel):
 class Profile(models.Model):
     """How one person wants to see the site."""
 
+    class Theme(models.TextChoices):
+        SYSTEM = "", "As my system has it"
+        LIGHT = "light", "Light"
+        DARK = "dark", "Dark"
+
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE)
-    time_zone = TimeZoneField(default="UTC", choices_display="WITH_GMT_OFFSET")
+    time_zone = TimeZoneField(null=True, blank=True, choices_display="WITH_GMT_OFFSET")
+    """None until the person chooses one, or their browser tells it."""
+    time_zone_guessed = models.BooleanField(default=False, editable=False)
+    theme = models.CharField(max_length=5, choices=Theme, blank=True, default=Theme.SYSTEM)
 
     def __str__(self) -> str:
         return f"Profile of {self.user}"
+
+    @classmethod
+    def of(cls, user: Any) -> Profile:
+        """Return a person's profile; a new one, not stored, for whoever has none."""
+        return cls.objects.filter(user=user.pk).first() or cls(user_id=user.pk)
 
 
 # The grants: guardian's models with direct foreign keys, which the database can join and check.

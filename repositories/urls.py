@@ -1,6 +1,6 @@
 from django.urls import path
 
-from repositories.views import info, organizations, pages, policies, repositories
+from repositories.views import info, organizations, own_settings, pages, policies, repositories
 
 app_name = "repositories"
 
@@ -10,7 +10,8 @@ REPOSITORY = "repositories/<str:namespace>/<path:name>/"
 
 urlpatterns = [
     path("", repositories.home, name="home"),
-    path("settings/", repositories.ProfileView.as_view(), name="settings"),
+    path("settings/", own_settings.ProfileView.as_view(), name="settings"),
+    path("settings/time-zone/", own_settings.guess_time_zone, name="guess-time-zone"),
     path("repositories/", repositories.RepositoryListView.as_view(), name="list"),
     # No repository's page has this address, as theirs have two segments at least.
     path("repositories/new/", repositories.NewRepositoryView.as_view(), name="new"),

@@ -268,8 +268,9 @@ def status(driver: Chrome) -> int:
 
 
 def rows(driver: Chrome) -> list[dict[str, str]]:
-    """Return the rows of the events list on the page, by the labels of their columns."""
+    """Return the rows of the events list on the page, by the labels of their columns, without "ago"."""
     return driver.execute_script("""
         return [...document.querySelectorAll(".events tbody tr")].map(row => Object.fromEntries(
-            [...row.cells].map(cell => [cell.dataset.label, cell.innerText.trim()])))
+            [...row.cells].map(cell => [cell.dataset.label,
+                cell.innerText.replace(cell.querySelector(".ago")?.innerText ?? "", "").trim()])))
     """)

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from datetime import timedelta
 
-import pytest
 from django.template.loader import render_to_string
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.chart import MAX_BARS, STEPS, Bucket, draw, edges
+from activity.chart import Bucket, draw
 from tests.factories import NOON
 
 HOUR = timedelta(hours=1)
-MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC))
-
-
-class TestEdges:
-    @given(after=MOMENTS, length=st.timedeltas(timedelta(seconds=1), timedelta(days=365 * 60)))
-    def test_cover_the_range_in_a_few_bars_at_whole_hours(self, after: datetime, length: timedelta) -> None:
-        before = after + length
-
-        found = edges(after, before)
-
-        assert (found[0], found[-1]) == (after, before)
-        assert found == sorted(set(found))
-        assert 1 <= len(found) - 1 <= MAX_BARS
-        if length < MAX_BARS * STEPS[-1]:
-            assert all((edge.minute, edge.second, edge.microsecond) == (0, 0, 0) for edge in found[1:-1])
-
-    @pytest.mark.parametrize(
-        ("length", "step"),
-        [
-            (HOUR, HOUR),
-            (timedelta(days=1), HOUR),
-            (timedelta(days=7), timedelta(hours=6)),
-            (timedelta(days=30), timedelta(days=1)),
-            (timedelta(days=90), timedelta(days=2)),
-            (timedelta(days=700), timedelta(days=28)),
-        ],
-    )
-    def test_are_as_close_as_they_can_be(self, length: timedelta, step: timedelta) -> None:
-        found = edges(NOON - length, NOON)
-
-        assert {later - earlier for earlier, later in pairwise(found[1:-1])} <= {step}
-        assert found[1] - found[0] <= step
-
-    def test_of_nothing_are_none(self) -> None:
-        assert edges(NOON, NOON) == []
 
 
 def buckets(*counts: dict[str, int]) -> list[Bucket]:

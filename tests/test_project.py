@@ -107,3 +107,38 @@ def test_password_is_changed_on_a_page_of_the_site(log_in: Any) -> None:
 
     assert "Your password was changed" in answer.content.decode()
     assert Client().login(username="jane", password="a-new-pass-2")
+
+
+def test_pages_say_so_while_the_database_is_down(tmp_path: Path) -> None:
+    code = """
+import django; django.setup()
+from django.test import Client
+client = Client(raise_request_exception=False, headers={"host": "localhost"})
+client.cookies["sessionid"] = "x" * 32
+for path in ("/repositories/", "/api/v0/events/"):
+    response = client.get(path, headers={"authorization": "Bearer x"})
+    print(response.status_code, response["Retry-After"], "Back in a moment" in response.text)
+"""
+    environ = {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+        "DATA_DIR": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "msr_project.settings",
+        "PATH": os.environ["PATH"],
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines() == ["503 60 True"] * 2
+
+
+@pytest.mark.django_db
+def test_forms_without_the_token_are_refused_on_a_page_of_the_site(log_in: Any) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(factories.UserFactory())
+
+    response = client.post("/settings/", {"theme": "dark"})
+
+    assert response.status_code == 403
+    assert "This was not done" in response.content.decode()

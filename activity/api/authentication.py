@@ -1,10 +1,12 @@
-"""Access tokens: `Authorization: Bearer <token>`, stored hashed."""
+"""Access tokens, stored hashed: `Authorization: Bearer <token>`, or as a password where only those fit."""
 
 from typing import Any
 
 import knox.auth
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from rest_framework import exceptions
+from rest_framework import authentication, exceptions
+
+from activity import tokens
 
 
 class TokenAuthentication(knox.auth.TokenAuthentication):
@@ -12,9 +14,21 @@ class TokenAuthentication(knox.auth.TokenAuthentication):
 
     def authenticate_credentials(self, token: bytes) -> Any:
         try:
-            return super().authenticate_credentials(token)
+            user, found = super().authenticate_credentials(token)
         except UnicodeDecodeError as error:
             raise exceptions.AuthenticationFailed("Invalid token.") from error
+        tokens.mark_used(found)
+        return user, found
+
+
+class BasicTokenAuthentication(authentication.BasicAuthentication):
+    """HTTP Basic with the user's name and a token of theirs, never their password."""
+
+    def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> Any:
+        user, token = TokenAuthentication().authenticate_credentials(password.encode())
+        if user.get_username() != userid:
+            raise exceptions.AuthenticationFailed("Invalid token.")
+        return user, token
 
 
 class TokenScheme(OpenApiAuthenticationExtension):

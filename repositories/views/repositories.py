@@ -1,4 +1,4 @@
-"""The list of repositories, making one by hand, and one's own settings."""
+"""The list of repositories, and making one by hand."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse_lazy
 from django.utils.functional import cached_property
-from django.views.generic import FormView, TemplateView, UpdateView
+from django.views.generic import FormView, TemplateView
 
 from repositories import last_activity, signals
 from repositories.access import Access
-from repositories.forms import SUGGESTED, NewRepositoryForm, ProfileForm
+from repositories.forms import SUGGESTED, NewRepositoryForm
 from repositories.keyset import BY_NAME, InvalidCursor
 from repositories.levels import READING
-from repositories.models import Profile, Repository
+from repositories.models import Repository
 from repositories.tabs import tabs_for
 
 PAGE_SIZE = 50
@@ -103,21 +102,6 @@ class NewRepositoryView(FormView):
             return self.form_invalid(form)
         messages.success(self.request, f"{repository.full_name} was created.")
         return redirect("repositories:info", repository.namespace.name, repository.name)
-
-
-class ProfileView(UpdateView):
-    """One's own settings."""
-
-    template_name = "repositories/settings.html"
-    form_class = ProfileForm
-    success_url = reverse_lazy("repositories:settings")
-
-    def get_object(self, queryset: Any = None) -> Profile:
-        return Profile.objects.get_or_create(user_id=self.request.user.pk or 0)[0]
-
-    def form_valid(self, form: Any) -> HttpResponse:
-        messages.success(self.request, "Saved.")
-        return super().form_valid(form)
 
 
 def home(request: HttpRequest) -> HttpResponse:

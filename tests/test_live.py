@@ -1,0 +1,178 @@
+"""What a page tells of events that are recorded while it is read."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from repositories.models import Repository
+from tests import factories
+
+URL = "/repositories/acme/web/activity/"
+
+
+@pytest.fixture
+def reader(log_in: Any, web: Repository) -> Client:
+    return log_in(factories.person_with("level_read", web))
+
+
+def watched(client: Client, **query: Any) -> str:
+    """Open the page, and return where it asks for news."""
+    found = re.search(r'hx-get="([^"]*since=[^"]*)"', client.get(URL, query).content.decode())
+    return URL + unescape(found[1]) if found else ""
+
+
+def news(client: Client, url: str, told: int = 0) -> str:
+    response = client.get(f"{url}&told={told}")
+    assert response.status_code in (200, 204)
+    return " ".join(re.sub("<[^>]*>", "", response.content.decode()).split())
+
+
+def record(web: Repository, kind: str = "update_tag", ago: int = 0, **values: Any) -> None:
+    moment = timezone.now() - timedelta(seconds=ago)
+    factories.record(kind, web, occurred_at=moment, **{"tag": "v1", **values})
+
+
+def test_new_events_are_counted(reader: Client, web: Repository) -> None:
+    record(web, ago=60)
+    url = watched(reader)
+    assert news(reader, url) == ""
+
+    record(web)
+    assert news(reader, url) == "1 new event. Show it"
+    for _ in range(2):
+        record(web)
+    assert news(reader, url) == "3 new events. Show them"
+
+
+def test_what_was_told_is_not_told_again(reader: Client, web: Repository) -> None:
+    url = watched(reader)
+    record(web)
+    assert news(reader, url, told=1) == ""
+
+    record(web)
+    assert news(reader, url, told=1) == "2 new events. Show them"
+
+
+def test_late_arrivals_are_news(reader: Client, web: Repository) -> None:
+    for ago in (10, 1800):
+        record(web, ago=ago)
+    url = watched(reader)
+
+    record(web, ago=600)
+
+    assert news(reader, url) == "1 new event. Show it"
+
+
+def test_looks_back_an_hour_at_most(reader: Client, web: Repository) -> None:
+    record(web, ago=90 * 60)
+    url = watched(reader)
+
+    record(web, ago=80 * 60)
+
+    assert news(reader, url) == ""
+
+
+def test_a_full_page_has_news_too(reader: Client, web: Repository) -> None:
+    for ago in range(12):
+        record(web, ago=60 + ago)
+    url = watched(reader)
+
+    record(web)
+
+    assert news(reader, url) == "1 new event. Show it"
+
+
+def test_many_are_not_counted_to_the_end(reader: Client, web: Repository) -> None:
+    url = watched(reader)
+    for _ in range(101):
+        record(web)
+
+    assert news(reader, url) == "100 or more new events. Show them"
+
+
+@pytest.mark.parametrize(
+    ("query", "found"), [({"tag": "v1"}, "1 new"), ({"tag": "v2"}, ""), ({"range": "hour"}, "1 new")], ids=str
+)
+def test_only_what_the_page_would_list_is_news(
+    reader: Client, web: Repository, query: dict[str, str], found: str
+) -> None:
+    url = watched(reader, **query)
+
+    record(web)
+    record(web, "get_tag")  # readers see no pulls
+    record(factories.repository("acme/secret"))
+
+    assert news(reader, url)[:5] == found
+
+
+def test_show_them_leads_to_the_first_page_with_the_same_choice(reader: Client, web: Repository) -> None:
+    url = watched(reader, tag="v1", type="UPDATE")
+    record(web)
+
+    html = reader.get(url).content.decode()
+
+    assert 'href="?tag=v1&amp;type=UPDATE"' in html
+    assert 'name="told" value="1"' in html
+
+
+@pytest.mark.parametrize(
+    "query", [{"sort": "time"}, {"sort": "tag"}, {"range": "custom", "before": "2026-11-01T00:00"}], ids=str
+)
+def test_lists_that_do_not_begin_with_the_newest_have_none(reader: Client, query: dict[str, str]) -> None:
+    assert watched(reader, **query) == ""
+
+
+def test_later_pages_have_none(reader: Client, web: Repository) -> None:
+    for ago in range(11):
+        record(web, ago=ago)
+    first = reader.get(URL).content.decode()
+    cursor = re.search(r'rel="next" href="\?cursor=([^"]*)"', first)
+    assert cursor
+
+    assert watched(reader) != ""
+    assert watched(reader, cursor=cursor[1]) == ""
+
+
+def test_are_for_those_who_may_see_the_page(reader: Client, log_in: Any, web: Repository) -> None:
+    url = watched(reader)
+
+    assert log_in(factories.UserFactory()).get(url).status_code == 404
+    assert Client().get(url).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"since": ""},
+        {"since": "x"},
+        {"since": "\0"},
+        {"since": "0" * 32, "had": "-1"},
+        {"since": "0" * 32, "told": "1" * 5000},
+        {"since": "0" * 32, "had": "²"},
+    ],
+    ids=lambda query: str(query)[:60],
+)
+def test_position_that_no_page_has_is_not_found(reader: Client, query: dict[str, str]) -> None:
+    assert reader.get(URL, query).status_code == 404
+
+
+def test_cost_does_not_grow(reader: Client, web: Repository) -> None:
+    def cost() -> int:
+        url = watched(reader)
+        for _ in range(5):
+            record(web)
+        with CaptureQueriesContext(connection) as queries:
+            news(reader, url)
+        return len(queries)
+
+    cost()
+    assert cost() == cost() <= 9

@@ -52,6 +52,7 @@ class NewRepositoryForm(forms.ModelForm):
     class Meta:
         model = Repository
         fields = ["namespace", "name", "visibility", "description"]
+        widgets = {"description": forms.Textarea(attrs={"rows": 5})}
         help_texts = {
             "name": "Lower-case letters and digits, with separators (. _ - /) between them.",
             "visibility": "A public repository can be seen by everybody who is logged in.",
@@ -77,6 +78,7 @@ class RepositoryForm(forms.ModelForm):
     class Meta:
         model = Repository
         fields = ["visibility", "description"]
+        widgets = NewRepositoryForm.Meta.widgets
         help_texts = {"visibility": NewRepositoryForm.Meta.help_texts["visibility"]}
 
 

@@ -114,18 +114,21 @@ class UserAccess:
     """An EffectiveAccess for each live repository that a grant names, by name."""
 
 
-def rights_on(repository: Repository, cursor: str | None = None, search: str = "") -> Page:
+def rights_on(
+    repository: Repository, cursor: str | None = None, search: str = "", *, overseers: bool = True
+) -> Page:
     """Return a page of the people with rights of their own in a repository, an EffectiveAccess for each.
 
-    By name, in nine queries at most; `search` is a part of their names. What everybody may do in a
-    public repository is among each one's rights; `public_right` tells it where nobody is listed.
+    By name, in nine queries at most; `search` is a part of their names. Without `overseers`, what makes
+    MSR admins and auditors is left out: not everybody needs to know who they are. What everybody may do
+    in a public repository is among each one's rights; `public_right` tells it where nobody is listed.
     The repository's namespace, with its owner, should be loaded.
     """
-    people = _holders(repository)
+    people = _holders(repository, overseers)
     if search:
         people = people.filter(**{f"{User.USERNAME_FIELD}__icontains": search})
     page = _page(PEOPLE_BY_NAME, people, cursor)
-    rights = _by_holder(_oversight(page.rows))
+    rights = _by_holder(_oversight(page.rows) if overseers else ())
     if grants_count_in(repository):
         public = public_right(repository)
         for right in _granted(page.rows, [repository.namespace], [repository]):
@@ -211,14 +214,16 @@ def _by_holder(rights: Iterable[Right]) -> dict[int, list[Right]]:
     return found
 
 
-def _holders(repository: Repository) -> QuerySet:
+def _holders(repository: Repository, overseers: bool) -> QuerySet:
     """Return the active users with a right in a repository that not everybody has."""
     overseeing = Permission.objects.filter(_OVERSEES)
-    ids = [
-        User._default_manager.filter(is_superuser=True).values_list("pk"),
-        User.user_permissions.through.objects.filter(permission__in=overseeing).values_list("user"),
-        User._default_manager.filter(groups__permissions__in=overseeing).values_list("pk"),
-    ]
+    ids: list[QuerySet] = [User._default_manager.none().values_list("pk")]
+    if overseers:
+        ids += [
+            User._default_manager.filter(is_superuser=True).values_list("pk"),
+            User.user_permissions.through.objects.filter(permission__in=overseeing).values_list("user"),
+            User._default_manager.filter(groups__permissions__in=overseeing).values_list("pk"),
+        ]
     if grants_count_in(repository):
         namespace = repository.namespace
         ids += [

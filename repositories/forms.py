@@ -13,6 +13,7 @@ from repositories import names
 from repositories.access import Access
 from repositories.levels import GRANTABLE
 from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
+from repositories.people import known_organizations
 
 SUGGESTED = 100
 """Names offered while one types, at most."""
@@ -58,6 +59,7 @@ class GuessForm(forms.ModelForm):
         model = Profile
         fields = ["time_zone"]
 
+
 class NewRepositoryForm(forms.ModelForm):
     """A repository that somebody makes by hand, in a namespace where they may."""
 
@@ -68,6 +70,7 @@ class NewRepositoryForm(forms.ModelForm):
     class Meta:
         model = Repository
         fields = ["namespace", "name", "visibility", "description"]
+        widgets = {"description": forms.Textarea(attrs={"rows": 5})}
         help_texts = {
             "name": "Lower-case letters and digits, with separators (. _ - /) between them.",
             "visibility": "A public repository can be seen by everybody who is logged in.",
@@ -93,6 +96,7 @@ class RepositoryForm(forms.ModelForm):
     class Meta:
         model = Repository
         fields = ["visibility", "description"]
+        widgets = NewRepositoryForm.Meta.widgets
         help_texts = {"visibility": NewRepositoryForm.Meta.help_texts["visibility"]}
 
 
@@ -143,6 +147,35 @@ class TeamForm(forms.ModelForm):
         if Team.objects.filter(organization=self.instance.organization, name=name).exists():
             raise ValidationError("The organization already has a team of this name.")
         return name
+
+
+class RepositoryGrantForm(forms.Form):
+    """What somebody, or a team that the viewer may know of, may do in a repository."""
+
+    holder = forms.CharField(
+        label="User or team", max_length=255, help_text="The exact name of a user, or organization/team."
+    )
+    codename = forms.ChoiceField(label="Access", choices=GRANTABLE)
+
+    def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.viewer = viewer
+        self.fields["holder"].widget.attrs["list"] = "teams"
+
+    def clean_holder(self) -> Any:
+        """Return the user, or the team's group."""
+        organization, slash, name = self.cleaned_data["holder"].partition("/")
+        if not slash:
+            users = get_user_model()._default_manager
+            user = users.filter(**{get_user_model().USERNAME_FIELD: organization}).first()
+            if user is None:
+                raise ValidationError("No user has this name.")
+            return user
+        known = known_organizations(self.viewer).filter(name=organization)
+        team = Team.objects.filter(organization__in=known, name=name).select_related("group").first()
+        if team is None:
+            raise ValidationError("You know of no organization that has a team of this name.")
+        return team.group
 
 
 class TeamGrantForm(forms.Form):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from repositories.views import info, organizations, own_settings, pages, policies, repositories
+from repositories.views import info, organizations, own_settings, pages, permissions, policies, repositories
 
 app_name = "repositories"
 
@@ -26,6 +26,7 @@ urlpatterns = [
         name="team_access",
     ),
     path(f"{REPOSITORY}info/", info.InfoView.as_view(), name="info"),
+    path(f"{REPOSITORY}permissions/", permissions.PermissionsView.as_view(), name="permissions"),
     path(f"{REPOSITORY}settings/", info.SettingsView.as_view(), name="repository_settings"),
     *(
         path(f"{REPOSITORY}{tab.lower()}/", policies.PolicyListView.as_view(tab=tab), name=tab.lower())

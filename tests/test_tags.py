@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -175,6 +177,44 @@ class TestKeeping:
         assert TagPull.objects.values_list("name", "pulls").get() == ("latest", 20)
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_many_recorders_at_once_never_deadlock_and_count_once() -> None:
+    web = factories.repository("acme/web")
+    drafts = [
+        Draft(
+            kind=kind,
+            repository=web,
+            repository_name="acme/web",
+            occurred_at=factories.NOON + timedelta(minutes=number, seconds=second),
+            source_id=f"{kind}-{number}",
+            tag="" if kind == "delete_manifest" else f"t{number % 5}",
+            digest="" if kind == "delete_tag" else DIGESTS[number % 2],
+        )
+        for number in range(50)
+        for second, kind in enumerate(("delete_manifest", "delete_tag", "update_tag", "get_tag"))
+    ]
+
+    def record(seed: int) -> None:
+        """Deliver everything, in an order of one's own, and fold now and then."""
+        own = random.Random(seed).sample(drafts, len(drafts))
+        try:
+            for start in range(0, len(own), 10):
+                record_events(own[start : start + 10])
+                tags.fold()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(record, seed) for seed in range(4)]:
+            done.result()
+    tags.fold()
+
+    # The newest pushes, in the minutes 45 to 49, of which the last two delete either manifest first.
+    assert current_tags(web) == {f"t{number % 5}": DIGESTS[number % 2] for number in (48, 49)}
+    assert dict(Tag.objects.values_list("name", "pulls")) == {f"t{number}": 10 for number in range(5)}
+
+
 URL = "/repositories/acme/web/tags/"
 
 
@@ -231,7 +271,7 @@ class TestPage:
             "Tag": "v1",
             "SHA": f"sha256:bbf09ba3 {factories.DIGEST}",
             "Pushed": "Nov 1, 2026 12:00 PM",
-            "by": "jane",
+            "Pushed by": "jane",
             "Events": "Events",
         }
 

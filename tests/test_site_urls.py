@@ -1,0 +1,164 @@
+"""Every address of the site, for everybody: who is answered what. One that isn't in the table fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from repositories.models import Membership, Repository
+from tests import factories
+
+COLUMNS = ["anonymous", "outsider", "reader", "repoadmin", "owner", "auditor", "admin"]
+PUBLIC = [200] * 7
+EVERYBODY = [302, 200, 200, 200, 200, 200, 200]
+READERS = [302, 404, 200, 200, 200, 200, 200]
+REPOADMINS = [302, 404, 404, 200, 200, 404, 200]
+REPOADMINS_AND_AUDITORS = [302, 404, 404, 200, 200, 200, 200]
+MEMBERS = [302, 404, 404, 404, 200, 200, 200]
+POSTED = [302, 405, 405, 405, 405, 405, 405]
+POSTED_BY_REPOADMINS = [302, 404, 404, 405, 405, 404, 405]
+LED_ON = [302] * 7
+
+TABLE = {
+    "login": PUBLIC,
+    "logout": POSTED,
+    "password_change": EVERYBODY,
+    "password_change_done": EVERYBODY,
+    "repositories:home": LED_ON,
+    "repositories:settings": EVERYBODY,
+    "repositories:guess-time-zone": POSTED,
+    "repositories:list": EVERYBODY,
+    "repositories:new": EVERYBODY,
+    "repositories:organizations": EVERYBODY,
+    "repositories:organization": MEMBERS,
+    "repositories:members": MEMBERS,
+    "repositories:teams": MEMBERS,
+    "repositories:team": MEMBERS,
+    "repositories:team_access": MEMBERS,
+    "repositories:repository": [302, 404, 302, 302, 302, 302, 302],
+    "repositories:info": READERS,
+    "repositories:permissions": REPOADMINS_AND_AUDITORS,
+    "repositories:repository_settings": REPOADMINS,
+    "repositories:promotions": REPOADMINS_AND_AUDITORS,
+    "repositories:mirrors": REPOADMINS_AND_AUDITORS,
+    "repositories:pruning": REPOADMINS_AND_AUDITORS,
+    "repositories:policy_create": REPOADMINS,
+    "repositories:policy_edit": REPOADMINS,
+    "repositories:policy_switch": POSTED_BY_REPOADMINS,
+    "repositories:policy_delete": REPOADMINS,
+    "activity:all": EVERYBODY,
+    "activity:all-atom": EVERYBODY,
+    "activity:repository": READERS,
+    "activity:repository-atom": READERS,
+    "activity:organization": MEMBERS,
+    "activity:organization-atom": MEMBERS,
+    "activity:tags": READERS,
+    "activity:user": READERS,
+    "activity:user-atom": READERS,
+    "activity:policy": REPOADMINS_AND_AUDITORS,
+    "activity:tokens": EVERYBODY,
+    "activity:revoke-token": POSTED,
+}
+ELSEWHERE = {"admin", "api"}
+"""Namespaces with tests of their own."""
+
+
+def names_of(patterns: list[Any], namespace: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        if isinstance(pattern, URLResolver):
+            if pattern.namespace not in ELSEWHERE:
+                inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
+                yield from names_of(pattern.url_patterns, inner)
+        elif isinstance(pattern, URLPattern) and pattern.name:
+            yield f"{namespace}{pattern.name}"
+
+
+NAMES = sorted(set(names_of(get_resolver().url_patterns)))
+
+
+@pytest.fixture
+def web(db: None) -> Repository:
+    """A private repository, with all that addresses may name."""
+    web = factories.repository("acme/web")
+    factories.TeamFactory(organization=web.namespace.organization, name="dev")
+    factories.PolicyFactory(repository=web, public_id="CA5E7822")
+    factories.UserFactory(username="jane")
+    factories.record("update_tag", web, tag="v1", actor_name="jane")
+    return web
+
+
+def person(who: str, web: Repository) -> Any:
+    if who in ("reader", "repoadmin"):
+        return factories.person_with({"reader": "level_read", "repoadmin": "level_admin"}[who], web)
+    user = {"auditor": factories.auditor, "admin": factories.msr_admin}.get(who, factories.UserFactory)()
+    if who == "owner":
+        Membership.objects.create(organization=web.namespace.organization, user=user, role="owner")
+    return user
+
+
+THERE = {
+    "namespace": "acme",
+    "team": "dev",
+    "policy_id": "CA5E7822",
+    "username": "jane",
+    "kind": "promotion",
+    "pk": 1,
+}
+MISSING = {**THERE, "policy_id": "00000000", "username": "nobody", "team": "none"}
+
+
+def address(url_name: str, given: dict[str, Any], organization: str, repository: str) -> str:
+    """Return an address, whatever it takes of what is given."""
+    takes = get_resolver().reverse_dict if ":" not in url_name else _of_namespace(url_name)
+    (_, params), *_ = takes.getlist(url_name.rpartition(":")[2])[0][0]
+    is_organization = "organization" in url_name or url_name.rpartition(":")[2] in (
+        "members",
+        "teams",
+        "team",
+        "team_access",
+    )
+    values = {**given, "name": organization if is_organization else repository}
+    return reverse(url_name, kwargs={param: values[param] for param in params})
+
+
+def _of_namespace(url_name: str) -> Any:
+    return get_resolver().namespace_dict[url_name.partition(":")[0]][1].reverse_dict
+
+
+def test_table_is_complete() -> None:
+    assert set(NAMES) <= set(TABLE)
+
+
+@pytest.mark.parametrize("url_name", NAMES)
+def test_everybody_is_answered_as_the_table_says(log_in: Any, web: Repository, url_name: str) -> None:
+    url = address(url_name, THERE, "acme", "web")
+    clients = {who: Client() if who == "anonymous" else log_in(person(who, web)) for who in COLUMNS}
+
+    answers = {who: client.get(url).status_code for who, client in clients.items()}
+
+    assert answers == dict(zip(COLUMNS, TABLE[url_name], strict=True))
+
+
+@pytest.mark.parametrize("url_name", [name for name in NAMES if 404 in TABLE[name]])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_what_is_hidden_answers_like_what_is_not_there(
+    log_in: Any, web: Repository, url_name: str, method: str
+) -> None:
+    client = log_in(factories.UserFactory())
+
+    def answer(url: str) -> tuple:
+        with CaptureQueriesContext(connection) as queries:
+            response = getattr(client, method)(url)
+        return response.status_code, re.sub(r'value="\w{64}"', "", response.content.decode()), len(queries)
+
+    hidden = answer(address(url_name, THERE, "acme", "web"))
+
+    assert hidden == answer(address(url_name, MISSING, "none", "none"))
+    assert hidden[0] in (404, 405)

@@ -19,7 +19,8 @@ from knox.models import AuthToken
 
 from activity import auditing, demo
 from activity.accounts import new_token
-from activity.deletion.models import AutoDeletion, Hold
+from activity.deletion import runs
+from activity.deletion.models import AutoDeletion, Hold, Import
 from activity.gating import visible_events
 from activity.models import Event
 from repositories import acting
@@ -398,6 +399,36 @@ class TestSystem:
             ("Update Auto Deletion", "admin"),
             ("Create Deletion Preview", "admin"),
         ]
+
+    def test_stop_of_a_run(self, admin: Client) -> None:
+        with acting.unrecorded():
+            run = runs.start("a test")
+        admin.post(f"/admin/activity/run/{run.pk}/stop/")
+        admin.post(f"/admin/activity/run/{run.pk}/stop/")
+
+        assert (one().label, one().details["run"]) == ("Stop Deletion", run.pk)
+
+    def test_release_of_an_import(self, admin: Client) -> None:
+        imported = Import.objects.create(archive_name="x.jsonl.gz")
+        for _ in range(2):
+            admin.post("/admin/activity/import/", {"action": "release", "_selected_action": [imported.pk]})
+
+        assert (one().label, one().details["archives"]) == ("Release Import", ["x.jsonl.gz"])
+
+    @pytest.mark.parametrize(
+        ("started_by", "shown"),
+        [
+            ("the schedule", "SYSTEM the schedule"),
+            ("the command line", "SYSTEM the command line"),
+            ("admin", "admin"),
+        ],
+    )
+    def test_run_is_its_starters(self, started_by: str, shown: str) -> None:
+        with acting.unrecorded():
+            run = runs.start(started_by)
+        runs.record_run(run)
+
+        assert (one().label, one().actor_label) == ("Delete Events", shown)
 
     def test_schedule_but_not_the_housekeeping_of_beat(self, admin: Client) -> None:
         task = PeriodicTask.objects.get(name="Auto-delete events")

@@ -63,7 +63,7 @@ class EventFilterSet(filters.FilterSet):
     policy = filters.CharFilter(
         max_length=8,
         method="filter_policy",
-        label="The id of a policy: what it did, and what was done to it.",
+        label="A policy's id: what it did, and was done to it.",
     )
     after = OccurredFilter(lookup_expr="gte", label="Occurred at this time or later (ISO 8601).")
     before = OccurredFilter(lookup_expr="lt", label="Occurred before this time (ISO 8601).")

@@ -7,6 +7,7 @@ from uuid import uuid4
 from django.dispatch import receiver
 from django.utils import timezone
 
+from activity.auditing import who
 from activity.drafts import Draft
 from activity.models import ActorType
 from activity.recording import record_events
@@ -23,14 +24,15 @@ def record_own(
     **details: Any,
 ) -> None:
     """Record that `actor`, a user or None, did something to a repository here."""
+    actor_type, actor_name = (ActorType.USER, actor.get_username()) if actor else who()
     record_events(
         [
             Draft(
                 kind=kind,
                 repository=repository,
                 repository_name=repository.full_name,
-                actor_type=ActorType.USER if actor else ActorType.ANONYMOUS,
-                actor_name=actor.get_username() if actor else "",
+                actor_type=actor_type,
+                actor_name=actor_name,
                 occurred_at=at or timezone.now(),
                 source_id=str(uuid4()),
                 policy=policy,

@@ -6,6 +6,7 @@ from django.utils import timezone
 from activity import partitions, tags, tallies
 from activity.deletion import runs
 from activity.deletion.models import AutoDeletion, Run
+from activity.models import THE_SCHEDULE
 
 
 @shared_task
@@ -13,7 +14,7 @@ def delete_events() -> None:
     """Start a run of auto-deletion, if it is on and no other is under way."""
     if AutoDeletion.get_solo().enabled:
         try:
-            runs.execute(runs.start("the schedule"))
+            runs.execute(runs.start(THE_SCHEDULE))
         except runs.UnderWay as reason:
             runs.logger.info("No run was started: %s", reason)
 

@@ -14,8 +14,33 @@ from repositories import acting
 MSR_ADMINS = "MSR admins"
 AUDITORS = "Security auditors"
 
-OWN_APPS = ["repositories", "activity"]
+OWN = Q(content_type__app_label__in=["repositories", "activity"])
+VIEW = Q(codename__startswith="view_")
+# What the software writes, and people only look at; but these permissions are asked for.
+RECORDS = Q(
+    content_type__app_label="activity",
+    content_type__model__in=[
+        "archive",
+        "deadletter",
+        "event",
+        "import",
+        "run",
+        "tag",
+        "tally",
+        "tallychange",
+    ],
+)
+ASKED_FOR = Q(
+    content_type__app_label="activity",
+    codename__in=[
+        "add_event",  # to hand it on to the accounts of registries and other producers
+        "change_deadletter",
+        "change_import",
+        "change_run",
+    ],
+)
 PEOPLE = Q(content_type__app_label="auth", codename__endswith="_user")
+GROUPS = Q(content_type__app_label="auth", codename__endswith="_group")
 SCHEDULES = Q(content_type__app_label="django_celery_beat")
 TOKENS = Q(content_type__app_label="knox")
 
@@ -23,10 +48,10 @@ TOKENS = Q(content_type__app_label="knox")
 @acting.unrecorded()
 def make_groups(**_: Any) -> None:
     """Make both groups, and give them the permissions they need in the admin. Idempotent."""
-    own = Q(content_type__app_label__in=OWN_APPS)
-    views = own & (Q(codename__startswith="view_") | Q(codename="audit_registry"))
-    _give(MSR_ADMINS, own | PEOPLE | SCHEDULES | TOKENS)
-    _give(AUDITORS, views | (PEOPLE & Q(codename__startswith="view_")))
+    _give(MSR_ADMINS, (OWN & ~RECORDS) | ASKED_FOR | PEOPLE | SCHEDULES | TOKENS)
+    for group in (MSR_ADMINS, AUDITORS):
+        _give(group, VIEW & (OWN | PEOPLE | GROUPS | SCHEDULES | TOKENS))
+    _give(AUDITORS, Q(content_type__app_label="repositories", codename="audit_registry"))
 
 
 def _give(group_name: str, permissions: Q) -> None:

@@ -19,7 +19,8 @@ from knox.models import AuthToken
 
 from activity import auditing, demo
 from activity.accounts import new_token
-from activity.deletion.models import AutoDeletion, Hold
+from activity.deletion import runs
+from activity.deletion.models import AutoDeletion, Hold, Import
 from activity.gating import visible_events
 from activity.models import Event
 from repositories import acting
@@ -65,6 +66,11 @@ def devs(web: Repository) -> Team:
         return factories.TeamFactory(organization=web.namespace.organization, name="devs")
 
 
+def form_of(place: str, **values: Any) -> dict[str, Any]:
+    """Return what the admin page of a repository or a namespace sends, with no grant changed."""
+    return {**no_inlines(*grant_forms(place)), **values}
+
+
 def told() -> list[tuple[str, str, str, str]]:
     """Return label, repository, subject and actor of all events, the oldest first."""
     return [
@@ -104,6 +110,17 @@ class TestAccess:
             "client_address": "10.0.0.7",
             "user_agent": "Firefox",
         }
+
+    def test_grants_are_recorded_on_the_page_of_their_repository_too(
+        self, admin: Client, web: Repository, devs: Team
+    ) -> None:
+        row = {"TOTAL_FORMS": 1, "0-group": devs.group.pk, "0-access": "level_admin"}
+        rows = {f"repositorygrouppermission_set-{key}": value for key, value in row.items()}
+        page = f"/admin/repositories/repository/{web.pk}/change/"
+
+        admin.post(page, form_of("repository", visibility="private", description="") | rows)
+
+        assert told() == [("Create Grant", "acme/web", "admin on acme/web to acme/devs", "admin")]
 
     def test_grant_on_a_namespace_is_of_no_repository(self, web: Repository, devs: Team) -> None:
         assign_perm("view_pull_events", devs.group, web.namespace)
@@ -180,21 +197,19 @@ class TestAccess:
 
         admin.post(
             f"/admin/repositories/namespace/{namespace.pk}/change/",
-            {"user": jane.pk, "organization": "", **no_inlines(*grant_forms("namespace"))},
+            form_of("namespace", user=jane.pk, organization=""),
         )
 
-        event = Event.objects.latest("pk")
+        event = Event.objects.get(category="access", actor_name="admin")
         assert (event.label, event.details["subject"]) == ("Update Namespace", "newcorp")
         assert event.details["changes"] == {"user": [None, "jane"]}
-        assert Event.objects.filter(kind="create_namespace", actor_type="anonymous").count() == 0
 
     def test_visibility(self, admin: Client, web: Repository) -> None:
         page = f"/admin/repositories/repository/{web.pk}/change/"
 
-        grants = no_inlines(*grant_forms())
-        admin.post(page, {"visibility": "private", "description": "Only this changed.", **grants})
+        admin.post(page, form_of("repository", visibility="private", description="Only this changed."))
         assert not Event.objects.exists()
-        admin.post(page, {"visibility": "public", "description": "", **grants})
+        admin.post(page, form_of("repository", visibility="public", description=""))
 
         assert told() == [("Update Visibility", "acme/web", "acme/web", "admin")]
         assert one().details["changes"] == {"visibility": ["private", "public"]}
@@ -375,7 +390,6 @@ class TestSystem:
         assert not Event.objects.exists()
 
         AutoDeletion.objects.all().delete()
-        Event.objects.all()._raw_delete("default")
         AutoDeletion(enabled=True, age=2).save()
         assert one().details["changes"] == {"age": [None, 2], "enabled": [False, True]}
 
@@ -397,6 +411,36 @@ class TestSystem:
             ("Update Auto Deletion", "admin"),
             ("Create Deletion Preview", "admin"),
         ]
+
+    def test_stop_of_a_run(self, admin: Client) -> None:
+        with acting.unrecorded():
+            run = runs.start("a test")
+        admin.post(f"/admin/activity/run/{run.pk}/stop/")
+        admin.post(f"/admin/activity/run/{run.pk}/stop/")
+
+        assert (one().label, one().details["run"]) == ("Stop Deletion", run.pk)
+
+    def test_release_of_an_import(self, admin: Client) -> None:
+        imported = Import.objects.create(archive_name="x.jsonl.gz")
+        for _ in range(2):
+            admin.post("/admin/activity/import/", {"action": "release", "_selected_action": [imported.pk]})
+
+        assert (one().label, one().details["archives"]) == ("Release Import", ["x.jsonl.gz"])
+
+    @pytest.mark.parametrize(
+        ("started_by", "shown"),
+        [
+            ("the schedule", "SYSTEM the schedule"),
+            ("the command line", "SYSTEM the command line"),
+            ("admin", "admin"),
+        ],
+    )
+    def test_run_is_its_starters(self, started_by: str, shown: str) -> None:
+        with acting.unrecorded():
+            run = runs.start(started_by)
+        runs.record_run(run)
+
+        assert (one().label, one().actor_label) == ("Delete Events", shown)
 
     def test_schedule_but_not_the_housekeeping_of_beat(self, admin: Client) -> None:
         task = PeriodicTask.objects.get(name="Auto-delete events")

@@ -65,14 +65,14 @@ def by_eight_clients_at_once(send: Send) -> None:
 
 
 def events_after(deliver: Callable[[Send], None], folder: Path) -> list[dict[str, Any]]:
-    """Return all events of a new installation after a delivery, of which nothing was refused.
+    """Return all events of its repository after a delivery to a new installation, which refused nothing.
 
     What differs between installations is left out: their address, and when they received it.
     """
     with application(folder) as app:
         deliver(lambda message: send(app, message))
         assert "Traceback" not in app.log("web")
-        events = json.loads(json.dumps(app.events("admin")).replace(app.url, ""))
+        events = json.loads(json.dumps(app.events("admin", repository="fresh/web")).replace(app.url, ""))
     return [{key: value for key, value in event.items() if key != "received_at"} for event in events]
 
 

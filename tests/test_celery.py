@@ -50,7 +50,7 @@ def test_expired_sessions_are_cleared_as_often_as_the_administrator_says(tmp_pat
             assert poll(lambda: app.shell(SHOW_SESSIONS).split(), ["current"]) == ["current"]
 
         assert set(statuses) == {200}
-        assert len(app.events("admin", type="CREATE")) == 200
+        assert len(app.events("admin", type="CREATE", category="push")) == 200
         for program in ("web", "worker", "beat"):
             assert "database is locked" not in app.log(program)
             assert "Traceback" not in app.log(program)

@@ -8,7 +8,7 @@ import pytest
 from guardian.shortcuts import assign_perm
 
 from activity.models import Event
-from repositories.models import Membership, Repository
+from repositories.models import Membership, Organization, Repository
 from tests import factories
 
 WEB = "/repositories/acme/web/"
@@ -55,7 +55,7 @@ READ = {"codename": "level_read"}
 @pytest.mark.audited
 def test_changes_are_recorded(log_in: Any, url: str, data: dict[str, str], kinds: list[str]) -> None:
     web = factories.repository("acme/web")
-    acme = web.namespace.organization
+    acme = Organization.objects.get(name="acme")
     olga, mia = factories.UserFactory(username="olga"), factories.UserFactory(username="mia")
     factories.UserFactory(username="new")
     Membership.objects.create(organization=acme, user=olga, role=Membership.Role.OWNER)

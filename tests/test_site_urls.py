@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from repositories.models import Membership, Repository
+from repositories.models import Membership, Organization, Repository
 from tests import factories
 
 COLUMNS = ["anonymous", "outsider", "reader", "repoadmin", "owner", "auditor", "admin"]
@@ -99,7 +99,7 @@ def person(who: str, web: Repository) -> Any:
         return factories.person_with({"reader": "level_read", "repoadmin": "level_admin"}[who], web)
     user = {"auditor": factories.auditor, "admin": factories.msr_admin}.get(who, factories.UserFactory)()
     if who == "owner":
-        Membership.objects.create(organization=web.namespace.organization, user=user, role="owner")
+        Membership.objects.create(organization=Organization.objects.get(), user=user, role="owner")
     return user
 
 

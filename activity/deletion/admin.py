@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from kombu.exceptions import OperationalError as QueueError
 from solo.admin import SingletonModelAdmin
 
+from activity import auditing
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import rules, runs
 from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
@@ -168,7 +169,10 @@ class RunAdmin(ReadOnlyAdmin):
     def stop(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask a run to stop after its current batch."""
         if request.method == "POST" and request.user.has_perm("activity.change_run"):
-            Run.objects.filter(pk=pk, finished_at=None).update(stop_requested=True)
+            with transaction.atomic():
+                going_on = Run.objects.filter(pk=pk, finished_at=None, stop_requested=False)
+                if going_on.update(stop_requested=True):
+                    auditing.record("stop_deletion", run=pk)
             messages.success(request, "The run stops after the batch that it is at.")
         return HttpResponseRedirect(reverse("admin:activity_run_change", args=[pk]))
 
@@ -237,5 +241,8 @@ class ImportAdmin(ReadOnlyAdmin):
     @admin.action(description="Release: the rules apply to the events again", permissions=["release"])
     @transaction.atomic
     def release(self, request: HttpRequest, queryset: QuerySet[Import]) -> None:
+        names = list(queryset.filter(released_at=None).values_list("archive_name", flat=True))
         count = queryset.filter(released_at=None).update(released_at=timezone.now())
+        if count:
+            auditing.record("release_import", archives=names[: auditing.MAX_NAMES], count=count)
         messages.success(request, f"Released: {count}.")

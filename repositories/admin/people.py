@@ -1,4 +1,4 @@
-"""Users, and the groups of those who oversee the registry, in the admin."""
+"""Users in the admin."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
-from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from repositories.admin import effective_access
+from repositories.delegation import DelegationMixin
 from repositories.models import Namespace, Profile
 
 User = get_user_model()
@@ -44,7 +44,7 @@ class ProfileInline(admin.StackedInline):
     can_delete = False
 
 
-class RegistryUserAdmin(NamedForEverMixin, UserAdmin):
+class RegistryUserAdmin(NamedForEverMixin, DelegationMixin, UserAdmin):
     name_field = "username"
     add_form = OwnNameUserCreationForm
     inlines = [ProfileInline]
@@ -62,24 +62,6 @@ class RegistryUserAdmin(NamedForEverMixin, UserAdmin):
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         return self.inlines if obj else []
 
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "user_permissions":  # each is shown with its content type
-            kwargs["queryset"] = Permission.objects.select_related("content_type")
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
-
 
 admin.site.unregister(User)
 admin.site.register(User, RegistryUserAdmin)
-
-
-class RegistryGroupAdmin(GroupAdmin):
-    """Auditors and MSR admins look groups up: what is granted to a team is granted to its group."""
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("repositories.audit_registry") or super().has_view_permission(
-            request, obj
-        )
-
-
-admin.site.unregister(Group)
-admin.site.register(Group, RegistryGroupAdmin)

@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from activity.deletion import runs
 from activity.deletion.models import AutoDeletion, Run
+from activity.models import THE_COMMAND_LINE
 
 
 class Command(BaseCommand):
@@ -23,7 +24,7 @@ class Command(BaseCommand):
                 "Auto-deletion is off. Turn it on in the admin first (Activity, Auto-deletion)."
             )
         try:
-            run = runs.start("the command line", preview=dry_run)
+            run = runs.start(THE_COMMAND_LINE, preview=dry_run)
         except runs.UnderWay as reason:
             raise CommandError(
                 f"{reason} Wait for it, or stop it in the admin (Activity, Job logs)."

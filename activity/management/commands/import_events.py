@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 
+from activity import auditing
 from activity.deletion import archives
 
 
@@ -19,7 +21,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, archive: str, **options: Any) -> None:
         try:
-            imported = archives.bring_back(archive)
+            with transaction.atomic():
+                imported = archives.bring_back(archive)
+                auditing.record("import_events", subject=archive, events=imported.events)
         except (OSError, ValueError, KeyError, archives.Damaged, archives.NotDeleted) as error:
             raise CommandError(f"{archive} can't be imported: {error}") from error
         self.stdout.write(f"{imported.events} events of {archive} are back, and held until released.")

@@ -1,0 +1,171 @@
+"""MSR admins need not be superusers, auditors change nothing, and nobody gives what they lack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib import admin as site
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+from django.urls import reverse
+
+from repositories.groups import AUDITORS, MSR_ADMINS, make_groups
+from repositories.models import Repository
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+User: Any = get_user_model()
+
+
+def codenames(group: str) -> set[str]:
+    return set(Group.objects.get(name=group).permissions.values_list("codename", flat=True))
+
+
+def page(user: Any) -> str:
+    return f"/admin/auth/user/{user.pk}/change/"
+
+
+@pytest.fixture
+def jane(db: None) -> Any:
+    return factories.UserFactory(username="jane")
+
+
+@pytest.fixture
+def root(db: None) -> Any:
+    return factories.UserFactory(username="root", is_staff=True, is_superuser=True)
+
+
+@pytest.fixture
+def powerful(db: None) -> Group:
+    """A group that gives what MSR admins lack."""
+    group = Group.objects.create(name="Powerful")
+    group.permissions.add(Permission.objects.get(codename="change_group"))
+    return group
+
+
+def form(user: Any, **values: Any) -> dict[str, Any]:
+    """Return what the page of a user sends."""
+    return {
+        "username": user.username,
+        "is_active": "on",
+        "date_joined_0": "2026-11-22",
+        "date_joined_1": "12:00:00",
+        "profile-TOTAL_FORMS": "0",
+        "profile-INITIAL_FORMS": "0",
+        **values,
+    }
+
+
+class TestPermissions:
+    def test_of_auditors_change_nothing(self) -> None:
+        assert {name for name in codenames(AUDITORS) if not name.startswith("view_")} == {"audit_registry"}
+
+    @pytest.mark.parametrize("record", ["event", "run", "archive", "import", "deadletter"])
+    def test_of_msr_admins_write_no_records_but_what_is_asked_for(self, record: str) -> None:
+        asked_for = {"event": {"add"}, "run": {"change"}, "import": {"change"}, "deadletter": {"change"}}
+        held = {verb for verb in ("add", "change", "delete") if f"{verb}_{record}" in codenames(MSR_ADMINS)}
+
+        assert held == asked_for.get(record, set())
+
+    def test_of_msr_admins_are_not_those_of_superusers(self) -> None:
+        assert not codenames(MSR_ADMINS) & {"change_group", "add_group", "change_permission", "add_logentry"}
+
+    def test_are_given_again_by_each_migration_and_those_added_by_hand_stay(self) -> None:
+        group = Group.objects.get(name=AUDITORS)
+        group.permissions.set([Permission.objects.get(codename="change_group")])
+
+        make_groups()
+
+        assert {"change_group", "audit_registry", "view_event"} <= codenames(AUDITORS)
+
+
+class TestAdminPages:
+    @pytest.mark.parametrize("model", sorted(site.site._registry, key=str), ids=str)
+    def test_are_open_to_msr_admins_and_auditors_who_change_nothing(
+        self, admin: Client, auditor: Client, model: Any
+    ) -> None:
+        label = f"{model._meta.app_label}_{model._meta.model_name}"
+        url = reverse(f"admin:{label}_changelist")
+        add = f"{url}add/"
+
+        for client in (admin, auditor):
+            assert client.get(url, follow=True).status_code == 200
+        assert auditor.get(add).status_code == 403
+        assert auditor.post(add, {}).status_code == 403
+        row = model._default_manager.first()
+        if row is not None:
+            for path in (f"{url}{row.pk}/change/", f"{url}{row.pk}/delete/"):
+                assert auditor.post(path, {"post": "yes"}).status_code == 403
+
+    def test_lead_msr_admins_through_a_day(self, admin: Client, jane: Any, web: Repository) -> None:
+        assert admin.post(page(jane), form(jane, email="jane@example.com")).status_code == 302
+        assert admin.get(f"/admin/auth/user/{jane.pk}/password/").status_code == 200
+        token = {"user": jane.pk, "expiry_0": "", "expiry_1": ""}
+        assert admin.post("/admin/knox/authtoken/add/", token).status_code == 302
+
+        jane.refresh_from_db()
+        assert jane.email == "jane@example.com"
+        assert jane.auth_token_set.exists()
+
+
+class TestDelegation:
+    @pytest.mark.parametrize("group", [MSR_ADMINS, AUDITORS])
+    def test_msr_admin_makes_msr_admins_and_auditors(self, admin: Client, jane: Any, group: str) -> None:
+        admin.post(page(jane), form(jane, is_staff="on", groups=[Group.objects.get(name=group).pk]))
+
+        assert list(jane.groups.values_list("name", flat=True)) == [group]
+
+    def test_msr_admin_hands_on_a_permission(self, admin: Client, jane: Any) -> None:
+        permission = Permission.objects.get(codename="add_event")
+
+        admin.post(page(jane), form(jane, user_permissions=[permission.pk]))
+
+        assert jane.has_perm("activity.add_event")
+
+    def test_msr_admin_makes_nobody_superuser(self, admin: Client, jane: Any) -> None:
+        me = User.objects.get(username="admin")
+        for user in (jane, me):
+            admin.post(page(user), form(user, is_superuser="on", is_staff="on"))
+
+        assert not User.objects.filter(is_superuser=True).exists()
+
+    def test_msr_admin_gives_no_permission_that_they_lack(
+        self, admin: Client, jane: Any, powerful: Group
+    ) -> None:
+        permission = powerful.permissions.get()
+        for choice in ({"user_permissions": [permission.pk]}, {"groups": [powerful.pk]}):
+            html = admin.post(page(jane), form(jane, **choice)).content.decode()
+            assert "is not one of the available choices" in html
+
+        assert not jane.user_permissions.exists()
+        assert not jane.groups.exists()
+
+    @pytest.mark.parametrize("active", [True, False])
+    @pytest.mark.parametrize("who", ["superuser", "member of a powerful group"])
+    def test_msr_admin_takes_over_nobody_who_has_more(
+        self, admin: Client, jane: Any, root: Any, powerful: Group, active: bool, who: str
+    ) -> None:
+        jane.groups.add(powerful)
+        target = root if who == "superuser" else jane
+        User.objects.filter(pk=target.pk).update(is_active=active)
+
+        new = {"password1": "a-new-pass-1", "password2": "a-new-pass-1", "usable_password": "true"}
+        assert admin.post(f"/admin/auth/user/{target.pk}/password/", new).status_code == 403
+        assert admin.post(page(target), form(target, email="x@example.com")).status_code == 403
+        assert admin.post(f"/admin/auth/user/{target.pk}/delete/", {"post": "yes"}).status_code == 403
+        data = {"action": "delete_selected", "_selected_action": [target.pk], "post": "yes"}
+        admin.post("/admin/auth/user/", data)
+
+        target.refresh_from_db()
+        assert (target.email, target.is_active) == ("", active)
+        assert not target.check_password("a-new-pass-1")
+
+    def test_superuser_does_everything(self, log_in: Any, root: Any, jane: Any, powerful: Group) -> None:
+        log_in(root).post(page(jane), form(jane, is_staff="on", is_superuser="on", groups=[powerful.pk]))
+
+        jane.refresh_from_db()
+        assert jane.is_superuser
+        assert list(jane.groups.all()) == [powerful]

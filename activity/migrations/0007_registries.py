@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('activity', '0005_tags'),
+        ('activity', '0006_dropped_tallies'),
         ('repositories', '0002_access_events'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, NoReturn
 from uuid import UUID
 
 from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 from django.urls import reverse
@@ -258,6 +259,32 @@ class AccessToken(models.Model):
         return self.name or "unnamed"
 
 
+class Registry(models.Model):
+    """A registry, by the account that it delivers its notifications with. See `activity.registries`."""
+
+    account = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, editable=False, related_name="+")
+    last_heard_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="To the minute, by this server's clock."
+    )
+    quiet_after = models.PositiveIntegerField(
+        "quiet after (hours)",
+        default=24,
+        validators=[MinValueValidator(1), MaxValueValidator(24 * 366)],
+        help_text="A registry that wasn't heard from for longer than this has gone quiet.",
+    )
+
+    class Meta:
+        ordering = ["last_heard_at"]
+        verbose_name_plural = "registries"
+
+    def __str__(self) -> str:
+        return str(self.account)
+
+    @property
+    def is_quiet(self) -> bool:
+        return self.last_heard_at < timezone.now() - timedelta(hours=self.quiet_after)
+
+
 class Tally(models.Model):
     """How many events of a category there are in an hour, or a day, in UTC. See `activity.tallies`."""
 
@@ -283,7 +310,7 @@ class Tally(models.Model):
             models.UniqueConstraint(fields=["repository", "unit", "start", "category"], name="one_tally")
         ]
         indexes = [
-            models.Index(fields=["unit", "start"], name="tally_start"),
+            models.Index("unit", "start", F("events").desc(), name="tally_largest"),
             models.Index(fields=["id"], condition=Q(events=0), name="tally_empty"),
         ]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, When
 
 from repositories import levels
 from repositories.access import grants_count_in, grants_of
@@ -256,7 +256,14 @@ def _oversight(people: Iterable[Any]) -> Iterator[Right]:
     memberships: Any = User.groups.through.objects.filter(
         user__in=by_id, group__permissions__in=Permission.objects.filter(_OVERSEES)
     )
-    for row in memberships.select_related("group").annotate(codename=F("group__permissions__codename")):
+    # Who is an MSR admin by a group is an auditor by it as well, which goes without saying.
+    strongest = {
+        (row.user_id, row.group_id): row
+        for row in memberships.select_related("group")
+        .annotate(codename=F("group__permissions__codename"))
+        .order_by(Case(When(codename="administer_registry", then=1), default=0))
+    }
+    for row in strongest.values():
         yield _oversees(by_id[row.user_id], row.codename, f"member of the group {row.group}", row.group)
 
 

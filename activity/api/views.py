@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from activity import notifications, producers
+from activity import notifications, producers, registries
 from activity.api.authentication import TokenAuthentication
 from activity.api.pagination import KeysetPagination, RepositoryPagination
 from activity.api.parsers import read_body
@@ -138,6 +138,7 @@ class RegistryNotificationView(APIView):
     def post(self, request: Request) -> Response:
         body, size = read_body(request, notifications.MAX_SIZE, KEPT_OF_AN_OVERSIZED_MESSAGE)
         receipt = notifications.receive(body, account_id=request.user.pk or 0, size=size)
+        registries.heard_from(request.user)
         return Response(ReceiptSerializer(receipt).data)
 
 

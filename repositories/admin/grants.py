@@ -114,6 +114,9 @@ class GrantToTeamInline(GrantInline):
     fields = ["group", "access"]
     autocomplete_fields = ["group"]
 
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        return super().get_formset(request, obj, labels={"group": "team"}, **kwargs)
+
 
 class RepositoryUserInline(GrantToUserInline):
     model = RepositoryUserPermission

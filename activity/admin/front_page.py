@@ -1,0 +1,132 @@
+"""What the admin's front page shows: what happened lately, and what needs somebody's attention.
+
+However many events there are, it asks a fixed number of queries, and each reads a bounded number of
+rows: the counts come from the tallies, the rest from the newest events.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db.models import Sum
+from django.urls import reverse
+from django.utils import timezone
+
+from activity import chart, gating, search, searching, tallies
+from activity.admin.capped import MoreThan
+from activity.deletion.models import Run
+from activity.identity import moment_of
+from activity.models import ActorType, DeadLetter, Registry, Tally
+from repositories.access import Access
+from repositories.models import Repository
+
+DAYS = 30
+SHOWN = 5
+"""Rows of each list."""
+CANDIDATES = 50
+"""The largest tallies of a day, among which the busiest repositories are looked for."""
+LOOKED_AT = 500
+"""The newest events, among which the busiest actors are looked for."""
+MOST_COUNTED = 1_000
+REGISTRIES = 20
+
+
+def contents(user: Any) -> dict[str, Any]:
+    """Return all that the page shows to an MSR admin or auditor."""
+    access = Access.of(user)
+    now = timezone.now()
+    return {
+        "days": DAYS,
+        "chart": events_by_day(access, now),
+        "busiest": busiest_repositories(now),
+        "actors": busiest_actors(access),
+        "failures": recent_failures(access),
+        "failures_url": events_url("type:fail"),
+        "aside": aside(),
+        "run": Run.objects.filter(preview=False).first(),
+        "registries": list(Registry.objects.select_related("account")[:REGISTRIES]),
+    }
+
+
+def events_url(text: str) -> str:
+    """Return the list of events that a search finds."""
+    return f"{reverse('admin:activity_event_changelist')}?{urlencode({'q': text})}"
+
+
+def within(after: datetime, before: datetime) -> str:
+    """Return the search for a time, given in UTC."""
+    return f"after:{after:%Y-%m-%dT%H:%MZ} before:{before:%Y-%m-%dT%H:%MZ}"
+
+
+def events_by_day(access: Access, now: datetime) -> chart.Chart:
+    """Return the chart of the last days, in UTC, each leading to its events."""
+    today = tallies.floor(now, tallies.DAY)
+    buckets = tallies.by_time(access, after=today - (DAYS - 1) * tallies.DAY, before=today + tallies.DAY)
+    return chart.draw(
+        chart.Bucket(
+            bucket.start,
+            bucket.end,
+            bucket.counts,
+            events_url(within(bucket.start, bucket.end)),
+        )
+        for bucket in buckets
+    )
+
+
+def busiest_repositories(now: datetime) -> dict[str, Any]:
+    """Return the repositories of the largest tallies of the last day that has any, with their events."""
+    days = Tally.objects.filter(repository=Tally.ALL, unit=Tally.Unit.DAY, start__lte=now)
+    day = days.order_by("-start").values_list("start", flat=True).first()
+    if day is None:
+        return {}
+    of_day = Tally.objects.filter(unit=Tally.Unit.DAY, start=day)
+    largest = of_day.order_by("-events").values_list("repository", flat=True)[:CANDIDATES]
+    sums = (
+        of_day.filter(repository__in=set(largest) - {Tally.ALL})
+        .values_list("repository")
+        .annotate(number=Sum("events"))
+        .order_by("-number", "repository")[:SHOWN]
+    )
+    counts = dict(sums)
+    repositories = Repository.objects.select_related("namespace").in_bulk(counts)
+    return {
+        "day": day,
+        "rows": [
+            (repository, number, events_url(f"repo:{repository.full_name} {within(day, day + tallies.DAY)}"))
+            for pk, number in counts.items()
+            if (repository := repositories.get(pk))
+        ],
+    }
+
+
+def busiest_actors(access: Access) -> dict[str, Any]:
+    """Return who initiated most of the newest events, and since when these are."""
+    newest = gating.visible_events(access).order_by("-id")
+    rows = list(newest.values_list("id", "actor_type", "actor_name")[:LOOKED_AT])
+    if not rows:
+        return {}
+    counts = Counter((type_, name) for _, type_, name in rows if type_ == ActorType.USER)
+    since = moment_of(rows[-1][0])
+    return {
+        "number": len(rows),
+        "since": since,
+        "rows": [
+            (name, number, events_url(str(search.Term("actor", name))))
+            for (_, name), number in counts.most_common(SHOWN)
+        ],
+    }
+
+
+def recent_failures(access: Access) -> list[Any]:
+    """Return the newest events of type FAIL, among as many as a search reads at a time."""
+    failures = searching.conditions_of(search.Search(terms=(search.Term("type", "FAIL"),)))
+    return searching.find(gating.visible_events(access), failures, SHOWN).rows
+
+
+def aside() -> int:
+    """Return how many messages stored aside wait for somebody, up to a bound."""
+    number = DeadLetter.objects.filter(DeadLetter.WAITING)[: MOST_COUNTED + 1].count()
+    return number if number <= MOST_COUNTED else MoreThan(MOST_COUNTED)

@@ -1,0 +1,232 @@
+"""The admin's front page: what happened lately, and what needs attention, however many events there are."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from activity import search, searching, tallies
+from activity.admin import front_page
+from activity.deletion.models import Run
+from activity.models import DeadLetter, Event, Registry
+from repositories.models import Repository
+from tests import factories
+from tests.factories import notification
+
+INDEX = "/admin/"
+
+
+def page(client: Client) -> str:
+    response = client.get(INDEX)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def card(client: Client, name: str) -> str:
+    """Return one part of the page as text."""
+    (part,) = re.findall(rf'aria-labelledby="front-{name}">(.*?)</section>', page(client), re.DOTALL)
+    return " ".join(re.sub(r"<[^>]*>", " ", part).split())
+
+
+def found(url: str) -> list[Event]:
+    """Return what the list of events finds at an address."""
+    (text,) = parse_qs(urlsplit(url).query)["q"]
+    return searching.find(Event.objects.all(), searching.conditions_of(search.parse(text, UTC)), 50).rows
+
+
+def happened(kind: str, repository: Any, *, ago: timedelta = timedelta(), **values: Any) -> Event:
+    return factories.record(kind, repository, occurred_at=timezone.now() - ago, **values)
+
+
+class TestViewers:
+    def test_auditors_see_it_above_the_list_of_apps(self, auditor: Client, web: Repository) -> None:
+        html = page(auditor)
+
+        assert html.index("Needs attention") < html.index('<div class="app-')
+
+    def test_other_staff_see_the_list_of_apps_alone(self, log_in: Any, web: Repository) -> None:
+        happened("update_tag", web, tag="v1")
+        clerk = factories.UserFactory(is_staff=True)
+        factories.permit(clerk, "auth.view_user")
+
+        html = page(log_in(clerk))
+
+        assert "front-page" not in html.replace("admin_front_page.css", "")
+        assert "acme/web" not in html
+        assert ">Users</a>" in html
+
+    def test_pages_of_apps_are_without(self, admin: Client) -> None:
+        assert "Needs attention" not in admin.get("/admin/activity/").content.decode()
+
+
+class TestChart:
+    def test_counts_events_by_day_and_category(self, admin: Client, web: Repository) -> None:
+        happened("update_tag", web, tag="v1")
+        happened("update_tag", web, tag="v1", ago=timedelta(days=2))
+        happened("get_tag", web, tag="v1", ago=timedelta(days=2))
+        happened("delete_tag", web, tag="v1", ago=timedelta(days=40))
+
+        chart = admin.get(INDEX).context["chart"]
+
+        assert {series.label: series.total for series in chart.series} == {"Push": 2, "Pull": 1}
+        assert [bar.total for bar in chart.bars if bar.total] == [2, 1]
+        assert len(chart.bars) == front_page.DAYS
+
+    def test_bars_lead_to_their_events(self, admin: Client, web: Repository) -> None:
+        event = happened("update_tag", web, tag="v1", ago=timedelta(days=2))
+        happened("update_tag", web, tag="v2")
+
+        (bar, _) = [bar for bar in admin.get(INDEX).context["chart"].bars if bar.total]
+
+        assert found(bar.url) == [event]
+
+
+class TestAttention:
+    def test_messages_stored_aside(self, admin: Client, registry: Any) -> None:
+        assert "None waiting" in card(admin, "attention")
+        registry({"action": "polish"})
+        registry({"action": "polish", "id": "2"})
+        assert "2 waiting" in card(admin, "attention")
+
+        DeadLetter.objects.update(replayed_at=timezone.now())
+
+        assert "None waiting" in card(admin, "attention")
+
+    def test_count_of_them_is_bounded(
+        self, admin: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(front_page, "MOST_COUNTED", 2)
+        for number in range(4):
+            registry({"action": "polish", "id": str(number)})
+
+        assert "more than 2 waiting" in card(admin, "attention")
+
+    def test_last_run_of_auto_deletion(self, admin: Client) -> None:
+        assert "No run yet" in card(admin, "attention")
+        values: dict[str, Any] = {"cutoff": timezone.now(), "lease_until": timezone.now(), "settings": {}}
+        run = Run.objects.create(state="failed", deleted=7, **values)
+        Run.objects.create(state="finished", preview=True, **values)
+
+        assert f"Run {run.pk}: Failed" in card(admin, "attention")
+        assert "7 events deleted" in card(admin, "attention")
+
+    def test_registry_that_has_gone_quiet(self, admin: Client, registry: Any) -> None:
+        assert "None was heard from yet" in card(admin, "attention")
+        registry(notification())
+        assert "quiet" not in card(admin, "attention")
+
+        Registry.objects.update(last_heard_at=timezone.now() - timedelta(hours=25))
+
+        assert "registry : quiet , last heard from" in card(admin, "attention")
+
+    def test_hours_after_which_a_registry_is_quiet_are_set(self, admin: Client, registry: Any) -> None:
+        registry(notification())
+        Registry.objects.update(last_heard_at=timezone.now() - timedelta(hours=25))
+        row = Registry.objects.get()
+
+        admin.post(f"/admin/activity/registry/{row.pk}/change/", {"quiet_after": "48"})
+
+        assert "quiet" not in card(admin, "attention")
+
+
+class TestRegistries:
+    def test_are_heard_from_whatever_they_say(self, registry: Any) -> None:
+        registry(body=b"nonsense")
+
+        assert Registry.objects.get().account.get_username() == "registry"
+
+    def test_are_written_once_a_minute(self, registry: Any) -> None:
+        registry(notification())
+        first = Registry.objects.get().last_heard_at
+        registry(notification())
+        assert Registry.objects.get().last_heard_at == first
+
+        Registry.objects.update(last_heard_at=first - timedelta(minutes=2))
+        registry(notification())
+
+        assert Registry.objects.get().last_heard_at >= first
+
+    def test_are_not_producers_of_other_events(self, web: Repository) -> None:
+        event = {"id": "1", "kind": "scan", "repository": "acme/web", "occurred_at": "2026-11-22T12:00:00Z"}
+        headers = factories.bearer(factories.producer())
+
+        Client().post("/api/v0/events/", event, "application/json", headers=headers)
+
+        assert not Registry.objects.exists()
+
+
+class TestBusiest:
+    def test_repositories_of_the_last_day(self, admin: Client, web: Repository) -> None:
+        api = factories.repository("acme/api")
+        for repository, number in ((web, 3), (api, 2)):
+            for _ in range(number):
+                happened("update_tag", repository, tag="v1")
+        happened("get_tag", api, tag="v1")
+        happened("get_tag", api, tag="v1")
+        happened("update_tag", "acme/old", tag="v1", ago=timedelta(days=3))
+        tallies.fold()
+
+        rows = admin.get(INDEX).context["busiest"]["rows"]
+
+        assert [(str(repository), number) for repository, number, _ in rows] == [
+            ("acme/api", 4),
+            ("acme/web", 3),
+        ]
+        assert [event.repository_name for event in found(rows[0][2])] == ["acme/api"] * 4
+
+    def test_users_of_the_newest_events(
+        self, admin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(front_page, "LOOKED_AT", 3)
+        for actor in ("long ago", "long ago", "<b>joe", "jane", "jane"):
+            happened("update_tag", web, tag="v1", actor_name=actor)
+
+        rows = admin.get(INDEX).context["actors"]["rows"]
+
+        assert [(name, number) for name, number, _ in rows] == [("jane", 2), ("<b>joe", 1)]
+        assert parse_qs(urlsplit(rows[0][2]).query) == {"q": ["actor:jane"]}
+        assert "&lt;b&gt;joe" in page(admin)
+        assert "Among the newest 3 events" in card(admin, "actors")
+
+
+def test_failures_are_listed_newest_first(admin: Client, web: Repository) -> None:
+    happened("scan_failed", web, ago=timedelta(days=3))
+    happened("push_mirror_failed", web, actor_name="<i>robot")
+    happened("push_mirror", web)
+
+    text = card(admin, "failures")
+
+    assert text.index("Push Mirror Failed") < text.index("Scan Failed")
+    assert "&lt;i&gt;robot" in text
+    assert len(found(admin.get(INDEX).context["failures_url"])) == 2
+
+
+def test_number_of_queries_does_not_grow(admin: Client, registry: Any) -> None:
+    def fill(number: int) -> None:
+        for _ in range(number):
+            name = f"{factories.OrganizationFactory().name}/web"
+            for kind in ("update_tag", "scan_failed", "get_tag"):
+                happened(kind, factories.repository(f"{name}-{kind[:3]}"), tag="v1", actor_name=name)
+            registry({"action": "polish", "id": name})
+            Registry.objects.create(account=factories.UserFactory())
+        tallies.fold()
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            page(admin)
+        return len(captured)
+
+    fill(1)
+    queries()
+    few = queries()
+    fill(6)
+
+    assert queries() == few

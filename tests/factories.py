@@ -157,15 +157,11 @@ def record(kind: str = "create_manifest", repository: Any = "acme/web", **values
 def event_row(**values: Any) -> Event:
     """Return an event of any kind and category, not stored yet."""
     number = next(_numbers)
-    values = {"kind": "create_manifest", "category": "push", "occurred_at": NOON, **values}
+    usual = {"kind": "create_manifest", "category": "push", "occurred_at": NOON}
+    values = {**usual, "actor_type": ActorType.USER, "actor_name": "jane", **values}
     is_pull = values["category"] == "pull"
-    return Event(
-        id=event_id(values["occurred_at"], 1, None, f"row-{number}", is_pull=is_pull),
-        is_pull=is_pull,
-        actor_type=ActorType.USER,
-        actor_name="jane",
-        **values,
-    )
+    id = event_id(values["occurred_at"], 1, None, f"row-{number}", is_pull=is_pull)
+    return Event(id=id, is_pull=is_pull, **values)
 
 
 def notification(**values: Any) -> dict[str, Any]:

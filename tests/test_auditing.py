@@ -27,6 +27,7 @@ from repositories.access import Access
 from repositories.groups import AUDITORS, MSR_ADMINS
 from repositories.models import Membership, Namespace, Organization, RegistrySettings, Repository, Team
 from tests import factories
+from tests.test_admin_access import grant_forms, no_inlines
 
 pytestmark = [pytest.mark.django_db, pytest.mark.audited]
 
@@ -178,7 +179,8 @@ class TestAccess:
         namespace = Namespace.objects.get(name="newcorp")
 
         admin.post(
-            f"/admin/repositories/namespace/{namespace.pk}/change/", {"user": jane.pk, "organization": ""}
+            f"/admin/repositories/namespace/{namespace.pk}/change/",
+            {"user": jane.pk, "organization": "", **no_inlines(*grant_forms("namespace"))},
         )
 
         event = Event.objects.latest("pk")
@@ -189,9 +191,11 @@ class TestAccess:
     def test_visibility(self, admin: Client, web: Repository) -> None:
         page = f"/admin/repositories/repository/{web.pk}/change/"
 
-        admin.post(page, {"visibility": "private", "description": "Only this changed."})
+        admin.post(
+            page, {"visibility": "private", "description": "Only this changed.", **no_inlines(*grant_forms())}
+        )
         assert not Event.objects.exists()
-        admin.post(page, {"visibility": "public", "description": ""})
+        admin.post(page, {"visibility": "public", "description": "", **no_inlines(*grant_forms())})
 
         assert told() == [("Update Visibility", "acme/web", "acme/web", "admin")]
         assert one().details["changes"] == {"visibility": ["private", "public"]}

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activity.gating import visible_events
-from activity.models import ActorType, Event
+from activity.insertion import insert
 from repositories.access import Access
 from repositories.models import Membership, Namespace, Repository
 from tests import factories
@@ -115,20 +115,16 @@ class World:
 
     def _event(self, number: int | None, category: str, actor: str) -> str:
         row = self.made["repositories"][number] if number is not None else None
-        recorded = factories.record(repository=row or self.made["repositories"][0], kind="create_manifest")
-        is_pull = category == "pull"
-        values = {"repository": row, "kind": KINDS[category], "category": category, "is_pull": is_pull}
-        Event.objects.filter(pk=recorded.pk)._raw_delete("default")
-        names = {"repository_name": row.full_name if row else "", "actor_user": self.made[actor]}
-        Event.objects.create(
-            id=recorded.pk,
-            occurred_at=recorded.occurred_at,
-            actor_type=ActorType.USER,
+        event = factories.event_row(
+            kind=KINDS[category],
+            category=category,
+            repository=row,
+            repository_name=row.full_name if row else "",
             actor_name=actor,
-            **values,
-            **names,
+            actor_user=self.made[actor],
         )
-        return str(recorded.pk)
+        insert([event])
+        return str(event.pk)
 
 
 @st.composite

@@ -62,7 +62,9 @@ class FeedView(TemplateView):
             sort=f"-{choice.column}" if choice.descending else choice.column,
             columns=[header(column, label, choice) for column, label in COLUMNS.items()],
             page=page,
-            rows=[(event, event.actor_url(self.access)) for event in page.rows],
+            rows=[
+                (event, event.actor_url(self.access), event.subject_url(self.access)) for event in page.rows
+            ],
             offers_pulls=offers_pulls,
             notice=notice,
             section="repositories",

@@ -38,7 +38,7 @@ USERS = {
 }
 DAYS = 90
 PUBLIC = ["acme/docs", "globex/runtime", "alpine"]
-PRIVATE = ["acme/web", "acme/team/worker", "globex/billing"]
+PRIVATE = ["acme/web", "acme/production", "acme/team/worker", "globex/billing"]
 SHARES = {
     "acme/web": 40,
     "alpine": 25,
@@ -46,6 +46,7 @@ SHARES = {
     "acme/team/worker": 10,
     "acme/docs": 6,
     "globex/billing": 4,
+    "acme/production": 2,
 }
 FORMER = "acme/prototype"
 DEVELOPERS = ["repoadmin", "dana", "li"]
@@ -92,11 +93,28 @@ def load_world() -> None:
         Membership.objects.create(organization=acme, user=users[member])
         team.group.user_set.add(users[member])
         assign_perm(level.value, team.group, web)
-    for kind in Policy.Kind:
-        Policy.objects.create(kind=kind, repository=web)
+    production = Repository.objects.named("acme/production").get()
+    assign_perm(Level.READ_WRITE.value, Group.objects.get(name="acme/web-admins"), production)
+    _make_policies(web, production)
     settings = RegistrySettings.get_solo()
     settings.scanning_enabled = True
     settings.save()
+
+
+def _make_policies(web: Repository, production: Repository) -> None:
+    """Make a policy of each kind for acme/web, and one that is switched off."""
+    mirror = {"remote_registry": "https://mirror.example.com", "remote_repository": "acme/web"}
+    policies: list[tuple[Policy.Kind, dict[str, Any], dict[str, str]]] = [
+        (Policy.Kind.PROMOTION, {"target": production, "tag_template": "%n-%Y%m%d"}, {"starts_with": "v"}),
+        (Policy.Kind.PUSH_MIRRORING, {**mirror, "tag_template": "%n"}, {"one_of": "latest, v2"}),
+        (Policy.Kind.PULL_MIRRORING, {**mirror, "interval": Policy.Interval.DAILY}, {}),
+        (Policy.Kind.PRUNING, {}, {"not_one_of": "latest", "all_but_newest": "2"}),
+        (Policy.Kind.PRUNING, {"enabled": False}, {"starts_with": "nightly", "not_pulled_for": "30"}),
+    ]
+    for kind, values, criteria in policies:
+        policy = Policy.objects.create(kind=kind, repository=web, **values)
+        for operator, value in criteria.items():
+            policy.criteria.create(operator=operator, value=value)
 
 
 def _user(name: str) -> Any:
@@ -112,7 +130,7 @@ class Story:
     def __init__(self, until: datetime, seed: int = 1) -> None:
         self.random = random.Random(seed)
         self.until = until
-        self.policies = {policy.kind: policy.public_id for policy in Policy.objects.all()}
+        self.policies = {policy.kind: policy for policy in Policy.objects.filter(enabled=True)}
         self.digests = {name: self._digest() for name in [*SHARES, FORMER]}
 
     def events(self, count: int) -> Iterator[Draft]:
@@ -162,11 +180,17 @@ class Story:
             digest="" if kind in ("delete_tag", "create_repository") else self.digests[name],
             actor_type=actor_type,
             actor_name=actor_name,
+            policy=self._subject(kind),
             details={
                 "client_address": f"10.0.0.{self.random.randint(2, 250)}",
                 "user_agent": self._one(AGENTS),
             },
         )
+
+    def _subject(self, kind: str) -> Policy | None:
+        """Return the policy that was made or changed, if it was one."""
+        verb, _, what = kind.partition("_")
+        return self.policies.get(what.removesuffix("_policy")) if verb in ("create", "update") else None
 
     def _usual_actor(self, kind: str, name: str) -> tuple[ActorType, str]:
         """Return who does such things: a policy of acme/web, where it has one for them."""
@@ -180,7 +204,7 @@ class Story:
                 ("delete_tag_", ActorType.PRUNING),
             ):
                 if f"{kind}_".startswith(prefix):
-                    return actor, self.policies[actor]
+                    return actor, self.policies[actor].public_id
         return ActorType.USER, "repoadmin"
 
     def _digest(self) -> str:

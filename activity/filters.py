@@ -52,6 +52,9 @@ class EventFilterSet(filters.FilterSet):
     )
     type = filters.MultipleChoiceFilter(method="filter_types", label="CREATE, GET, … Repeat it for several.")
     category = filters.MultipleChoiceFilter(distinct=False, label="push, scan, … Repeat it for several.")
+    policy = filters.CharFilter(
+        max_length=8, method="filter_policy", label="A policy's id: what it did, and what was done to it."
+    )
     tag = filters.CharFilter(max_length=names.MAX_TAG_LENGTH, label="The tag alone, such as `v1`.")
     digest = filters.CharFilter(max_length=names.MAX_DIGEST_LENGTH, label="The whole digest.")
     actor = filters.CharFilter(
@@ -106,9 +109,8 @@ class EventFilterSet(filters.FilterSet):
         return queryset.filter(repository__in=owned.order_by().values("pk"))
 
     def filter_policy(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        return queryset.filter(
-            policy__in=list(Policy.objects.filter(public_id=value).values_list("pk", flat=True))
-        )
+        ids = list(Policy.objects.filter(public_id=value).values_list("pk", flat=True))
+        return queryset.filter(policy__in=ids)
 
     def filter_types(self, queryset: QuerySet, _: str, value: list[str]) -> QuerySet:
         return of_types(queryset, value) if value else queryset

@@ -170,6 +170,10 @@ class Event(models.Model):
             return reverse("activity:user", args=[self.actor_user.get_username()])
         return self.policy_url(access) if self.actor_type in Policy.Kind.values else ""
 
+    def subject_url(self, access: Access) -> str:
+        """Return the page of the policy to which it was done, or nothing; see `policy_url`."""
+        return "" if self.actor_type in Policy.Kind.values else self.policy_url(access)
+
     def policy_url(self, access: Access) -> str:
         """Return the page of the policy that did it, or to which it was done, while there is one.
 

@@ -142,7 +142,9 @@ class FeedView(TemplateView):
             sort=f"-{choice.column}" if choice.descending else choice.column,
             columns=[header(column, label, choice) for column, label in COLUMNS.items()],
             page=page,
-            rows=[(event, event.actor_url(self.access)) for event in page.rows],
+            rows=[
+                (event, event.actor_url(self.access), event.subject_url(self.access)) for event in page.rows
+            ],
             chart=drawn,
             counted_from=counted_from,
             live_url=self.live_url(page),

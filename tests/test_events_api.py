@@ -53,6 +53,7 @@ class TestEvent:
                 "label": "jane",
                 "url": "http://testserver/users/jane/",
             },
+            "policy_url": None,
             "occurred_at": "2026-11-22T12:00:00Z",
             "details": {"size": 7},
         }

@@ -451,6 +451,35 @@ class TestPage:
 
         assert "acme/web:v7" in text(repoadmin.get(policy.get_absolute_url()))
 
+    def test_is_linked_by_the_event_of_a_change_for_those_who_may_open_it(
+        self, log_in: Any, repoadmin: Client, web: Repository
+    ) -> None:
+        create(repoadmin, "promotion")
+        url = Policy.objects.get().get_absolute_url()
+        watcher = log_in(factories.person_with("view_promotion_events", web))
+
+        for client, linked in ((repoadmin, True), (watcher, False)):
+            page = client.get(f"{WEB}activity/").content.decode()
+            assert "Create Promotion Policy" in page
+            assert (f'href="{url}"' in page) == linked
+            (event,) = client.get("/api/v0/events/", {"type": "CREATE", "category": "promotion"}).json()[
+                "results"
+            ]
+            assert event["policy_url"] == (f"http://testserver{url}" if linked else None)
+
+    def test_history_is_in_the_api(self, repoadmin: Client, web: Repository) -> None:
+        create(repoadmin, "promotion")
+        policy = Policy.objects.get()
+        factories.record("promote", web, tag="v1", actor_type="promotion", actor_name=policy.public_id)
+        factories.record("promote", web, tag="v2")
+
+        def labels(policy_id: str) -> set[str]:
+            events = repoadmin.get("/api/v0/events/", {"policy": policy_id}).json()["results"]
+            return {event["label"] for event in events}
+
+        assert labels(policy.public_id) == {"Create Promotion Policy", "Promotion"}
+        assert labels("00000000") == set()
+
     def test_event_of_a_change_links_to_who_made_it(self, log_in: Any, web: Repository) -> None:
         jane = factories.UserFactory(username="jane")
         factories.assign_perm("level_admin", jane, web)

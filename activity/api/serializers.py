@@ -8,7 +8,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from activity.models import ActorType, Event
-from repositories.access import Access
 from repositories.models import Repository
 
 
@@ -29,6 +28,9 @@ class EventSerializer(serializers.ModelSerializer):
     repository = serializers.CharField(source="repository_name")
     tag = serializers.SerializerMethodField(help_text="With the repository, such as `acme/web:v1`.")
     actor = serializers.SerializerMethodField()
+    policy_url = serializers.SerializerMethodField(
+        help_text="The page of the policy that did it, or to which it was done, if you may open it."
+    )
 
     class Meta:
         model = Event
@@ -41,6 +43,7 @@ class EventSerializer(serializers.ModelSerializer):
             "tag",
             "digest",
             "actor",
+            "policy_url",
             "occurred_at",
             "received_at",
             "details",
@@ -51,14 +54,19 @@ class EventSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(ActorField)
     def get_actor(self, event: Event) -> dict[str, Any]:
-        access: Access = self.context["access"]
-        url = event.actor_url(access)
+        url = event.actor_url(self.context["access"])
         return {
             "type": event.actor_type,
             "id": event.actor_name,
             "label": event.actor_label,
-            "url": self.context["request"].build_absolute_uri(url) if url else None,
+            "url": self._absolute(url),
         }
+
+    def get_policy_url(self, event: Event) -> str | None:
+        return self._absolute(event.policy_url(self.context["access"]))
+
+    def _absolute(self, url: str) -> str | None:
+        return self.context["request"].build_absolute_uri(url) if url else None
 
 
 class RepositorySerializer(serializers.ModelSerializer):

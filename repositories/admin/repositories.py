@@ -1,4 +1,4 @@
-"""Repositories, their policies, and the settings of the registry, in the admin."""
+"""Repositories, and the settings of the registry, in the admin."""
 
 from __future__ import annotations
 

@@ -63,11 +63,6 @@ class EventFilterSet(filters.FilterSet):
     actor_type = filters.MultipleChoiceFilter(
         choices=ActorType.choices, distinct=False, label="Repeat it for several."
     )
-    policy = filters.CharFilter(
-        max_length=8,
-        method="filter_policy",
-        label="A policy's id: what it did, and was done to it.",
-    )
     after = OccurredFilter(lookup_expr="gte", label="Occurred at this time or later (ISO 8601).")
     before = OccurredFilter(lookup_expr="lt", label="Occurred before this time (ISO 8601).")
     exclude_pull = filters.TypedChoiceFilter(

@@ -14,6 +14,7 @@ from django.urls import reverse
 
 from activity import searching
 from activity.models import ActorType, Event
+from activity.removal import remove
 from repositories.models import Policy, Profile, Repository
 from tests import factories
 from tests.factories import DIGEST, NOON
@@ -55,7 +56,7 @@ def story(web: Repository) -> None:
     ]:
         occurred_at = datetime(*moment, tzinfo=UTC)
         factories.record(kind, repository, tag=tag, actor_name=actor, digest=DIGEST, occurred_at=occurred_at)
-    Event.objects.filter(kind="create_repository")._raw_delete("default")
+    remove(Event.objects.filter(kind="create_repository"))
 
 
 @pytest.mark.usefixtures("story")

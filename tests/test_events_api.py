@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from activity.catalogue import REPOSITORY_KINDS
 from activity.models import DeadLetter, Event
+from activity.removal import remove
 from repositories.models import Repository
 from tests import factories
 from tests.factories import DIGEST, NOON
@@ -111,7 +112,7 @@ class TestFilters:
             digest = DIGEST if tag == "b" else ""
             moment = NOON + timedelta(hours=number)
             factories.record(kind, repository, tag=tag, actor_name=actor, digest=digest, occurred_at=moment)
-        Event.objects.filter(kind="create_repository")._raw_delete("default")
+        remove(Event.objects.filter(kind="create_repository"))
         factories.record(
             "promote",
             "acme/web",

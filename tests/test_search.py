@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from activity import searching
 from activity.feed import BY_TIME
 from activity.models import ActorType, Event
+from activity.removal import remove
 from activity.search import TERMS, TIMES, Search, Term, parse, quoted
 from repositories.keyset import InvalidCursor
 from tests import factories
@@ -197,7 +198,7 @@ def story(db: None) -> None:
             if number < 8
             else {},
         )
-    Event.objects.filter(kind="create_repository")._raw_delete("default")
+    remove(Event.objects.filter(kind="create_repository"))
 
 
 FINDS = [

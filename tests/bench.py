@@ -47,14 +47,16 @@ def measure(folder: Path, many: int) -> None:
     # These import models, so Django has to be set up before.
     from django.core.management import call_command
 
-    from tests import bench_deletion, bench_delivery, bench_lists, bench_world
+    from tests import bench_admin, bench_deletion, bench_delivery, bench_lists, bench_world
 
     call_command("migrate", verbosity=0)
     world = bench_world.make(many)
     bench_world.record(world, range(FEW))
     few_measures = bench_lists.measure_all(world, FEW)
+    few_pages = bench_admin.measure_all(world, FEW)
     seconds = bench_world.record(world, range(FEW, many))
     many_measures = bench_lists.measure_all(world, many)
+    many_pages = bench_admin.measure_all(world, many)
     deliveries = [bench_delivery.measure(folder, world.names, clients) for clients in CLIENTS]
     deletions = bench_deletion.measure_all(world.names)
 
@@ -66,6 +68,8 @@ def measure(folder: Path, many: int) -> None:
     print(f"\nEvents in bulk, {bench_world.BATCH:,} at a time: {(many - FEW) / seconds:,.0f} a second\n")
     print("Lists, a page of 10; the median time, and the buffers of all queries:\n")
     print(bench_lists.table({FEW: few_measures, many: many_measures}))
+    print("\nThe admin's pages of events, 50 to a page; likewise:\n")
+    print(bench_lists.table({FEW: few_pages, many: many_pages}))
     print("\nAuto-deletion, and a plain statement that deletes as many from an unpartitioned table:\n")
     print(bench_deletion.table(deletions))
 

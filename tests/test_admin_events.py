@@ -96,6 +96,21 @@ class TestList:
         assert listed(admin, namespace=str(web.namespace_id)) == ["c", "b", "a"]
         assert listed(admin, namespace=str(web.namespace_id), actor="joe") == ["b"]
 
+    @pytest.mark.parametrize(
+        ("model", "field", "found"),
+        [("activity.event", "repository", "acme/web"), ("repositories.repository", "namespace", "acme")],
+    )
+    def test_repositories_and_namespaces_are_looked_up_while_typing(
+        self, auditor: Client, model: str, field: str, found: str
+    ) -> None:
+        app, name = model.split(".")
+        query = {"app_label": app, "model_name": name, "field_name": field, "term": "acme"}
+
+        results = auditor.get("/admin/autocomplete/", query).json()["results"]
+
+        assert found in [result["text"] for result in results]
+        assert f'data-field-name="{field}"' in page_of(auditor).content.decode()
+
     def test_finds_by_id(self, admin: Client) -> None:
         event = Event.objects.get(tag="b")
 

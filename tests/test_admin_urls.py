@@ -86,6 +86,8 @@ auth_user_access                                refused, refused   shown, shown 
 auth_user_password_change                       refused, refused   refused, refused   shown, shown
 .*_permissions                                  led on, led on     led on, led on     shown, shown
 .*_permissions_manage_(user|group)              led on, led on     led on, led on     shown, led on
+repositories_namespace_changelist               refused, refused   shown, shown       shown, shown
+repositories_namespace_delete                   refused, refused   refused, refused   shown, shown
 {EDITED}_changelist                             refused, refused   shown, shown       shown, led on
 {EDITED}_history                                refused, refused   shown, shown       shown, shown
 {EDITED}_change                                 refused, refused   shown, refused     shown, shown

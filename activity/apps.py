@@ -24,6 +24,7 @@ class ActivityConfig(AppConfig):
         }
         auditing.connect()
         last_activity.register(newest_visible_event)
+        tabs.ORGANIZATION_TABS["Activity"] = "activity:organization"
         tabs.register(tabs.Tab("Tags", "activity:tags", levels.READING))
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.views.generic import TemplateView
 
 from activity import tags
-from repositories.keyset import InvalidCursor, Key, Keyset, Page
+from repositories.keyset import Key, Keyset
 from repositories.levels import Category
 from repositories.views.pages import RepositoryPage
 
@@ -38,7 +38,9 @@ class TagsView(RepositoryPage, TemplateView):
         found = tags.current(self.repository).select_related("pushed_by_user")
         if search:
             found = found.filter(name__icontains=search)
-        page = self.page(tags.with_pulls(found) if sees_pulls else found, sort)
+        if sees_pulls:
+            found = tags.with_pulls(found)
+        page = ORDERS[sort].page_or_first(found, PAGE_SIZE, self.request.GET.get("cursor"))
         return super().get_context_data(
             **kwargs,
             page=page,
@@ -49,9 +51,3 @@ class TagsView(RepositoryPage, TemplateView):
             events_url=reverse("activity:repository", kwargs=self.kwargs),
             query=self.request.GET,
         )
-
-    def page(self, found: Any, sort: str) -> Page:
-        try:
-            return ORDERS[sort].page(found, PAGE_SIZE, self.request.GET.get("cursor"))
-        except InvalidCursor:
-            return ORDERS[sort].page(found, PAGE_SIZE)

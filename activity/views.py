@@ -25,8 +25,9 @@ from activity.gating import sees_pulls, visible_events
 from activity.models import ActorType, Event
 from repositories.access import Access
 from repositories.keyset import InvalidCursor, Page
-from repositories.models import Organization, RegistrySettings, Repository
-from repositories.people import known_organizations, organizations_of
+from repositories.models import RegistrySettings, Repository
+from repositories.people import organizations_of
+from repositories.views.organizations import OrganizationPage
 from repositories.views.pages import RepositoryPage
 
 PAGE_SIZE = 10
@@ -250,15 +251,11 @@ class RepositoryActivityView(RepositoryPage, FeedView):  # type: ignore[misc]  #
     template_name = "activity/repository.html"
 
 
-class OrganizationActivityView(FeedView):
+class OrganizationActivityView(OrganizationPage, FeedView):
     """What happened in the namespaces of an organization, for those who may know of it."""
 
+    tab = "Activity"
     template_name = "activity/organization.html"
-    section = "organizations"
-
-    @cached_property
-    def organization(self) -> Organization:
-        return get_object_or_404(known_organizations(self.request.user), name=self.kwargs["name"])
 
     @property
     def scope(self) -> Mapping[str, str]:
@@ -267,9 +264,6 @@ class OrganizationActivityView(FeedView):
     @property
     def within(self) -> QuerySet[Repository]:  # type: ignore[override]
         return Repository.objects.filter(namespace__organization=self.organization).order_by()
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**kwargs, organization=self.organization)
 
 
 class UserView(FeedView):

@@ -17,7 +17,7 @@ from django.db.models import Case, F, Q, QuerySet, When
 
 from repositories import levels
 from repositories.access import grants_count_in, grants_of
-from repositories.keyset import BY_NAME, InvalidCursor, Key, Keyset, Page
+from repositories.keyset import BY_NAME, Key, Keyset, Page
 from repositories.levels import Category, Level
 from repositories.models import (
     Membership,
@@ -201,10 +201,7 @@ def rights_of(
 
 
 def _page(keyset: Keyset, queryset: QuerySet, cursor: str | None) -> Page:
-    try:
-        return keyset.page(queryset, PAGE_SIZE, cursor)
-    except InvalidCursor:
-        return keyset.page(queryset, PAGE_SIZE)
+    return keyset.page_or_first(queryset, PAGE_SIZE, cursor)
 
 
 def _by_holder(rights: Iterable[Right]) -> dict[int, list[Right]]:

@@ -71,6 +71,13 @@ class Keyset:
             previous=self.encode(rows[0], reverse=True) if rows and has_previous else None,
         )
 
+    def page_or_first(self, queryset: QuerySet, size: int, cursor: str | None) -> Page:
+        """Return a page of `size` rows: the first one for a cursor that this order didn't make."""
+        try:
+            return self.page(queryset, size, cursor)
+        except InvalidCursor:
+            return self.page(queryset, size)
+
     def _after(self, values: Sequence[Any], reverse: bool) -> Q:
         """Compare lexicographically: equal in the first keys, and after in the next one."""
         condition, equal = Q(), Q()

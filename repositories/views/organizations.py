@@ -18,7 +18,7 @@ from django.views.generic.base import ContextMixin
 from repositories import grants, memberships
 from repositories.access import Access
 from repositories.forms import MemberForm, TeamForm, TeamGrantForm, UserForm
-from repositories.keyset import BY_NAME, InvalidCursor, Key, Keyset, Page
+from repositories.keyset import BY_NAME, Key, Keyset, Page
 from repositories.models import (
     Membership,
     NamespaceGroupPermission,
@@ -70,20 +70,17 @@ class OrganizationPage(ContextMixin):
         owners = self.organization.memberships.filter(role=Membership.Role.OWNER)
         return owners.filter(user=self.request.user).exists()
 
-    def page(self, queryset: QuerySet, keyset: Keyset) -> Page:
-        try:
-            return keyset.page(queryset, PAGE_SIZE, self.request.GET.get("cursor"))
-        except InvalidCursor:
-            return keyset.page(queryset, PAGE_SIZE)
+    def page_of(self, queryset: QuerySet, keyset: Keyset) -> Page:
+        return keyset.page_or_first(queryset, PAGE_SIZE, self.request.GET.get("cursor"))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {
+            "query": self.request.GET,  # unless another view says which part of it links may carry on
             **super().get_context_data(**kwargs),
             "organization": self.organization,
             "manages": self.manages,
             "tabs": tabs_of(self.organization),
             "current_tab": self.tab,
-            "query": self.request.GET,
             "section": "organizations",
         }
 
@@ -119,10 +116,7 @@ class OrganizationListView(TemplateView):
         organizations = known_organizations(self.request.user)
         if search:
             organizations = organizations.filter(name__icontains=search)
-        try:
-            page = NAMED.page(organizations, PAGE_SIZE, self.request.GET.get("cursor"))
-        except InvalidCursor:
-            page = NAMED.page(organizations, PAGE_SIZE)
+        page = NAMED.page_or_first(organizations, PAGE_SIZE, self.request.GET.get("cursor"))
         own = Membership.objects.filter(user=self.request.user.pk, organization__in=page.rows)
         roles = {membership.organization_id: membership.get_role_display() for membership in own}
         return super().get_context_data(
@@ -143,7 +137,7 @@ class OverviewView(OrganizationPage, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         repositories = self.access.repositories().filter(namespace__organization=self.organization)
-        page = self.page(repositories.with_names(), BY_NAME)
+        page = self.page_of(repositories.with_names(), BY_NAME)
         return super().get_context_data(**kwargs, page=page, rows=rows_of(self.access, page.rows))
 
 
@@ -156,7 +150,7 @@ class MembersView(ManagedPage):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         members = self.organization.memberships.annotate(username=F(f"user__{USERNAME}"))
-        context = super().get_context_data(**kwargs, page=self.page(members, MEMBERS))
+        context = super().get_context_data(**kwargs, page=self.page_of(members, MEMBERS))
         context["roles"] = Membership.Role.choices
         context.setdefault("form", MemberForm())
         return context
@@ -194,7 +188,7 @@ class TeamsView(ManagedPage):
     actions = ["create_team"]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        page = self.page(self.organization.teams.all(), NAMED)
+        page = self.page_of(self.organization.teams.all(), NAMED)
         context = super().get_context_data(**kwargs, page=page)
         context.setdefault("form", TeamForm())
         return context
@@ -236,7 +230,7 @@ class TeamView(TeamPage):
     actions = ["add_member", "remove_member", "delete_team"]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        page = self.page(self.team.group.user_set.all(), USERS)
+        page = self.page_of(self.team.group.user_set.all(), USERS)
         context = super().get_context_data(**kwargs, page=page)
         context.setdefault("form", self.form(None))
         return context
@@ -285,7 +279,7 @@ class TeamAccessView(TeamPage):
         )
         visible = self.access.repositories().order_by().values("pk")
         on_repositories = RepositoryGroupPermission.objects.filter(content_object__in=visible, **of_team)
-        page = self.page(
+        page = self.page_of(
             on_repositories.select_related("permission", "content_object__namespace").annotate(
                 namespace_name=F("content_object__namespace__name"), name=F("content_object__name")
             ),

@@ -13,7 +13,7 @@ from django.views.generic import TemplateView
 
 from repositories import effective_access, grants
 from repositories.forms import SUGGESTED, RepositoryGrantForm
-from repositories.keyset import InvalidCursor, Key, Keyset, Page
+from repositories.keyset import Key, Keyset, Page
 from repositories.models import RepositoryGroupPermission, RepositoryUserPermission, Team
 from repositories.people import known_organizations
 from repositories.views.actions import ActionsMixin
@@ -71,10 +71,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
     def teams(self) -> Page:
         rows = RepositoryGroupPermission.objects.filter(content_object=self.repository)
         rows = rows.select_related("permission", "group").annotate(name=F("group__name"))
-        try:
-            return TEAM_GRANTS.page(rows, PAGE_SIZE, self.request.GET.get("cursor"))
-        except InvalidCursor:
-            return TEAM_GRANTS.page(rows, PAGE_SIZE)
+        return TEAM_GRANTS.page_or_first(rows, PAGE_SIZE, self.request.GET.get("cursor"))
 
     def known_teams(self) -> list[Team]:
         """Return teams to suggest: those of the organization that owns the repository."""

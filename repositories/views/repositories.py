@@ -16,7 +16,7 @@ from django.views.generic import FormView, TemplateView
 from repositories import last_activity, signals
 from repositories.access import Access
 from repositories.forms import SUGGESTED, NewRepositoryForm
-from repositories.keyset import BY_NAME, InvalidCursor
+from repositories.keyset import BY_NAME
 from repositories.levels import READING
 from repositories.models import Repository
 from repositories.tabs import tabs_for
@@ -56,10 +56,7 @@ class RepositoryListView(TemplateView):
             repositories = repositories.filter(namespace__name=namespace)
         for part in search.split("/"):
             repositories = repositories.filter(Q(namespace_name__icontains=part) | Q(name__icontains=part))
-        try:
-            page = BY_NAME.page(repositories, PAGE_SIZE, self.request.GET.get("cursor"))
-        except InvalidCursor:
-            page = BY_NAME.page(repositories, PAGE_SIZE)
+        page = BY_NAME.page_or_first(repositories, PAGE_SIZE, self.request.GET.get("cursor"))
         return super().get_context_data(
             **kwargs,
             page=page,

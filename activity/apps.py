@@ -26,6 +26,7 @@ class ActivityConfig(AppConfig):
         last_activity.register(newest_visible_event)
         tabs.register(tabs.Tab("Tags", "activity:tags", levels.READING))
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))
+        tabs.register_for_organizations("Activity", "activity:organization")
 
         connection_created.connect(append_only.prepare)
         post_migrate.connect(protect_events, sender=self)

@@ -61,7 +61,9 @@ class EventFilterSet(filters.FilterSet):
         choices=ActorType.choices, distinct=False, label="Repeat it for several."
     )
     policy = filters.CharFilter(
-        max_length=8, method="filter_policy", label="The id of a policy: what it did, and what was done to it."
+        max_length=8,
+        method="filter_policy",
+        label="The id of a policy: what it did, and what was done to it.",
     )
     after = OccurredFilter(lookup_expr="gte", label="Occurred at this time or later (ISO 8601).")
     before = OccurredFilter(lookup_expr="lt", label="Occurred before this time (ISO 8601).")
@@ -104,7 +106,9 @@ class EventFilterSet(filters.FilterSet):
         return queryset.filter(repository__in=owned.order_by().values("pk"))
 
     def filter_policy(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        return queryset.filter(policy__in=list(Policy.objects.filter(public_id=value).values_list("pk", flat=True)))
+        return queryset.filter(
+            policy__in=list(Policy.objects.filter(public_id=value).values_list("pk", flat=True))
+        )
 
     def filter_types(self, queryset: QuerySet, _: str, value: list[str]) -> QuerySet:
         return of_types(queryset, value) if value else queryset

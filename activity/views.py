@@ -25,8 +25,9 @@ from activity.gating import sees_pulls, visible_events
 from activity.models import ActorType, Event
 from repositories.access import Access
 from repositories.keyset import InvalidCursor, Page
-from repositories.models import Organization, RegistrySettings, Repository
-from repositories.people import known_organizations, organizations_of
+from repositories.models import RegistrySettings, Repository
+from repositories.people import organizations_of
+from repositories.views.organizations import OrganizationPage
 from repositories.views.pages import RepositoryPage
 
 PAGE_SIZE = 10
@@ -132,7 +133,7 @@ class FeedView(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         choice = self.choice
-        page, notice = self.page()
+        page, notice = self.events_page()
         drawn, counted_from = self.chart()
         return super().get_context_data(
             **kwargs,
@@ -155,7 +156,7 @@ class FeedView(TemplateView):
             time_zone=timezone.get_current_timezone_name(),
         )
 
-    def page(self) -> tuple[Page, str]:
+    def events_page(self) -> tuple[Page, str]:
         """Return the page, and what there is to say about it."""
         choice = self.choice
         events = self.events(self.parameters).select_related("actor_user", "policy__repository__namespace")
@@ -248,15 +249,11 @@ class RepositoryActivityView(RepositoryPage, FeedView):  # type: ignore[misc]  #
     template_name = "activity/repository.html"
 
 
-class OrganizationActivityView(FeedView):
+class OrganizationActivityView(OrganizationPage, FeedView):
     """What happened in the namespaces of an organization, for those who may know of it."""
 
+    tab = "Activity"
     template_name = "activity/organization.html"
-    section = "organizations"
-
-    @cached_property
-    def organization(self) -> Organization:
-        return get_object_or_404(known_organizations(self.request.user), name=self.kwargs["name"])
 
     @property
     def scope(self) -> Mapping[str, str]:
@@ -267,7 +264,7 @@ class OrganizationActivityView(FeedView):
         return Repository.objects.filter(namespace__organization=self.organization).order_by()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**kwargs, organization=self.organization)
+        return {**super().get_context_data(**kwargs), "query": self.query}
 
 
 class UserView(FeedView):
@@ -283,6 +280,8 @@ class UserView(FeedView):
     @cached_property
     def person(self) -> Any:
         field = get_user_model().USERNAME_FIELD
+        if "\0" in self.kwargs["username"]:  # which no database takes
+            raise Http404
         person = get_object_or_404(get_user_model(), **{field: self.kwargs["username"]})
         viewer = self.request.user
         known = person == viewer or self.access.sees_everything

@@ -58,6 +58,7 @@ class GuessForm(forms.ModelForm):
         model = Profile
         fields = ["time_zone"]
 
+
 class NewRepositoryForm(forms.ModelForm):
     """A repository that somebody makes by hand, in a namespace where they may."""
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('repositories', '0002_access_events'),
+        ('repositories', '0003_policy_criteria'),
     ]
 
     operations = [

@@ -15,7 +15,7 @@ def describe_tokens(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('activity', '0005_tags'),
+        ('activity', '0007_event_policy'),
         ('knox', '0009_extend_authtoken_field'),
     ]
 

@@ -183,12 +183,13 @@ def test_cost_does_not_grow(reader: Client, web: Repository) -> None:
     assert cost() == cost() <= 9
 
 
-class TestInABrowser:
-    @pytest.fixture(scope="class")
-    def app(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
-        with application(tmp_path_factory.mktemp("application"), events=100) as app:
-            yield app
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with application(tmp_path_factory.mktemp("application"), events=100) as app:
+        yield app
 
+
+class TestInABrowser:
     @pytest.fixture
     def page(self, app: Application) -> Iterator[Chrome]:
         with services.chromium(1280, 900) as driver:

@@ -27,6 +27,7 @@ class ActivityConfig(AppConfig):
         tabs.ORGANIZATION_TABS["Activity"] = "activity:organization"
         tabs.register(tabs.Tab("Tags", "activity:tags", levels.READING))
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))
+        tabs.register_for_organizations("Activity", "activity:organization")
 
         connection_created.connect(append_only.prepare)
         post_migrate.connect(protect_events, sender=self)

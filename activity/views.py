@@ -133,7 +133,7 @@ class FeedView(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         choice = self.choice
-        page, notice = self.page()
+        page, notice = self.events_page()
         drawn, counted_from = self.chart()
         return super().get_context_data(
             **kwargs,
@@ -158,7 +158,7 @@ class FeedView(TemplateView):
             time_zone=timezone.get_current_timezone_name(),
         )
 
-    def page(self) -> tuple[Page, str]:
+    def events_page(self) -> tuple[Page, str]:
         """Return the page, and what there is to say about it."""
         choice = self.choice
         events = self.events(self.parameters).select_related("actor_user", "policy__repository__namespace")
@@ -279,6 +279,8 @@ class UserView(FeedView):
     @cached_property
     def person(self) -> Any:
         field = get_user_model().USERNAME_FIELD
+        if "\0" in self.kwargs["username"]:  # which no database takes
+            raise Http404
         person = get_object_or_404(get_user_model(), **{field: self.kwargs["username"]})
         viewer = self.request.user
         known = person == viewer or self.access.sees_everything

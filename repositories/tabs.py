@@ -45,6 +45,11 @@ ORGANIZATION_TABS = {
 """The labels of an organization's tabs, open to all who may know of it, and the names of their addresses."""
 
 
+def register_for_organizations(label: str, url_name: str) -> None:
+    """Add a tab to the pages of organizations; called when applications start."""
+    ORGANIZATION_TABS[label] = url_name
+
+
 def tabs_of(organization: Organization) -> list[tuple[str, str]]:
     """Return the labels and addresses of an organization's tabs."""
     return [(label, reverse(name, args=[organization.name])) for label, name in ORGANIZATION_TABS.items()]

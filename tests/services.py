@@ -254,6 +254,7 @@ def chromium(
             # A window can't be as narrow as a phone, and its frame takes part of its height.
             size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
             driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not javascript})

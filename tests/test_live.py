@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -12,9 +14,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
 
 from repositories.models import Repository
-from tests import factories
+from tests import factories, services
+from tests.running import Application, application, poll, rows, sign_in, text
 
 URL = "/repositories/acme/web/activity/"
 
@@ -176,3 +181,80 @@ def test_cost_does_not_grow(reader: Client, web: Repository) -> None:
 
     cost()
     assert cost() == cost() <= 9
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with application(tmp_path_factory.mktemp("application"), events=100) as app:
+        yield app
+
+
+class TestInABrowser:
+    @pytest.fixture
+    def page(self, app: Application) -> Iterator[Chrome]:
+        with services.chromium(1280, 900) as driver:
+            sign_in(driver, app, "reader")
+            driver.get(app.url + URL)
+            yield driver
+            assert driver.get_log("browser") == []
+
+    def push(self, app: Application, tag: str) -> None:
+        message = factories.notification(timestamp=timezone.now().isoformat(), target={"tag": tag})
+        assert app.notify(json.dumps({"events": [message]})).status_code == 200
+
+    def ask(self, page: Chrome) -> None:
+        """Have the page ask now, as it does when its tab is shown again, rather than in ten seconds."""
+        page.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
+
+    def test_news_are_told_and_move_nothing_until_they_are_asked_for(
+        self, app: Application, page: Chrome
+    ) -> None:
+        page.execute_script("scrollTo(0, 300)")
+        before = rows(page)
+        place = "return document.querySelector('.events').getBoundingClientRect().top"
+        top = page.execute_script(place)
+
+        self.push(app, "brand-new")
+        self.ask(page)
+
+        told = "2 new events. Show them"  # the manifest and the tag
+        assert poll(lambda: text(page, "#news[role=status]"), told) == told
+        assert (rows(page), page.execute_script(place)) == (before, top)
+
+        page.find_element(By.ID, "show-news").click()
+        assert poll(lambda: rows(page)[0]["Tag"], "acme/web:brand-new") == "acme/web:brand-new"
+        assert rows(page)[2:] == before[:-2]
+        assert page.execute_script("return document.activeElement.id") == "feed"
+        assert poll(lambda: text(page, "#news"), "") == ""
+
+    def test_come_by_themselves(self, app: Application, page: Chrome) -> None:
+        self.push(app, "by-itself")
+
+        told = "2 new events. Show them"
+        assert poll(lambda: text(page, "#news"), told) == told
+
+    def test_are_not_asked_for_in_a_hidden_tab(self, app: Application, page: Chrome) -> None:
+        asked = (
+            "return performance.getEntriesByType('resource').filter(e => e.name.includes('since=')).length"
+        )
+        page.execute_script("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
+        self.push(app, "unseen")
+        self.ask(page)
+        assert page.execute_script(asked) == 0
+
+        page.execute_script("delete document.hidden")
+        self.ask(page)
+        told = "2 new events. Show them"
+        assert poll(lambda: text(page, "#news"), told) == told
+        assert page.execute_script(asked) == 1
+
+    def test_time_zone_is_that_of_the_browser_until_another_is_chosen(self, app: Application) -> None:
+        with services.chromium(1280, 900) as driver:
+            driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tokyo"})
+            sign_in(driver, app, "repoadmin")
+
+            def zone() -> bool:
+                driver.get(app.url + URL)
+                return "Times are in Asia/Tokyo (guessed from your browser)" in text(driver, "#feed")
+
+            assert poll(zone, True) is True

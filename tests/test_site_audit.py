@@ -8,7 +8,7 @@ import pytest
 from guardian.shortcuts import assign_perm
 
 from activity.models import Event
-from repositories.models import Membership, Organization, Repository
+from repositories.models import Organization, Repository
 from tests import factories
 
 WEB = "/repositories/acme/web/"

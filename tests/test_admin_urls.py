@@ -301,7 +301,8 @@ def test_actions_of_auditors_change_nothing(world: World) -> None:
     for address in addresses():
         if not address.name.endswith("_changelist"):
             continue
-        for _, action, _ in admin.site.get_model_admin(address.model)._get_base_actions():
+        model_admin: Any = admin.site.get_model_admin(address.model)
+        for _, action, _ in model_admin._get_base_actions():
             _, changes = ask(client, "post", world.path(address), world.row(address), action)
             assert (address.name, action, changes) == (address.name, action, [])
 

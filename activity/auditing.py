@@ -35,7 +35,7 @@ from solo.models import SingletonModel
 from activity.catalogue import KINDS
 from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Run
 from activity.drafts import Draft
-from activity.models import MAX_ACTOR_LENGTH, THE_COMMAND_LINE, THE_SCHEDULE, ActorType
+from activity.models import MAX_ACTOR_LENGTH, THE_COMMAND_LINE, THE_SCHEDULE, ActorType, Registry
 from activity.recording import record_events
 from repositories import acting, levels
 from repositories.models import (
@@ -148,6 +148,7 @@ AUDITED: dict[type[models.Model], Audited] = {
         ),
         Audited(Group, "group"),
         Audited(RegistrySettings, "registry_settings"),
+        Audited(Registry, "registry", only=frozenset({"quiet_after"})),
         Audited(AutoDeletion, "auto_deletion"),
         Audited(DeletionRule, "deletion_rule"),
         Audited(Run, "deletion_run", only=frozenset({"started_by", "cutoff"}), kind=_kind_of_run),

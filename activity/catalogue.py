@@ -89,6 +89,7 @@ KINDS: dict[str, Kind] = {
         *_kinds("group", Category.ACCOUNT),
         *_kinds("group_member", Category.ACCOUNT, "create delete"),
         *_kinds("registry_settings", Category.SYSTEM, "update"),
+        *_kinds("registry", Category.SYSTEM, "update delete"),
         *_kinds("auto_deletion", Category.SYSTEM, "update"),
         *_kinds("deletion_rule", Category.SYSTEM),
         *_kinds("deletion_run", Category.SYSTEM, "create"),

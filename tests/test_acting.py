@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -25,6 +27,32 @@ def served(request: Any) -> dict[str, Any]:
 
     acting.ActingMiddleware(view)(request)
     return seen
+
+
+def test_requests_that_are_served_at_once_have_each_their_own_actor(rf: RequestFactory) -> None:
+    both = Barrier(2)
+
+    def seen(name: str) -> str:
+        def view(request: Any) -> HttpResponse:
+            both.wait(timeout=10)
+            return HttpResponse(acting.actor().username)
+
+        request = rf.get("/")
+        request.user = factories.UserFactory.build(username=name)
+        return acting.ActingMiddleware(view)(request).content.decode()
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(seen, ["ann", "ben"])) == ["ann", "ben"]
+
+
+def test_request_that_fails_leaves_nobody_behind(rf: RequestFactory) -> None:
+    def view(request: Any) -> HttpResponse:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        acting.ActingMiddleware(view)(rf.get("/"))
+
+    assert not acting.is_serving()
 
 
 def test_nobody_acts_without_a_request() -> None:

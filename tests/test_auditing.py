@@ -6,7 +6,9 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib import admin as site
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_login_failed
 from django.core.management import call_command
@@ -18,15 +20,23 @@ from guardian.shortcuts import assign_perm, remove_perm
 from knox.models import AuthToken
 
 from activity import auditing, demo
-from activity.accounts import new_token
+from activity.accounts import allow_adding_events, new_token
 from activity.deletion import runs
-from activity.deletion.models import AutoDeletion, Hold, Import
+from activity.deletion.models import Archive, AutoDeletion, Hold, Import
 from activity.gating import visible_events
-from activity.models import Event
+from activity.models import DeadLetter, Event
 from repositories import acting
 from repositories.access import Access
 from repositories.groups import AUDITORS, MSR_ADMINS
-from repositories.models import Membership, Namespace, Organization, RegistrySettings, Repository, Team
+from repositories.models import (
+    Membership,
+    Namespace,
+    Organization,
+    Policy,
+    RegistrySettings,
+    Repository,
+    Team,
+)
 from tests import factories
 from tests.test_admin_access import grant_forms, no_inlines
 
@@ -297,9 +307,7 @@ class TestAccounts:
 
     def test_password_that_is_merely_hashed_anew_at_log_in_was_not_changed(self, jane: Any) -> None:
         with acting.unrecorded():
-            algorithm, _, salt, _ = jane.password.split("$")
-            hasher = __import__("django.contrib.auth.hashers", fromlist=["x"]).get_hasher(algorithm)
-            jane.password = hasher.encode(PASSWORD, salt, iterations=1)
+            jane.password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
             jane.save()
 
         self.log_in(username="jane", password=PASSWORD)
@@ -342,8 +350,6 @@ class TestAccounts:
         assert {tuple(event.details["members"]) for event in Event.objects.all()} == {("jane",)}
 
     def test_permissions_of_users_and_groups(self, jane: Any) -> None:
-        from activity.accounts import allow_adding_events
-
         allow_adding_events(jane)
         permission = jane.user_permissions.get()
         with acting.unrecorded():
@@ -504,6 +510,11 @@ class TestRecording:
         assert queries(2) == queries(60)
         event = Event.objects.latest("pk")
         assert (len(event.details["members"]), event.details["count"]) == (50, 60)
+
+    def test_every_model_that_people_change_in_the_admin_is_audited(self) -> None:
+        told_of_by_others = {Archive, DeadLetter, Event, Import, Policy}
+
+        assert set(site.site._registry) - set(auditing.AUDITED) == told_of_by_others
 
     def test_every_kind_has_a_model_or_is_told_of(self) -> None:
         """A kind that nothing records would promise what isn't kept."""

@@ -56,6 +56,8 @@ SEEN_FROM = {
     },
     "system": {
         "update_registry_settings",
+        "update_registry",
+        "delete_registry",
         "update_auto_deletion",
         *(f"{verb}_deletion_rule" for verb in VERBS),
         "create_deletion_run",

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from activity import searching
 from activity.feed import BY_TIME
 from activity.models import ActorType, Event
-from activity.removal import remove
 from activity.search import TERMS, TIMES, Search, Term, parse, quoted
 from repositories.keyset import InvalidCursor
 from tests import factories
@@ -169,6 +168,8 @@ ADDRESSES = ["10.0.0.7:4000", "10.0.0.70:4000", "10.0.0.7", "[fd00::7]:4000"]
 @pytest.fixture
 def story(db: None) -> None:
     """Twelve events, an hour apart, whose tags are the letters of the alphabet."""
+    for name in ("acme/web", "acme/api", "alpine", "globex/app"):
+        factories.repository(name)
     for number, (kind, repository, actor) in enumerate(
         [
             ("update_tag", "acme/web", "jane"),
@@ -198,7 +199,6 @@ def story(db: None) -> None:
             if number < 8
             else {},
         )
-    remove(Event.objects.filter(kind="create_repository"))
 
 
 FINDS = [

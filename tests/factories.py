@@ -101,11 +101,6 @@ def member(organization: Any, person: Any, role: str = "member") -> Membership:
     return Membership.objects.create(organization=organization, user=person, role=role)
 
 
-def join(organization: Any, user: Any, role: str = "member") -> None:
-    """Make somebody a member, or an owner, of an organization."""
-    Membership.objects.create(organization=organization, user=user, role=role)
-
-
 def team_of(organization: Organization | None, *members: Any) -> Team:
     """Return a team with these members."""
     team = TeamFactory(organization=organization)

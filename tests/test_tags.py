@@ -223,6 +223,9 @@ def rows(client: Client, url: str = URL, **query: Any) -> list[dict[str, str]]:
     response = client.get(url, query)
     assert response.status_code == 200
     found = re.findall(r"<tr>(.*?)</tr>", response.content.decode(), re.DOTALL)
+    found = [
+        re.sub(r'<span class="ago">.*?</span>', "", row) for row in found
+    ]  # how long ago, by today's clock
     cells = [re.findall(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', row, re.DOTALL) for row in found]
     return [
         {label: " ".join(re.sub("<[^>]*>", " ", cell).split()) for label, cell in row} for row in cells if row

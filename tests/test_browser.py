@@ -133,7 +133,7 @@ def exclude_pull(driver: Chrome) -> None:
 
 
 def sort_by(driver: Chrome, column: str) -> None:
-    driver.find_element(By.PARTIAL_LINK_TEXT, column).click()
+    driver.find_element(By.CSS_SELECTOR, ".events thead").find_element(By.PARTIAL_LINK_TEXT, column).click()
 
 
 class TestActivityTab:

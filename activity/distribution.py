@@ -30,6 +30,10 @@ MANIFEST_TYPES = frozenset(
 )
 MAX_ID_LENGTH = 255
 MAX_DETAIL_LENGTH = 1024
+MAX_MESSAGE_LENGTH = 4000
+"""Characters of a message that is kept whole, as JSON; those of registries have 600 to 900."""
+MAX_NESTED = 50
+"""Objects and lists in such a message; those of registries have 5."""
 
 
 class NotUnderstood(Exception):
@@ -172,7 +176,22 @@ def _details(notification: dict, target: dict) -> dict[str, Any]:
         "node": source.get("addr"),
         "notification_id": notification.get("id"),
     }
-    return {key: value for key, raw in found.items() if (value := _detail(raw)) not in (None, "")}
+    details = {key: value for key, raw in found.items() if (value := _detail(raw)) not in (None, "")}
+    return {**details, "message": notification} if _is_keepable(notification) else details
+
+
+def _is_keepable(notification: dict) -> bool:
+    """Tell whether a message can be kept whole, as evidence: every database takes it, and it isn't large."""
+    try:
+        text = json.dumps(notification, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return (
+        len(text) <= MAX_MESSAGE_LENGTH
+        and text.count("{") + text.count("[") <= MAX_NESTED
+        and "\\u0000" not in text
+        and is_storable(text)
+    )
 
 
 def _detail(value: Any) -> str | int | None:

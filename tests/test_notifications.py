@@ -148,7 +148,9 @@ class TestMapping:
         assert Event.objects.latest("pk").occurred_at.isoformat() == "2026-11-22T10:37:10.173601+00:00"
 
     def test_details_say_what_else_is_known(self, registry: Any) -> None:
-        registry(notification(id="n1"))
+        message = notification(id="n1")
+
+        registry(message)
 
         assert Event.objects.latest("pk").details == {
             "client_address": "10.0.0.7:56544",
@@ -158,7 +160,23 @@ class TestMapping:
             "request_id": "r1",
             "node": "node1:5000",
             "notification_id": "n1",
+            "message": message,
         }
+
+    @pytest.mark.parametrize(
+        "odd",
+        ["x" * 5000, "\0", "\ud800", float("nan"), [[]] * 60],
+        ids=["long", "NUL", "half a character", "no number", "nested"],
+    )
+    def test_message_that_no_database_should_keep_is_told_by_its_details(
+        self, registry: Any, odd: object
+    ) -> None:
+        body = json.dumps({"events": [notification(id="n1", odd=odd)]}).encode()
+
+        assert registry(body=body).json() == {"events": 2, "stored_aside": 0}
+        details = Event.objects.latest("pk").details
+        assert details["notification_id"] == "n1"
+        assert "message" not in details
 
     def test_details_that_no_database_takes_are_mended(self, registry: Any) -> None:
         agent = "x\0y\ud800" + "z" * 5000

@@ -77,6 +77,15 @@ def test_late_arrivals_are_news(reader: Client, web: Repository) -> None:
     assert news(reader, url) == "1 new event. Show it"
 
 
+def test_what_leaves_the_last_hour_meanwhile_makes_up_for_nothing(reader: Client, web: Repository) -> None:
+    shown = factories.record("update_tag", web, tag="v1", occurred_at=timezone.now() - timedelta(minutes=61))
+    opened_two_minutes_ago = f"{URL}?range=hour&since={shown.pk}&had=1"
+
+    record(web)
+
+    assert news(reader, opened_two_minutes_ago) == "1 new event. Show it"
+
+
 def test_looks_back_an_hour_at_most(reader: Client, web: Repository) -> None:
     record(web, ago=90 * 60)
     url = watched(reader)

@@ -255,6 +255,12 @@ def follow(driver: Chrome, link: str) -> None:
     WebDriverWait(driver, SECONDS, 0.05).until(lambda _: driver.find_elements(By.LINK_TEXT, link))[0].click()
 
 
+def follow_tab(driver: Chrome, label: str) -> None:
+    """Follow a link of the tabs, once it is there."""
+    follow_in = (By.XPATH, f"//nav[@class='tabs']/a[normalize-space()='{label}']")
+    WebDriverWait(driver, SECONDS, 0.05).until(lambda _: driver.find_elements(*follow_in))[0].click()
+
+
 def text(driver: Chrome, selector: str) -> str:
     """Return the text of the first such element, or nothing; while a page changes, one may poll for it."""
     return driver.execute_script(

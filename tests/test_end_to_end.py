@@ -177,7 +177,8 @@ LIFE_OF_WEB = [
 WITHOUT_PULLS = [event for event in LIFE_OF_WEB if event[0] != "Get Tag"]
 ADMIN_ROWS = """
     return [...document.querySelectorAll("#result_list tbody tr")].map(row =>
-        ["label", "repository_shown", "tag", "initiated_by"].map(name => row.querySelector(`.field-${name}`).innerText))
+        ["label", "repository_shown", "tag", "initiated_by"].map(
+            name => row.querySelector(`.field-${name}`).innerText))
 """
 
 

@@ -69,11 +69,14 @@ def repository_lists(cursor: str | None) -> dict[str, Ask]:
             lists[f"{label}{pulls}"] = request("repoadmin", reverse(url_name, args=name), query)
         shown = events if pulls else without_pulls(events)
         lists[f"its query{pulls}"] = partial(BY_TIME.page, shown, 10, cursor)
+    if not cursor:
+        for tab in ("repositories:info", "activity:tags", "repositories:permissions"):
+            lists[f"{tab.partition(':')[2]} tab"] = request("repoadmin", reverse(tab, args=name), {})
     return lists
 
 
 def lists_of_all(cursor: str | None) -> dict[str, Ask]:
-    """Return the API's list of all repositories, as viewers of all, of many and of few see it."""
+    """Return the lists of all repositories, as viewers of all, of many and of few see them."""
     lists = {}
     for whose, no_pulls, pulls in (
         ("MSR admin", "admin", "admin"),
@@ -86,6 +89,9 @@ def lists_of_all(cursor: str | None) -> dict[str, Ask]:
         ):
             query = {"exclude_pull": exclude_pull, **({"cursor": cursor} if cursor else {})}
             lists[label] = request(username, reverse("api:events"), query)
+            lists[label.replace("API", "activity")] = request(username, reverse("activity:all"), query)
+        if not cursor:
+            lists[f"repositories, {whose}"] = request(no_pulls, reverse("repositories:list"), {})
     return lists
 
 

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from tqdm import tqdm
 
-from activity import demo, tallies
+from activity import demo, tags, tallies
 from activity.accounts import registry_account
 from activity.drafts import Draft
 from activity.identity import MILLISECOND, first_id
@@ -94,6 +94,8 @@ def record(world: World, numbers: range) -> float:
             record_events(drafts, account.pk)
             seconds += perf_counter() - began
             progress.update(len(drafts))
+    tallies.fold()  # as Celery beat does, each minute
+    tags.fold()
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")  # as autovacuum does, some time later
     return seconds

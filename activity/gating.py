@@ -15,9 +15,6 @@ from repositories.models import Repository
 
 Row = TypeVar("Row", bound=Model)
 
-FEW = 100
-"""Repositories that are named one by one in a query."""
-
 
 def visible_events(access: Access, repository: Repository | None = None) -> QuerySet[Event]:
     """Return the events that a viewer may see: of one repository, or of all.
@@ -113,13 +110,12 @@ def _visible_anywhere(access: Access) -> Q:
 
 
 def _reach(access: Access) -> Callable[[str], Any]:
-    """Return what tells the repositories in which the viewer has a permission, in one query at most.
+    """Return what tells the repositories in which the viewer has a permission.
 
     If they are few, by their ids: the planner then knows how few events a viewer of some quiet
     repositories sees, and reads these, instead of walking through everybody's until a page is full.
     """
-    seen = list(access.repositories().select_related("namespace").order_by()[: FEW + 1])
-    if len(seen) > FEW:
+    if access.few_repositories is None:
         return lambda permission: access.repositories([permission]).order_by().values("pk")
-    permissions = {repository.pk: access.permissions_on(repository) for repository in seen}
+    permissions = {repository.pk: access.permissions_on(repository) for repository in access.few_repositories}
     return lambda permission: [pk for pk, held in permissions.items() if permission in held]

@@ -16,8 +16,10 @@ from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.http import Http404
 from django.shortcuts import get_object_or_404
+from django.utils.functional import cached_property
 
 from repositories import levels
+from repositories.among import FEW, among
 from repositories.models import (
     Membership,
     Namespace,
@@ -94,7 +96,7 @@ class Access:
         if wanted & self.everywhere:
             return live
         repository_ids, namespace_ids = self.scope(wanted)
-        reached = Q(pk__in=repository_ids) | Q(namespace__in=namespace_ids)
+        reached = Q(pk__in=among(repository_ids)) | Q(namespace__in=among(namespace_ids))
         if wanted & self.in_public:
             reached |= Q(visibility=Repository.Visibility.PUBLIC)
         claimed = ~Q(namespace__in=Namespace.objects.filter(Namespace.UNCLAIMED).values("pk"))
@@ -106,6 +108,12 @@ class Access:
             return Namespace.objects.all()
         owned = Namespace.objects.filter(pk__in=self.by_namespace.get(permission, NOTHING))
         return owned.exclude(Namespace.UNCLAIMED)
+
+    @cached_property
+    def few_repositories(self) -> list[Repository] | None:
+        """The live repositories in which the viewer has any permission; None if they aren't few."""
+        seen = list(self.repositories().select_related("namespace").order_by()[: FEW + 1])
+        return seen if len(seen) <= FEW else None
 
     def scope(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
         """Return the repositories and the namespaces whose grants give at least one of `permissions`."""

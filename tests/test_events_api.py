@@ -199,6 +199,34 @@ class TestFilters:
         assert get(outsider, repository="acme/web") == get(outsider, repository="acme/none")
         assert get(outsider, category="pull")["results"] == []
 
+    @pytest.mark.parametrize(
+        ("hidden", "missing"),
+        [
+            ({"repository": "acme/web"}, {"repository": "acme/none"}),
+            ({"namespace": "acme"}, {"namespace": "none"}),
+            ({"organization": "acme"}, {"organization": "none"}),
+            ({"policy": "CA5E7822"}, {"policy": "00000000"}),
+            ({"actor": "jane"}, {"actor": "nobody"}),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("url", [URL, "/activity/"])
+    def test_ask_as_much_of_the_database_for_what_is_hidden_as_for_what_is_not_there(
+        self, log_in: Any, url: str, hidden: dict[str, str], missing: dict[str, str]
+    ) -> None:
+        factories.PolicyFactory(
+            repository=Repository.objects.get(name="web", namespace__name="acme"), public_id="CA5E7822"
+        )
+        factories.repository("pub/lic", public=True)
+        outsider = log_in(factories.UserFactory())
+        numbers = []
+        for query in (hidden, hidden, missing):  # once to fill Django's caches
+            with CaptureQueriesContext(connection) as queries:
+                outsider.get(url, query)
+            numbers.append(len(queries))
+
+        assert numbers[1] == numbers[2]
+
     def test_work_on_a_repository_as_well(self, admin: Client) -> None:
         assert tags(admin, "/api/v0/repositories/acme/web/events/", type="GET") == ["acme/web:b"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -22,15 +23,27 @@ def permissions_of(user: Any) -> QuerySet[Permission]:
 
 def may_manage(manager: Any, user: Any) -> bool:
     """Tell whether a user holds nothing that `manager` lacks."""
-    if user.is_superuser or manager.is_superuser:
-        return manager.is_superuser
-    return not permissions_of(user).exclude(pk__in=permissions_of(manager).values("pk")).exists()
+    return users_within(manager).filter(pk=user.pk).exists()
+
+
+def users_within(manager: Any) -> QuerySet[Any]:
+    """Return the users who hold nothing that `manager` lacks."""
+    users = get_user_model()._default_manager.all()
+    if manager.is_superuser:
+        return users
+    lacking = _lacking(manager)
+    return users.filter(is_superuser=False).exclude(
+        Q(user_permissions__in=lacking) | Q(groups__permissions__in=lacking)
+    )
 
 
 def groups_within(manager: Any) -> QuerySet[Group]:
     """Return the groups that give nothing that `manager` lacks."""
-    lacking = Permission.objects.exclude(pk__in=permissions_of(manager).values("pk"))
-    return Group.objects.exclude(permissions__in=lacking.values("pk"))
+    return Group.objects.exclude(permissions__in=_lacking(manager))
+
+
+def _lacking(manager: Any) -> QuerySet:
+    return Permission.objects.exclude(pk__in=permissions_of(manager).values("pk")).values("pk")
 
 
 class DelegationMixin:

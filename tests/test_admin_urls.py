@@ -100,6 +100,7 @@ auth_group_(changelist|history)                 refused, refused   shown, shown 
 auth_group_change                               refused, refused   shown, refused     shown, refused
 auth_group_(add|delete)                         refused, refused   refused, refused   refused, refused
 
+knox_authtoken_change                           refused, refused   shown, refused     shown, refused
 {OTHERS}_changelist                             refused, refused   shown, shown       shown, led on
 {OTHERS}_history                                refused, refused   shown, shown       shown, shown
 {OTHERS}_change                                 refused, refused   shown, refused     shown, shown

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
+from knox.models import get_token_model
 
 from repositories.groups import AUDITORS, MSR_ADMINS, make_groups
 from repositories.models import Repository
@@ -162,6 +163,20 @@ class TestDelegation:
         target.refresh_from_db()
         assert (target.email, target.is_active) == ("", active)
         assert not target.check_password("a-new-pass-1")
+
+    def test_msr_admin_gets_no_token_of_who_has_more(
+        self, admin: Client, jane: Any, root: Any, powerful: Group
+    ) -> None:
+        jane.groups.add(powerful)
+        own = get_token_model().objects.create(user=User.objects.get(username="admin"))[0]
+
+        for user in (root, jane):
+            token = {"user": user.pk, "expiry_0": "", "expiry_1": ""}
+            html = admin.post("/admin/knox/authtoken/add/", token).content.decode()
+            assert "is not one of the available choices" in html
+            assert admin.post(f"/admin/knox/authtoken/{own.pk}/change/", token).status_code == 403
+
+        assert get_token_model().objects.get() == own
 
     def test_superuser_does_everything(self, log_in: Any, root: Any, jane: Any, powerful: Group) -> None:
         log_in(root).post(page(jane), form(jane, is_staff="on", is_superuser="on", groups=[powerful.pk]))

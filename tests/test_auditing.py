@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -335,6 +336,17 @@ class TestAccounts:
         details = str(list(Event.objects.values_list("details", flat=True)))
         assert token.digest not in details
         assert token.token_key not in details
+
+    def test_token_that_expired_is_removed_by_nobody(self, jane: Any) -> None:
+        with acting.unrecorded():
+            expired = factories.bearer(jane)
+            AuthToken.objects.update(expiry=factories.NOON - timedelta(days=365))
+            valid = factories.bearer(jane)
+
+        assert Client().get("/api/v0/events/", headers=valid).status_code == 200
+        assert Client().get("/api/v0/events/", headers=expired).status_code == 401
+        assert AuthToken.objects.count() == 1
+        assert told() == []
 
     def test_becoming_an_msr_admin(self, jane: Any) -> None:
         jane.groups.add(Group.objects.get(name=MSR_ADMINS))

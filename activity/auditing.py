@@ -219,9 +219,9 @@ def who() -> tuple[ActorType, str]:
     return ActorType.SYSTEM, THE_SCHEDULE if current_task else THE_COMMAND_LINE
 
 
-def storable(text: str) -> str:
+def storable(text: str, length: int = MAX_TEXT) -> str:
     """Return a text as every database takes it, and no longer than is kept."""
-    return text[:MAX_TEXT].replace("\0", "�").encode(errors="replace").decode()
+    return text[:length].replace("\0", "�").encode(errors="replace").decode()
 
 
 # --- Rows that are made, changed and removed ----------------------------------------------------

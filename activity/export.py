@@ -20,13 +20,11 @@ from uuid import uuid4
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
-from django.utils import timezone
 from django.utils.http import content_disposition_header
 
-from activity.drafts import Draft
+from activity import auditing
 from activity.feed import BY_TIME
-from activity.models import ActorType, Event
-from activity.recording import record_events
+from activity.models import Event
 
 Format = Literal["csv", "jsonl"]
 CONTENT_TYPES: Mapping[Format, str] = {
@@ -60,7 +58,14 @@ def response(
     """
     chunks = _chunks(events) if isinstance(events, QuerySet) else events
     first = next(chunks)  # while an error can still be told, and before the export is an event itself
-    record = partial(_record, actor, request_id=str(uuid4()), format=format, filters=_storable(filters))
+    record = partial(
+        auditing.record,
+        "export_events",
+        username=actor.get_username(),
+        request_id=str(uuid4()),
+        format=format,
+        filters=auditing.storable(filters, MAX_FILTERS_LENGTH),
+    )
     record(state="begun")
     return StreamingHttpResponse(
         _stream(chain([first], chunks), format, record),
@@ -100,22 +105,6 @@ def _stream(chunks: Iterable[list[Event]], format: Format, record: Callable[...,
         record(state=state, exported=exported)
 
 
-def _record(actor: Any, **details: Any) -> None:
-    record_events(
-        [
-            Draft(
-                kind="export_events",
-                repository_name="",
-                occurred_at=timezone.now(),
-                source_id=str(uuid4()),
-                actor_type=ActorType.USER,
-                actor_name=actor.get_username(),
-                details=details,
-            )
-        ]
-    )
-
-
 COLUMNS: Mapping[str, Callable[[Event], Any]] = {
     "id": lambda event: str(event.pk),
     "occurred_at": lambda event: event.occurred_at.astimezone(UTC).isoformat(),
@@ -141,7 +130,3 @@ def _csv(rows: Iterable[Iterable[str]]) -> str:
 def _cell(value: Any) -> str:
     """Return a value as a spreadsheet shows it, and doesn't run it."""
     return FORMULA.sub(r"\1'", value if isinstance(value, str) else json.dumps(value))
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "")[:MAX_FILTERS_LENGTH]

@@ -123,12 +123,13 @@ class FeedView(TemplateView):
 
     def export(self, format: export.Format) -> HttpResponseBase:
         """Send all that the pages list as a file."""
+        place = {"repository": self.repository.full_name} if self.repository else {}
         return export.response(
             self.events(self.parameters),
             format,
             f"events.{format}",
             actor=self.request.user,
-            filters=urlencode(self.parameters),
+            filters=urlencode({**place, **self.parameters}),
         )
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

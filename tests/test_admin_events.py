@@ -352,6 +352,7 @@ class TestExport:
         rows = self.export(admin, "?q=-ip:10.0.0.7+category:push&actor=jane&p=x")
         assert [row["tag"] for row in rows] == ["a"]
 
+    @pytest.mark.audited
     def test_says_which_filter(self, auditor: Client) -> None:
         self.export(auditor, "?q=jane+after:2026-01-01&type=DELETE")
 

@@ -259,6 +259,15 @@ class TestExport:
         assert len(rows) == 6
         assert f'filename="events.{format}"' in response["Content-Disposition"]
 
+    @pytest.mark.audited
+    def test_is_recorded_with_what_was_exported_and_from_where(self, client: Client, web: Repository) -> None:
+        url = "/repositories/acme/web/activity/"
+        client.get(url, {"tag": "v1", "export": "csv"}, REMOTE_ADDR="10.0.0.7").getvalue()
+
+        details = Event.objects.filter(kind="export_events").earliest("pk").details
+        assert details["filters"].startswith("repository=acme%2Fweb&tag=v1")
+        assert details["client_address"] == "10.0.0.7"
+
     def test_in_an_unknown_format_is_the_page(self, client: Client) -> None:
         assert "<h1>Activity</h1>" in page(client, "/activity/", export="exe")
 

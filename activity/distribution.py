@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from activity.drafts import Draft
-from activity.identity import EPOCH
+from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, ActorType
 from repositories import names
 
@@ -141,11 +141,11 @@ def read_time(text: str) -> datetime:
     """
     try:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None or moment < EPOCH:
+        if moment.tzinfo is None or not EPOCH <= moment < END:
             raise ValueError
         return moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise NotUnderstood(f"{_shown(text)} is not a time with a zone, from 1970 on.") from error
+        raise NotUnderstood(f"{_shown(text)} is not a time with a zone, from 1970 to 8999.") from error
 
 
 def _is_blob(action: Any, target: dict) -> bool:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from activity import catalogue
 from activity.feed import LONGEST_SORT, SORTABLE
-from activity.identity import EPOCH
+from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH
 from repositories import names
 
@@ -66,8 +66,10 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def since_1970(moment: datetime) -> None:
+def of_events(moment: datetime) -> None:
     """Refuse times that no event can have."""
+    if moment > END:
+        raise ValidationError("There are no events that late.")
     if moment < EPOCH + LONGEST_SORT:
         raise ValidationError("There are no events that old.")
 
@@ -76,8 +78,8 @@ class ActivityForm(forms.Form):
     """The choices, all in the address, so that a view can be shared."""
 
     range = forms.ChoiceField(label="Time range", choices=RANGES)
-    after = forms.DateTimeField(label="From", required=False, validators=[since_1970])
-    before = forms.DateTimeField(label="To", required=False, validators=[since_1970])
+    after = forms.DateTimeField(label="From", required=False, validators=[of_events])
+    before = forms.DateTimeField(label="To", required=False, validators=[of_events])
     repository = forms.CharField(required=False, max_length=names.MAX_NAME_LENGTH)
     tag = forms.CharField(required=False, max_length=names.MAX_TAG_LENGTH)
     type = forms.ChoiceField(required=False)

@@ -13,7 +13,7 @@ from rest_framework import serializers
 from activity.catalogue import KINDS, REPOSITORY_KINDS
 from activity.dead_letters import store_aside
 from activity.drafts import Draft
-from activity.identity import EPOCH
+from activity.identity import END, EPOCH
 from activity.models import MANUAL_PROMOTION_NAME, MAX_ACTOR_LENGTH, ActorType, DeadLetter
 from activity.recording import record_events
 from repositories import names
@@ -74,8 +74,8 @@ class ProducedEventSerializer(serializers.Serializer):
         return value
 
     def validate_occurred_at(self, value: datetime) -> datetime:
-        if value < EPOCH:
-            raise serializers.ValidationError("This is before 1970.")
+        if not EPOCH <= value < END:
+            raise serializers.ValidationError("This is before 1970, or after 8999.")
         return value.astimezone(UTC)
 
     def validate_details(self, value: dict[str, str]) -> dict[str, str]:

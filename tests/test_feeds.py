@@ -206,6 +206,17 @@ class TestFilters:
         assert "The default is shown." in html
         assert "<script>alert" not in html
 
+    @pytest.mark.parametrize("url", ["/activity/", "/activity/atom/", "/repositories/acme/web/activity/"])
+    @pytest.mark.parametrize("sort", ["-time", "label"])
+    @pytest.mark.parametrize("tag", ["", "v1"])
+    @pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00", "8999-12-31"])
+    def test_take_times_to_the_end_of_the_calendar(
+        self, client: Client, url: str, sort: str, tag: str, moment: str
+    ) -> None:
+        for bound in ("after", "before"):
+            query = {"range": "custom", bound: moment, "sort": sort, "tag": tag}
+            assert client.get(url, query).status_code == 200
+
     def test_offer_no_type_that_only_pulls_have_to_those_who_see_none(
         self, log_in: Any, client: Client
     ) -> None:

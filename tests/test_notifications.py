@@ -376,6 +376,8 @@ class TestStoredAside:
             ({"timestamp": "2026-11-22T10:37:10"}, "not a time with a zone"),
             ({"timestamp": "1969-12-31T23:59:59Z"}, "from 1970"),
             ({"timestamp": "0001-01-01T00:00:00+14:00"}, "from 1970"),
+            ({"timestamp": "9999-12-31T23:59:59Z"}, "to 8999"),
+            ({"timestamp": "9999-12-31T23:59:59-14:00"}, "to 8999"),
             ({"timestamp": "9999999-01-01T00:00:00Z"}, "not a time"),
             ({"timestamp": "9999-12-31T23:59:59-14:00"}, "not a time"),
             ({"timestamp": None}, "not a time"),

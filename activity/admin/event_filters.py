@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from activity import catalogue
-from activity.forms import since_1970
+from activity.forms import of_events
 from activity.identity import EPOCH, moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
 from activity.search import TERMS, Search, Term, Unreadable
@@ -133,7 +133,7 @@ def _autocomplete(field: Any) -> AutocompleteSelect:
 
 def _time() -> forms.DateTimeField:
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-    return forms.DateTimeField(required=False, widget=widget, validators=[since_1970])
+    return forms.DateTimeField(required=False, widget=widget, validators=[of_events])
 
 
 class NarrowForm(forms.Form):

@@ -22,11 +22,13 @@ from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
-from activity import auditing
+from activity import auditing, gating
 from activity.feed import BY_TIME
 from activity.models import Event
+from repositories.access import Access
 
 Format = Literal["csv", "jsonl"]
+Columns = Mapping[str, Callable[[Event], Any]]
 CONTENT_TYPES: Mapping[Format, str] = {
     "csv": "text/csv; charset=utf-8",
     "jsonl": "application/jsonl; charset=utf-8",
@@ -68,7 +70,7 @@ def response(
     )
     record(state="begun")
     return StreamingHttpResponse(
-        _stream(chain([first], chunks), format, record),
+        _stream(chain([first], chunks), format, columns_for(actor), record),
         headers={
             "Content-Type": CONTENT_TYPES[format],
             "Content-Disposition": content_disposition_header(True, filename),
@@ -87,15 +89,17 @@ def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
             return
 
 
-def _stream(chunks: Iterable[list[Event]], format: Format, record: Callable[..., None]) -> Iterator[str]:
+def _stream(
+    chunks: Iterable[list[Event]], format: Format, columns: Columns, record: Callable[..., None]
+) -> Iterator[str]:
     """Yield the file. A client that goes away ends it early: the web server closes the response then."""
     exported, state = 0, "broken off"
     try:
         if format == "csv":
-            yield _csv([COLUMNS.keys()])
+            yield _csv([columns.keys()])
         for chunk in chunks:
             exported += len(chunk)
-            rows = [{name: value(event) for name, value in COLUMNS.items()} for event in chunk]
+            rows = [{name: value(event) for name, value in columns.items()} for event in chunk]
             if format == "csv":
                 yield _csv([*map(_cell, row.values())] for row in rows)
             else:
@@ -105,7 +109,7 @@ def _stream(chunks: Iterable[list[Event]], format: Format, record: Callable[...,
         record(state=state, exported=exported)
 
 
-COLUMNS: Mapping[str, Callable[[Event], Any]] = {
+COLUMNS: Columns = {
     "id": lambda event: str(event.pk),
     "occurred_at": lambda event: event.occurred_at.astimezone(UTC).isoformat(),
     "label": lambda event: event.label,
@@ -117,8 +121,12 @@ COLUMNS: Mapping[str, Callable[[Event], Any]] = {
     "digest": lambda event: event.digest,
     "actor_type": lambda event: event.actor_type,
     "actor": lambda event: event.actor_name,
-    "details": lambda event: event.details,
 }
+
+
+def columns_for(viewer: Any) -> Columns:
+    """Return what a file tells of each event."""
+    return {**COLUMNS, "details": partial(gating.details_of, access=Access.of(viewer))}
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

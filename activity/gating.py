@@ -82,6 +82,17 @@ def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
     return permission in access.everywhere or access.repositories([permission]).exists()
 
 
+def details_of(event: Event, access: Access) -> Any:
+    """Return the details of an event that a viewer may see.
+
+    The message that it came in, of which nobody knows what else a registry puts into it, is for MSR
+    admins and auditors alone.
+    """
+    if access.sees_everything or not isinstance(event.details, dict):
+        return event.details
+    return {key: value for key, value in event.details.items() if key != "message"}
+
+
 def without_pulls(events: QuerySet) -> QuerySet:
     """Leave pulls out, in the words of the partial indexes and the partitions that don't hold them."""
     return events.filter(is_pull=False)

@@ -270,6 +270,15 @@ class TestExport:
         assert len(rows) == 6
         assert f'filename="events.{format}"' in response["Content-Disposition"]
 
+    def test_has_the_message_only_for_those_who_oversee_the_registry(
+        self, client: Client, admin: Client, registry: Any
+    ) -> None:
+        registry(factories.notification(actor={"name": "jane", "secret": "s3cr3t"}))
+
+        for reader, known in ((client, False), (admin, True)):
+            for url in ("/activity/?export=csv", "/activity/?export=jsonl", "/api/v0/events/"):
+                assert (b"s3cr3t" in reader.get(url).getvalue()) is known
+
     @pytest.mark.audited
     def test_is_recorded_with_what_was_exported_and_from_where(self, client: Client, web: Repository) -> None:
         url = "/repositories/acme/web/activity/"

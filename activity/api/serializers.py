@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from activity.gating import details_of
 from activity.models import ActorType, Event
 from repositories.models import Repository
 
@@ -28,6 +29,7 @@ class EventSerializer(serializers.ModelSerializer):
     repository = serializers.CharField(source="repository_name")
     tag = serializers.SerializerMethodField(help_text="With the repository, such as `acme/web:v1`.")
     actor = serializers.SerializerMethodField()
+    details = serializers.SerializerMethodField()
     policy_url = serializers.SerializerMethodField(
         help_text="The page of the policy that did it, or to which it was done, if you may open it."
     )
@@ -61,6 +63,10 @@ class EventSerializer(serializers.ModelSerializer):
             "label": event.actor_label,
             "url": self._absolute(url),
         }
+
+    @extend_schema_field({"type": "object", "additionalProperties": {}})
+    def get_details(self, event: Event) -> Any:
+        return details_of(event, self.context["access"])
 
     def get_policy_url(self, event: Event) -> str | None:
         return self._absolute(event.policy_url(self.context["access"]))

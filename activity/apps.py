@@ -2,7 +2,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.db.backends.signals import connection_created
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, post_save
 
 
 class ActivityConfig(AppConfig):
@@ -10,7 +10,6 @@ class ActivityConfig(AppConfig):
     verbose_name = "Activity"
 
     def ready(self) -> None:
-        from django.db.models.signals import post_save
         from knox.models import get_token_model
 
         from activity import append_only, auditing, receivers, tokens  # noqa: F401
@@ -24,7 +23,6 @@ class ActivityConfig(AppConfig):
         }
         auditing.connect()
         last_activity.register(newest_visible_event)
-        tabs.ORGANIZATION_TABS["Activity"] = "activity:organization"
         tabs.register(tabs.Tab("Tags", "activity:tags", levels.READING))
         tabs.register(tabs.Tab("Activity", "activity:repository", frozenset(permissions)))
         tabs.register_for_organizations("Activity", "activity:organization")

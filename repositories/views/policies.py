@@ -14,7 +14,7 @@ from django.views.generic import TemplateView
 from django.views.generic.base import View
 
 from repositories.access import Access
-from repositories.keyset import InvalidCursor, Key, Keyset
+from repositories.keyset import Key, Keyset
 from repositories.models import Policy, Repository
 from repositories.policies import changes
 from repositories.policies.forms import SiteCriteriaFormSet, SitePolicyForm, may_push
@@ -64,10 +64,7 @@ class PolicyListView(RepositoryPage, TemplateView):
             .select_related("target__namespace")
             .prefetch_related("criteria")
         )
-        try:
-            page = OLDEST_FIRST.page(policies, PAGE_SIZE, self.request.GET.get("cursor"))
-        except InvalidCursor:
-            page = OLDEST_FIRST.page(policies, PAGE_SIZE)
+        page = OLDEST_FIRST.page_or_first(policies, PAGE_SIZE, self.request.GET.get("cursor"))
         return super().get_context_data(
             **kwargs,
             page=page,

@@ -10,7 +10,14 @@ from urllib.parse import urlencode
 
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, QueryDict
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    QueryDict,
+)
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
@@ -112,14 +119,16 @@ class FeedView(TemplateView):
         events = visible_events(self.access, self.repository)
         return narrowed(events, parameters, self.request, self.scanning_enabled)
 
-    def get(  # type: ignore[override]  # an export isn't a page
-        self, request: HttpRequest, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if "since" in request.GET:
             return self.news(request.GET)
-        if request.GET.get("export") in EXPORTS:
-            return self.export(EXPORTS[request.GET["export"]])
         return super().get(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Export, which is recorded, so that no link on a foreign page does it in somebody's name."""
+        if request.POST.get("export") in EXPORTS:
+            return self.export(EXPORTS[request.POST["export"]])
+        return HttpResponseNotAllowed(["GET", "HEAD"])
 
     def export(self, format: export.Format) -> HttpResponseBase:
         """Send all that the pages list as a file."""

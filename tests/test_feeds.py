@@ -263,7 +263,7 @@ class TestExport:
         factories.record("get_tag", web, tag="v1")
         factories.record("update_tag", factories.repository("acme/secret"), tag="v1")
 
-        response = client.get("/activity/", {"tag": "v1", "export": format})
+        response = client.post("/activity/?tag=v1", {"export": format})
         lines = b"".join(response.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
 
         rows = lines[1:] if format == "csv" else [json.loads(line)["tag"] for line in lines]
@@ -276,20 +276,21 @@ class TestExport:
         registry(factories.notification(actor={"name": "jane", "secret": "s3cr3t"}))
 
         for reader, known in ((client, False), (admin, True)):
-            for url in ("/activity/?export=csv", "/activity/?export=jsonl", "/api/v0/events/"):
-                assert (b"s3cr3t" in reader.get(url).getvalue()) is known
+            answers = [reader.post("/activity/", {"export": format}) for format in ("csv", "jsonl")]
+            for answer in (*answers, reader.get("/api/v0/events/")):
+                assert (b"s3cr3t" in answer.getvalue()) is known
 
     @pytest.mark.audited
     def test_is_recorded_with_what_was_exported_and_from_where(self, client: Client, web: Repository) -> None:
         url = "/repositories/acme/web/activity/"
-        client.get(url, {"tag": "v1", "export": "csv"}, REMOTE_ADDR="10.0.0.7").getvalue()
+        client.post(f"{url}?tag=v1", {"export": "csv"}, REMOTE_ADDR="10.0.0.7").getvalue()
 
         details = Event.objects.filter(kind="export_events").earliest("pk").details
         assert details["filters"].startswith("repository=acme%2Fweb&tag=v1")
         assert details["client_address"] == "10.0.0.7"
 
-    def test_in_an_unknown_format_is_the_page(self, client: Client) -> None:
-        assert "<h1>Activity</h1>" in page(client, "/activity/", export="exe")
+    def test_in_an_unknown_format_is_refused(self, client: Client) -> None:
+        assert client.post("/activity/", {"export": "exe"}).status_code == 405
 
 
 ATOM = "{http://www.w3.org/2005/Atom}"

@@ -87,10 +87,12 @@ class World:
 
     def may_know(self, viewer: str, person: str) -> bool:
         """Tell whether somebody may know of a person, whatever that one did."""
-        shared = {organization for who, organization in self.owners if who == viewer} & {
-            organization for who, organization in self.owners if who == person
-        }
-        return viewer in (person, "admin", "auditor") or bool(shared)
+        theirs = [
+            {organization for who, organization in self.owners if who == one}
+            | ({"acme"} if one in self.team else set())
+            for one in (viewer, person)
+        ]
+        return viewer in (person, "admin", "auditor") or bool(theirs[0] & theirs[1])
 
     def build(self) -> None:
         for name in PEOPLE:

@@ -1,16 +1,16 @@
 from django.urls import path
 
-from activity import atom, policies, tag_list, token_views, views
+from activity.views import atom, feeds, policies, tags, tokens
 
 app_name = "activity"
 
 urlpatterns = [
-    path("activity/", views.ActivityView.as_view(), name="all"),
+    path("activity/", feeds.ActivityView.as_view(), name="all"),
     path("activity/atom/", atom.ActivityAtom.as_view(), name="all-atom"),
     # The tab's own last segment tells where the name, which may hold slashes, ends.
     path(
         "repositories/<str:namespace>/<path:name>/activity/",
-        views.RepositoryActivityView.as_view(),
+        feeds.RepositoryActivityView.as_view(),
         name="repository",
     ),
     path(
@@ -20,7 +20,7 @@ urlpatterns = [
     ),
     path(
         "organizations/<str:name>/activity/",
-        views.OrganizationActivityView.as_view(),
+        feeds.OrganizationActivityView.as_view(),
         name="organization",
     ),
     path(
@@ -28,10 +28,10 @@ urlpatterns = [
         atom.OrganizationAtom.as_view(),
         name="organization-atom",
     ),
-    path("repositories/<str:namespace>/<path:name>/tags/", tag_list.TagsView.as_view(), name="tags"),
-    path("users/<str:username>/", views.UserView.as_view(), name="user"),
+    path("repositories/<str:namespace>/<path:name>/tags/", tags.TagsView.as_view(), name="tags"),
+    path("users/<str:username>/", feeds.UserView.as_view(), name="user"),
     path("users/<str:username>/atom/", atom.UserAtom.as_view(), name="user-atom"),
     path("policies/<str:policy_id>/", policies.PolicyView.as_view(), name="policy"),
-    path("settings/tokens/", token_views.TokensView.as_view(), name="tokens"),
-    path("settings/tokens/<int:pk>/revoke/", token_views.RevokeView.as_view(), name="revoke-token"),
+    path("settings/tokens/", tokens.TokensView.as_view(), name="tokens"),
+    path("settings/tokens/<int:pk>/revoke/", tokens.RevokeView.as_view(), name="revoke-token"),
 ]

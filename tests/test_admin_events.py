@@ -12,7 +12,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from activity import searching
 from activity.models import ActorType, Event
 from repositories.models import Policy, Profile, Repository
 from tests import factories
@@ -200,7 +199,7 @@ class TestList:
     def test_search_that_no_index_serves_goes_on(
         self, admin: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(searching, "STRETCH", 2)
+        monkeypatch.setattr(event_search, "STRETCH", 2)
         page = page_of(admin, q="ip:10.0.0.7").context["cl"]
         assert "Searched as far as Jan 31, 2026 12:00 PM" in page_of(admin, q="ip:10.0.0.7").content.decode()
 
@@ -346,7 +345,7 @@ class TestExport:
         self, admin: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("activity.export.CHUNK", 2)
-        monkeypatch.setattr(searching, "STRETCH", 2)
+        monkeypatch.setattr(event_search, "STRETCH", 2)
 
         assert [row["tag"] for row in self.export(admin)] == list("dcba")
         rows = self.export(admin, "?q=-ip:10.0.0.7+category:push&actor=jane&p=x")

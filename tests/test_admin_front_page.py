@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from activity import search, searching, tallies
+from activity import event_search, search_language, tallies
 from activity.admin import front_page
 from activity.deletion.models import Run
 from activity.models import DeadLetter, Event, Registry
@@ -39,7 +39,9 @@ def card(client: Client, name: str) -> str:
 def found(url: str) -> list[Event]:
     """Return what the list of events finds at an address."""
     (text,) = parse_qs(urlsplit(url).query)["q"]
-    return searching.find(Event.objects.all(), searching.conditions_of(search.parse(text, UTC)), 50).rows
+    return event_search.find(
+        Event.objects.all(), event_search.conditions_of(search_language.parse(text, UTC)), 50
+    ).rows
 
 
 def happened(kind: str, repository: Any, *, ago: timedelta = timedelta(), **values: Any) -> Event:

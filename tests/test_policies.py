@@ -13,8 +13,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from activity import policies
 from activity.models import Event
+from activity.views import policies
 from repositories.models import Policy, Repository
 from tests import factories
 

@@ -20,7 +20,7 @@ from activity import catalogue
 from activity.forms import of_events
 from activity.identity import EPOCH, moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
-from activity.search import TERMS, Search, Term, Unreadable
+from activity.search_language import TERMS, Search, Term, Unreadable
 from repositories.models import Namespace, RegistrySettings, Repository
 
 

@@ -28,7 +28,7 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from activity import export, searching
+from activity import event_search, export
 from activity.admin.event_filters import (
     ActorTypeFilter,
     CategoryFilter,
@@ -42,7 +42,7 @@ from activity.admin.read_only import ReadOnlyAdmin
 from activity.feed import BY_TIME
 from activity.gating import visible_events
 from activity.models import Event
-from activity.search import Search, Term
+from activity.search_language import Search, Term
 from repositories.access import Access
 
 AROUND = 3
@@ -69,7 +69,7 @@ class EventAdmin(ReadOnlyAdmin):
     change_form_template = "admin/activity/event/change_form.html"
     list_display = ["label", "repository_shown", "tag", "sha", "type_shown", "initiated_by", "time"]
     list_filter = [NarrowFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
-    search_fields = ["actor_name"]  # that there is a search box; `activity/search.py` reads what is in it
+    search_fields = ["actor_name"]  # that there is a search box, which `search_language` reads
     sortable_by = ()
     ordering = ["-id"]
     show_full_result_count = False
@@ -162,7 +162,7 @@ class EventAdmin(ReadOnlyAdmin):
         if listed.conditions.problems or format is None:
             messages.error(request, "Nothing was exported.")
             return HttpResponseRedirect(back)
-        pages = searching.pages(listed.root_queryset, listed.conditions, export.CHUNK)
+        pages = event_search.pages(listed.root_queryset, listed.conditions, export.CHUNK)
         return _exported(pages, format, request, str(listed.search))
 
     @admin.action(description="Export selected events as CSV", permissions=["view"])
@@ -231,13 +231,13 @@ def around(events: QuerySet[Event], event: Event) -> list[tuple[str, str, list[E
     """Return the events before and after one on its tag, or else on its digest: a few each, newest first."""
     if not event.repository_id or not (event.tag or event.digest):
         return []
-    conditions = searching.Conditions()
+    conditions = event_search.Conditions()
     repository = Q(repository=event.repository_id)
     conditions.add("repository", repository, [repository])
     conditions.add("tag", Q(tag=event.tag) if event.tag else Q(digest=event.digest))
     what = event.reference if event.tag else event.short_digest
     after, before = (
-        searching.find(events, conditions, AROUND, BY_TIME.encode(event, reverse=newer)).rows
+        event_search.find(events, conditions, AROUND, BY_TIME.encode(event, reverse=newer)).rows
         for newer in (True, False)
     )
     return [(f"After it, on {what}", "after", after), (f"Before it, on {what}", "before", before)]

@@ -15,7 +15,7 @@ from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from activity import chart, gating, search, searching, tallies
+from activity import chart, event_search, gating, search_language, tallies
 from activity.admin.capped import MoreThan
 from activity.deletion.models import Run
 from activity.identity import moment_of
@@ -114,7 +114,7 @@ def busiest_actors(access: Access) -> dict[str, Any]:
         "number": len(rows),
         "since": since,
         "rows": [
-            (name, number, events_url(str(search.Term("actor", name))))
+            (name, number, events_url(str(search_language.Term("actor", name))))
             for (_, name), number in counts.most_common(SHOWN)
         ],
     }
@@ -122,8 +122,10 @@ def busiest_actors(access: Access) -> dict[str, Any]:
 
 def recent_failures(access: Access) -> list[Any]:
     """Return the newest events of type FAIL, among as many as a search reads at a time."""
-    failures = searching.conditions_of(search.Search(terms=(search.Term("type", "FAIL"),)))
-    return searching.find(gating.visible_events(access), failures, SHOWN).rows
+    failures = event_search.conditions_of(
+        search_language.Search(terms=(search_language.Term("type", "FAIL"),))
+    )
+    return event_search.find(gating.visible_events(access), failures, SHOWN).rows
 
 
 def aside() -> int:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from activity import tags
 from activity.models import Event
-from activity.views import FeedView
+from activity.views.feeds import FeedView
 from repositories.access import Access
 from repositories.models import Criterion, Policy, Repository
 from repositories.policies.changes import FIELDS

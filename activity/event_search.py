@@ -29,7 +29,7 @@ from activity import catalogue
 from activity.feed import BY_TIME
 from activity.identity import first_id, moment_of
 from activity.models import Event
-from activity.search import Search, kinds_labelled
+from activity.search_language import Search, kinds_labelled
 from repositories import names
 from repositories.levels import Category
 from repositories.models import Repository

@@ -2,7 +2,7 @@
 
 A search is made of terms, `name:value`, and of bare words. Terms of one name are alternatives, terms
 of different names all have to hold, and a `-` before a term excludes what it says. A value with spaces
-stands in quotes. Nothing here asks the database; `activity/searching.py` does.
+stands in quotes. Nothing here asks the database; `event_search.py` does.
 """
 
 from __future__ import annotations

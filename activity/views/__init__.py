@@ -1,0 +1,1 @@
+"""The pages of the site that show events, and tags and tokens."""

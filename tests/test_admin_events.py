@@ -12,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from activity import event_search
 from activity.models import ActorType, Event
 from repositories.models import Policy, Profile, Repository
 from tests import factories

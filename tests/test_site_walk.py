@@ -68,14 +68,28 @@ def select(driver: Chrome, field_name: str, value: str) -> None:
     Select(driver.find_element(By.NAME, field_name)).select_by_value(value)
 
 
+def arrives(driver: Chrome, address: str) -> bool:
+    """Wait until the browser is at an address, before which it shows elements of the page before."""
+    return poll(lambda: driver.current_url.endswith(address), True)
+
+
 def open_tab(driver: Chrome, tab: str) -> None:
     """Find the repository acme/web, and open one of its tabs."""
     driver.find_element(By.CSS_SELECTOR, "nav.side").find_element(By.LINK_TEXT, "Repositories").click()
+    assert arrives(driver, "/repositories/")
     fill(driver, "q", "web")
     press(driver, "Search")
+    assert arrives(driver, "?q=web&namespace=")
     follow(driver, "acme/web")
+    assert arrives(driver, "/repositories/acme/web/info/")
     driver.find_element(By.CSS_SELECTOR, "nav.tabs").find_element(By.LINK_TEXT, tab).click()
-    assert text(driver, "nav.tabs [aria-current]") == tab
+    assert arrives(driver, f"/repositories/acme/web/{tab.lower()}/")
+    assert poll(lambda: text(driver, "nav.tabs [aria-current]"), tab) == tab
+
+
+def open_settings(driver: Chrome) -> None:
+    follow(driver, "repoadmin")
+    assert arrives(driver, "/settings/")
 
 
 def initiators(driver: Chrome) -> list[str]:
@@ -105,7 +119,7 @@ class TestActivity:
         assert becomes(driver, shown(events[10:], TOKYO))
 
     def choose_time_zone(self, driver: Chrome) -> None:
-        follow(driver, "repoadmin")
+        open_settings(driver)
         select(driver, "time_zone", TOKYO.key)
         press(driver, "Save")
         assert told(driver, "Saved.")
@@ -131,7 +145,7 @@ class TestActivity:
 
         assert poll(lambda: text(driver, "h1"), name) == name
         assert urlsplit(driver.current_url).path == f"/users/{name}/"
-        assert set(initiators(driver)) == {name}
+        assert poll(lambda: set(initiators(driver)), {name}) == {name}
 
     def test_leads_to_a_policy_and_tells_what_is_done_to_it(
         self, app: Application, driver: Chrome, name: str
@@ -141,8 +155,9 @@ class TestActivity:
         fill(driver, "actor", policy["id"]).send_keys(Keys.ENTER)
         assert poll(lambda: set(initiators(driver)), {policy["label"]}) == {policy["label"]}
         follow(driver, policy["label"])
-
+        assert arrives(driver, f"/policies/{policy['id']}/")
         follow(driver, "Edit")
+        assert arrives(driver, "/edit/")
         fill(driver, "tag_template", f"%n-{name}")
         press(driver, "Save")
         assert told(driver, "Saved.")
@@ -168,7 +183,7 @@ class TestOnesOwnSettings:
         def background() -> str:
             return driver.execute_script("return getComputedStyle(document.body).backgroundColor")
 
-        follow(driver, "repoadmin")
+        open_settings(driver)
         light = background()
         select(driver, "theme", "dark")
         press(driver, "Save")
@@ -185,14 +200,17 @@ class TestOnesOwnSettings:
             headers = {"Authorization": f"Bearer {token}"}
             return requests.get(f"{app.url}/api/v0/events/", headers=headers, timeout=SECONDS).status_code
 
-        follow(driver, "repoadmin")
+        open_settings(driver)
         follow(driver, "Access tokens")
+        assert arrives(driver, "/tokens/")
         fill(driver, "name", f"CI on {name}")
         press(driver, "Make the token")
+        assert poll(lambda: bool(driver.find_elements(By.ID, "made-token")), True)
         token = driver.find_element(By.ID, "made-token").get_attribute("value") or ""
         assert answer(token) == 200
 
         follow(driver, "Access tokens")
+        assert poll(lambda: bool(driver.find_elements(By.ID, "made-token")), False) is False
         assert token not in driver.page_source
         driver.find_element(By.CSS_SELECTOR, f"[aria-label='Revoke CI on {name}']").click()
         assert told(driver, f"The token “CI on {name}” is revoked.")

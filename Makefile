@@ -4,7 +4,7 @@ PYTHON ?= python3
 export PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: run test lint test-sqlite test-postgresql bench lock
+.PHONY: run test lint test-sqlite test-postgresql bench screenshots lock
 
 run: .venv/run
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -26,6 +26,9 @@ test-postgresql: .venv/test
 
 bench: .venv/test
 	$(BIN)/python -m tests.bench
+
+screenshots: .venv/test
+	$(BIN)/python -m tests.screenshots
 
 # Locks the versions that `pyproject.toml` allows.
 lock:

@@ -1,8 +1,7 @@
-"""What people can do with the pages in a browser, with and without scripts, and how the pages look."""
+"""What people can do with the pages in a browser, with and without scripts, and whether they fit it."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,11 +14,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from tests import services
-from tests.running import PROJECT, Application, application, follow, poll, rows, sign_in, status, text
+from tests import pages, services
+from tests.running import Application, application, follow, poll, rows, sign_in, status, text
 
 ACTIVITY = "/repositories/acme/web/activity/"
-SCREENSHOTS = PROJECT / "screenshots"
 
 Rows = list[dict[str, str]]
 
@@ -295,54 +293,11 @@ def test_times_are_in_the_time_zone_that_the_viewer_chose(app: Application, driv
 
 # --- Looks --------------------------------------------------------------------------------------
 
-WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
-
-
-def addresses(app: Application, events: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the address of each page, by the name of its picture."""
-    policy = next(event["actor"]["url"] for event in events if "/policies/" in (event["actor"]["url"] or ""))
-    own_range = urlencode({"range": "custom", "after": "2026-01-01T00:00", "before": "2025-01-01T00:00"})
-    return {
-        "repositories": "/repositories/",
-        "repositories-not-found": "/repositories/?q=no-such-name",
-        "activity": ACTIVITY,
-        "activity-pulls": f"{ACTIVITY}?exclude_pull=false",
-        "activity-sorted": f"{ACTIVITY}?sort=tag",
-        "activity-wrong-range": f"{ACTIVITY}?{own_range}",
-        "activity-empty": f"{ACTIVITY}?range=custom&before=2025-01-01T00:00",
-        "user": "/users/repoadmin/",
-        "policy": urlsplit(policy).path,
-        "activity-of-all": "/activity/?range=month",
-        "activity-of-organization": "/organizations/acme/activity/",
-        "settings": "/settings/",
-        "tokens": "/settings/tokens/",
-        "password": "/accounts/password/",
-        "api": "/api/v0/docs/",
-        "admin": "/admin/",
-        "admin-events": "/admin/activity/event/",
-        "admin-auto-deletion": "/admin/activity/autodeletion/",
-        "admin-rules": "/admin/activity/deletionrule/deciding/?repository=acme/web",
-        "admin-event": f"/admin/activity/event/{events[0]['id']}/change/",
-        "not-found": "/repositories/acme/nothing/activity/",
-    }
-
-
-def take_picture(driver: Chrome, name: str) -> None:
-    """Keep a picture of the whole page, for people to look at."""
-    width, height = driver.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
-    clip = {"x": 0, "y": 0, "width": width, "height": min(height, 4000), "scale": 1}
-    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-    SCREENSHOTS.mkdir(exist_ok=True)
-    (SCREENSHOTS / f"{name}.png").write_bytes(base64.b64decode(picture["data"]))
-
 
 def problems(driver: Chrome, name: str) -> list[str]:
-    """Return what is wrong with a page: not there, wider than the screen, or something on its console."""
-    expected = 404 if name == "not-found" else 200
+    """Return what is wrong with a page: not there, or something on its console."""
+    expected = pages.STATUS.get(name, 200)
     found = [] if status(driver) == expected else [f"Status {status(driver)}"]
-    width, screen = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    if width > screen:
-        found.append(f"{width} pixels wide, on a screen of {screen}")
     # Not there are the page that says so, and the icon that Django's admin doesn't name.
     missing = tuple(f"{address} - Failed to load" for address in (driver.current_url, icon_of(driver)))
     messages = [entry["message"] for entry in driver.get_log("browser")]
@@ -353,28 +308,20 @@ def icon_of(driver: Chrome) -> str:
     return urljoin(driver.current_url, "/favicon.ico")
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_every_page_fits_the_screen_and_has_no_complaints(
-    app: Application, events: list[dict[str, Any]], width: str, dark: bool
-) -> None:
+def too_wide(driver: Chrome) -> list[str]:
+    """Return by how much a page is wider than the screen, with all that can be unfolded open."""
+    driver.execute_script("document.querySelectorAll('details').forEach(part => part.open = true)")
+    width, screen = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+    return [f"{width} pixels wide, on a screen of {screen}"] if width > screen else []
+
+
+def test_every_page_fits_the_screen_and_has_no_complaints(app: Application) -> None:
     found = {}
-    with services.chromium(*WIDTHS[width], dark=dark) as driver:
-
-        def look(name: str) -> None:
-            take_picture(driver, f"{name}-{width}-{'dark' if dark else 'light'}")
+    with services.chromium(1280, 900) as driver:
+        for name in pages.visit(driver, app):
             found[name] = problems(driver, name)
-
-        driver.get(f"{app.url}/accounts/login/")
-        look("login")
-        sign_in(driver, app, "admin")
-        for name, address in addresses(app, events).items():
-            driver.get(app.url + address)
-            if name == "api":
-                poll(lambda: bool(driver.find_elements(By.CSS_SELECTOR, ".opblock")), True)
-            look(name)
-        driver.get(app.url + ACTIVITY)
-        driver.find_element(By.CSS_SELECTOR, ".digest summary").click()
-        look("activity-digest")
+            for size in pages.SIZES.values():
+                pages.show(driver, size, "light")
+                found[name] += too_wide(driver)
 
     assert {name: wrong for name, wrong in found.items() if wrong} == {}

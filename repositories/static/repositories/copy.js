@@ -3,6 +3,7 @@ if (navigator.clipboard) {
   for (const command of document.querySelectorAll(".command")) {
     const button = document.createElement("button");
     button.type = "button";
+    button.className = "quiet";
     button.textContent = "Copy";
     button.setAttribute("aria-label", `Copy: ${command.innerText}`);
     button.addEventListener("click", async () => {

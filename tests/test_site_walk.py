@@ -1,0 +1,232 @@
+"""Walks through the site in a browser: on a desktop, on a phone, and on a phone without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+import requests
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
+
+from tests import services
+from tests.pages import SIZES
+from tests.running import SECONDS, Application, application, follow, poll, rows, sign_in, text
+from tests.test_browser import becomes, choose_range, exclude_pull, press, shown, since, sort_by
+
+TOKYO = ZoneInfo("Asia/Tokyo")
+BROWSERS = {"desktop": ("desktop", True), "phone": ("phone", True), "no-scripts": ("phone", False)}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with application(tmp_path_factory.mktemp("application"), events=1500) as app:
+        yield app
+        assert "Traceback" not in app.log("web")
+
+
+@pytest.fixture(scope="module", params=BROWSERS)
+def name(request: pytest.FixtureRequest) -> str:
+    """What the browser is called, and what the test makes in it."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def browser(name: str) -> Iterator[Chrome]:
+    width, javascript = BROWSERS[name]
+    with services.chromium(*SIZES[width], javascript=javascript) as browser:
+        yield browser
+
+
+@pytest.fixture
+def driver(app: Application, browser: Chrome) -> Iterator[Chrome]:
+    """A browser in which repoadmin is logged in, and whose console stays empty."""
+    sign_in(browser, app, "repoadmin")
+    yield browser
+    assert browser.get_log("browser") == []
+
+
+def told(driver: Chrome, expected: str) -> bool:
+    """Wait until a page says so, in the message above its content."""
+    return poll(lambda: text(driver, "main > .notice"), expected) == expected
+
+
+def fill(driver: Chrome, field_name: str, value: str) -> WebElement:
+    field = driver.find_element(By.NAME, field_name)
+    field.clear()
+    field.send_keys(value)
+    return field
+
+
+def select(driver: Chrome, field_name: str, value: str) -> None:
+    Select(driver.find_element(By.NAME, field_name)).select_by_value(value)
+
+
+def arrives(driver: Chrome, address: str) -> bool:
+    """Wait until the browser is at an address, before which it shows elements of the page before."""
+    return poll(lambda: driver.current_url.endswith(address), True)
+
+
+def open_tab(driver: Chrome, tab: str) -> None:
+    """Find the repository acme/web, and open one of its tabs."""
+    driver.find_element(By.CSS_SELECTOR, "nav.side").find_element(By.LINK_TEXT, "Repositories").click()
+    assert arrives(driver, "/repositories/")
+    fill(driver, "q", "web")
+    press(driver, "Search")
+    assert arrives(driver, "?q=web&namespace=")
+    follow(driver, "acme/web")
+    assert arrives(driver, "/repositories/acme/web/info/")
+    driver.find_element(By.CSS_SELECTOR, "nav.tabs").find_element(By.LINK_TEXT, tab).click()
+    assert arrives(driver, f"/repositories/acme/web/{tab.lower()}/")
+    assert poll(lambda: text(driver, "nav.tabs [aria-current]"), tab) == tab
+
+
+def open_settings(driver: Chrome) -> None:
+    follow(driver, "repoadmin")
+    assert arrives(driver, "/settings/")
+
+
+def initiators(driver: Chrome) -> list[str]:
+    return [row["Initiated by"] for row in rows(driver)]
+
+
+class TestActivity:
+    def test_is_found_narrowed_sorted_and_paged(self, app: Application, driver: Chrome) -> None:
+        self.choose_time_zone(driver)
+        open_tab(driver, "Activity")
+        events = app.events("repoadmin", repository="acme/web", exclude_pull="true")
+        assert becomes(driver, shown(events, TOKYO))
+
+        exclude_pull(driver)
+        events = app.events("repoadmin", repository="acme/web")
+        assert becomes(driver, shown(events, TOKYO), exclude_pull="false")
+
+        choose_range(driver, "Last 30 days")
+        events = since(events, days=30)
+        assert becomes(driver, shown(events, TOKYO), range="month")
+
+        sort_by(driver, "Type")
+        events.sort(key=lambda event: event["type"])
+        assert becomes(driver, shown(events, TOKYO), sort="type")
+
+        driver.find_element(By.PARTIAL_LINK_TEXT, "Next").click()
+        assert becomes(driver, shown(events[10:], TOKYO))
+
+    def choose_time_zone(self, driver: Chrome) -> None:
+        open_settings(driver)
+        select(driver, "time_zone", TOKYO.key)
+        press(driver, "Save")
+        assert told(driver, "Saved.")
+
+    def test_is_narrowed_by_a_bar_of_the_chart(self, driver: Chrome) -> None:
+        open_tab(driver, "Activity")
+        bar = driver.find_elements(By.CSS_SELECTOR, ".chart svg a")[-1]
+        summary = bar.get_attribute("aria-label") or ""
+        number = int(summary.rpartition(": ")[2].partition(" ")[0])
+
+        bar.click()
+
+        assert poll(lambda: "range=custom" in driver.current_url, True)
+        assert poll(lambda: len(rows(driver)), min(number, 10)) == min(number, 10)
+        total = driver.execute_script("return document.getElementById('chart-summary').textContent")
+        assert total.startswith(f"{number} event")
+
+    def test_leads_to_whoever_did_it(self, driver: Chrome) -> None:
+        open_tab(driver, "Activity")
+        actor = driver.find_element(By.CSS_SELECTOR, "td[data-label='Initiated by'] a[href^='/users/']")
+        name = actor.text
+        actor.click()
+
+        assert poll(lambda: text(driver, "h1"), name) == name
+        assert urlsplit(driver.current_url).path == f"/users/{name}/"
+        assert poll(lambda: set(initiators(driver)), {name}) == {name}
+
+    def test_leads_to_a_policy_and_tells_what_is_done_to_it(
+        self, app: Application, driver: Chrome, name: str
+    ) -> None:
+        policy = self.promotion(app)
+        open_tab(driver, "Activity")
+        fill(driver, "actor", policy["id"]).send_keys(Keys.ENTER)
+        assert poll(lambda: set(initiators(driver)), {policy["label"]}) == {policy["label"]}
+        follow(driver, policy["label"])
+        assert arrives(driver, f"/policies/{policy['id']}/")
+        follow(driver, "Edit")
+        assert arrives(driver, "/edit/")
+        fill(driver, "tag_template", f"%n-{name}")
+        press(driver, "Save")
+        assert told(driver, "Saved.")
+        assert f"→ %n-{name}" in text(driver, ".changes")
+        self.assert_newest_is_the_change(driver)
+
+        open_tab(driver, "Activity")
+        self.assert_newest_is_the_change(driver)
+
+    def promotion(self, app: Application) -> dict[str, Any]:
+        events = app.events("repoadmin", repository="acme/web", actor_type="promotion")
+        return events[0]["actor"]
+
+    def assert_newest_is_the_change(self, driver: Chrome) -> None:
+        newest = next(row for row in rows(driver) if "Label" in row)  # others are of tags
+        assert newest["Label"].startswith("Update Promotion Policy")
+        assert newest["Type"] == "UPDATE"
+        assert newest["Initiated by"] == "repoadmin"
+
+
+class TestOnesOwnSettings:
+    def test_make_it_dark(self, driver: Chrome) -> None:
+        def background() -> str:
+            return driver.execute_script("return getComputedStyle(document.body).backgroundColor")
+
+        open_settings(driver)
+        light = background()
+        select(driver, "theme", "dark")
+        press(driver, "Save")
+        assert told(driver, "Saved.")
+        dark = background()
+        assert dark != light
+
+        select(driver, "theme", "light")
+        press(driver, "Save")
+        assert poll(background, light) == light
+
+    def test_make_and_revoke_a_token(self, app: Application, driver: Chrome, name: str) -> None:
+        def answer(token: str) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            return requests.get(f"{app.url}/api/v0/events/", headers=headers, timeout=SECONDS).status_code
+
+        open_settings(driver)
+        follow(driver, "Access tokens")
+        assert arrives(driver, "/tokens/")
+        fill(driver, "name", f"CI on {name}")
+        press(driver, "Make the token")
+        assert poll(lambda: bool(driver.find_elements(By.ID, "made-token")), True)
+        token = driver.find_element(By.ID, "made-token").get_attribute("value") or ""
+        assert answer(token) == 200
+
+        follow(driver, "Access tokens")
+        assert poll(lambda: bool(driver.find_elements(By.ID, "made-token")), False) is False
+        assert token not in driver.page_source
+        driver.find_element(By.CSS_SELECTOR, f"[aria-label='Revoke CI on {name}']").click()
+        assert told(driver, f"The token “CI on {name}” is revoked.")
+        assert answer(token) == 401
+
+
+class TestPermissions:
+    def test_are_granted_and_revoked(self, app: Application, driver: Chrome) -> None:
+        def answer() -> int:
+            return app.get("repositories/acme/web/events/", "outsider").status_code
+
+        open_tab(driver, "Permissions")
+        assert answer() == 404
+        fill(driver, "holder", "outsider")
+        press(driver, "Grant")
+        assert poll(answer, 200) == 200
+
+        driver.find_element(By.CSS_SELECTOR, "[aria-label='Revoke read of outsider']").click()
+        assert poll(answer, 404) == 404

@@ -10,7 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 from tqdm import tqdm
 
-from activity import demo
+from activity import demo, tags, tallies
 from activity.accounts import registry_account
 from activity.insertion import BATCH
 from activity.recording import record_events
@@ -42,6 +42,8 @@ class Command(BaseCommand):
                 password = password or secrets.token_urlsafe(9)
                 demo.load_world()
                 self._record(events)
+                tallies.fold()  # so that the front page has something to show before Celery beat has
+                tags.fold()
             if password:
                 demo.set_passwords(password)
         users = "\n".join(f"    {name:<10} {role}" for name, role in demo.USERS.items())

@@ -29,11 +29,12 @@ document.addEventListener("focusin", (event) => {
   if (event.target.matches("input[readonly]")) event.target.select();
 });
 
-// Buttons that copy a field; without a clipboard there are none.
+// Buttons that copy a field or a command; without a clipboard there are none.
 document.documentElement.classList.toggle("has-clipboard", Boolean(navigator.clipboard));
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
+  const source = document.getElementById(button.dataset.copy);
+  await navigator.clipboard.writeText(source.value ?? source.innerText);
   button.textContent = "Copied";
 });

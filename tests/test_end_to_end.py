@@ -334,7 +334,10 @@ def test_a_new_namespace_is_shown_as_unclaimed(app: Application, registry: Regis
 
     sign_in(driver, app, "admin")
 
-    (row,) = (row for row in text(driver, "main").splitlines() if "newcomer" in row)
+    shown = driver.execute_script(
+        "return [...document.querySelectorAll('main li')].map(row => row.innerText)"
+    )
+    (row,) = (row for row in shown if "newcomer" in row)
     assert row.split()[:3] == ["newcomer/app", "Private", "unclaimed"]
 
 

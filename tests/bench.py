@@ -50,28 +50,30 @@ def measure(folder: Path, many: int) -> None:
     from tests import bench_admin, bench_deletion, bench_delivery, bench_lists, bench_world
 
     call_command("migrate", verbosity=0)
+    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Django {django.__version__}")
     world = bench_world.make(many)
+    print(f"{many:,} events, {bench_world.PULLS:.0%} of them pulls, in {len(world.names):,} repositories")
     bench_world.record(world, range(FEW))
-    few_measures = bench_lists.measure_all(world, FEW)
-    few_pages = bench_admin.measure_all(world, FEW)
-    seconds = bench_world.record(world, range(FEW, many))
-    many_measures = bench_lists.measure_all(world, many)
-    many_pages = bench_admin.measure_all(world, many)
-    deliveries = [bench_delivery.measure(folder, world.names, clients) for clients in CLIENTS]
-    deletions = bench_deletion.measure_all(world.names)
+    few_lists, few_pages = bench_lists.measure_all(world, FEW), bench_admin.measure_all(world, FEW)
+    one_by_one = range(FEW, min(many, bench_world.PROTOTYPE))
+    seconds = bench_world.record(world, one_by_one)
+    bench_world.repeat(world, many)
 
-    print(f"\n{os.cpu_count()} cores, Python {platform.python_version()}, Django {django.__version__}")
-    print(f"{many:,} events, {bench_world.PULLS:.0%} of them pulls, in {len(world.names):,} repositories\n")
-    print("Notifications through the HTTP endpoint, each a push, which makes two events:\n")
-    for delivery in deliveries:
-        print(f"  {delivery}")
-    print(f"\nEvents in bulk, {bench_world.BATCH:,} at a time: {(many - FEW) / seconds:,.0f} a second\n")
-    print("Lists, a page of 10; the median time, and the buffers of all queries:\n")
-    print(bench_lists.table({FEW: few_measures, many: many_measures}))
-    print("\nThe admin's pages of events, 50 to a page; likewise:\n")
-    print(bench_lists.table({FEW: few_pages, many: many_pages}))
-    print("\nAuto-deletion, and a plain statement that deletes as many from an unpartitioned table:\n")
-    print(bench_deletion.table(deletions))
+    show("Lists, a page of 10; the median time, and the buffers of all queries")
+    print(bench_lists.table({FEW: few_lists, many: bench_lists.measure_all(world, many)}))
+    show("The admin's pages of events, 50 to a page; likewise")
+    print(bench_lists.table({FEW: few_pages, many: bench_admin.measure_all(world, many)}))
+    show("Notifications through the HTTP endpoint, each a push, which makes two events")
+    for clients in CLIENTS:
+        print(f"  {bench_delivery.measure(folder, world.names, clients)}")
+    show(f"Events in bulk, {bench_world.BATCH:,} at a time: {len(one_by_one) / seconds:,.0f} a second")
+    show("Auto-deletion, and a plain statement that deletes as many from an unpartitioned table")
+    print(bench_deletion.table(bench_deletion.measure_all(world.names)))
+
+
+def show(title: str) -> None:
+    """Print a title; what was measured is told as it comes, since all of it takes minutes."""
+    print(f"\n{title}\n", flush=True)
 
 
 if __name__ == "__main__":

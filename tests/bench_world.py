@@ -124,16 +124,20 @@ COUNT = """
 def fill(world: World, events: int) -> None:
     """Fill the table in a short time: some events are recorded, and repeated later and later."""
     record(world, range(PROTOTYPE))
+    repeat(world, events)
+
+
+def repeat(world: World, events: int) -> None:
+    """Repeat the events that were recorded, the first `PROTOTYPE`, until there are so many."""
     columns = [field.column for field in Event._meta.local_concrete_fields if field.column]
-    repeat = REPEAT.format(
+    statement = REPEAT.format(
         columns=", ".join(columns), values=", ".join(LATER.get(column, column) for column in columns)
     )
-    tallies.fold()
     with connection.cursor() as cursor:
         for start in tqdm(range(PROTOTYPE, events, PROTOTYPE), desc="Repeating"):
             make_ahead(world.moment(start))
             shift = (world.moment(start) - world.start) // MILLISECOND
-            cursor.execute(repeat, {"milliseconds": shift, "end": first_id(world.moment(PROTOTYPE))})
+            cursor.execute(statement, {"milliseconds": shift, "end": first_id(world.moment(PROTOTYPE))})
         cursor.execute("TRUNCATE activity_tally")
         cursor.execute(COUNT)
         cursor.execute("VACUUM ANALYZE")

@@ -79,8 +79,8 @@ class Database:
         return row and row[0]
 
     def ids(self) -> set[str]:
-        """Return the events, but for those of runs."""
-        rows = self.connection.execute("SELECT id::text FROM activity_event WHERE kind != 'delete_events'")
+        """Return the events, but for those of what is done to the system, such as runs."""
+        rows = self.connection.execute("SELECT id::text FROM activity_event WHERE category != 'system'")
         return {id for (id,) in rows}
 
     def fill(self, repository: int, count: int, begin: datetime, span: timedelta) -> set[str]:

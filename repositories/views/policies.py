@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -111,10 +112,8 @@ class PolicyFormView(ForEditors, TemplateView):
     """A form for a policy and its criteria. Subclasses say which policy."""
 
     template_name = "repositories/policies/form.html"
-
-    def stored_or_new(self) -> Policy:
-        """Return the policy, read within the transaction."""
-        raise NotImplementedError
+    stored_or_new: Callable[[], Policy]
+    """Returns the policy, read within the transaction."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self.show(*self.forms(self.stored_or_new()))

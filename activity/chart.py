@@ -6,13 +6,14 @@ It only draws: what to count, and where a bar leads, its caller says. The templa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.utils import timezone
 from django.utils.formats import date_format
 
+from activity.counting import Bucket
 from repositories.levels import Category
 
 OTHER = "other"
@@ -22,16 +23,6 @@ WIDTH, HEIGHT = 20, 1000
 """Of a bar with its gap, and of the tallest bar, in units of the drawing: the page stretches them."""
 LEAST = 20
 """A single deletion among thousands of pulls must stay visible."""
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """How many events of each category there are from `start` on and before `end`; `url` lists them."""
-
-    start: datetime
-    end: datetime
-    counts: Mapping[str, int]
-    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,9 +90,8 @@ class Chart:
         return self.bars[-1].period.partition(" – ")[2] if self.bars else ""
 
 
-def draw(buckets: Iterable[Bucket]) -> Chart:
-    """Draw buckets, which follow each other in time."""
-    buckets = list(buckets)
+def draw(buckets: Sequence[Bucket], address: Callable[[Bucket], str]) -> Chart:
+    """Draw buckets, which follow each other in time; `address` says where the events of one are listed."""
     counts = [_by_series(bucket.counts) for bucket in buckets]
     series = [
         Series(category, label, total)
@@ -112,7 +102,7 @@ def draw(buckets: Iterable[Bucket]) -> Chart:
     heights = [[_height(counted.get(one.category, 0), top) for one in series] for counted in counts]
     height = max([HEIGHT, *(sum(stack) for stack in heights)])
     bars = [
-        _bar(number, bucket, series, counted, stack, height)
+        _bar(number, bucket, address(bucket), series, counted, stack, height)
         for number, (bucket, counted, stack) in enumerate(zip(buckets, counts, heights, strict=True))
     ]
     return Chart(
@@ -143,6 +133,7 @@ def _height(number: int, top: int) -> int:
 def _bar(
     number: int,
     bucket: Bucket,
+    url: str,
     series: Sequence[Series],
     counted: Mapping[str, int],
     heights: Sequence[int],
@@ -160,7 +151,7 @@ def _bar(
         x=number * WIDTH + WIDTH // 10,
         start=bucket.start,
         period=period,
-        url=bucket.url,
+        url=url,
         total=total,
         summary=f"{period}: {events(total)}{f' ({parts})' if parts else ''}",
         counts=[counted.get(one.category, 0) for one in series],

@@ -75,11 +75,9 @@ def visible_in_each(rows: QuerySet[Row], access: Access, repositories: Iterable[
 
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
     """Tell whether the viewer may see pulls: in one repository, or in any."""
-    permission = Category.PULL.permission
-    if repository is not None:
-        return permission in access.permissions_on(repository)
-    # Grants alone don't tell: everybody owns a namespace, mostly an empty one.
-    return permission in access.everywhere or access.repositories([permission]).exists()
+    if repository is None:
+        return access.sees_pulls_somewhere
+    return Category.PULL.permission in access.permissions_on(repository)
 
 
 def details_of(event: Event, access: Access) -> Any:

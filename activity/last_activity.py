@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
 
+from activity import tallies
 from activity.gating import visible_in_each
 from activity.models import Tally, TallyChange
 from repositories.access import Access
@@ -20,7 +21,7 @@ def last_activity(access: Access, repositories: Collection[Repository]) -> dict[
     could lie behind a million that they may not.
     """
     here = OuterRef("pk")
-    folded = Tally.objects.filter(repository=here, unit=Tally.Unit.HOUR).order_by("-start")
+    folded = tallies.valid(Tally.Unit.HOUR).filter(repository=here).order_by("-start")
     waiting = TallyChange.objects.filter(repository=here, events__gt=0).order_by("-hour")
     rows = Repository.objects.filter(pk__in=[repository.pk for repository in repositories]).order_by()
     found: dict[int, datetime] = {}

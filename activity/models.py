@@ -290,7 +290,7 @@ class Registry(models.Model):
 
 
 class Tally(models.Model):
-    """How many events of a category there are in an hour, or a day, in UTC. See `activity.tallies`."""
+    """How many events of a category there are in an hour, a day or a week, in UTC. See `activity.tallies`."""
 
     ALL: ClassVar[int] = 0
     """Stands for all events, whatever their repository; no repository has this id."""
@@ -298,6 +298,7 @@ class Tally(models.Model):
     class Unit(models.TextChoices):
         HOUR = "hour"
         DAY = "day"
+        WEEK = "week"
 
     repository = models.ForeignKey(
         Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
@@ -314,7 +315,12 @@ class Tally(models.Model):
             models.UniqueConstraint(fields=["repository", "unit", "start", "category"], name="one_tally")
         ]
         indexes = [
-            models.Index("unit", "start", F("events").desc(), name="tally_largest"),
+            # With all that a sum over many repositories asks for, so that it is read from the index alone.
+            models.Index(
+                fields=["unit", "start", "category"],
+                include=["repository", "events", "is_pull"],
+                name="tally_by_time",
+            ),
             models.Index(fields=["id"], condition=Q(events=0), name="tally_empty"),
         ]
 
@@ -440,11 +446,14 @@ class TagPull(models.Model):
 
 
 class DroppedTallies(models.Model):
-    """A time range whose tallies count no more, as its events were dropped; folding removes them."""
+    """Whole days whose tallies count no more, as their events were dropped; folding removes them."""
 
     is_pull = models.BooleanField()
     start = models.DateTimeField()
     end = models.DateTimeField()
+    weeks_start = models.DateTimeField()
+    weeks_end = models.DateTimeField()
+    """The whole weeks that the days are of: their tallies count no more, either, until they are made anew."""
 
     def __str__(self) -> str:
         return f"{'Pulls' if self.is_pull else 'The rest'} from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"

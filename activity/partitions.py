@@ -171,7 +171,7 @@ def events(partition: Partition) -> QuerySet[Event]:
 def drop(partition: Partition, *, by_repository: bool) -> Gone:
     """Drop a partition that was detached, within a transaction, and return how many events went."""
     _execute(f"DROP TABLE {partition.name}")
-    return tallies.drop(partition.is_pull, partition.start, partition.end, by_repository=by_repository)
+    return tallies.drop([partition.is_pull], partition.start, partition.end, by_repository=by_repository)
 
 
 @transaction.atomic

@@ -115,6 +115,15 @@ class Access:
         seen = list(self.repositories().select_related("namespace").order_by()[: FEW + 1])
         return seen if len(seen) <= FEW else None
 
+    @cached_property
+    def sees_pulls_somewhere(self) -> bool:
+        """Whether there is a live repository whose pulls the viewer may see.
+
+        Grants alone don't tell: everybody owns a namespace, mostly an empty one.
+        """
+        permission = levels.Category.PULL.permission
+        return permission in self.everywhere or self.repositories([permission]).exists()
+
     def scope(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
         """Return the repositories and the namespaces whose grants give at least one of `permissions`."""
         return (

@@ -115,7 +115,7 @@ LATER = {
 COUNT = """
     INSERT INTO activity_tally (repository_id, unit, start, category, is_pull, events)
     SELECT repository, unit, date_trunc(unit, occurred_at, 'UTC'), category, is_pull, COUNT(*)
-    FROM activity_event, unnest(ARRAY['hour', 'day']) AS unit,
+    FROM activity_event, unnest(ARRAY['hour', 'day', 'week']) AS unit,
         unnest(array_remove(ARRAY[0, repository_id], NULL)) AS repository
     GROUP BY 1, 2, 3, 4, 5
 """

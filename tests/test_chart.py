@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 from django.template.loader import render_to_string
@@ -9,22 +10,26 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.chart import Bucket, draw
+from activity import chart
+from activity.chart import Chart
+from activity.counting import Bucket
 from tests.factories import NOON
 
 HOUR = timedelta(hours=1)
 
 
-def buckets(*counts: dict[str, int]) -> list[Bucket]:
-    return [
-        Bucket(NOON + number * HOUR, NOON + (number + 1) * HOUR, each, f"?bar={number}")
+def draw(*counts: dict[str, int]) -> Chart:
+    """Draw bars, one for each hour."""
+    buckets = [
+        Bucket(NOON + number * HOUR, NOON + (number + 1) * HOUR, Counter(each))
         for number, each in enumerate(counts)
     ]
+    return chart.draw(buckets, lambda bucket: f"?bar={(bucket.start - NOON) // HOUR}")
 
 
 class TestDrawing:
     def test_stacks_categories_to_the_height_of_their_number(self) -> None:
-        chart = draw(buckets({"push": 30, "pull": 10}, {}, {"push": 20}))
+        chart = draw({"push": 30, "pull": 10}, {}, {"push": 20})
 
         assert [(bar.total, sum(part.height for part in bar.segments)) for bar in chart.bars] == [
             (40, 1000),
@@ -39,13 +44,13 @@ class TestDrawing:
         assert (chart.total, chart.top) == (60, 40)
 
     def test_shows_one_event_among_many(self) -> None:
-        chart = draw(buckets({"pull": 1_000_000, "delete": 1}))
+        chart = draw({"pull": 1_000_000, "delete": 1})
 
         assert min(part.height for part in chart.bars[0].segments) >= 20
         assert min(part.y for part in chart.bars[0].segments) >= 0
 
     def test_puts_what_it_does_not_know_together(self) -> None:
-        chart = draw(buckets({"teleport": 2, "<b>": 1}))
+        chart = draw({"teleport": 2, "<b>": 1})
 
         assert [(series.label, series.total) for series in chart.series] == [("Other", 3)]
 
@@ -53,7 +58,7 @@ class TestDrawing:
         st.lists(st.dictionaries(st.sampled_from(["push", "pull", "x"]), st.integers(0, 10**9)), max_size=9)
     )
     def test_stays_within_its_frame(self, counts: list[dict[str, int]]) -> None:
-        chart = draw(buckets(*counts))
+        chart = draw(*counts)
 
         for bar in chart.bars:
             assert all(part.y >= 0 and part.y + part.height <= chart.height for part in bar.segments)
@@ -62,9 +67,7 @@ class TestDrawing:
 
     def test_tells_all_of_it_in_words_and_links(self) -> None:
         with timezone.override("Asia/Tokyo"):
-            html = render_to_string(
-                "activity/_chart.html", {"chart": draw(buckets({"push": 3, "delete": 1}, {}))}
-            )
+            html = render_to_string("activity/_chart.html", {"chart": draw({"push": 3, "delete": 1}, {})})
 
         period = "Nov 22, 2026 9:00 PM – Nov 22, 2026 10:00 PM"
         assert f'aria-label="{period}: 4 events (Push 3, Delete 1)"' in html
@@ -74,4 +77,4 @@ class TestDrawing:
         assert "style=" not in html
 
     def test_of_nothing_says_so(self) -> None:
-        assert "No events." in render_to_string("activity/_chart.html", {"chart": draw([])})
+        assert "No events." in render_to_string("activity/_chart.html", {"chart": draw()})

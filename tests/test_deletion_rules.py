@@ -15,13 +15,13 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity import partitions
+from activity import partitions, tallies
 from activity.deletion import runs
 from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, Run, oldest_kept
 from activity.insertion import insert
 from activity.models import Event
 from repositories.models import Namespace, Repository
-from tests import factories
+from tests import factories, tallied
 
 CATEGORIES = ["push", "pull", "delete", "polish"]
 KINDS = {"push": "create_manifest", "pull": "get_manifest", "delete": "delete_manifest", "polish": "polish"}
@@ -177,7 +177,7 @@ def worlds(draw: st.DrawFn) -> World:
                     Happened,
                     numbers | st.none(),
                     st.sampled_from(CATEGORIES),
-                    st.integers(-48, 2400),
+                    st.integers(-48, 2400) | st.integers(0, 60),
                     st.sampled_from([False, False, False, True]),
                 ),
                 max_size=25,
@@ -211,15 +211,18 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 @settings(max_examples=100, suppress_health_check=list(HealthCheck))
-@given(world=worlds(), archive=st.booleans())
+@given(world=worlds(), archive=st.booleans(), day_batch=st.integers(1, 4), folded=st.booleans())
 def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
-    world: World, archive: bool, settings: Any
+    world: World, archive: bool, day_batch: int, folded: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(runs, "DAY_BATCH", day_batch)
     settings.STORAGES = {"archives": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
     with undone():
         partitions.make_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # so that whole months can go
         ids = world.build()
         AutoDeletion.objects.update(archive=archive)
+        if folded:
+            tallies.fold()
         staying = {ids[number] for number in world.staying()}
 
         preview = run(preview=True, cutoff=world.cutoff)
@@ -236,6 +239,11 @@ def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
         total: Counter[str] = sum((Counter(entry) for entry in counts(job).values()), Counter())
         assert total == gone
         assert Event.objects.filter(kind="delete_events").count() == bool(gone)
+
+        for days in (30, 200):  # counted by days, and by weeks
+            tallied.assert_right(NOW - timedelta(days=days), NOW + timedelta(days=3))
+        tallies.fold()
+        tallied.assert_right(NOW - timedelta(days=200), NOW + timedelta(days=3))
 
 
 def counts(job: Run) -> dict[str, dict[str, int]]:

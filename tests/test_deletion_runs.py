@@ -33,9 +33,8 @@ from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, 
 from activity.insertion import insert
 from activity.models import DroppedTallies, Event, Tally
 from activity.partitions import Partition
-from repositories.access import Access
 from repositories.models import Repository
-from tests import factories
+from tests import factories, tallied
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +53,7 @@ on_postgresql = pytest.mark.skipif(
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "PAUSE", 0)
     monkeypatch.setattr(runs, "BATCH", 2)
+    monkeypatch.setattr(runs, "DAY_BATCH", 1)
     monkeypatch.setattr(archives, "MAX_EVENTS", 4)
 
 
@@ -827,14 +827,7 @@ def table_of(event: Event) -> str:
 
 
 def assert_tallies_are_right() -> None:
-    """Compare the tallies, by which charts are drawn, with the events."""
-    access = Access.of(factories.msr_admin())
-    counted: Counter[str] = Counter()
-    for bucket in tallies.by_time(
-        access, after=DECEMBER - timedelta(days=60), before=NOW + timedelta(days=60)
-    ):
-        counted += bucket.counts
-    assert counted == Counter(event.category for event in left())
+    tallied.assert_right(DECEMBER - timedelta(days=60), NOW + timedelta(days=60))
 
 
 MONTHS = ["2020_12", "2021_01", "2021_02", "2021_03"]

@@ -425,7 +425,7 @@ class TestChart:
     def test_counts_no_more_than_it_can_and_says_so(
         self, admin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(counting.by_time, "__defaults__", (10,))
+        monkeypatch.setattr(counting.by_events, "__defaults__", (10,))
 
         response = admin.get("/activity/", {"tag": "v1"})
 
@@ -439,7 +439,7 @@ class TestChart:
         for number in range(5):
             factories.record("update_tag", web, tag="now", source_id=f"now-{number}", occurred_at=now)
 
-        buckets, ended = counting.by_time(Event.objects.filter(tag="now"), None, None, most=3)
+        buckets, ended = counting.by_events(Event.objects.filter(tag="now"), None, None, most=3)
 
         assert (buckets, ended is not None) == ([], True)
 

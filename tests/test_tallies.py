@@ -12,7 +12,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from activity import gating, tallies
+from activity import counting, gating, tallies
 from activity.identity import first_id
 from activity.insertion import insert
 from activity.models import Event, Tally, TallyChange
@@ -90,13 +90,13 @@ def test_every_event_that_could_be_listed_is_counted_in_its_bucket(
     before = None if until is None else START + until
     for access in viewers(repositories[0], outsider).values():
         for repository in [None, *repositories]:
-            buckets = tallies.by_time(
+            buckets = counting.by_tallies(
                 access, repository=repository, after=after, before=before, exclude_pull=exclude_pull
             )
             found = listed(access, repository, after, before)
             if exclude_pull:
                 found = [event for event in found if not event.is_pull]
-            assert len(buckets) <= tallies.MAX_BUCKETS + 1
+            assert len(buckets) <= counting.MAX_BUCKETS + 1
             for bucket in buckets:
                 inside = [event for event in found if bucket.start <= event.occurred_at < bucket.end]
                 assert bucket.counts == Counter(event.category for event in inside)
@@ -107,7 +107,7 @@ def test_every_event_that_could_be_listed_is_counted_in_its_bucket(
 
 def test_folding_changes_no_count(repositories):
     access = Access.of(factories.msr_admin())
-    read = lambda: tallies.by_time(access, before=START + timedelta(days=60))  # noqa: E731
+    read = lambda: counting.by_tallies(access, before=START + timedelta(days=60))  # noqa: E731
     before = read()
     assert tallies.fold() > 0
     assert not TallyChange.objects.exists()
@@ -134,7 +134,7 @@ def test_what_went_leaves_no_tally(repositories):
 def test_some_repositories(repositories):
     access = Access.of(factories.msr_admin())
     within = Repository.objects.filter(name="api")
-    buckets = tallies.by_time(access, within=within)
+    buckets = counting.by_tallies(access, within=within)
     assert sum(b.counts.total() for b in buckets) == Event.objects.filter(repository__in=within).count()
 
 
@@ -143,12 +143,12 @@ def test_a_fixed_number_of_queries(repositories):
     with CaptureQueriesContext(
         connection,
     ) as queries:
-        tallies.by_time(access, repository=repositories[0])
+        counting.by_tallies(access, repository=repositories[0])
     assert len(queries) == 3
 
 
 def test_ones_own_log_ins_alone(outsider):
     event = factories.record("create_session", "", actor_name="outsider")
-    (bucket,) = [bucket for bucket in tallies.by_time(Access.of(outsider)) if bucket.counts]
+    (bucket,) = [bucket for bucket in counting.by_tallies(Access.of(outsider)) if bucket.counts]
     assert bucket.start <= event.occurred_at < bucket.end
     assert bucket.counts == {"account": 1}

@@ -15,19 +15,18 @@ from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from activity import chart, event_search, gating, search_language, tallies
+from activity import chart, counting, event_search, gating, search_language, tallies
 from activity.admin.capped import MoreThan
 from activity.deletion.models import Run
 from activity.identity import moment_of
 from activity.models import ActorType, DeadLetter, Registry, Tally
+from activity.tallies import DAY, floor
 from repositories.access import Access
 from repositories.models import Repository
 
 DAYS = 30
 SHOWN = 5
 """Rows of each list."""
-CANDIDATES = 50
-"""The largest tallies of a day, among which the busiest repositories are looked for."""
 LOOKED_AT = 500
 """The newest events, among which the busiest actors are looked for."""
 MOST_COUNTED = 1_000
@@ -63,29 +62,21 @@ def within(after: datetime, before: datetime) -> str:
 
 def events_by_day(access: Access, now: datetime) -> chart.Chart:
     """Return the chart of the last days, in UTC, each leading to its events."""
-    today = tallies.floor(now, tallies.DAY)
-    buckets = tallies.by_time(access, after=today - (DAYS - 1) * tallies.DAY, before=today + tallies.DAY)
-    return chart.draw(
-        chart.Bucket(
-            bucket.start,
-            bucket.end,
-            bucket.counts,
-            events_url(within(bucket.start, bucket.end)),
-        )
-        for bucket in buckets
-    )
+    today = floor(now, DAY)
+    buckets = counting.by_tallies(access, after=today - (DAYS - 1) * DAY, before=today + DAY)
+    return chart.draw(buckets, lambda bucket: events_url(within(bucket.start, bucket.end)))
 
 
 def busiest_repositories(now: datetime) -> dict[str, Any]:
-    """Return the repositories of the largest tallies of the last day that has any, with their events."""
-    days = Tally.objects.filter(repository=Tally.ALL, unit=Tally.Unit.DAY, start__lte=now)
-    day = days.order_by("-start").values_list("start", flat=True).first()
+    """Return the repositories with most events on the last day that has any, with how many these are."""
+    days = tallies.valid(Tally.Unit.DAY)
+    starts = days.filter(repository=Tally.ALL, start__lte=now).order_by("-start")
+    day = starts.values_list("start", flat=True).first()
     if day is None:
         return {}
-    of_day = Tally.objects.filter(unit=Tally.Unit.DAY, start=day)
-    largest = of_day.order_by("-events").values_list("repository", flat=True)[:CANDIDATES]
     sums = (
-        of_day.filter(repository__in=set(largest) - {Tally.ALL})
+        days.filter(start=day)
+        .exclude(repository=Tally.ALL)
         .values_list("repository")
         .annotate(number=Sum("events"))
         .order_by("-number", "repository")[:SHOWN]
@@ -95,7 +86,7 @@ def busiest_repositories(now: datetime) -> dict[str, Any]:
     return {
         "day": day,
         "rows": [
-            (repository, number, events_url(f"repo:{repository.full_name} {within(day, day + tallies.DAY)}"))
+            (repository, number, events_url(f"repo:{repository.full_name} {within(day, day + DAY)}"))
             for pk, number in counts.items()
             if (repository := repositories.get(pk))
         ],

@@ -83,6 +83,8 @@ class Portion:
     """The first id that stays."""
     most: float = inf
     """How many events it is of at most, if that is known."""
+    lanes: tuple[bool, ...] = ()
+    """Whether it is of all pulls (True), and of all else (False), but for what other rules decide about."""
 
     def events(self) -> QuerySet[Event]:
         return Event.objects.filter(self.condition, id__lt=self.bound)
@@ -143,13 +145,16 @@ def ranges(settings: dict[str, Any], cutoff: datetime) -> list[Portion]:
     exempt = held(settings["holds"])
     rules = [Rule(**rule) for rule in settings["rules"]]
     found = []
+    lanes = {False, True}
     for number, rule in enumerate(rules):
         condition = rule.covers()
         for decided_before in rules[:number]:
             condition &= ~decided_before.covers()
         maximum = None if rule.max_per_repository else rule.max_events
         bound = max(rule.age_bound(cutoff), _max_bound(maximum, condition & ~exempt, cutoff))
-        found.append(Portion(rule, condition, bound))
+        its_lanes = {is_pull for is_pull in lanes if rule.decides_for_all(pulls=is_pull)}
+        lanes -= its_lanes
+        found.append(Portion(rule, condition, bound, lanes=tuple(sorted(its_lanes))))
     return found
 
 

@@ -21,16 +21,20 @@ from activity import partitions, removal
 from activity.deletion import archives, rules
 from activity.deletion.models import Archive, AutoDeletion, Run
 from activity.drafts import Draft
+from activity.identity import first_id, moment_of
 from activity.models import PROGRAMS, ActorType, Event
 from activity.partitions import Partition
 from activity.recording import record_events
 from activity.removal import Gone
+from activity.tallies import DAY, floor
 from repositories.models import Repository
 
 logger = logging.getLogger(__name__)
 
 BATCH = 2_000 if connection.vendor == "sqlite" else 20_000
 """Events deleted in one transaction: some tens of milliseconds."""
+DAY_BATCH = 100_000
+"""Events that the last of the days deleted in one transaction may have beyond those."""
 PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
 """Seconds between transactions. On SQLite other writers starve without it."""
 LEASE = timedelta(minutes=10)
@@ -179,15 +183,18 @@ class Job:
         if not mine.update(lease_until=timezone.now() + LEASE, **values):
             raise LeaseLost
 
-    def breathe(self) -> None:
-        """Let recording and reading through between two transactions. Raises Stopped if asked to stop."""
-        self.pause()
+    def breathe(self, seconds: float = 0) -> None:
+        """Let recording and reading through after a transaction that took so many seconds.
+
+        Raises Stopped if asked to stop.
+        """
+        self.pause(seconds)
         if Run.objects.filter(pk=self.run.pk, stop_requested=True).exists():
             raise Stopped
 
-    def pause(self) -> None:
+    def pause(self, seconds: float = 0) -> None:
         self.progress(self.run)
-        time.sleep(PAUSE)
+        time.sleep(max(PAUSE, seconds / 2))
 
     def count(self, rule: str, counts: Counter[str]) -> dict[str, Any]:
         """Add counts by category to the report's entry of a rule, and return the entry."""
@@ -257,15 +264,29 @@ class Deletion(Job):
 
     def delete(self, portion: rules.Portion) -> None:
         """Delete a portion, the oldest events first."""
-        events, lower = portion.events(), rules.EARLIEST
-        while portion.most > BATCH and (upper := _last_of(events.filter(id__gt=lower), BATCH)):
+        lower = rules.EARLIEST
+        while lower < portion.bound:
+            began = time.monotonic()
             with transaction.atomic():
-                self.remove(events.filter(id__gt=lower, id__lte=upper), portion.rule.name)
-            lower = upper  # not again through the remains of what was deleted
-            self.breathe()
-        with transaction.atomic():
-            self.remove(events.filter(id__gt=lower), portion.rule.name)
-        self.breathe()
+                lower = self.delete_some(portion, lower)
+            self.breathe(time.monotonic() - began)
+
+    def delete_some(self, portion: rules.Portion, lower: UUID) -> UUID:
+        """Delete the next events of a portion, whole days of them if it is of nearly all that these have.
+
+        Returns the id to go on from, so as not to go through the remains of what was deleted again.
+        """
+        upper, events = portion.bound, portion.events().filter(id__gte=lower)
+        if portion.most > BATCH:
+            upper = events.order_by("id").values_list("id", flat=True)[BATCH : BATCH + 1].first() or upper
+        going = events.filter(~self.held())
+        if portion.lanes and partitions.is_partitioned() and (days := _whole_days(portion, lower, upper)):
+            gone = removal.remove_days(going, portion.lanes, *days)
+            upper = first_id(days[1])
+        else:
+            gone = removal.remove(going.filter(id__lt=upper))
+        self.count_gone(gone, portion.rule.name)
+        return upper
 
     def archive_and_delete(self, portion: rules.Portion) -> None:
         """Archive and delete a portion, as many events at a time as an archive holds."""
@@ -295,7 +316,7 @@ class Deletion(Job):
         for begin in range(0, len(ids), BATCH):
             among = Event.objects.filter(_among(ids[begin : begin + BATCH]))
             with transaction.atomic():
-                self.remove(among, rule)
+                self.count_gone(removal.remove(among.filter(~self.held())), rule)
             kept += among.values_list("pk", flat=True)
             self.pause()
         if kept:
@@ -304,12 +325,11 @@ class Deletion(Job):
             archive.deleted_at = timezone.now()
             archive.save(update_fields=["deleted_at"])
 
-    def remove(self, events: QuerySet[Event], rule: str = "") -> None:
-        """Delete events that aren't held, within a transaction, and count what went by a rule.
+    def count_gone(self, gone: Gone, rule: str) -> None:
+        """Count what went by a rule, in the transaction that deleted it.
 
         Without its name, the one that decides is found for each repository and category.
         """
-        gone = removal.remove(events.filter(~self.held()))
         if rule and gone:
             self.count(rule, _by_category(gone))
             self.run.deleted += gone.total()
@@ -440,6 +460,12 @@ def _among(ids: list[UUID]) -> Q:
     return Q(id__gte=ids[0], id__lte=ids[-1], id__in=listed)
 
 
-def _last_of(events: QuerySet[Event], count: int) -> UUID | None:
-    """Return the id of the last of the `count` oldest events, None if there are fewer."""
-    return events.order_by("id").values_list("id", flat=True)[count - 1 : count].first()
+def _whole_days(portion: rules.Portion, lower: UUID, upper: UUID) -> tuple[datetime, datetime] | None:
+    """Return the days of a portion's events between two ids; None if these are no day, or have too many."""
+    start, end = floor(moment_of(lower), DAY), floor(moment_of(upper), DAY)
+    if upper < portion.bound:
+        end = min(end + DAY, floor(moment_of(portion.bound), DAY))
+        rest = portion.events().filter(id__gte=upper, id__lt=first_id(end))
+        if rest[:DAY_BATCH].count() == DAY_BATCH:
+            return None
+    return (start, end) if start < end else None

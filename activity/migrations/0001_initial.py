@@ -46,6 +46,8 @@ class Migration(migrations.Migration):
                 ('is_pull', models.BooleanField()),
                 ('start', models.DateTimeField()),
                 ('end', models.DateTimeField()),
+                ('weeks_start', models.DateTimeField()),
+                ('weeks_end', models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
@@ -254,7 +256,7 @@ class Migration(migrations.Migration):
             name='Tally',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('unit', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day')], max_length=4)),
+                ('unit', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day'), ('week', 'Week')], max_length=4)),
                 ('start', models.DateTimeField()),
                 ('category', models.CharField(max_length=20)),
                 ('is_pull', models.BooleanField()),
@@ -263,7 +265,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'tallies',
-                'indexes': [models.Index(models.F('unit'), models.F('start'), models.OrderBy(models.F('events'), descending=True), name='tally_largest'), models.Index(condition=models.Q(('events', 0)), fields=['id'], name='tally_empty')],
+                'indexes': [models.Index(fields=['unit', 'start', 'category'], include=('repository', 'events', 'is_pull'), name='tally_by_time'), models.Index(condition=models.Q(('events', 0)), fields=['id'], name='tally_empty')],
                 'constraints': [models.UniqueConstraint(fields=('repository', 'unit', 'start', 'category'), name='one_tally')],
             },
         ),

@@ -24,7 +24,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
-from activity import chart, counting, export, live, tallies
+from activity import chart, counting, export, live
 from activity.feed import BY_TIME, OLDEST_FIRST, sorted_by
 from activity.filters import narrowed
 from activity.forms import NARROWING, ActivityForm, Choice, iso
@@ -185,9 +185,9 @@ class FeedView(TemplateView):
         """Return the chart of all that the pages list, and where its counting ended, if it did."""
         choice, ended = self.choice, None
         if set(self.scope) - {"organization"} or choice.narrowing:
-            buckets, ended = counting.by_time(self.events(self.parameters), choice.after, choice.before)
+            buckets, ended = counting.by_events(self.events(self.parameters), choice.after, choice.before)
         else:
-            buckets = tallies.by_time(
+            buckets = counting.by_tallies(
                 self.access,
                 repository=self.repository,
                 within=self.within,
@@ -195,16 +195,11 @@ class FeedView(TemplateView):
                 before=choice.before,
                 exclude_pull=choice.exclude_pull,
             )
-        bars = [
-            chart.Bucket(
-                start=bucket.start,
-                end=bucket.end,
-                counts=bucket.counts,
-                url=self.address(range="custom", after=iso(bucket.start), before=iso(bucket.end)),
-            )
-            for bucket in buckets
-        ]
-        return chart.draw(bars), ended
+        return chart.draw(buckets, self.address_of), ended
+
+    def address_of(self, bucket: counting.Bucket) -> str:
+        """Return the address of the list of a bucket's events."""
+        return self.address(range="custom", after=iso(bucket.start), before=iso(bucket.end))
 
     def address(self, **changes: str) -> str:
         """Return the address of the first page of the list with other choices."""

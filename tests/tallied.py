@@ -1,0 +1,26 @@
+"""Compares the tallies, by which charts are drawn, with the events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from activity import counting
+from activity.models import Event
+from repositories.access import Access
+from repositories.levels import OVERSIGHT
+from repositories.models import Repository
+
+
+def assert_right(after: datetime, before: datetime) -> None:
+    """Compare each bucket of a range, for each repository and for all, as an MSR admin."""
+    access = Access(everywhere=OVERSIGHT["administer_registry"])
+    events = list(Event.objects.values_list("repository", "occurred_at", "category"))
+    for repository in [None, *Repository.objects.all()]:
+        for bucket in counting.by_tallies(access, repository=repository, after=after, before=before):
+            inside = Counter(
+                category
+                for pk, moment, category in events
+                if bucket.start <= moment < bucket.end and (repository is None or pk == repository.pk)
+            )
+            assert bucket.counts == inside, (repository, bucket)

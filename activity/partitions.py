@@ -4,6 +4,9 @@
 which begins with the time. So pulls can be dropped apart from the rest, a month at a time. Months are
 made ahead by Celery beat; an event of a month that has no partition goes to its lane's default.
 
+A partition is dropped, or replaced by a table of the few events that stay, in one transaction: a run that
+dies leaves nothing half done.
+
 On SQLite the table is an ordinary one, and nothing here does anything.
 """
 
@@ -22,10 +25,9 @@ from dateutil.relativedelta import relativedelta
 from django.db import OperationalError, connection, migrations, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import QuerySet
-from django.db.models.expressions import RawSQL
 from django.db.models.sql.datastructures import BaseTable
 
-from activity import append_only, removal, tallies
+from activity import append_only, tallies
 from activity.identity import first_id
 from activity.models import Event
 from activity.removal import Gone
@@ -121,94 +123,111 @@ def make_ahead(now: datetime) -> list[Partition]:
     wanted = [Partition(lane, month) for month in months_from(now, MONTHS_AHEAD + 1) for lane in LANES]
     made = [partition for partition in wanted if partition.name not in there]
     for partition in made:
-        _trying(partial(_make, partition))
+        trying(partial(_make, partition))
     return made
 
 
 def attached() -> list[Partition]:
-    """Return the partitions of the table that hold a month, oldest first."""
-    return (
-        _found("EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid)") if is_partitioned() else []
-    )
-
-
-def detached() -> list[Partition]:
-    """Return what a run that died had detached, and neither dropped nor attached again."""
-    return (
-        _found("NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = pg_class.oid)")
-        if is_partitioned()
-        else []
-    )
-
-
-def detach(partition: Partition) -> None:
-    """Take a partition out of the table. Its events are out of everybody's sight then.
-
-    Raises OperationalError if a reader or a recording kept it from its lock for all tries.
-    """
-    _trying(partial(_alter, f"ALTER TABLE {TABLE}_{partition.lane} DETACH PARTITION {partition.name}"))
-
-
-def attach(partition: Partition) -> None:
-    """Bring a partition back into the table, if it was detached."""
-    _trying(partial(_attach_again, partition))
-
-
-def keep_detached(partition: Partition) -> bool:
-    """Keep others from attaching a partition until the transaction ends; tell whether it is detached."""
-    _execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
-    return partition in detached()
+    """Return the partitions that hold a month, oldest first."""
+    if not is_partitioned():
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class JOIN pg_inherits ON inhrelid = oid WHERE pg_table_is_visible(oid)"
+            rf" AND relname ~ '^{TABLE}_(pull|other)_\d{{4}}_\d{{2}}$'"
+        )
+        found = [row[0].removeprefix(f"{TABLE}_").partition("_") for row in cursor.fetchall()]
+    partitions = [
+        Partition(lane, datetime.strptime(month, "%Y_%m").replace(tzinfo=UTC)) for lane, _, month in found
+    ]
+    return sorted(partitions, key=lambda partition: (partition.start, partition.lane))
 
 
 def events(partition: Partition) -> QuerySet[Event]:
-    """Return the events of a partition, attached or not."""
+    """Return the events of a partition."""
     found = Event.objects.all()
     alias = found.query.get_initial_alias()
     found.query.alias_map[alias] = BaseTable(partition.name, alias)
     return found
 
 
-def drop(partition: Partition, *, by_repository: bool) -> Gone:
-    """Drop a partition that was detached, within a transaction, and return how many events went."""
+def freeze(partition: Partition) -> None:
+    """Let no more events come into a partition until the transaction ends; it can still be read."""
+    _limit_waiting()
+    _execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
+
+
+def drop(partition: Partition, staying: QuerySet[Event], *, by_repository: bool) -> Gone:
+    """Drop a frozen partition but for the events that stay, within its transaction.
+
+    These are moved to a new partition, unless there are none. Returns how many events went. Raises
+    OperationalError if a reader or a recording kept it from its lock: see `trying`.
+    """
+    parent, successor = f"{TABLE}_{partition.lane}", f"{partition.name}_new"
+    _create(successor, parent)
+    if staying.exists():
+        select, params = staying.order_by().values_list(*_columns()).query.sql_with_params()
+        _execute(f"INSERT INTO {successor} ({', '.join(_columns())}) {select}", *params)
+    gone = tallies.drop(
+        [partition.is_pull], partition.start, partition.end, left=successor, by_repository=by_repository
+    )
+    # From here on everybody waits, for some milliseconds.
+    _execute(f"ALTER TABLE {parent} DETACH PARTITION {partition.name}")
     _execute(f"DROP TABLE {partition.name}")
-    return tallies.drop([partition.is_pull], partition.start, partition.end, by_repository=by_repository)
+    _execute(f"ALTER TABLE {successor} RENAME TO {partition.name}")
+    if events(partition).exists():
+        append_only.protect(partition.name)
+        _state_bounds(partition)
+        _attach(partition)
+    else:
+        _execute(f"DROP TABLE {partition.name}")
+    _execute("SET LOCAL lock_timeout TO DEFAULT")
+    return gone
+
+
+def trying(attempt: Callable[[], Result]) -> Result:
+    """Try again what waited too long for its lock, since those who held it are done by then."""
+    for _ in range(TRIES - 1):
+        try:
+            return attempt()
+        except OperationalError as error:
+            logger.info("A change of partitions is tried again: %s", error)
+            time.sleep(REST)
+    return attempt()
 
 
 @transaction.atomic
 def _make(partition: Partition) -> None:
     # Attached rather than made in place: that would lock readers and recording out of the table.
-    # With its indexes, so that they aren't built while the table is locked.
-    like = f"{TABLE}_{partition.lane} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES"
-    _execute(f"CREATE TABLE {partition.name} (LIKE {like})")
+    _create(partition.name, f"{TABLE}_{partition.lane}")
     append_only.protect(partition.name)
+    _state_bounds(partition)
+    _take_strays(partition)  # most of them, while recording goes on
+    _limit_waiting()
+    # An INSERT that was on its way to the default partition would fail once that has lost the month.
+    _execute(f"LOCK TABLE ONLY {TABLE} IN SHARE ROW EXCLUSIVE MODE")
+    _take_strays(partition)
     _attach(partition)
 
 
-@transaction.atomic
-def _attach_again(partition: Partition) -> None:
-    if partition not in detached():
-        return
-    low, high = partition.bounds
-    again = Event.objects.filter(is_pull=partition.is_pull, id__gte=low, id__lt=high)
-    _attach(partition, again.filter(id__in=RawSQL(f"SELECT id FROM {partition.name}", [])))  # noqa: S611
+def _create(name: str, parent: str) -> None:
+    # With its indexes, so that they aren't built while the table is locked.
+    like = f"{parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES"
+    _execute(f"CREATE TABLE {name} (LIKE {like})")
 
 
-def _attach(partition: Partition, again: QuerySet[Event] | None = None) -> None:
-    """Attach a table, with the events of its month from the default partition, but for those given."""
+def _state_bounds(partition: Partition) -> None:
+    """Say what is in a table, or attaching it would read through it for that while all is locked."""
     low, high = partition.bounds
-    # Said beforehand, since attaching would read through it for that while the table is locked.
     check = f"CHECK ({'' if partition.is_pull else 'NOT '}is_pull AND id >= '{low}' AND id < '{high}')"
     _execute(f"ALTER TABLE {partition.name} ADD CONSTRAINT bounds {check}")
-    if again is None:
-        _take_strays(partition)  # most of them, while recording goes on
-    _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-    # An INSERT that was on its way to the default partition would fail once that has lost the month.
-    _execute(f"LOCK TABLE ONLY {TABLE} IN SHARE ROW EXCLUSIVE MODE")
-    if again is not None:
-        removal.remove(again)  # delivered again meanwhile, so there twice
-    _take_strays(partition)
-    parent, bounds = f"{TABLE}_{partition.lane}", f"FROM ('{low}') TO ('{high}')"
-    _execute(f"ALTER TABLE {parent} ATTACH PARTITION {partition.name} FOR VALUES {bounds}")
+
+
+def _attach(partition: Partition) -> None:
+    parent, (low, high) = f"{TABLE}_{partition.lane}", partition.bounds
+    _execute(
+        f"ALTER TABLE {parent} ATTACH PARTITION {partition.name} FOR VALUES FROM ('{low}') TO ('{high}')"
+    )
     _execute(f"ALTER TABLE {partition.name} DROP CONSTRAINT bounds")
 
 
@@ -222,34 +241,12 @@ def _take_strays(partition: Partition) -> None:
         )
 
 
-def _alter(sql: str) -> None:
-    with transaction.atomic():
-        _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-        _execute(sql)
+def _columns() -> list[str]:
+    return [field.column for field in Event._meta.local_concrete_fields if field.column]
 
 
-def _found(condition: str) -> list[Partition]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND pg_table_is_visible(oid)"
-            rf" AND relname ~ '^{TABLE}_(pull|other)_\d{{4}}_\d{{2}}$' AND {condition}"
-        )
-        found = [row[0].removeprefix(f"{TABLE}_").partition("_") for row in cursor.fetchall()]
-    partitions = [
-        Partition(lane, datetime.strptime(month, "%Y_%m").replace(tzinfo=UTC)) for lane, _, month in found
-    ]
-    return sorted(partitions, key=lambda partition: (partition.start, partition.lane))
-
-
-def _trying(attempt: Callable[[], Result]) -> Result:
-    """Try again what waited too long for its lock, since those who held it are done by then."""
-    for _ in range(TRIES - 1):
-        try:
-            return attempt()
-        except OperationalError as error:
-            logger.info("A change of partitions is tried again: %s", error)
-            time.sleep(REST)
-    return attempt()
+def _limit_waiting() -> None:
+    _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 def _execute(sql: str, *params: Any) -> None:

@@ -112,7 +112,7 @@ DROP = """
     late AS (
         SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, category, is_pull,
             COUNT(*) AS events
-        FROM activity_event
+        FROM {left}
         WHERE is_pull = ANY(%(lanes)s) AND id >= %(first)s AND id < %(last)s GROUP BY 1, 2, 3, 4
     ),
     again AS (
@@ -129,11 +129,16 @@ DROP = """
 
 
 def drop(
-    lanes: Collection[bool], start: datetime, end: datetime, *, by_repository: bool
+    lanes: Collection[bool],
+    start: datetime,
+    end: datetime,
+    *,
+    left: str = Event._meta.db_table,
+    by_repository: bool,
 ) -> Counter[tuple[int | None, str]]:
-    """Count no more what is no longer in the table of whole days, in the transaction that removes it;
-    PostgreSQL only. `lanes` says whether that is of pulls, of all else, or of both.
+    """Count no more what goes of whole days, in the transaction that removes it; PostgreSQL only.
 
+    `lanes` says whether that is of pulls, of all else, or of both, and `left` is the table of what is left.
     Returns how many events went, by repository and category; by category alone takes less time.
     """
     with connection.cursor() as cursor:
@@ -146,7 +151,7 @@ def drop(
             "first": first_id(start),
             "last": first_id(end),
         }
-        cursor.execute(DROP, given)
+        cursor.execute(DROP.format(left=left), given)
         counts = Counter(
             {(repository, category): number for repository, category, number in cursor.fetchall()}
         )

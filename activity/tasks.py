@@ -27,9 +27,8 @@ def execute_run(pk: int) -> None:
 
 @shared_task
 def make_partitions() -> None:
-    """Make the partitions of the coming months, and bring back what a run that died left out of sight."""
+    """Make the partitions of the coming months."""
     partitions.make_ahead(timezone.now())
-    runs.restore_if_idle()
 
 
 @shared_task

@@ -23,7 +23,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -769,7 +769,6 @@ def test_run_that_is_killed_at_any_moment_is_finished_by_the_next(
             assert archived(folder) == once(going), moment
             assert not Archive.objects.filter(deleted_at=None).exists(), moment
             assert sum(job.deleted for job in Run.objects.all()) == len(going), moment
-            assert not partitions.detached(), moment
         shutil.rmtree(folder)
         if survived:
             break
@@ -818,6 +817,13 @@ def tables() -> set[str]:
         return {name.removeprefix("activity_event_") for (name,) in cursor.fetchall()}
 
 
+def number_of(table: str) -> int:
+    """Return PostgreSQL's own number of a partition, another one if it was made anew."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT %s::regclass::oid", [f"activity_event_{table}"])
+        return cursor.fetchone()[0]
+
+
 def table_of(event: Event) -> str:
     """Return the table that an event is in."""
     with connection.cursor() as cursor:
@@ -831,6 +837,18 @@ def assert_tallies_are_right() -> None:
 
 
 MONTHS = ["2020_12", "2021_01", "2021_02", "2021_03"]
+
+
+def before_freezing(month: str, action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do something at the last moment before no more events come into a partition."""
+    freeze = partitions.freeze
+
+    def act_and_freeze(partition: Partition) -> None:
+        if partition.name == f"activity_event_{month}":
+            action()
+        freeze(partition)
+
+    monkeypatch.setattr(partitions, "freeze", act_and_freeze)
 
 
 @on_postgresql
@@ -961,6 +979,49 @@ class TestPartitions:
         assert not left()
         assert {"other_2021_03", "pull_2021_03"} == tables()
 
+    @pytest.mark.parametrize("archive", [False, True], ids=["deleting", "archiving"])
+    @pytest.mark.parametrize("staying", [1, 2, 3])
+    def test_are_replaced_where_little_stays(
+        self, web: Repository, staying: int, archive: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runs, "MOVED", 2)
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months", archive=archive)
+        Hold.objects.create(repository=web, reason="An inquiry")
+        DeletionRule.objects.create(category="delete")  # never
+        kept = add(staying - 1, repository=web) + add(1, category="delete", kind="delete_manifest")
+        going = add(7)
+        before = number_of("other_2021_01")
+        tallies.fold()
+
+        job = run()
+
+        assert left() == set(kept)
+        assert (job.deleted, job.expected) == (7, 7)
+        assert job.report == {"The global setting": {"events": 7, "categories": {"push": 7}}}
+        assert (number_of("other_2021_01") == before) == (staying == 3)
+        assert {table_of(event) for event in kept} == {"other_2021_01"}
+        assert archived(folder) == (once(going) if archive else Counter())
+        assert_tallies_are_right()
+        late = add(1)
+        assert table_of(late[0]) == "other_2021_01"
+        with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
+            connection.cursor().execute("DELETE FROM activity_event_other_2021_01")
+        assert not run().error
+        assert left() == set(kept)
+
+    def test_are_left_alone_where_as_much_stays_as_goes(self, web: Repository) -> None:
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months")
+        Hold.objects.create(repository=web, reason="An inquiry")
+        add(2, repository=web)
+        add(2)
+        before = number_of("other_2021_01")
+
+        assert run().deleted == 2
+
+        assert number_of("other_2021_01") == before
+
     @pytest.mark.parametrize("late", ["held", "kept by a rule"])
     def test_give_back_what_came_while_they_were_dropped(
         self, web: Repository, late: str, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -972,14 +1033,9 @@ class TestPartitions:
             Hold.objects.create(repository=web, reason="An inquiry")
         else:
             DeletionRule.objects.create(repository=web)
-        detach, came = partitions.detach, list[Event]()
+        came = list[Event]()
+        before_freezing("other_2021_01", lambda: came.extend(add(1, repository=web)), monkeypatch)
 
-        def detach_late(partition: Partition) -> None:
-            if partition.name == "activity_event_other_2021_01":
-                came.extend(add(1, repository=web))
-            detach(partition)
-
-        monkeypatch.setattr(partitions, "detach", detach_late)
         job = run()
 
         assert job.deleted == 3
@@ -1005,20 +1061,6 @@ class TestPartitions:
         assert left() == set(held)
         assert table_of(held[0]) == "other_2021_01"
 
-    def test_that_a_run_which_died_had_detached_give_back_what_the_next_keeps(self, web: Repository) -> None:
-        partitions.make_ahead(DECEMBER)
-        turn_on(age=1, age_unit="months")
-        kept = add(2, repository=web)
-        add(3)
-        partitions.detach(Partition("other", JANUARY.replace(day=1, hour=0)))
-        assert not left()
-        DeletionRule.objects.create(repository=web)
-
-        job = run()
-
-        assert job.deleted == 3
-        assert left() == set(kept)
-
     def test_are_all_there_if_the_run_is_stopped_while_they_are_archived(self, folder: Path) -> None:
         partitions.make_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
@@ -1043,42 +1085,7 @@ class TestPartitions:
 
         assert seen == [set(events)]
 
-    @pytest.mark.parametrize("how", ["beat", "a run", "a preview", "a run while it is off"])
-    def test_that_a_run_which_died_had_detached_come_back(self, how: str) -> None:
-        partitions.make_ahead(DECEMBER)
-        turn_on(age=10, age_unit="months")
-        events = add(3) + add(1, category="pull", kind="get_blob")
-        for lane in ("other", "pull"):
-            partitions.detach(Partition(lane, JANUARY.replace(day=1, hour=0)))
-        assert insert(events[:1]) == events[:1]  # delivered again
-        late = add(1)
-        assert left() == {events[0], *late}
-
-        if how == "beat":
-            tasks.make_partitions()
-        elif how == "a run while it is off":
-            AutoDeletion.objects.update(enabled=False)
-            run()
-        else:
-            run(preview=how == "a preview")
-
-        assert left() == {*events, *late}
-        assert not partitions.detached()
-        assert {table_of(event) for event in left()} == {"other_2021_01", "pull_2021_01"}
-        assert_tallies_are_right()
-
-    def test_that_a_run_under_way_has_detached_are_left_to_it(self) -> None:
-        partitions.make_ahead(DECEMBER)
-        add(3)
-        month = Partition("other", JANUARY.replace(day=1, hour=0))
-        partitions.detach(month)
-        runs.start("a test")
-
-        tasks.make_partitions()
-
-        assert partitions.detached() == [month]
-
-    def test_are_dropped_with_their_tallies(self, web: Repository) -> None:
+    def test_are_dropped_with_their_tallies(self, web: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
         partitions.make_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         DeletionRule.objects.create(namespace=web.namespace, age=2, age_unit="weeks")
@@ -1089,16 +1096,9 @@ class TestPartitions:
         add(4, category="pull", kind="get_blob", repository=web)
         assert_tallies_are_right()
         late = list[Event]()
+        before_freezing("other_2021_01", lambda: late.extend(add(1, repository=web)), monkeypatch)
 
-        def detach_late(partition: Partition) -> None:
-            detach(partition)
-            if partition.name == "activity_event_other_2021_01":
-                late.extend(add(1, repository=web))
-
-        detach = partitions.detach
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(partitions, "detach", detach_late)
-            job = run()
+        job = run()
 
         assert {"other_2021_01", "pull_2021_01"}.isdisjoint(tables())
         assert job.deleted == 11 + len(late)
@@ -1151,10 +1151,8 @@ class TestPartitionsInUse:
         yield
         for partition in partitions.attached():
             if partition.start.year < 2022:
-                partitions.detach(partition)
-        for partition in partitions.detached():
-            with transaction.atomic():
-                partitions.drop(partition, by_repository=False)
+                with transaction.atomic():
+                    partitions.drop(partition, Event.objects.none(), by_repository=False)
 
     def test_are_dropped_once_the_reader_is_done(self) -> None:
         turn_on(age=1, age_unit="months")

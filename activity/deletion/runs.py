@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -35,6 +35,8 @@ BATCH = 2_000 if connection.vendor == "sqlite" else 20_000
 """Events deleted in one transaction: some tens of milliseconds."""
 DAY_BATCH = 100_000
 """Events that the last of the days deleted in one transaction may have beyond those."""
+MOVED = 20_000
+"""Events that are moved at most, out of a partition that is dropped: some 100 milliseconds."""
 PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
 """Seconds between transactions. On SQLite other writers starve without it."""
 LEASE = timedelta(minutes=10)
@@ -91,8 +93,6 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
     state, error = Run.State.FINISHED, ""
     try:
         job = (Preview if run.preview else Deletion)(run, progress)
-        restore_partitions()
-        job.breathe()
         job.carry_out()
     except Stopped:
         state = Run.State.STOPPED
@@ -103,18 +103,6 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
         logger.exception("%s failed.", run)
         state, error = Run.State.FAILED, f"{type(problem).__name__}: {problem}"
     finish(run, state, error)
-
-
-def restore_partitions() -> None:
-    """Bring back into sight what a run that died had detached, and not dropped."""
-    for partition in partitions.detached():
-        partitions.attach(partition)
-
-
-def restore_if_idle() -> None:
-    """Bring it back unless a run is under way, which knows what it does."""
-    if not active_runs().filter(lease_until__gt=timezone.now()).exists():
-        restore_partitions()
 
 
 def active_runs() -> QuerySet[Run]:
@@ -238,7 +226,7 @@ class Preview(Job):
 
 
 class Deletion(Job):
-    """Deletes what goes: whole partitions first, then the rest in batches."""
+    """Deletes what goes: partitions first, then the rest in batches."""
 
     def carry_out(self) -> None:
         if not self.run.settings["enabled"]:
@@ -360,10 +348,9 @@ class Deletion(Job):
         self.run.deleted += gone.total()
 
     def drop_partitions(self) -> None:
-        """Drop the partitions in which no event stays. What is kept from its lock is deleted instead."""
+        """Drop the partitions of which nothing stays, or little. What is in use is deleted later instead."""
         for partition in partitions.attached():
-            _, high = partition.bounds
-            if high > max(portion.bound for portion in self.ranges) or self.stays(partition):
+            if not self.is_to_be_dropped(partition):
                 continue
             written = self.archive_partition(partition) if self.run.settings["archive"] else []
             if not self.drop(partition, written):
@@ -371,22 +358,29 @@ class Deletion(Job):
                     self.delete_archived(archive)
             self.breathe()
 
-    def stays(self, partition: Partition) -> bool:
-        """Tell whether any event of a partition stays, or may: one that is held, or from a bound on."""
-        events, (_, high) = partitions.events(partition), partition.bounds
+    def is_to_be_dropped(self, partition: Partition) -> bool:
+        """Tell whether so few events stay that moving these costs less than deleting the rest."""
+        if partition.bounds[1] > max(portion.bound for portion in self.ranges):
+            return False
+        events = partitions.events(partition)
+        staying = events.filter(self.stays(partition))[: MOVED + 1].count()
+        return not staying or (staying <= MOVED and events[: 2 * staying + 1].count() > 2 * staying)
+
+    def stays(self, partition: Partition) -> Q:
+        """Return the condition of events of a partition that stay, or may: held ones, or from a bound on."""
+        stays = self.held()
         for portion in self.ranges:
-            may_stay = events.filter(portion.condition, id__gte=portion.bound)
-            if portion.bound < high and may_stay.exists():
-                return True
+            if portion.bound < partition.bounds[1]:
+                stays |= portion.condition & Q(id__gte=portion.bound)
             if portion.rule.decides_for_all(pulls=partition.is_pull):
                 break  # the rules after it decide for none of these
-        return events.filter(self.held()).exists()
+        return stays
 
     def archive_partition(self, partition: Partition) -> list[Archive]:
-        """Archive a whole partition, while everybody sees it still. If asked to stop, leave no archive."""
+        """Archive what goes of a partition. If asked to stop, leave no archive."""
         written = []
         try:
-            for archive in self.archive(partitions.events(partition)):
+            for archive in self.archive(partitions.events(partition).filter(~self.stays(partition))):
                 written.append(archive)
                 self.breathe()
         except Stopped:
@@ -396,40 +390,29 @@ class Deletion(Job):
         return written
 
     def drop(self, partition: Partition, written: list[Archive]) -> bool:
-        """Drop a partition, and tell whether that was done: not if events came, or were held, meanwhile.
-
-        To look for those, it is detached first: then nothing more comes.
-        """
+        """Drop a partition but for what stays, and tell whether that was done."""
         try:
-            partitions.detach(partition)
+            return partitions.trying(partial(self.drop_now, partition, written))
         except OperationalError:
             logger.warning("%s is in use, so its events are deleted one by one.", partition.name)
             return False
-        try:
-            with transaction.atomic():
-                goes = (
-                    partitions.keep_detached(partition)
-                    and not self.stays(partition)
-                    and self.is_archived(partition, written)
-                )
-                if goes:
-                    by_repository = any(rule.repository or rule.namespace for rule in self.rules)
-                    self.count_by_rule(partitions.drop(partition, by_repository=by_repository))
-                    them = Archive.objects.filter(pk__in=[archive.pk for archive in written])
-                    them.update(deleted_at=timezone.now())
-                    self.save()
-        except Exception:
-            partitions.attach(partition)
-            raise
-        if not goes:
-            partitions.attach(partition)
-        return goes
 
-    def is_archived(self, partition: Partition, written: list[Archive]) -> bool:
-        """Tell whether all of a partition is archived, if that is to be."""
-        if not self.run.settings["archive"]:
-            return True
-        return partitions.events(partition).count() == sum(archive.events for archive in written)
+    @transaction.atomic
+    def drop_now(self, partition: Partition, written: list[Archive]) -> bool:
+        """Drop it unless more stays by now, or not all that goes is archived."""
+        partitions.freeze(partition)
+        events = partitions.events(partition)
+        staying = events.filter(self.stays(partition))
+        number = staying[: MOVED + 1].count()
+        archived = sum(archive.events for archive in written)
+        if number > MOVED or (self.run.settings["archive"] and events.count() != number + archived):
+            return False
+        by_repository = any(rule.repository or rule.namespace for rule in self.rules)
+        self.count_by_rule(partitions.drop(partition, staying, by_repository=by_repository))
+        them = Archive.objects.filter(pk__in=[archive.pk for archive in written])
+        them.update(deleted_at=timezone.now())
+        self.save()
+        return True
 
     def finish_leftovers(self) -> None:
         """Finish what a run that died had begun: archives half written, or whose events are still there."""

@@ -211,7 +211,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 @settings(max_examples=100, suppress_health_check=list(HealthCheck))
-@given(world=worlds(), archive=st.booleans(), day_batch=st.integers(1, 4), folded=st.booleans())
+@given(world=worlds(), archive=st.booleans(), day_batch=st.integers(1, 12), folded=st.booleans())
 def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
     world: World, archive: bool, day_batch: int, folded: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

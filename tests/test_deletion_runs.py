@@ -1112,6 +1112,31 @@ class TestPartitions:
         assert not DroppedTallies.objects.exists()
         assert not Tally.objects.filter(start__lt=NOW).exists()
 
+    def test_keep_the_counts_of_what_stays_from_run_to_run(
+        self, web: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(runs, "DAY_BATCH", 10)
+        monkeypatch.setattr(runs, "MOVED", 0)
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months")
+        Hold.objects.create(repository=web, reason="An inquiry")
+        add(4, DECEMBER, repository=web)
+        add(5, JANUARY)
+        add(2, JANUARY, repository=web)
+        tallies.fold()
+        before = Tally.objects.in_bulk()
+
+        assert run().deleted == 5
+
+        assert DroppedTallies.objects.get(is_pull=False).start == JANUARY.replace(hour=0)
+        assert_tallies_are_right()
+        tallies.fold()
+        assert_tallies_are_right()
+        add(1, JANUARY + timedelta(days=1))
+        assert run().deleted == 1
+        assert DroppedTallies.objects.get(is_pull=False).start == JANUARY.replace(hour=0) + timedelta(days=1)
+        assert Tally.objects.filter(pk__in=before, start__lt=JANUARY.replace(day=1), repository=web).exists()
+
     def test_are_archived_in_parts(self, folder: Path) -> None:
         partitions.make_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)

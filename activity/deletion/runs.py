@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 BATCH = 2_000 if connection.vendor == "sqlite" else 20_000
 """Events deleted in one transaction: some tens of milliseconds."""
 DAY_BATCH = 100_000
-"""Events that the last of the days deleted in one transaction may have beyond those."""
+"""Events that days may have of which as many as a batch, or more, are deleted in one transaction."""
 MOVED = 20_000
 """Events that are moved at most, out of a partition that is dropped: some 100 milliseconds."""
 PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
@@ -260,15 +260,14 @@ class Deletion(Job):
             self.breathe(time.monotonic() - began)
 
     def delete_some(self, portion: rules.Portion, lower: UUID) -> UUID:
-        """Delete the next events of a portion, whole days of them if it is of nearly all that these have.
+        """Delete the next events of a portion, those of whole days if nearly all of these go.
 
         Returns the id to go on from, so as not to go through the remains of what was deleted again.
         """
-        upper, events = portion.bound, portion.events().filter(id__gte=lower)
+        going, upper = portion.events().filter(~self.held(), id__gte=lower), portion.bound
         if portion.most > BATCH:
-            upper = events.order_by("id").values_list("id", flat=True)[BATCH : BATCH + 1].first() or upper
-        going = events.filter(~self.held())
-        if portion.lanes and partitions.is_partitioned() and (days := _whole_days(portion, lower, upper)):
+            upper = _ids(going)[BATCH : BATCH + 1].first() or upper
+        if portion.lanes and partitions.is_partitioned() and (days := _whole_days(portion, going, upper)):
             gone = removal.remove_days(going, portion.lanes, *days)
             upper = first_id(days[1])
         else:
@@ -443,12 +442,17 @@ def _among(ids: list[UUID]) -> Q:
     return Q(id__gte=ids[0], id__lte=ids[-1], id__in=listed)
 
 
-def _whole_days(portion: rules.Portion, lower: UUID, upper: UUID) -> tuple[datetime, datetime] | None:
-    """Return the days of a portion's events between two ids; None if these are no day, or have too many."""
-    start, end = floor(moment_of(lower), DAY), floor(moment_of(upper), DAY)
+def _ids(events: QuerySet[Event]) -> QuerySet:
+    return events.order_by("id").values_list("id", flat=True)
+
+
+def _whole_days(
+    portion: rules.Portion, going: QuerySet[Event], upper: UUID
+) -> tuple[datetime, datetime] | None:
+    """Return the days up to an id of those events of a portion that go; None if they aren't whole or few."""
+    first = _ids(going).first() or upper
+    start, end = floor(moment_of(first), DAY), floor(moment_of(upper), DAY)
     if upper < portion.bound:
         end = min(end + DAY, floor(moment_of(portion.bound), DAY))
-        rest = portion.events().filter(id__gte=upper, id__lt=first_id(end))
-        if rest[:DAY_BATCH].count() == DAY_BATCH:
-            return None
-    return (start, end) if start < end else None
+    there = Event.objects.filter(is_pull__in=portion.lanes, id__gte=first_id(start), id__lt=first_id(end))
+    return (start, end) if start < end and there[: DAY_BATCH + 1].count() <= DAY_BATCH else None

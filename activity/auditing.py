@@ -108,6 +108,10 @@ def _kind_of_user(user: Any, verb: str, changes: Changes) -> str:
     return "update_password" if verb == "update" and "password" in changes else f"{verb}_user"
 
 
+def _kind_of_repository(repository: Repository, verb: str, changes: Changes) -> str:
+    return f"{verb}_{'visibility' if 'visibility' in changes else 'description'}"
+
+
 def _kind_of_run(run: Run, verb: str, changes: Changes) -> str:
     return f"{verb}_deletion_{'preview' if run.preview else 'run'}"
 
@@ -131,7 +135,13 @@ AUDITED: dict[type[models.Model], Audited] = {
         Audited(Organization, "organization"),
         Audited(Membership, "organization_member"),
         Audited(Namespace, "namespace", only=frozenset({"user", "organization"})),
-        Audited(Repository, "visibility", only=frozenset({"visibility"}), repository=lambda row: row),
+        Audited(
+            Repository,
+            "description",
+            only=frozenset({"visibility", "description"}),
+            repository=lambda row: row,
+            kind=_kind_of_repository,
+        ),
         Audited(Hold, "hold", repository=lambda hold: hold.repository),
         Audited(
             User,

@@ -80,6 +80,7 @@ KINDS: dict[str, Kind] = {
         *_kinds("organization_member", Category.ACCESS),
         *_kinds("namespace", Category.ACCESS),
         *_kinds("visibility", Category.ACCESS, "update"),
+        *_kinds("description", Category.ACCESS, "update"),
         *_kinds("hold", Category.ACCESS),
         *_kinds("session", Category.ACCOUNT, "create delete"),
         Kind("create_session_failed", "Create Session Failed", Type.FAIL, Category.ACCOUNT),

@@ -215,15 +215,22 @@ class TestAccess:
         assert (event.label, event.details["subject"]) == ("Update Namespace", "newcorp")
         assert event.details["changes"] == {"user": [None, "jane"]}
 
-    def test_visibility(self, admin: Client, web: Repository) -> None:
+    def test_visibility_and_description(self, admin: Client, web: Repository) -> None:
         page = f"/admin/repositories/repository/{web.pk}/change/"
 
-        admin.post(page, form_of("repository", visibility="private", description="Only this changed."))
-        assert not Event.objects.exists()
+        admin.post(page, form_of("repository", visibility="private", description="Our website."))
         admin.post(page, form_of("repository", visibility="public", description=""))
 
-        assert told() == [("Update Visibility", "acme/web", "acme/web", "admin")]
-        assert one().details["changes"] == {"visibility": ["private", "public"]}
+        assert told() == [
+            ("Update Description", "acme/web", "acme/web", "admin"),
+            ("Update Visibility", "acme/web", "acme/web", "admin"),
+        ]
+        first, second = Event.objects.order_by("pk")
+        assert first.details["changes"] == {"description": ["", "Our website."]}
+        assert second.details["changes"] == {
+            "visibility": ["private", "public"],
+            "description": ["Our website.", ""],
+        }
 
     def test_hold(self, admin: Client, web: Repository) -> None:
         admin.post("/admin/activity/hold/add/", {"repository": web.pk, "reason": "An inquiry."})

@@ -42,6 +42,7 @@ SEEN_FROM = {
         "create_team_member",
         "delete_team_member",
         "update_visibility",
+        "update_description",
     },
     "account": {
         "create_session",

@@ -67,11 +67,11 @@ def client() -> dict[str, str]:
     if request is None:
         return {}
     user_agent = request.headers.get("User-Agent", "").replace("\0", "")[:MAX_USER_AGENT_LENGTH]
-    found = {"client_address": _address(request), "user_agent": user_agent}
+    found = {"client_address": address(request), "user_agent": user_agent}
     return {key: value for key, value in found.items() if value}
 
 
-def _address(request: HttpRequest) -> str:
+def address(request: HttpRequest) -> str:
     """Return the client's address; behind a reverse proxy, the one that the proxy saw."""
     seen = request.META.get("REMOTE_ADDR", "")
     if settings.SECURE_PROXY_SSL_HEADER:  # a proxy is trusted; what stands before its own entry is not

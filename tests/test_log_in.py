@@ -1,0 +1,87 @@
+"""Logging in: passwords can't be tried out, and nobody is locked out by somebody elsewhere."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from axes.models import AccessAttempt
+from django.conf import settings
+from django.db.models import F
+from django.test import Client
+
+from activity.models import Event
+from tests import factories
+
+pytestmark = pytest.mark.django_db
+
+PAGES = ["/accounts/login/", "/admin/login/"]
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def jane() -> Any:
+    user = factories.UserFactory(username="jane", is_staff=True)
+    user.set_password(PASSWORD)
+    user.save()
+    return user
+
+
+def log_in(page: str, password: str, username: str = "jane", address: str = "10.0.0.7") -> Any:
+    credentials = {"username": username, "password": password}
+    return Client(REMOTE_ADDR=address).post(page, credentials)
+
+
+def fail(page: str, times: int) -> None:
+    for number in range(times):
+        log_in(page, f"wrong {number}")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_some_failures_are_forgiven(jane: Any, page: str) -> None:
+    for _ in range(2):
+        fail(page, settings.AXES_FAILURE_LIMIT - 1)
+
+        assert log_in(page, PASSWORD).status_code == 302
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_after_too_many_one_has_to_wait(jane: Any, page: str) -> None:
+    fail(page, settings.AXES_FAILURE_LIMIT)
+
+    refused = log_in(page, PASSWORD)
+
+    assert refused.status_code == 429
+    assert "Too many attempts to log in" in refused.content.decode()
+    assert "15 minutes" in refused.content.decode()
+    later = timedelta(minutes=15, seconds=1)
+    AccessAttempt.objects.update(attempt_time=F("attempt_time") - later)
+    assert log_in(page, PASSWORD).status_code == 302
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_others_need_not_wait(jane: Any, page: str) -> None:
+    fail(page, settings.AXES_FAILURE_LIMIT)
+
+    assert log_in(page, PASSWORD, address="10.0.0.8").status_code == 302
+    assert log_in(page, "wrong", username="joe").status_code == 200
+
+
+@pytest.mark.audited
+def test_each_failure_is_recorded(jane: Any) -> None:
+    fail("/accounts/login/", settings.AXES_FAILURE_LIMIT)
+    log_in("/accounts/login/", PASSWORD)
+
+    failures = Event.objects.filter(kind="create_session_failed", actor_name="jane")
+    assert failures.count() == settings.AXES_FAILURE_LIMIT + 1
+    assert not Event.objects.filter(kind="create_session").exists()
+
+
+def test_name_is_shown_as_text() -> None:
+    name = "<script>alert(1)</script>"
+    for _ in range(settings.AXES_FAILURE_LIMIT):
+        page = log_in("/accounts/login/", "wrong", username=name)
+
+    assert page.status_code == 429
+    assert "<script>alert" not in page.content.decode()

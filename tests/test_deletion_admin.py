@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from activity.deletion import runs
+from activity.deletion import jobs, runs
 from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, Run
 from activity.models import Event
 from repositories.models import Repository
@@ -103,7 +103,7 @@ class TestRuns:
         assert (run.started_by, run.state, run.deleted) == ("admin", "finished", 1)
         event = Event.objects.get()
         assert (event.label, event.actor_label, event.details["deleted"]) == ("Delete Events", "admin", 1)
-        assert "1 events" in page(admin, f"/admin/activity/run/{run.pk}/change/")
+        assert "(1 event)" in page(admin, f"/admin/activity/run/{run.pk}/change/")
 
     def test_run_is_not_started_while_it_is_off(self, admin: Client) -> None:
         html = admin.post(f"{SETTINGS}start/", {"run": ""}, follow=True).content.decode()
@@ -207,7 +207,7 @@ def test_imports_are_released_by_msr_admins(admin: Client, auditor: Client) -> N
 
 
 def test_preview_names_the_largest_repositories(db: None) -> None:
-    names = [f"acme/r{number}" for number in range(runs.LARGEST + 5)]
+    names = [f"acme/r{number}" for number in range(jobs.LARGEST + 5)]
     rows = [factories.repository(name) for name in names]
     old = timezone.now() - timedelta(days=100)
     for row in rows[:-1] * 2:
@@ -222,4 +222,4 @@ def test_preview_names_the_largest_repositories(db: None) -> None:
 
     run.refresh_from_db()
     largest = run.report["The global setting"]["largest"]
-    assert (len(largest), largest[0]) == (runs.LARGEST, [names[-1], 3])
+    assert (len(largest), largest[0]) == (jobs.LARGEST, [names[-1], 3])

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activity import partitions, tallies
-from activity.deletion import runs
+from activity.deletion import jobs, runs
 from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, Run, oldest_kept
 from activity.insertion import insert
 from activity.models import Event
@@ -205,8 +205,8 @@ def run(preview: bool = False, cutoff: datetime = NOW) -> Run:
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "PAUSE", 0)
-    monkeypatch.setattr(runs, "BATCH", 3)
+    monkeypatch.setattr(jobs, "PAUSE", 0)
+    monkeypatch.setattr(jobs, "BATCH", 3)
 
 
 @pytest.mark.django_db
@@ -215,7 +215,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
     world: World, archive: bool, day_batch: int, folded: bool, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "DAY_BATCH", day_batch)
+    monkeypatch.setattr(jobs, "DAY_BATCH", day_batch)
     settings.STORAGES = {"archives": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
     with undone():
         partitions.make_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # so that whole months can go

@@ -28,7 +28,7 @@ from django.test import Client
 from django.utils import timezone
 
 from activity import partitions, tallies, tasks
-from activity.deletion import archives, runs
+from activity.deletion import archives, jobs, runs
 from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
 from activity.insertion import insert
 from activity.models import DroppedTallies, Event, Tally
@@ -51,9 +51,9 @@ on_postgresql = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "PAUSE", 0)
-    monkeypatch.setattr(runs, "BATCH", 2)
-    monkeypatch.setattr(runs, "DAY_BATCH", 1)
+    monkeypatch.setattr(jobs, "PAUSE", 0)
+    monkeypatch.setattr(jobs, "BATCH", 2)
+    monkeypatch.setattr(jobs, "DAY_BATCH", 1)
     monkeypatch.setattr(archives, "MAX_EVENTS", 4)
 
 
@@ -192,7 +192,7 @@ class TestRecord:
 
     def test_of_a_preview_names_the_largest_repositories(self) -> None:
         turn_on(age=1, age_unit="months")
-        for number in range(runs.LARGEST + 1):
+        for number in range(jobs.LARGEST + 1):
             add(3, repository_name=f"acme/r{number}")
         for category in ("push", "pull", "delete"):  # larger than any, but not in any category
             add(2, repository_name="acme/web", category=category)
@@ -200,16 +200,16 @@ class TestRecord:
         job = run(preview=True)
 
         largest = job.report["The global setting"]["largest"]
-        assert (len(largest), largest[0]) == (runs.LARGEST, ["acme/web", 6])
+        assert (len(largest), largest[0]) == (jobs.LARGEST, ["acme/web", 6])
 
     def test_is_kept_as_long_as_there_are_few(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(runs, "KEPT_RUNS", 3)
         turn_on(age=1, archive=True)
         add(1)
 
-        jobs = [run() for _ in range(5)]
+        made = [run() for _ in range(5)]
 
-        assert list(Run.objects.order_by("pk")) == jobs[2:]
+        assert list(Run.objects.order_by("pk")) == made[2:]
         assert Archive.objects.count() == 1  # what was archived can be found for ever
 
     def test_is_an_event_if_anything_was_deleted(self, web: Repository) -> None:
@@ -787,16 +787,16 @@ def undone() -> Iterator[None]:
 
 @pytest.mark.parametrize("archive", [False, True], ids=["deleting", "archiving"])
 def test_memory_stays_flat(archive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "BATCH", 500)
+    monkeypatch.setattr(jobs, "BATCH", 500)
     monkeypatch.setattr(archives, "MAX_EVENTS", 1000)
     turn_on(age=1, archive=archive)
 
     def peak(batches: int) -> int:
         for _ in range(batches):
-            add(runs.BATCH)
+            add(jobs.BATCH)
         tracemalloc.start()
         try:
-            assert run().deleted >= batches * runs.BATCH
+            assert run().deleted >= batches * jobs.BATCH
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -984,7 +984,7 @@ class TestPartitions:
     def test_are_replaced_where_little_stays(
         self, web: Repository, staying: int, archive: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(runs, "MOVED", 2)
+        monkeypatch.setattr(jobs, "MOVED", 2)
         partitions.make_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=archive)
         Hold.objects.create(repository=web, reason="An inquiry")
@@ -1115,8 +1115,8 @@ class TestPartitions:
     def test_keep_the_counts_of_what_stays_from_run_to_run(
         self, web: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(runs, "DAY_BATCH", 10)
-        monkeypatch.setattr(runs, "MOVED", 0)
+        monkeypatch.setattr(jobs, "DAY_BATCH", 10)
+        monkeypatch.setattr(jobs, "MOVED", 0)
         partitions.make_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         Hold.objects.create(repository=web, reason="An inquiry")

@@ -16,7 +16,7 @@ from django.utils.html import format_html, format_html_join
 from kombu.exceptions import OperationalError as QueueError
 from solo.admin import SingletonModelAdmin
 
-from activity import auditing
+from activity import auditing, chart
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import rules, runs
 from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
@@ -211,8 +211,8 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="archives")
     def archives_shown(self, run: Run) -> str:
-        rows = ((archive.name, archive.events) for archive in run.archives.all()[:100])
-        return format_html_join("", "<div>{} ({} events)</div>", rows) or "–"
+        rows = ((archive.name, chart.events(archive.events)) for archive in run.archives.all()[:100])
+        return format_html_join("", "<div>{} ({})</div>", rows) or "–"
 
     @admin.display(description="settings it ran with")
     def settings_shown(self, run: Run) -> str:

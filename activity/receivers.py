@@ -11,7 +11,7 @@ from activity.auditing import who
 from activity.drafts import Draft
 from activity.models import ActorType
 from activity.recording import record_events
-from repositories import signals
+from repositories import acting, signals
 from repositories.models import Policy, Repository
 
 
@@ -36,7 +36,7 @@ def record_own(
                 occurred_at=at or timezone.now(),
                 source_id=str(uuid4()),
                 policy=policy,
-                details=details,
+                details={**details, **acting.client()},
             )
         ]
     )

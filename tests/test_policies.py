@@ -346,6 +346,7 @@ class TestEditing:
                         "tag_template": {"before": "%n", "after": "%n-%Y"},
                         "criteria": {"before": ["tag starts with “v”"], "after": ["tag ends with “-rc”"]},
                     },
+                    "client_address": "127.0.0.1",
                 },
             )
         ]

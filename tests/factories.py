@@ -135,10 +135,10 @@ def bearer(user: Any) -> dict[str, str]:
     return {"authorization": f"Bearer {new_token(user)}"}
 
 
-def record(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Event:
-    """Record an event of a kind, by default a minute after the one before, and return it."""
+def draft(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Draft:
+    """Return what is to be recorded, by default a minute after the one before."""
     number = next(_numbers)
-    draft = Draft(
+    return Draft(
         kind=kind,
         repository=repository if isinstance(repository, Repository) else None,
         repository_name=getattr(repository, "full_name", repository),
@@ -150,7 +150,11 @@ def record(kind: str = "create_manifest", repository: Any = "acme/web", **values
             **values,
         },
     )
-    (id,) = record_events([draft])
+
+
+def record(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Event:
+    """Record an event of a kind, by default a minute after the one before, and return it."""
+    (id,) = record_events([draft(kind, repository, **values)])
     return Event.objects.get(pk=id)
 
 

@@ -43,7 +43,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True)))
     for name in SETTINGS:
         os.environ.pop(name, None)
-    os.environ["DATA_DIR"] = str(folder / "data")
+    os.environ["DATA_DIR"] = os.environ["SHARED_DIR"] = str(folder / "data")
     os.environ["SECRET_KEY"] = "tests"
     if early_config.known_args_namespace.database == "postgresql":
         try:

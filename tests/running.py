@@ -18,8 +18,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import asdict, dataclass, field
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from string import Template
 from typing import Any, TypeVar
@@ -120,65 +120,86 @@ class Application:
 
 
 @contextmanager
-def application(
-    folder: Path, database_url: str | None = None, redis_url: str | None = None, *, events: int = 0
-) -> Iterator[Application]:
+def application(folder: Path, redis_url: str | None = None, *, events: int = 0) -> Iterator[Application]:
     """An application with the demo's people and repositories, and about as many events as asked for.
 
-    It has a new database, unless it is given one. In its folder are the data and the logs.
+    It has a new database. In its folder are the data and the logs.
     """
     port = services.free_port()
     url = f"http://{services.LOOPBACK}:{port}"
     environ = _environ(folder / "data") | {"PORT": str(port), "PUBLIC_URL": url}
     if redis_url:
         environ["REDIS_URL"] = redis_url
-    with _database(folder / "data", database_url, events) as (database, tokens):
+    with _database(folder / "data", events) as (database, tokens):
         app = Application(url, folder, environ | database, tokens)
         with app.program("web", lambda: requests.get(f"{url}/accounts/login/", timeout=5)):
             yield app
 
 
 @contextmanager
-def _database(data: Path, url: str | None, events: int) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+def _database(data: Path, events: int) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
     """A filled database; yields the setting that says where it is, and tokens of its people."""
-    if url:
-        setting = {"DATABASE_URL": url}
-        yield setting, _fill(_environ(data) | setting, events)
-        return
     template = _template(events)
-    if template.url is None:
-        shutil.copytree(template.data, data)
-        yield {}, dict(template.tokens)
-        return
-    copy = _create_database(_name(template.url))
+    setting = _copy(template, data)
     try:
-        yield {"DATABASE_URL": copy}, dict(template.tokens)
+        yield setting, dict(template.tokens)
     finally:
-        _run_sql("DROP DATABASE {} WITH (FORCE)", _name(copy))
+        for copy in setting.values():
+            _run_sql("DROP DATABASE {} WITH (FORCE)", _name(copy))
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A filled database to make copies of: a folder with an SQLite file, or on PostgreSQL a URL."""
+    """A database to make copies of: a folder with an SQLite file, or on PostgreSQL a URL besides."""
 
-    data: Path
+    data: str
     url: str | None
-    tokens: dict[str, str]
+    tokens: dict[str, str] = field(default_factory=dict)
 
 
-@cache
 def _template(events: int) -> Prepared:
-    """Fill a database, once for all applications of this process: it takes seconds, and a copy none."""
-    data = Path(os.environ["DATA_DIR"], f"template-{uuid4().hex}")
-    environ, url = _environ(data), None
-    if "DATABASE_URL" in os.environ:
-        environ["DATABASE_URL"] = url = _create_database("template1")
-    return Prepared(data, url, _fill(environ, events))
+    """A filled database, for all applications of this test run."""
+
+    def fill() -> Prepared:
+        data = _new_folder()
+        setting = _copy(_once("tables", make_tables), data)
+        return Prepared(str(data), setting.get("DATABASE_URL"), _fill(_environ(data) | setting, events))
+
+    def make_tables() -> Prepared:
+        data = _new_folder()
+        postgresql = "DATABASE_URL" in os.environ
+        setting = {"DATABASE_URL": _create_database("template1")} if postgresql else {}
+        _manage(_environ(data) | setting, "migrate", "--verbosity", "0")
+        return Prepared(str(data), setting.get("DATABASE_URL"))
+
+    return _once(f"{events}-events", fill)
+
+
+def _once(name: str, make: Callable[[], Prepared]) -> Prepared:
+    """Make something once for all processes of a test run: it takes seconds, and a copy none."""
+    shared = Path(os.environ.get("SHARED_DIR", os.environ["DATA_DIR"]), f"{name}.json")
+    with shared.open("a+") as file:
+        flock(file, LOCK_EX)  # others wait, until the file is closed
+        file.seek(0)
+        if made := file.read():
+            return Prepared(**json.loads(made))
+        prepared = make()
+        file.write(json.dumps(asdict(prepared)))
+        return prepared
+
+
+def _new_folder() -> Path:
+    return Path(os.environ["DATA_DIR"], f"template-{uuid4().hex}")
+
+
+def _copy(template: Prepared, data: Path) -> dict[str, str]:
+    """Copy a database; return the setting that says where it is, if it isn't in the folder."""
+    shutil.copytree(template.data, data)
+    return {"DATABASE_URL": _create_database(_name(template.url))} if template.url else {}
 
 
 def _fill(environ: dict[str, str], events: int) -> dict[str, str]:
-    """Make the tables and load the demo; return a token of each of its users and of the registry's."""
-    _manage(environ, "migrate", "--verbosity", "0")
+    """Load the demo; return a token of each of its users and of the registry's."""
     _manage(environ, "load_demo", "--events", str(events))
     return json.loads(_manage(environ, "shell", "--no-imports", "--command", MAKE_TOKENS))
 

@@ -13,9 +13,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from activity import counting, gating, tallies
+from activity.drafts import Draft
 from activity.identity import first_id
 from activity.insertion import insert
 from activity.models import Event, Tally, TallyChange
+from activity.recording import record_events
 from repositories.access import Access
 from repositories.models import Repository
 from tests import factories
@@ -49,15 +51,33 @@ def repositories(outsider: Any) -> list[Repository]:
     repositories = [factories.repository("acme/web"), factories.repository("acme/api", public=True)]
     moments = [START + timedelta(days=1) * chance.random() for _ in range(150)]
     moments += [START + timedelta(days=50) * chance.random() for _ in range(150)]
-    for number, moment in enumerate(moments):
-        kind = KINDS[number % len(KINDS)]
-        factories.record(kind, repositories[number % 2], occurred_at=moment, digest="sha256:1", tag="v1")
-        if number == 150:
-            assert tallies.fold()
+    drafts = [
+        factories.draft(
+            KINDS[number % len(KINDS)],
+            repositories[number % 2],
+            occurred_at=moment,
+            digest="sha256:1",
+            tag="v1",
+        )
+        for number, moment in enumerate(moments)
+    ]
+    record_by_tens(drafts[:150])
+    assert tallies.fold()
+    record_by_tens(drafts[150:])
     factories.record("delete_events", "", occurred_at=START)
-    for moment in moments[::20]:
-        factories.record("create_session", "", occurred_at=moment, actor_name="outsider")
+    record_events(
+        [
+            factories.draft("create_session", "", occurred_at=moment, actor_name="outsider")
+            for moment in moments[::20]
+        ]
+    )
     return repositories
+
+
+def record_by_tens(drafts: list[Draft]) -> None:
+    """Record ten at a time: as of several that come one by one, there are many changes of one count."""
+    for start in range(0, len(drafts), 10):
+        record_events(drafts[start : start + 10])
 
 
 def viewers(repository: Repository, outsider: Any) -> dict[str, Access]:

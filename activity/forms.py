@@ -14,7 +14,7 @@ from django.utils import timezone
 from activity import catalogue
 from activity.feed import LONGEST_SORT, SORTABLE
 from activity.identity import END, EPOCH
-from activity.models import MAX_ACTOR_LENGTH
+from activity.models import MAX_ACTOR_LENGTH, actor_in
 from repositories import names
 
 PERIODS = {
@@ -114,7 +114,10 @@ class ActivityForm(forms.Form):
         after, before = cleaned.get("after"), cleaned.get("before")
         if after and before and after >= before:
             self.add_error("before", "The end of the range must come after its beginning.")
-        return cleaned
+        # What stands in the columns is understood too: `acme/web:v1`, and `PROMOTION 7A4DC340`.
+        repository, _, tag = cleaned.get("tag", "").rpartition(":")
+        within = (cleaned.get("repository") or repository) if "repository" in self.fields else ""
+        return {**cleaned, "repository": within, "tag": tag, "actor": actor_in(cleaned.get("actor", ""))}
 
     def choice(self) -> Choice:
         """Return what was chosen; what is invalid falls back to its default, and the page says so."""

@@ -52,6 +52,13 @@ def label_of_actor(type: str, name: str) -> str:
     return f"{type.replace('_', ' ').upper()} {name}"
 
 
+def actor_in(label: str) -> str:
+    """Return the name of an actor, out of its label too: `7A4DC340` of `PROMOTION 7A4DC340`."""
+    for type in set(ActorType) - {ActorType.USER, ActorType.ANONYMOUS}:
+        label = label.removeprefix(label_of_actor(type, ""))
+    return label
+
+
 def shortened(digest: str) -> str:
     """Return the algorithm and the first eight digits, such as `sha256:bbf09ba3`."""
     algorithm, colon, hexadecimal = digest.partition(":")
@@ -160,6 +167,16 @@ class Event(models.Model):
     def actor_label(self) -> str:
         """The name of a user, the kind and id of a policy, `PROMOTION MANUAL_P`, or `SYSTEM the schedule`."""
         return label_of_actor(self.actor_type, self.actor_name)
+
+    def repository_url(self, access: Access) -> str:
+        """Return the page of the repository, while there is one that the viewer may open.
+
+        Reads `repository__namespace`, so load it with the events.
+        """
+        repository = self.repository
+        if not repository or repository.deleted_at or not access.permissions_on(repository):
+            return ""
+        return reverse("repositories:repository", args=[repository.namespace.name, repository.name])
 
     def actor_url(self, access: Access) -> str:
         """Return the page of the actor, or nothing where there is none that the viewer may open.

@@ -123,6 +123,14 @@ class TestPulls:
         assert "exclude_pull" not in asked
         assert "pull" not in page(reader, exclude_pull="nonsense").lower()
 
+    def test_left_out_are_told_of_where_nothing_else_is_found(
+        self, repoadmin: Client, reader: Client
+    ) -> None:
+        assert 'href="?tag=none&amp;exclude_pull=false">Show pulls' in page(repoadmin, tag="none")
+        assert 'href="?type=GET&amp;exclude_pull=false">Show pulls' in page(repoadmin, type="GET")
+        assert "Show pulls" not in page(repoadmin, tag="none", exclude_pull="false")
+        assert "Show pulls" not in page(reader, tag="none")
+
     def test_granted_alone_are_all_that_is_shown(self, log_in: Any, web: Repository) -> None:
         auditor = log_in(factories.person_with("view_pull_events", web))
 

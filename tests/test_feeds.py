@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from activity import counting, tallies
 from activity.accounts import new_token
-from activity.models import Event
+from activity.models import MANUAL_PROMOTION_NAME, ActorType, Event
 from repositories.models import Membership, RegistrySettings, Repository
 from tests import factories
 from tests.test_activity_page import column, page
@@ -95,6 +95,21 @@ class TestScope:
         for overseer in (factories.msr_admin(), factories.auditor()):
             assert len(tags(log_in(overseer), "/organizations/acme/activity/")) == 3
 
+    def test_leads_to_the_repositories(self, client: Client, log_in: Any) -> None:
+        def led_to(client: Client, url: str) -> list[str]:
+            return re.findall(r'<td data-label="Repository"><a href="([^"]+)"', page(client, url))
+
+        former = factories.repository("acme/former")
+        factories.record("update_tag", former)
+        former.delete()
+        everywhere = [f"/repositories/{name}/" for name in ("globex/app", "acme/docs", "acme/web")]
+
+        assert led_to(client, "/activity/") == everywhere
+        assert led_to(client, "/repositories/acme/web/activity/") == []  # where one is already
+        everything = led_to(log_in(factories.msr_admin()), "/activity/")
+        assert everything == [everywhere[0], "/repositories/acme/secret/", *everywhere[1:]]
+        assert {client.get(url, follow=True).status_code for url in everywhere} == {200}
+
     def test_of_the_api_knows_organizations_too(self, log_in: Any, client: Client) -> None:
         def found(client: Client) -> int:
             return len(client.get("/api/v0/events/", {"organization": "acme"}).json()["results"])
@@ -162,6 +177,8 @@ class TestFilters:
         factories.record("update_tag", web, tag="v2", actor_name="joe")
         factories.record("delete_tag", web, tag="v1", actor_name="joe")
         factories.record("update_tag", factories.repository("globex/app", public=True), tag="v1")
+        manually = {"actor_type": ActorType.MANUAL_PROMOTION, "actor_name": MANUAL_PROMOTION_NAME}
+        factories.record("update_tag", web, tag="promoted", **manually)
 
     @pytest.mark.parametrize(
         ("query", "shown"),
@@ -170,8 +187,14 @@ class TestFilters:
             ({"tag": "v1", "type": "DELETE"}, ["acme/web:v1"]),
             ({"actor": "joe"}, ["acme/web:v1", "acme/web:v2"]),
             ({"repository": "acme/web", "actor": "jane"}, ["acme/web:v1"]),
+            ({"tag": "acme/web:v1", "actor": "jane"}, ["acme/web:v1"]),  # as the columns show them
+            ({"tag": "acme/web:v1", "repository": "globex/app"}, ["globex/app:v1"]),
+            ({"actor": "PROMOTION MANUAL_P"}, ["acme/web:promoted"]),
             ({"tag": "none"}, []),
-            ({"tag": "", "actor": ""}, ["globex/app:v1", "acme/web:v1", "acme/web:v2", "acme/web:v1"]),
+            (
+                {"tag": "", "actor": ""},
+                ["acme/web:promoted", "globex/app:v1", "acme/web:v1", "acme/web:v2", "acme/web:v1"],
+            ),
         ],
         ids=str,
     )
@@ -245,7 +268,7 @@ class TestApiCall:
                 assert (header, value, address) == ("-H", "Authorization: Bearer $TOKEN", call["url"])
                 found = client.get(call["url"].removeprefix("http://testserver")).json()["results"]
                 assert [event["id"] for event in found] == [
-                    str(event.pk) for event, *_ in response.context["rows"]
+                    str(row["event"].pk) for row in response.context["rows"]
                 ]
 
     def test_is_safe_in_a_shell(self, client: Client, web: Repository) -> None:

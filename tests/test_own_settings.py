@@ -35,6 +35,11 @@ def html(client: Client, url: str = "/settings/") -> str:
     return client.get(url).content.decode()
 
 
+def test_lead_to_ones_own_profile(client: Client) -> None:
+    for url in ("/settings/", TOKENS, "/accounts/password/"):
+        assert '<a href="/users/jane/">Your profile</a>' in html(client, url)
+
+
 class TestTimeZone:
     def guess(self, client: Client, zone: str) -> int:
         return client.post("/settings/time-zone/", {"time_zone": zone}).status_code

@@ -188,6 +188,11 @@ class TestGranting:
 
         row = RepositoryGroupPermission.objects.get(group=team.group)
         assert "acme/dev" in text(client, by="team")
+        link = '<a href="/organizations/acme/teams/dev/">acme/dev</a>'
+        assert link in client.get(URL, {"by": "team"}).content.decode()
+        stranger = log_in(factories.person_with("level_admin", web))
+        assert "acme/dev" in text(stranger, by="team")
+        assert link not in stranger.get(URL, {"by": "team"}).content.decode()
         client.post(f"{URL}?by=team", {"revoke": "", "team_grant": row.pk})
         assert not RepositoryGroupPermission.objects.exists()
 

@@ -240,7 +240,7 @@ class TestMakingOne:
     @pytest.mark.parametrize(
         ("kind", "field", "value", "words"),
         [
-            ("promotion", "target", "", "This is needed."),
+            ("promotion", "target", "", "This field is required."),
             ("promotion", "target", "acme/web", "A repository isn't promoted to itself."),
             ("promotion", "target", "acme/none", "no repository of this name that you can push to"),
             ("promotion", "target", "acme/secret", "no repository of this name that you can push to"),
@@ -249,10 +249,10 @@ class TestMakingOne:
             ("promotion", "target", "_/alpine", "no repository of this name that you can push to"),
             ("promotion", "target", "a\0b", "Null characters are not allowed."),
             ("promotion", "target", "a" * 256, "at most 255 characters"),
-            ("promotion", "tag_template", "", "This is needed."),
+            ("promotion", "tag_template", "", "This field is required."),
             ("promotion", "tag_template", "%q", "There is no placeholder “%q”. There are %n, %Y"),
             ("promotion", "tag_template", ":%n", "This makes no tag"),
-            ("push_mirroring", "remote_registry", "", "This is needed."),
+            ("push_mirroring", "remote_registry", "", "This field is required."),
             ("push_mirroring", "remote_registry", "mirror.example.com", "registry's address alone"),
             ("push_mirroring", "remote_registry", "ftp://mirror.example.com", "registry's address alone"),
             ("push_mirroring", "remote_registry", "https://mirror.example.com/v2/", "no path"),
@@ -261,7 +261,7 @@ class TestMakingOne:
             ("push_mirroring", "remote_registry", "javascript:alert(1)", "registry's address alone"),
             ("push_mirroring", "remote_registry", "https://[::1", "registry's address alone"),
             ("push_mirroring", "remote_repository", "Acme/Web", "Enter a repository's full name"),
-            ("pull_mirroring", "interval", "", "This is needed."),
+            ("pull_mirroring", "interval", "", "This field is required."),
             ("pull_mirroring", "interval", "0", "Select a valid choice."),
             ("pull_mirroring", "interval", "9" * 99, "Select a valid choice."),
         ],
@@ -307,6 +307,12 @@ class TestMakingOne:
 
         assert words in page
         assert not Policy.objects.exists()
+
+    def test_says_one_thing_of_a_criterion_without_a_value(self, repoadmin: Client) -> None:
+        page = text(create(repoadmin, "pruning", ("equals", "")))
+
+        assert "This field is required." in page
+        assert "No tag can be" not in page
 
     @pytest.mark.parametrize("url", ["http://registry:5000", "https://10.0.0.7", "https://[::1]:5000"])
     def test_takes_any_host(self, repoadmin: Client, url: str) -> None:
@@ -609,7 +615,7 @@ class TestAdmin:
     @pytest.mark.parametrize(
         ("kind", "fields", "criteria", "words"),
         [
-            ("promotion", {"tag_template": "%n"}, [], "This is needed."),
+            ("promotion", {"tag_template": "%n"}, [], "This field is required."),
             ("pruning", {"tag_template": "%n"}, [("equals", "v1")], "A policy of this kind has none."),
             ("pruning", {}, [], "Pruning needs a criterion"),
             ("promotion", {"tag_template": "%n"}, [("not_pulled_for", "90")], "Only pruning goes by"),

@@ -81,6 +81,14 @@ def test_documentation_keeps_scripts_to_the_site(log_in: Any) -> None:
     assert "//cdn" not in response.content.decode()
 
 
+@pytest.mark.django_db
+def test_documentation_is_a_page_of_the_site(log_in: Any) -> None:
+    html = log_in(factories.UserFactory()).get("/api/v0/docs/").content.decode()
+
+    assert '<a href="/api/v0/docs/" aria-current="page">API</a>' in html
+    assert '<a href="/repositories/" >Repositories</a>' in html
+
+
 def test_schema_and_documentation_are_for_people_who_are_logged_in(db: None) -> None:
     assert Client().get("/api/v0/schema/").status_code == 401
     assert Client().get("/api/v0/docs/")["Location"] == "/accounts/login/?next=/api/v0/docs/"

@@ -275,7 +275,6 @@ class TestPage:
             "SHA": f"sha256:bbf09ba3 {factories.DIGEST}",
             "Pushed": "Nov 1, 2026 12:00 PM",
             "Pushed by": "jane",
-            "Events": "Events",
         }
 
         assert rows(reader) == [pushed]

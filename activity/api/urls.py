@@ -11,7 +11,7 @@ app_name = "api"
 # Swagger UI brings its own inline styles and pictures; its scripts stay under the site's policy.
 docs = login_required(
     csp_update({"style-src": [UNSAFE_INLINE], "img-src": ["data:"]})(
-        SpectacularSwaggerSplitView.as_view(url_name="api:schema")
+        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="activity/api.html")
     )
 )
 

@@ -153,9 +153,7 @@ class FeedView(TemplateView):
             sort=f"-{choice.column}" if choice.descending else choice.column,
             columns=[header(column, label, choice) for column, label in COLUMNS.items()],
             page=page,
-            rows=[
-                (event, event.actor_url(self.access), event.subject_url(self.access)) for event in page.rows
-            ],
+            rows=[self.row(event) for event in page.rows],
             chart=drawn,
             counted_from=counted_from,
             live_url=self.live_url(page),
@@ -171,7 +169,9 @@ class FeedView(TemplateView):
     def events_page(self) -> tuple[Page, str]:
         """Return the page, and what there is to say about it."""
         choice = self.choice
-        events = self.events(self.parameters).select_related("actor_user", "policy__repository__namespace")
+        events = self.events(self.parameters).select_related(
+            "repository__namespace", "actor_user", "policy__repository__namespace"
+        )
         if choice.column == "time":
             order = BY_TIME if choice.descending else OLDEST_FIRST
         else:
@@ -180,6 +180,15 @@ class FeedView(TemplateView):
             return order.page(events, PAGE_SIZE, self.request.GET.get("cursor")), ""
         except InvalidCursor:
             return order.page(events, PAGE_SIZE), "That page can't be found any more: this is the first one."
+
+    def row(self, event: Event) -> dict[str, Any]:
+        """Return an event, and where its cells lead."""
+        return {
+            "event": event,
+            "subject_url": event.subject_url(self.access),
+            "repository_url": "" if self.repository else event.repository_url(self.access),
+            "actor_url": event.actor_url(self.access),
+        }
 
     def chart(self) -> tuple[chart.Chart, datetime | None]:
         """Return the chart of all that the pages list, and where its counting ended, if it did."""

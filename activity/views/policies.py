@@ -52,7 +52,7 @@ class PolicyView(PolicyPage, FeedView):  # type: ignore[misc]  # here there is a
         context = super().get_context_data(
             **kwargs, target=target_of(self.policy, self.access), preview=preview(self.policy)
         )
-        tell_changes([event for event, *_ in context["rows"]], self.access)
+        tell_changes([row["event"] for row in context["rows"]], self.access)
         return context
 
 

@@ -30,7 +30,7 @@ class PolicyForm(forms.ModelForm):
         for name in {name for needs in Policy.NEEDS.values() for name in needs} & cleaned.keys():
             given, needed = cleaned[name] not in (None, ""), name in Policy.NEEDS.get(kind, [])
             if needed and not given:
-                self.add_error(name, "This is needed.")
+                self.add_error(name, "This field is required.")
             elif given and not needed:
                 self.add_error(name, "A policy of this kind has none.")
         return cleaned

@@ -154,7 +154,7 @@ class Criterion(models.Model):
         return f"{self.get_operator_display()} {', '.join(f'“{tag}”' for tag in tags)}"
 
     def clean(self) -> None:
-        if self.operator in criteria.Operator:
+        if self.value and self.operator in criteria.Operator:  # that there is none, the field says
             try:
                 self.value = criteria.clean_value(self.operator, self.value)
             except ValidationError as error:

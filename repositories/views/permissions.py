@@ -49,11 +49,13 @@ class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         by_team = self.request.GET.get("by") == "team"
         search = self.request.GET.get("q", "").strip().replace("\0", "")
+        page = self.teams() if by_team else self.people(search)
         context = super().get_context_data(
             **kwargs,
             by_team=by_team,
             search=search,
-            page=self.teams() if by_team else self.people(search),
+            page=page,
+            team_grants=self.with_known_teams(page.rows) if by_team else [],
             public_right=effective_access.public_right(self.repository),
             lists_overseers=self.access.sees_everything,
             query=self.request.GET,
@@ -72,6 +74,13 @@ class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
         rows = RepositoryGroupPermission.objects.filter(content_object=self.repository)
         rows = rows.select_related("permission", "group").annotate(name=F("group__name"))
         return TEAM_GRANTS.page_or_first(rows, PAGE_SIZE, self.request.GET.get("cursor"))
+
+    def with_known_teams(self, rows: list[Any]) -> list[tuple[Any, Team | None]]:
+        """Return grants to teams, each with its team if the viewer may know of that."""
+        known = known_organizations(self.request.user)
+        teams = Team.objects.filter(group__in=[grant.group_id for grant in rows], organization__in=known)
+        by_group = {team.group_id: team for team in teams.select_related("organization")}
+        return [(grant, by_group.get(grant.group_id)) for grant in rows]
 
     def known_teams(self) -> list[Team]:
         """Return teams to suggest: those of the organization that owns the repository."""

@@ -1,4 +1,4 @@
-"""Inserts events into the table, and tells which of them are new."""
+"""Inserts events into the table, and tells which of them are new; and rows that go with them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from django.db import connection
-from django.db.models.constants import OnConflict
+from django.db.models import Model
 from django.db.models.sql import InsertQuery
 
 from activity import tallies
 from activity.models import Event
 
 BATCH = 1000
-"""Events in one INSERT: 16 columns of so many stay within PostgreSQL's 65,535 parameters."""
+"""Rows in one INSERT: 16 columns of so many stay within PostgreSQL's 65,535 parameters."""
 
 
 def insert(events: Sequence[Event]) -> list[Event]:
@@ -21,21 +21,32 @@ def insert(events: Sequence[Event]) -> list[Event]:
 
     Returns the new ones: what follows from an event follows once, however often it is delivered.
     """
-    fields = Event._meta.local_concrete_fields
-    size = min(BATCH, connection.ops.bulk_batch_size(fields, events) or BATCH)  # PostgreSQL: 0 for none
-    inserted: set[UUID] = set()
-    for begin in range(0, len(events), size):
-        inserted |= _insert(fields, events[begin : begin + size])
+    rows = insert_rows(events, "ON CONFLICT DO NOTHING RETURNING id")
+    inserted = {id if isinstance(id, UUID) else UUID(id) for (id,) in rows}
     new = [event for event in events if event.pk in inserted]
     tallies.add(new)
     return new
 
 
-def _insert(fields: Sequence, events: Sequence[Event]) -> set[UUID]:
-    """Insert in one statement. Django's `bulk_create` doesn't tell which rows it ignored."""
-    query = InsertQuery(Event, on_conflict=OnConflict.IGNORE)
-    query.insert_values(fields, list(events))
+def insert_rows(rows: Sequence[Model], ending: str) -> list[tuple]:
+    """Insert rows of one table, in their order, and return what the end of the statement asks for.
+
+    Django's `bulk_create` can't merge a row into the one that is there, nor tell which rows it ignored.
+    """
+    if not rows:
+        return []
+    fields = [field for field in rows[0]._meta.local_concrete_fields if field is not rows[0]._meta.auto_field]
+    size = min(BATCH, connection.ops.bulk_batch_size(fields, rows))
+    returned: list[tuple] = []
+    for begin in range(0, len(rows), size):
+        returned += _insert(fields, rows[begin : begin + size], ending)
+    return returned
+
+
+def _insert(fields: Sequence, rows: Sequence[Model], ending: str) -> list[tuple]:
+    query = InsertQuery(type(rows[0]))
+    query.insert_values(fields, list(rows))
     ((sql, params),) = query.get_compiler(connection=connection).as_sql()
     with connection.cursor() as cursor:
-        cursor.execute(f"{sql} RETURNING id", params)
-        return {id if isinstance(id, UUID) else UUID(id) for (id,) in cursor.fetchall()}
+        cursor.execute(f"{sql} {ending}", params)
+        return cursor.fetchall() if cursor.description else []

@@ -283,7 +283,9 @@ class AccessToken(models.Model):
 class Registry(models.Model):
     """A registry, by the account that it delivers its notifications with. See `activity.registries`."""
 
-    account = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, editable=False, related_name="+")
+    account = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, editable=False, related_name="registry"
+    )
     last_heard_at = models.DateTimeField(
         default=timezone.now, editable=False, help_text="To the minute, by this server's clock."
     )

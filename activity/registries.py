@@ -14,12 +14,12 @@ PRECISION = timedelta(minutes=1)
 
 
 def heard_from(account: Any) -> None:
-    """Remember that an account delivered a message just now."""
+    """Remember that an account delivered a message just now. `tokens.find` has loaded its registry."""
     now = timezone.now()
-    registry = Registry.objects.filter(account=account)
-    last = registry.values_list("last_heard_at", flat=True).first()
-    if last is None:
+    registry = getattr(account, "registry", None)
+    if registry is None:
         Registry.objects.get_or_create(account=account)
-    elif last < now - PRECISION:
+    elif registry.last_heard_at < now - PRECISION:
         # The condition stands here again, so that of many requests at once one writes.
-        registry.filter(last_heard_at=last).update(last_heard_at=now)
+        stale = Registry.objects.filter(pk=registry.pk, last_heard_at=registry.last_heard_at)
+        stale.update(last_heard_at=now)

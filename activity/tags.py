@@ -4,33 +4,55 @@ The events may arrive in any order: of all pushes of a tag the newest counts, an
 is there if its newest push is newer than its newest deletion, and than that of the manifest it points to,
 since a registry that deletes a manifest drops its tags, with or without telling of each.
 
-Pushes and deletions are rare, and lock the rows of their tags. Pulls are not: they are appended to
-`TagPull`, and folded by Celery beat, so that nobody waits for the row of a busy tag. What is kept stays
-when the events are deleted, and isn't counted again when they are brought back from an archive.
+What a message tells is merged into the rows of its tags by the database, in one statement. Pushes and
+deletions are rare, and lock these rows. Pulls are not: they are appended to `TagPull`, and folded by Celery
+beat, so that nobody waits for the row of a busy tag. What is kept stays when the events are deleted, and
+isn't counted again when they are brought back from an archive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import DateTimeField, Exists, F, Max, OuterRef, QuerySet, Subquery, Sum, Value
+from django.db.models import DateTimeField, Exists, F, Max, Model, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Greatest, NullIf
 
 from activity.identity import EPOCH
+from activity.insertion import insert_rows
 from activity.models import DeletedManifest, Event, Tag, TagPull
 from repositories.models import Repository
 
 PUSHES = frozenset({"create_tag", "update_tag"})
 FOLDED = 2_000
 """Rows of pulls folded in one transaction."""
-BATCH = 500
 
 Key = tuple[Any, str]
 """A repository's id, and the name of a tag or a digest."""
-Kept = TypeVar("Kept", Tag, DeletedManifest)
+
+
+def _newer(table: str, time: str, *columns: str) -> str:
+    """Return SQL that takes a time, and the columns that go with it, from whichever row has the later one."""
+    later = f"{table}.{time} IS NULL OR excluded.{time} > {table}.{time}"
+    return ", ".join(
+        f"{column} = CASE WHEN {later} THEN excluded.{column} ELSE {table}.{column} END"
+        for column in (time, *columns)
+    )
+
+
+PUSH = ("digest", "pushed_by_type", "pushed_by_name", "pushed_by_user_id")
+MERGE_TAG = f"""
+    ON CONFLICT (repository_id, name) DO UPDATE SET
+        {_newer("activity_tag", "last_push", *PUSH)},
+        {_newer("activity_tag", "last_deletion")},
+        {_newer("activity_tag", "pulled_at")},
+        pulls = activity_tag.pulls + excluded.pulls
+"""
+MERGE_MANIFEST = f"""
+    ON CONFLICT (repository_id, digest) DO UPDATE SET {_newer("activity_deletedmanifest", "last_deletion")}
+"""
 
 
 def keep(events: Iterable[Event]) -> None:
@@ -89,20 +111,22 @@ def _fold_some() -> int:
     if connection.features.has_select_for_update_skip_locked:
         waiting = waiting.select_for_update(skip_locked=True)  # another worker may be folding
     pulls = list(waiting[:FOLDED])
-    tags = _locked(Tag, "name", {(row.repository_id, row.name) for row in pulls})
+    tags: dict[Key, Tag] = {}
     for row in pulls:
-        tag = tags[row.repository_id, row.name]
+        key = row.repository_id, row.name
+        tag = tags.setdefault(key, Tag(repository_id=row.repository_id, name=row.name))
         tag.pulls += row.pulls
         tag.pulled_at = max(row.pulled_at, tag.pulled_at or row.pulled_at)
-    Tag.objects.bulk_update(tags.values(), ["pulls", "pulled_at"], batch_size=BATCH)
+    _merge(tags, MERGE_TAG)
     TagPull.objects.filter(pk__in=[row.pk for row in pulls]).delete()
     return len(pulls)
 
 
 def _keep_tags(events: list[Event]) -> None:
-    tags = _locked(Tag, "name", {_key(event) for event in events})
+    tags: dict[Key, Tag] = {}
     for event in events:
-        tag = tags[_key(event)]
+        repository, name = key = _key(event)
+        tag = tags.setdefault(key, Tag(repository_id=repository, name=name))
         if event.kind == "delete_tag":
             tag.last_deletion = max(tag.last_deletion, event.pk)
         elif event.pk > tag.last_push:
@@ -110,16 +134,16 @@ def _keep_tags(events: list[Event]) -> None:
             tag.digest = event.digest
             tag.pushed_by_type, tag.pushed_by_name = event.actor_type, event.actor_name
             tag.pushed_by_user_id = event.actor_user_id
-    fields = ["last_push", "digest", "pushed_by_type", "pushed_by_name", "pushed_by_user", "last_deletion"]
-    Tag.objects.bulk_update(tags.values(), fields, batch_size=BATCH)
+    _merge(tags, MERGE_TAG)
 
 
 def _keep_deletions(events: list[Event]) -> None:
-    manifests = _locked(DeletedManifest, "digest", {_key(event, "digest") for event in events})
+    manifests: dict[Key, DeletedManifest] = {}
     for event in events:
-        manifest = manifests[_key(event, "digest")]
+        repository, digest = key = _key(event, "digest")
+        manifest = manifests.setdefault(key, DeletedManifest(repository_id=repository, digest=digest))
         manifest.last_deletion = max(manifest.last_deletion, event.pk)
-    DeletedManifest.objects.bulk_update(manifests.values(), ["last_deletion"], batch_size=BATCH)
+    _merge(manifests, MERGE_MANIFEST)
 
 
 def _append_pulls(events: list[Event]) -> None:
@@ -136,20 +160,6 @@ def _key(event: Event, field: str = "tag") -> Key:
     return event.repository_id, getattr(event, field)
 
 
-def _locked(model: type[Kept], field: str, keys: set[Key]) -> dict[Key, Kept]:
-    """Return the rows of these keys, made where they are missing, and locked.
-
-    They are made in one order, and locked in one, so that two messages can't deadlock.
-    """
-    if not keys:
-        return {}
-    missing = [model(repository_id=repository, **{field: name}) for repository, name in sorted(keys)]
-    model._default_manager.bulk_create(missing, batch_size=BATCH, ignore_conflicts=True)
-    rows = model._default_manager.filter(
-        repository__in={repository for repository, _ in keys}, **{f"{field}__in": {name for _, name in keys}}
-    )
-    found = {
-        (row.repository_id, getattr(row, field)): row
-        for row in rows.order_by("repository_id", field).select_for_update()
-    }
-    return {key: found[key] for key in keys}
+def _merge(rows: Mapping[Key, Model], ending: str) -> None:
+    """Merge rows into those of the same keys, in one order, so that two messages can't deadlock."""
+    insert_rows([rows[key] for key in sorted(rows)], ending)

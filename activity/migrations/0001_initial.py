@@ -104,7 +104,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('last_heard_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, help_text="To the minute, by this server's clock.")),
                 ('quiet_after', models.PositiveIntegerField(default=24, help_text="A registry that wasn't heard from for longer than this has gone quiet.", validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(8784)], verbose_name='quiet after (hours)')),
-                ('account', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('account', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='registry', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'verbose_name_plural': 'registries',

@@ -7,6 +7,7 @@ often, it is delivered. Protocol: https://distribution.github.io/distribution/ab
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ MAX_MESSAGE_LENGTH = 4000
 """Characters of a message that is kept whole, as JSON; those of registries have 600 to 900."""
 MAX_NESTED = 50
 """Objects and lists in such a message; those of registries have 5."""
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class NotUnderstood(Exception):
@@ -205,7 +207,7 @@ def _detail(value: Any) -> str | int | None:
 
 def is_storable(text: str) -> bool:
     """Tell whether every database takes the text: no NUL, no half of a surrogate pair."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+    return not UNSTORABLE.search(text)
 
 
 def _object(parent: dict, key: str) -> dict:

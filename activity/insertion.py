@@ -28,7 +28,7 @@ def insert(events: Sequence[Event]) -> list[Event]:
     return new
 
 
-def insert_rows(rows: Sequence[Model], ending: str) -> list[tuple]:
+def insert_rows(rows: Sequence[Model], ending: str = "") -> list[tuple]:
     """Insert rows of one table, in their order, and return what the end of the statement asks for.
 
     Django's `bulk_create` can't merge a row into the one that is there, nor tell which rows it ignored.

@@ -17,6 +17,9 @@ from activity.models import ActorType, Event
 from activity.registration import RepositoryFinder
 from repositories.models import Policy, Repository
 
+POLICIES = frozenset(Policy.Kind.values)
+"""The types of actors that are policies; made once, as Django makes `values` anew each time."""
+
 
 @transaction.atomic(savepoint=False)
 def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> list[UUID]:
@@ -86,7 +89,7 @@ def _users(drafts) -> dict[str, int]:
 
 def _policies(drafts) -> dict[str, int]:
     """Return the policies that actors are linked to, by their ids."""
-    ids = {draft.actor_name for draft in drafts if draft.actor_type in Policy.Kind.values}
+    ids = {draft.actor_name for draft in drafts if draft.actor_type in POLICIES}
     return dict(Policy.objects.filter(public_id__in=ids).values_list("public_id", "pk")) if ids else {}
 
 
@@ -113,4 +116,4 @@ def _policy(draft: Draft, policies: dict[str, int]) -> int | None:
     """Return the policy that an event is about: that to which it was done, or that which did it."""
     if draft.policy:
         return draft.policy.pk
-    return policies.get(draft.actor_name) if draft.actor_type in Policy.Kind.values else None
+    return policies.get(draft.actor_name) if draft.actor_type in POLICIES else None

@@ -150,10 +150,11 @@ def _append_pulls(events: list[Event]) -> None:
     moments: dict[Key, list[datetime]] = {}
     for event in events:
         moments.setdefault(_key(event), []).append(event.occurred_at)
-    TagPull.objects.bulk_create(
+    rows = [
         TagPull(repository_id=repository, name=name, pulls=len(when), pulled_at=max(when))
         for (repository, name), when in moments.items()
-    )
+    ]
+    insert_rows(rows)
 
 
 def _key(event: Event, field: str = "tag") -> Key:

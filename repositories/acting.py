@@ -12,6 +12,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 MAX_USER_AGENT_LENGTH = 1024
+MAX_TRIED_NAME_LENGTH = 255
 
 _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 _unrecorded: ContextVar[bool] = ContextVar("unrecorded", default=False)
@@ -81,3 +82,8 @@ def address(request: HttpRequest) -> str:
         return str(ip_address(seen))
     except ValueError:
         return ""
+
+
+def tried_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
+    """Return the name that somebody tries to log in under, as long as django-axes keeps it."""
+    return str((credentials or request.POST).get("username", ""))[:MAX_TRIED_NAME_LENGTH]

@@ -68,6 +68,34 @@ def test_others_need_not_wait(jane: Any, page: str) -> None:
     assert log_in(page, "wrong", username="joe").status_code == 200
 
 
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("username", "query", "headers"),
+    [
+        ("x" * 1000, "", {}),
+        ("nul\0", "", {}),
+        ("\N{PILE OF POO}" * 300, "", {}),
+        ("jane", "?next=%00", {}),
+        ("jane", "?" + "x" * 5000, {}),
+        ("jane", "", {"User-Agent": "x" * 5000, "Accept": "x" * 5000}),
+        ("jane", "", {"X-Forwarded-For": "nowhere"}),
+    ],
+    ids=["long", "NUL", "emoji", "NUL in query", "long query", "long headers", "address"],
+)
+def test_hostile_attempts_are_counted_too(
+    jane: Any, page: str, username: str, query: str, headers: dict[str, str]
+) -> None:
+    def attempt() -> int:
+        credentials = {"username": username, "password": "wrong"}
+        return Client(headers=headers).post(page + query, credentials).status_code
+
+    statuses = [attempt() for _ in range(settings.AXES_FAILURE_LIMIT + 1)]
+
+    assert statuses[0] == 200
+    # What can't be a name at all isn't tried.
+    assert statuses[-1] == (200 if "\0" in username else 429)
+
+
 @pytest.mark.audited
 def test_each_failure_is_recorded(jane: Any) -> None:
     fail("/accounts/login/", settings.AXES_FAILURE_LIMIT)

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.contrib.auth.models import Group
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from activity import heads, notifications
 from activity.models import DeadLetter, Event
@@ -45,6 +47,32 @@ class TestCaller:
 
         assert Client().post(URL, "{}", "application/json", headers=headers).status_code == 403
         assert not DeadLetter.objects.exists()
+
+    @pytest.mark.parametrize("by_group", [False, True], ids=["itself", "by a group"])
+    @pytest.mark.parametrize(
+        ("take_back", "status"),
+        [
+            (lambda account: account.auth_token_set.all().delete(), 401),
+            (lambda account: type(account).objects.update(is_active=False), 401),
+            (lambda account: (account.user_permissions.clear(), account.groups.clear()), 403),
+        ],
+        ids=["token", "account", "permission"],
+    )
+    def test_is_refused_as_soon_as_something_is_taken_back(
+        self, db: None, by_group: bool, take_back: Any, status: int
+    ) -> None:
+        account = factories.producer()
+        if by_group:
+            producers = Group.objects.create(name="producers")
+            producers.permissions.set(account.user_permissions.all())
+            account.user_permissions.clear()
+            account.groups.add(producers)
+        headers = factories.bearer(account)
+        assert Client().post(URL, '{"events": []}', "application/json", headers=headers).status_code == 200
+
+        take_back(account)
+
+        assert Client().post(URL, '{"events": []}', "application/json", headers=headers).status_code == status
 
     def test_may_accept_what_it_likes(self, registry: Any) -> None:
         assert registry(notification(), accept="text/html").status_code == 200
@@ -442,3 +470,44 @@ class TestStoredAside:
         monkeypatch.setattr(notifications, "record_events", away)
         with pytest.raises(OperationalError):  # a 500, upon which the registry tries again
             registry(notification())
+
+
+class TestQueries:
+    """How many a message takes, besides the beginning and the end of the transaction."""
+
+    def count(self, registry: Any, *notifications: dict[str, Any]) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert registry(*notifications).status_code == 200
+        return sum("SAVEPOINT" not in query["sql"] for query in captured.captured_queries)
+
+    @pytest.mark.parametrize(
+        ("message", "queries"),
+        [
+            # The token, permissions (own, by groups); repository, actor; events, their count, the tag.
+            (notification(), 8),
+            (pull(tag="latest"), 8),
+            (pull(), 7),
+            (notification(target={"tag": None}), 7),
+            # What isn't recorded.
+            (pull("HEAD", tag="latest"), 3),
+            (
+                notification(target={"mediaType": "application/octet-stream", "url": "/blobs/", "tag": None}),
+                3,
+            ),
+        ],
+        ids=["push", "pull of a tag", "pull", "push without a tag", "look-up", "layer"],
+    )
+    def test_are_few(self, registry: Any, message: dict[str, Any], queries: int) -> None:
+        registry(notification())  # registers the repository, and is the first that is heard of the token
+
+        assert self.count(registry, message) == queries
+        assert self.count(registry, message) <= min(queries, 6)  # a redelivery tells nothing new
+
+    def test_are_as_many_for_many_events(self, registry: Any) -> None:
+        def messages(number: int) -> list[dict[str, Any]]:
+            pushes = [notification(target={"tag": f"v{tag}"}) for tag in range(number)]
+            return [*pushes, *(pull(tag=f"v{tag}") for tag in range(number))]
+
+        registry(notification())
+
+        assert self.count(registry, *messages(2)) == self.count(registry, *messages(20)) == 9

@@ -233,7 +233,8 @@ class TestInABrowser:
         page.find_element(By.ID, "show-news").click()
         assert poll(lambda: rows(page)[0]["Tag"], "acme/web:brand-new") == "acme/web:brand-new"
         assert rows(page)[2:] == before[:-2]
-        assert page.execute_script("return document.activeElement.id") == "feed"
+        focused = "return document.activeElement.id"
+        assert poll(lambda: page.execute_script(focused), "feed") == "feed"
         assert poll(lambda: text(page, "#news"), "") == ""
 
     def test_come_by_themselves(self, app: Application, page: Chrome) -> None:

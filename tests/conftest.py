@@ -22,10 +22,17 @@ settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
 
+# Each new `Client` would look through all static files at first, rather than for one that is asked for.
+QUICK = {
+    "WHITENOISE_AUTOREFRESH": True,
+    "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
+}
+
+
 @pytest.fixture(scope="session", autouse=True)
-def static_files() -> Iterator[None]:
-    """Look for a static file when it is asked for, as each new `Client` would look through all at first."""
-    with override_settings(WHITENOISE_AUTOREFRESH=True):
+def quick() -> Iterator[None]:
+    """Leave out what takes most of a test's time, and isn't tested."""
+    with override_settings(**QUICK):
         yield
 
 

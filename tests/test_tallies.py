@@ -158,6 +158,12 @@ def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
     chance = random.Random(seed)
     monkeypatch.setattr(tallies, "FOLDED", 5)
     monkeypatch.setattr(tallies, "REMOVED", 7)
+    drop_tallies, counted = tallies.drop, list[Counter]()
+    monkeypatch.setattr(
+        tallies,
+        "drop",
+        lambda *given, by_repository: counted.append(drop_tallies(*given, by_repository=True)),
+    )
     repositories = [None, factories.repository("acme/web"), factories.repository("acme/api")]
     first = tallies.floor(START, tallies.WEEK)
 
@@ -173,13 +179,18 @@ def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
             ]
         )
 
+    def there() -> Counter[tuple[int | None, str]]:
+        return Counter(Event.objects.values_list("repository", "category"))
+
     def drop() -> None:
         start = first + timedelta(days=chance.randrange(28))
         end = start + timedelta(days=chance.randint(1, 10))
         going = Event.objects.exclude(repository=chance.choice(repositories[1:])).exclude(category="scan")
         lanes = chance.choice([[True], [False], [False, True]])
+        before = there()
         with transaction.atomic():
             removal.remove_days(chance.choice([going, Event.objects.all()]), lanes, start, end)
+        assert counted.pop() == before - there()
 
     def remove() -> None:
         with transaction.atomic():

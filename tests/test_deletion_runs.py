@@ -27,7 +27,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from activity import partitions, tallies, tasks
+from activity import partitions, removal, tallies, tasks
 from activity.deletion import archives, jobs, runs
 from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
 from activity.insertion import insert
@@ -35,6 +35,7 @@ from activity.models import DroppedTallies, Event, Tally
 from activity.partitions import Partition
 from repositories.models import Repository
 from tests import factories, tallied
+from tests.running import poll
 
 pytestmark = pytest.mark.django_db
 
@@ -1358,6 +1359,25 @@ class TestPartitionsInUse:
         assert (job.state, job.deleted) == ("stopped", 3)
         assert job.report == {"The global setting": {"events": 3, "categories": {"push": 3}}}
 
+    def test_lose_no_days_while_tallies_are_folded(self) -> None:
+        events = add(3)
+
+        @transaction.atomic
+        def remove() -> int:
+            days = JANUARY.replace(hour=0), JANUARY.replace(hour=0) + tallies.DAY
+            return removal.remove_days(Event.objects.all(), [False], *days).total()
+
+        with self.connect() as folding, ThreadPoolExecutor() as threads:
+            folding.execute("SELECT pg_advisory_xact_lock(%s)", [tallies.LOCK])
+            removed = threads.submit(in_a_thread, remove)
+            with self.connect() as observer:
+                self.wait_for_a_lock(observer)
+            assert left() == set(events)
+            folding.commit()
+
+            assert removed.result() == 3
+        assert not left()
+
     def test_are_made_while_events_of_their_month_are_recorded(self) -> None:
         may = datetime(2021, 5, 15, tzinfo=UTC)
         made, recorded = Signal(), list[int]()
@@ -1388,9 +1408,13 @@ class TestPartitionsInUse:
         return psycopg.connect(**{name: settings[key] for key, name in names.items()})
 
     def wait_for_a_lock(self, observer: psycopg.Connection) -> None:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        while observer.execute(waiting).fetchone() == (0,):
+        def waiting() -> Any:
             observer.rollback()
+            return observer.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            ).fetchone()
+
+        assert poll(waiting, (1,)) == (1,)
 
 
 def in_a_thread(action: Callable[[], Any]) -> Any:

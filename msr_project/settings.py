@@ -276,6 +276,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    # Not a line for each 401 and 404: anybody could fill the log with them.
-    "loggers": {"django.request": {"level": "ERROR"}},
+    # Not a line for each 401, 404 and failure to log in: anybody could fill the log with them.
+    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "ERROR"}},
 }

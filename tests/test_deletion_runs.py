@@ -1408,13 +1408,16 @@ class TestPartitionsInUse:
         return psycopg.connect(**{name: settings[key] for key, name in names.items()})
 
     def wait_for_a_lock(self, observer: psycopg.Connection) -> None:
-        def waiting() -> Any:
-            observer.rollback()
-            return observer.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            ).fetchone()
+        waiting = """
+            SELECT count(*) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND datname = current_database()  -- other tests have their own
+        """
 
-        assert poll(waiting, (1,)) == (1,)
+        def read() -> Any:
+            observer.rollback()
+            return observer.execute(waiting).fetchone()
+
+        assert poll(read, (1,)) == (1,)
 
 
 def in_a_thread(action: Callable[[], Any]) -> Any:

@@ -114,6 +114,12 @@ def test_each_failure_is_recorded(jane: Any) -> None:
     assert not Event.objects.filter(kind="create_session").exists()
 
 
+def test_failures_fill_no_log(jane: Any, caplog: pytest.LogCaptureFixture) -> None:
+    fail("/accounts/login/", settings.AXES_FAILURE_LIMIT + 1)
+
+    assert not caplog.records
+
+
 def test_name_is_shown_as_text() -> None:
     name = "<script>alert(1)</script>"
     for _ in range(settings.AXES_FAILURE_LIMIT):

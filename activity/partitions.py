@@ -171,6 +171,7 @@ def drop(partition: Partition, staying: QuerySet[Event], *, by_repository: bool)
     gone = tallies.drop(
         [partition.is_pull], partition.start, partition.end, left=successor, by_repository=by_repository
     )
+    _refuse_to_wait_for_who_waits(partition)
     # From here on everybody waits, for some milliseconds.
     _execute(f"ALTER TABLE {parent} DETACH PARTITION {partition.name}")
     _execute(f"DROP TABLE {partition.name}")
@@ -239,6 +240,22 @@ def _take_strays(partition: Partition) -> None:
             f" INSERT INTO {partition.name} SELECT * FROM moved",
             *partition.bounds,
         )
+
+
+def _refuse_to_wait_for_who_waits(partition: Partition) -> None:
+    """Raise OperationalError if a recording waits for a frozen partition.
+
+    It has locked the lane: to wait for that would be a deadlock, for which PostgreSQL might have the
+    recording fail, if it has waited for nearly a second by then. Others that come are let through before.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE datname = current_database() AND relation = %s::regclass AND NOT granted",
+            [partition.name],
+        )
+        if cursor.fetchall():
+            raise OperationalError(f"A recording waits for {partition.name}.")
 
 
 def _columns() -> list[str]:

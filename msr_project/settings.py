@@ -162,7 +162,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "repositories.acting.address"
+AXES_CLIENT_IP_CALLABLE = "repositories.acting.trying_address"
 AXES_USERNAME_CALLABLE = "repositories.acting.tried_name"
 AXES_LOCKOUT_TEMPLATE = "429.html"
 AXES_ENABLE_ADMIN = False
@@ -276,6 +276,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    # Not a line for each 401 and 404: anybody could fill the log with them.
-    "loggers": {"django.request": {"level": "ERROR"}},
+    # Not a line for each 401, 404 and failure to log in: anybody could fill the log with them.
+    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "ERROR"}},
 }

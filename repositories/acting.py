@@ -13,6 +13,8 @@ from django.http import HttpRequest, HttpResponse
 
 MAX_USER_AGENT_LENGTH = 1024
 MAX_TRIED_NAME_LENGTH = 255
+UNKNOWN_ADDRESS = "::"
+"""IPv6's unspecified address."""
 
 _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 _unrecorded: ContextVar[bool] = ContextVar("unrecorded", default=False)
@@ -82,6 +84,14 @@ def address(request: HttpRequest) -> str:
         return str(ip_address(seen))
     except ValueError:
         return ""
+
+
+def trying_address(request: HttpRequest) -> str:
+    """Return the address that somebody tries to log in from.
+
+    If it isn't known, one that stands for all such: django-axes finds nothing by an empty one.
+    """
+    return address(request) or UNKNOWN_ADDRESS
 
 
 def tried_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str:

@@ -10,7 +10,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -23,11 +23,11 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from activity import partitions, tallies, tasks
+from activity import partitions, removal, tallies, tasks
 from activity.deletion import archives, jobs, runs
 from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
 from activity.insertion import insert
@@ -35,6 +35,7 @@ from activity.models import DroppedTallies, Event, Tally
 from activity.partitions import Partition
 from repositories.models import Repository
 from tests import factories, tallied
+from tests.running import poll
 
 pytestmark = pytest.mark.django_db
 
@@ -375,7 +376,7 @@ def when_written(folder: Path, action: Callable[[], object]) -> Iterator[None]:
 
     def write_and_act(*args: Any) -> Archive | None:
         archive = write(*args)
-        if not done:
+        if archive and not done:
             done.append(action())
         return archive
 
@@ -1074,6 +1075,53 @@ class TestPartitions:
         assert not archived(folder)
         assert not Archive.objects.exists()
 
+    def test_leave_nothing_behind_if_it_dies_while_it_is_stopped(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months", archive=True)
+        events = add(6)
+        delete = FileSystemStorage.delete
+
+        def die(storage: FileSystemStorage, name: str) -> None:
+            delete(storage, name)
+            if name.endswith(".manifest.json") and Run.objects.filter(stop_requested=True).exists():
+                raise Killed
+
+        with (
+            when_written(folder, lambda: Run.objects.update(stop_requested=True)),
+            monkeypatch.context() as m,
+        ):
+            m.setattr(FileSystemStorage, "delete", die)
+            with pytest.raises(Killed):
+                run()
+        Run.objects.update(stop_requested=False)
+        lapse()
+
+        job = run()
+
+        assert (job.state, job.error, job.deleted) == ("finished", "", 6)
+        assert archived(folder) == once(events)
+
+    def test_are_archived_whole_whatever_comes_and_is_held_meanwhile(
+        self, web: Repository, folder: Path
+    ) -> None:
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months", archive=True)
+        held = add(1, repository=web)
+        going = add(3)
+
+        def hold_one_and_add_one() -> None:
+            Hold.objects.create(repository=web, reason="An inquiry")
+            going.extend(add(1, JANUARY - timedelta(days=1)))
+
+        with when_written(folder, hold_one_and_add_one):
+            job = run()
+
+        assert (job.state, job.deleted) == ("finished", 4)
+        assert left() == set(held)
+        assert archived(folder) == once(going)
+
     def test_are_seen_while_they_are_archived(self, folder: Path) -> None:
         partitions.make_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
@@ -1111,6 +1159,28 @@ class TestPartitions:
         assert_tallies_are_right()
         assert not DroppedTallies.objects.exists()
         assert not Tally.objects.filter(start__lt=NOW).exists()
+
+    def test_are_counted_once_if_it_takes_a_second_try(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(partitions, "REST", 0)
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months")
+        add(3)
+        save, failures = jobs.Deletion.save, list[OperationalError]()
+
+        def fail_once(job: jobs.Deletion) -> None:
+            if job.run.deleted and not failures:
+                failures.append(OperationalError("The connection was lost."))
+                raise failures[0]
+            save(job)
+
+        monkeypatch.setattr(jobs.Deletion, "save", fail_once)
+
+        job = run()
+
+        assert failures
+        assert "other_2021_01" not in tables()
+        assert job.deleted == 3
+        assert job.report == {"The global setting": {"events": 3, "categories": {"push": 3}}}
 
     def test_keep_the_counts_of_what_stays_from_run_to_run(
         self, web: Repository, monkeypatch: pytest.MonkeyPatch
@@ -1237,6 +1307,77 @@ class TestPartitionsInUse:
             assert 0.1 < reading.result() < 0.2 + 0.5
             assert 0.1 < recording.result() < 0.2 + 0.5
 
+    def test_fail_no_recording_that_waits_for_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """PostgreSQL looks for deadlocks after a second: the drop must not wait for the recording then."""
+        turn_on(age=1, age_unit="months")
+        add(3)
+        drop, recordings = tallies.drop, list[Future]()
+
+        def drop_slowly(lanes: Any, start: datetime, *args: Any, **values: Any) -> Any:
+            if not recordings and False in lanes and start.month == JANUARY.month:
+                recordings.append(threads.submit(in_a_thread, record))
+                with self.connect() as observer:
+                    self.wait_for_a_lock(observer)
+                time.sleep(0.9)
+            return drop(lanes, start, *args, **values)
+
+        @transaction.atomic
+        def record() -> None:
+            add(1, JANUARY + timedelta(days=1))
+
+        monkeypatch.setattr(tallies, "drop", drop_slowly)
+        with ThreadPoolExecutor() as threads:
+            job = run()
+
+        recordings[0].result()
+        assert (job.state, job.deleted) == ("finished", 4)
+        assert "other_2021_01" not in tables()
+
+    def test_are_dropped_while_somebody_asks_the_run_to_stop(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        turn_on(age=1, age_unit="months")
+        add(3)
+        drop, stops = partitions.drop, list[Future]()
+
+        def drop_and_be_stopped(partition: Partition, *args: Any, **values: Any) -> Any:
+            gone = drop(partition, *args, **values)
+            if not stops and partition.name == "activity_event_other_2021_01":
+                stops.append(threads.submit(in_a_thread, stop))
+                with self.connect() as observer:
+                    self.wait_for_a_lock(observer)
+            return gone
+
+        @transaction.atomic
+        def stop() -> None:  # as the admin does
+            Run.objects.update(stop_requested=True)
+            add(1, NOW, kind="stop_deletion")
+
+        monkeypatch.setattr(partitions, "drop", drop_and_be_stopped)
+        with ThreadPoolExecutor() as threads:
+            job = run()
+
+        stops[0].result()
+        assert (job.state, job.deleted) == ("stopped", 3)
+        assert job.report == {"The global setting": {"events": 3, "categories": {"push": 3}}}
+
+    def test_lose_no_days_while_tallies_are_folded(self) -> None:
+        events = add(3)
+
+        @transaction.atomic
+        def remove() -> int:
+            days = JANUARY.replace(hour=0), JANUARY.replace(hour=0) + tallies.DAY
+            return removal.remove_days(Event.objects.all(), [False], *days).total()
+
+        with self.connect() as folding, ThreadPoolExecutor() as threads:
+            folding.execute("SELECT pg_advisory_xact_lock(%s)", [tallies.LOCK])
+            removed = threads.submit(in_a_thread, remove)
+            with self.connect() as observer:
+                self.wait_for_a_lock(observer)
+            assert left() == set(events)
+            folding.commit()
+
+            assert removed.result() == 3
+        assert not left()
+
     def test_are_made_while_events_of_their_month_are_recorded(self) -> None:
         may = datetime(2021, 5, 15, tzinfo=UTC)
         made, recorded = Signal(), list[int]()
@@ -1267,12 +1408,19 @@ class TestPartitionsInUse:
         return psycopg.connect(**{name: settings[key] for key, name in names.items()})
 
     def wait_for_a_lock(self, observer: psycopg.Connection) -> None:
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        while observer.execute(waiting).fetchone() == (0,):
+        waiting = """
+            SELECT count(*) FROM pg_stat_activity
+            WHERE wait_event_type = 'Lock' AND datname = current_database()  -- other tests have their own
+        """
+
+        def read() -> Any:
             observer.rollback()
+            return observer.execute(waiting).fetchone()
+
+        assert poll(read, (1,)) == (1,)
 
 
-def in_a_thread(action: Callable[[], Run]) -> Run:
+def in_a_thread(action: Callable[[], Any]) -> Any:
     try:
         return action()
     finally:

@@ -96,6 +96,14 @@ def test_hostile_attempts_are_counted_too(
     assert statuses[-1] == (200 if "\0" in username else 429)
 
 
+@pytest.mark.parametrize("address", ["", "fe80::1%eth0"])
+def test_so_has_one_whose_address_is_not_known_or_odd(jane: Any, address: str) -> None:
+    for number in range(settings.AXES_FAILURE_LIMIT):
+        log_in("/accounts/login/", f"wrong {number}", address=address)
+
+    assert log_in("/accounts/login/", PASSWORD, address=address).status_code == 429
+
+
 @pytest.mark.audited
 def test_each_failure_is_recorded(jane: Any) -> None:
     fail("/accounts/login/", settings.AXES_FAILURE_LIMIT)
@@ -104,6 +112,12 @@ def test_each_failure_is_recorded(jane: Any) -> None:
     failures = Event.objects.filter(kind="create_session_failed", actor_name="jane")
     assert failures.count() == settings.AXES_FAILURE_LIMIT + 1
     assert not Event.objects.filter(kind="create_session").exists()
+
+
+def test_failures_fill_no_log(jane: Any, caplog: pytest.LogCaptureFixture) -> None:
+    fail("/accounts/login/", settings.AXES_FAILURE_LIMIT + 1)
+
+    assert not caplog.records
 
 
 def test_name_is_shown_as_text() -> None:

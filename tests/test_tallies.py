@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from activity import counting, gating, tallies
+from activity import counting, gating, removal, tallies
 from activity.drafts import Draft
 from activity.identity import first_id
 from activity.insertion import insert
@@ -20,11 +20,12 @@ from activity.models import Event, Tally, TallyChange
 from activity.recording import record_events
 from repositories.access import Access
 from repositories.models import Repository
-from tests import factories
+from tests import factories, tallied
 
 pytestmark = pytest.mark.django_db
 
 START = datetime(2026, 9, 28, 22, 47, 11, 250_000, tzinfo=UTC)
+SEEDS = 5
 KINDS = ["create_manifest", "get_manifest", "delete_manifest", "promote", "scan"]
 RANGES = [
     (None, None),
@@ -147,6 +148,67 @@ def test_what_went_leaves_no_tally(repositories):
     for event in Event.objects.all():
         gone[tallies.cell_of(event)] -= 1
     tallies.change(gone)
+    tallies.fold()
+    assert not Tally.objects.exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="days are dropped on PostgreSQL alone")
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
+    chance = random.Random(seed)
+    monkeypatch.setattr(tallies, "FOLDED", 5)
+    monkeypatch.setattr(tallies, "REMOVED", 7)
+    drop_tallies, counted = tallies.drop, list[Counter]()
+    monkeypatch.setattr(
+        tallies,
+        "drop",
+        lambda *given, by_repository: counted.append(drop_tallies(*given, by_repository=True)),
+    )
+    repositories = [None, factories.repository("acme/web"), factories.repository("acme/api")]
+    first = tallies.floor(START, tallies.WEEK)
+
+    def record() -> None:
+        insert(
+            [
+                factories.event_row(
+                    occurred_at=first + timedelta(days=28) * chance.random(),
+                    category=chance.choice(["push", "pull", "scan"]),
+                    repository=chance.choice(repositories),
+                )
+                for _ in range(chance.randint(1, 25))
+            ]
+        )
+
+    def there() -> Counter[tuple[int | None, str]]:
+        return Counter(Event.objects.values_list("repository", "category"))
+
+    def drop() -> None:
+        start = first + timedelta(days=chance.randrange(28))
+        end = start + timedelta(days=chance.randint(1, 10))
+        going = Event.objects.exclude(repository=chance.choice(repositories[1:])).exclude(category="scan")
+        lanes = chance.choice([[True], [False], [False, True]])
+        before = there()
+        with transaction.atomic():
+            removal.remove_days(chance.choice([going, Event.objects.all()]), lanes, start, end)
+        assert counted.pop() == before - there()
+
+    def remove() -> None:
+        with transaction.atomic():
+            removal.remove(
+                Event.objects.filter(id__lt=first_id(first + timedelta(days=28) * chance.random()))
+            )
+
+    steps = [record] * 6 + [drop] * 4 + [remove] + [tallies._fold_some] * 10 + [tallies.fold]
+    for _ in range(40):
+        chance.choice(steps)()
+        days = chance.choice([5, 40, 200])
+        begin = first + timedelta(days=chance.randint(-20, 27), hours=chance.randrange(24))
+        tallied.assert_right(begin, begin + timedelta(days=days))
+    tallies.fold()
+    for days in (5, 40, 200):
+        tallied.assert_right(first, first + timedelta(days=days))
+    with transaction.atomic():
+        removal.remove(Event.objects.all())
     tallies.fold()
     assert not Tally.objects.exists()
 

@@ -71,8 +71,7 @@ def leave_out(archive: Archive, kept: set[UUID]) -> None:
         if with_rest:
             with_rest.written_at = with_rest.deleted_at = timezone.now()
             with_rest.save(update_fields=["written_at", "deleted_at"])
-        archive.written_at = None  # broken off, so it is removed even if this process dies now
-        archive.save(update_fields=["written_at"])
+        _break_off(archive)
     discard(archive)
 
 
@@ -108,11 +107,18 @@ def ids_of(archive: Archive) -> list[UUID]:
     return [UUID(row["id"]) for row in read(archive.name)]
 
 
-def discard(archive: Archive) -> None:
-    """Remove an archive whose writing was broken off."""
-    for name in (archive.name, manifest_name(archive.name)):
-        storage().delete(name)
-    archive.delete()
+def discard(*unwanted: Archive) -> None:
+    """Remove archives."""
+    _break_off(*unwanted)
+    for archive in unwanted:
+        for name in (archive.name, manifest_name(archive.name)):
+            storage().delete(name)
+        archive.delete()
+
+
+def _break_off(*unwanted: Archive) -> None:
+    """Have the next run remove archives if this process dies before it has."""
+    Archive.objects.filter(pk__in=[archive.pk for archive in unwanted]).update(written_at=None)
 
 
 @transaction.atomic

@@ -20,6 +20,7 @@ from django.utils import timezone
 from activity import partitions, removal
 from activity.deletion import archives, rules
 from activity.deletion.models import Archive, Run
+from activity.deletion.rules import Holds
 from activity.identity import first_id, moment_of
 from activity.models import Event
 from activity.partitions import Partition
@@ -261,8 +262,9 @@ class Deletion(Job):
         for partition in partitions.attached():
             if not self.is_to_be_dropped(partition):
                 continue
+            holds = rules.current_holds()
             written = self.archive_partition(partition) if self.run.settings["archive"] else []
-            if not self.drop(partition, written):
+            if not self.drop(partition, written, holds):
                 for archive in written:
                     self.delete_archived(archive)
             self.breathe()
@@ -293,28 +295,37 @@ class Deletion(Job):
                 written.append(archive)
                 self.breathe()
         except Stopped:
-            for archive in written:
-                archives.discard(archive)
+            archives.discard(*written)
             raise
         return written
 
-    def drop(self, partition: Partition, written: list[Archive]) -> bool:
-        """Drop a partition but for what stays, and tell whether that was done."""
+    def drop(self, partition: Partition, written: list[Archive], holds: Holds) -> bool:
+        """Drop a partition but for what stays, and tell whether that was done.
+
+        `holds` were in force when it began to be archived.
+        """
         try:
-            return partitions.trying(partial(self.drop_now, partition, written))
+            return partitions.trying(partial(self.drop_now, partition, written, holds))
         except OperationalError:
             logger.warning("%s is in use, so its events are deleted one by one.", partition.name)
             return False
 
     @transaction.atomic
-    def drop_now(self, partition: Partition, written: list[Archive]) -> bool:
+    def drop_now(self, partition: Partition, written: list[Archive], holds: Holds) -> bool:
         """Drop it unless more stays by now, or not all that goes is archived."""
+        # Whoever asks to stop locks the run, too, before the events: another order would be a deadlock.
+        # And what was counted by a try that failed is forgotten.
+        self.run.refresh_from_db(from_queryset=Run.objects.select_for_update())
         partitions.freeze(partition)
         events = partitions.events(partition)
         staying = events.filter(self.stays(partition))
         number = staying[: MOVED + 1].count()
         archived = sum(archive.events for archive in written)
-        if number > MOVED or (self.run.settings["archive"] and events.count() != number + archived):
+        # Where what a new hold keeps is archived, and as much that came since is not, the sums agree.
+        if number > MOVED or (
+            self.run.settings["archive"]
+            and (rules.current_holds() != holds or events.count() != number + archived)
+        ):
             return False
         by_repository = any(rule.repository or rule.namespace for rule in self.rules)
         self.count_by_rule(partitions.drop(partition, staying, by_repository=by_repository))

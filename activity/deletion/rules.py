@@ -24,6 +24,9 @@ GROUP = 50
 GROUP_EVENTS = 20_000
 """Events that such repositories have together, unless it is one."""
 
+Holds = dict[str, list[int]]
+"""The ids of repositories, namespaces and imports that are held."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -100,7 +103,7 @@ def current_rules() -> list[Rule]:
     return sorted(rules, key=lambda rule: rule.precedence)
 
 
-def current_holds() -> dict[str, list[int]]:
+def current_holds() -> Holds:
     """Return what is held now: repositories, namespaces, and imports not released."""
     rows: dict[str, QuerySet] = {
         "repositories": Hold.objects.exclude(repository=None).values_list("repository", flat=True),
@@ -125,7 +128,7 @@ def deciding_rule(rules: list[Rule], repository: Repository, category: str) -> R
     return next(r for r in rules if r.decides_for(repository.pk, repository.namespace_id, category))
 
 
-def held(holds: dict[str, list[int]]) -> Q:
+def held(holds: Holds) -> Q:
     """Return the condition of events that are exempt now: by the holds given, and by those set since.
 
     It names rows by their ids, so that PostgreSQL finds them, or that there are none, by an index.
@@ -158,7 +161,7 @@ def ranges(settings: dict[str, Any], cutoff: datetime) -> list[Portion]:
     return found
 
 
-def portions(ranges: list[Portion], holds: dict[str, list[int]], cutoff: datetime) -> list[Portion]:
+def portions(ranges: list[Portion], holds: Holds, cutoff: datetime) -> list[Portion]:
     """Return all that goes. No event is in two of them."""
     found: list[Portion] = []
     for portion in ranges:

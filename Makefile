@@ -3,9 +3,10 @@
 PYTHON ?= python3
 export PORT ?= 8000
 BIN := .venv/bin
-# Each file's tests stay together, as they share a running application. In the order of their names the long
-# ones begin early, while by the number of their tests, the default, they would be left for one core at the end.
-PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+# One process more than cores, as some tests wait for other programs. Each file's tests stay together, as they
+# share a running application. In the order of their names the long ones begin early, while by the number of
+# their tests, the default, they would be left for one core at the end.
+PYTEST := $(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test lint test-sqlite test-postgresql bench screenshots lock
 

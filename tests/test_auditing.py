@@ -7,9 +7,9 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.conf import global_settings
 from django.contrib import admin as site
 from django.contrib.auth import get_user_model
-from django.conf import global_settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_login_failed
@@ -302,7 +302,9 @@ class TestAccounts:
         ]
         assert Event.objects.get(kind="create_user").details["changes"]["password"] == [None, "hidden"]
         assert Event.objects.get(kind="update_user").details["changes"] == {"email": ["", "mia@example.com"]}
-        assert mia.password.rpartition("$")[2] not in str(list(Event.objects.values_list("details", flat=True)))
+        assert mia.password.rpartition("$")[2] not in str(
+            list(Event.objects.values_list("details", flat=True))
+        )
 
     def test_password_is_changed_by_oneself(self, jane: Any, log_in: Any) -> None:
         with acting.unrecorded():

@@ -1044,6 +1044,19 @@ class TestPartitions:
         assert archived(folder) == once(going)
         assert table_of(came[0]) == "other_2021_01"
 
+    def test_lose_nothing_that_came_before_they_were_dropped_unarchived(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months", archive=True)
+        going = add(3)
+        before_freezing("other_2021_01", lambda: going.extend(add(1)), monkeypatch)
+
+        assert run().deleted == len(going) > 3
+
+        assert not left()
+        assert archived(folder) == once(going)
+
     def test_give_back_what_is_held_while_they_are_archived(
         self, web: Repository, folder: Path, settings: Any
     ) -> None:
@@ -1206,6 +1219,24 @@ class TestPartitions:
         assert run().deleted == 1
         assert DroppedTallies.objects.get(is_pull=False).start == JANUARY.replace(hour=0) + timedelta(days=1)
         assert Tally.objects.filter(pk__in=before, start__lt=JANUARY.replace(day=1), repository=web).exists()
+
+    def test_lose_whole_days_and_what_goes_of_the_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(jobs, "DAY_BATCH", 10)
+        partitions.make_ahead(DECEMBER)
+        turn_on(age=1, age_unit="months")
+        bound = NOW - timedelta(days=31)
+        young = add(1, bound)
+        add(1, bound - timedelta(days=3))
+        add(1, bound - timedelta(hours=1))
+        tallies.fold()
+
+        assert run().deleted == 2
+
+        assert left() == set(young)
+        assert DroppedTallies.objects.filter(is_pull=False).latest("end").end == bound.replace(hour=0)
+        assert_tallies_are_right()
+        tallies.fold()
+        assert_tallies_are_right()
 
     def test_are_archived_in_parts(self, folder: Path) -> None:
         partitions.make_ahead(DECEMBER)

@@ -11,7 +11,7 @@ import pytest
 
 from tests import services
 from tests.factories import notification
-from tests.running import Application, application, poll
+from tests.running import Application, application
 
 CLEAR_EVERY_SECOND = """
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -27,9 +27,10 @@ from django.utils import timezone
 for key, hours in (("expired", -1), ("current", 1)):
     Session.objects.create(session_key=key, expire_date=timezone.now() + timedelta(hours=hours))
 """
-SHOW_SESSIONS = """
+WAIT_FOR_SESSIONS = """
 from django.contrib.sessions.models import Session
-print(*Session.objects.values_list("session_key", flat=True))
+from tests.running import poll
+print(*poll(lambda: list(Session.objects.values_list("session_key", flat=True)), ["current"]))
 """
 
 
@@ -47,7 +48,7 @@ def test_expired_sessions_are_cleared_as_often_as_the_administrator_says(tmp_pat
         with app.program("worker"), app.program("beat"), ThreadPoolExecutor(4) as clients:
             statuses = list(clients.map(push, [app] * 200))
 
-            assert poll(lambda: app.shell(SHOW_SESSIONS).split(), ["current"]) == ["current"]
+            assert app.shell(WAIT_FOR_SESSIONS).split() == ["current"]
 
         assert set(statuses) == {200}
         assert len(app.events("admin", type="CREATE", category="push")) == 200

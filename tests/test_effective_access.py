@@ -43,7 +43,7 @@ def level_by_the_book(permissions: frozenset[str]) -> str | None:
     return None
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     world=worlds(),
     inactive=st.sets(st.sampled_from(["ann", "ben", "admin"])),

@@ -39,6 +39,9 @@ LANES = {"pull": True, "other": False}
 MONTHS_AHEAD = 3
 LOCK_TIMEOUT = "500ms"
 """How long a change of partitions may wait for its lock, and recording and reading behind it."""
+VACUUM_TIMEOUT = "5s"
+"""How long it may wait for an autovacuum, and nobody behind it. PostgreSQL cancels one that somebody has
+waited for as long as its `deadlock_timeout`, a second; who waits for less outwaits none."""
 TRIES = 5
 REST = 0.5
 """Seconds between two tries, in which those that waited get on."""
@@ -153,6 +156,7 @@ def events(partition: Partition) -> QuerySet[Event]:
 
 def freeze(partition: Partition) -> None:
     """Let no more events come into a partition until the transaction ends; it can still be read."""
+    _keep_vacuum_out(partition.name, f"{TABLE}_{partition.lane}_default")
     _limit_waiting()
     _execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
 
@@ -199,6 +203,7 @@ def trying(attempt: Callable[[], Result]) -> Result:
 
 @transaction.atomic
 def _make(partition: Partition) -> None:
+    _keep_vacuum_out(f"{TABLE}_{partition.lane}_default")
     # Attached rather than made in place: that would lock readers and recording out of the table.
     _create(partition.name, f"{TABLE}_{partition.lane}")
     append_only.protect(partition.name)
@@ -260,6 +265,12 @@ def _refuse_to_wait_for_who_waits(partition: Partition) -> None:
 
 def _columns() -> list[str]:
     return [field.column for field in Event._meta.local_concrete_fields if field.column]
+
+
+def _keep_vacuum_out(*tables: str) -> None:
+    """Keep vacuums out of tables until the transaction ends. Recording and reading go on."""
+    _execute(f"SET LOCAL lock_timeout = '{VACUUM_TIMEOUT}'")
+    _execute(f"LOCK TABLE {', '.join(tables)} IN SHARE UPDATE EXCLUSIVE MODE")
 
 
 def _limit_waiting() -> None:

@@ -1338,6 +1338,27 @@ class TestPartitionsInUse:
             assert 0.1 < reading.result() < 0.2 + 0.5
             assert 0.1 < recording.result() < 0.2 + 0.5
 
+    @pytest.mark.parametrize("vacuumed", ["other_2021_01", "other_default"])
+    def test_wait_for_a_vacuum_in_nobodys_way(self, vacuumed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """For PostgreSQL cancels an autovacuum only for who waits longer than others may be stalled."""
+        monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "50ms")
+        monkeypatch.setattr(partitions, "REST", 0)
+        turn_on(age=1, age_unit="months")
+        add(3)
+        long = "SELECT FROM pg_locks WHERE clock_timestamp() - waitstart > interval '1.1 seconds'"
+        with self.connect() as vacuum, self.connect() as observer, ThreadPoolExecutor() as threads:
+            vacuum.execute(f"LOCK TABLE activity_event_{vacuumed} IN SHARE UPDATE EXCLUSIVE MODE")
+            job = threads.submit(in_a_thread, run)
+            self.wait_for_a_lock(observer)
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = 1")  # a millisecond
+                late = [*add(1, JANUARY + timedelta(days=1)), *add(1, datetime(2020, 1, 1, tzinfo=UTC))]
+            assert poll(lambda: len(observer.execute(long).fetchall()), 1) == 1
+            vacuum.commit()
+
+            assert job.result().deleted == 3 + len(late)
+        assert "other_2021_01" not in tables()
+
     def test_fail_no_recording_that_waits_for_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """PostgreSQL looks for deadlocks after a second: the drop must not wait for the recording then."""
         turn_on(age=1, age_unit="months")

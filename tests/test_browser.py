@@ -1,11 +1,11 @@
-"""What people can do with the pages in a browser, with and without scripts, and whether they fit it."""
+"""What people can do with the Activity tab in a browser, with and without scripts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,7 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from tests import pages, services
+from tests import services
 from tests.running import Application, application, follow, poll, rows, sign_in, status, text
 
 ACTIVITY = "/repositories/acme/web/activity/"
@@ -289,39 +289,3 @@ def test_times_are_in_the_time_zone_that_the_viewer_chose(app: Application, driv
     bounds = {"range": "custom", "after": f"{day:%Y-%m-%dT%H:%M}"}
     driver.get(f"{app.url}{ACTIVITY}?{urlencode(bounds)}")
     assert rows(driver) == shown([event for event in events if occurred(event) >= day], tokyo)
-
-
-# --- Looks --------------------------------------------------------------------------------------
-
-
-def problems(driver: Chrome, name: str) -> list[str]:
-    """Return what is wrong with a page: not there, or something on its console."""
-    expected = pages.STATUS.get(name, 200)
-    found = [] if status(driver) == expected else [f"Status {status(driver)}"]
-    # Not there are the page that says so, and the icon that Django's admin doesn't name.
-    missing = tuple(f"{address} - Failed to load" for address in (driver.current_url, icon_of(driver)))
-    messages = [entry["message"] for entry in driver.get_log("browser")]
-    return found + [message for message in messages if not message.startswith(missing)]
-
-
-def icon_of(driver: Chrome) -> str:
-    return urljoin(driver.current_url, "/favicon.ico")
-
-
-def too_wide(driver: Chrome) -> list[str]:
-    """Return by how much a page is wider than the screen, with all that can be unfolded open."""
-    driver.execute_script("document.querySelectorAll('details').forEach(part => part.open = true)")
-    width, screen = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    return [f"{width} pixels wide, on a screen of {screen}"] if width > screen else []
-
-
-def test_every_page_fits_the_screen_and_has_no_complaints(app: Application) -> None:
-    found = {}
-    with services.chromium(1280, 900) as driver:
-        for name in pages.visit(driver, app):
-            found[name] = problems(driver, name)
-            for size in pages.SIZES.values():
-                pages.show(driver, size, "light")
-                found[name] += too_wide(driver)
-
-    assert {name: wrong for name, wrong in found.items() if wrong} == {}

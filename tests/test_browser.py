@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from tests import services
-from tests.running import Application, application, follow, poll, rows, sign_in, status, text
+from tests.running import Application, application, follow, poll, rows, sign_in, text
 
 ACTIVITY = "/repositories/acme/web/activity/"
 

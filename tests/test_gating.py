@@ -208,7 +208,7 @@ def shown(client: Client, url: str) -> int | None:
 
 
 @pytest.mark.django_db
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(world=worlds())
 def test_gating_agrees_with_the_table(world: World) -> None:
     with undone():

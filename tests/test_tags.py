@@ -80,7 +80,7 @@ def deliver(messages: Iterable[list[Draft]], fold_after: int = -1) -> list[tuple
 
 
 @pytest.mark.django_db
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_are_the_same_in_any_order_however_split_and_however_often_delivered(
     data: Any, web: Repository

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -44,6 +45,7 @@ from repositories.models import (
     NamespaceGroupPermission,
     NamespaceUserPermission,
     Organization,
+    Policy,
     RegistrySettings,
     Repository,
     RepositoryGroupPermission,
@@ -199,10 +201,22 @@ def record(
 
     `subject` says to what. Nothing is recorded within `acting.unrecorded()`.
     """
-    if not acting.is_recorded():
-        return
-    if subject:
-        details = {"subject": storable(subject), **details}
+    if acting.is_recorded():
+        if subject:
+            details = {"subject": storable(subject), **details}
+        record_act(kind, repository=repository, username=username, **details)
+
+
+def record_act(
+    kind: str,
+    *,
+    repository: Repository | None,
+    username: str | None = None,
+    at: datetime | None = None,
+    policy: Policy | None = None,
+    **details: Any,
+) -> None:
+    """Record what somebody did here: whoever acts now, or the user who is named; now, or at that time."""
     actor_type, actor_name = who() if username is None else (ActorType.USER, storable(username))
     record_events(
         [
@@ -212,8 +226,9 @@ def record(
                 repository_name=repository.full_name if repository else "",
                 actor_type=actor_type,
                 actor_name=actor_name[:MAX_ACTOR_LENGTH],
-                occurred_at=timezone.now(),
+                occurred_at=at or timezone.now(),
                 source_id=str(uuid4()),
+                policy=policy,
                 details={**details, **acting.client()},
             )
         ]

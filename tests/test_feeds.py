@@ -20,6 +20,7 @@ from django.utils import timezone
 from activity import counting, tallies
 from activity.accounts import new_token
 from activity.models import MANUAL_PROMOTION_NAME, ActorType, Event
+from repositories.among import FEW
 from repositories.models import Membership, RegistrySettings, Repository
 from tests import factories
 from tests.test_activity_page import column, page
@@ -415,13 +416,20 @@ class TestChart:
         {"actor": "u1", "exclude_pull": "false"},
     ]
 
-    @pytest.mark.parametrize("permission", ["level_read", "level_admin"])
+    @pytest.mark.parametrize(("permission", "few"), [("level_read", FEW), ("level_admin", 0)])
     @pytest.mark.parametrize(
         "place", ["activity", "repositories/acme/web/activity", "organizations/acme/activity"]
     )
     def test_counts_what_the_pages_list(
-        self, log_in: Any, web: Repository, permission: str, place: str
+        self,
+        log_in: Any,
+        web: Repository,
+        permission: str,
+        few: int,
+        place: str,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr("repositories.access.FEW", few)  # of repositories, for counting another way
         person = factories.person_with(permission, web)
         join(person, web)
         client = log_in(person)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from activity.gating import visible_events
 from activity.insertion import insert
 from repositories.access import Access
+from repositories.among import FEW
 from repositories.models import Membership, Namespace, Repository
 from tests import factories
 
@@ -207,10 +208,17 @@ def shown(client: Client, url: str) -> int | None:
     return count
 
 
+def call_few(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have more ids than these, of grants or of repositories, be queried as many are."""
+    monkeypatch.setattr("repositories.access.FEW", number)
+    monkeypatch.setattr("repositories.among.FEW", number)
+
+
 @pytest.mark.django_db
 @settings(suppress_health_check=list(HealthCheck))
-@given(world=worlds())
-def test_gating_agrees_with_the_table(world: World) -> None:
+@given(world=worlds(), few=st.sampled_from([0, FEW]))
+def test_gating_agrees_with_the_table(world: World, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    call_few(few, monkeypatch)
     with undone():
         world.build()
         for viewer in [*PEOPLE, "admin", "auditor"]:
@@ -233,8 +241,15 @@ def test_gating_agrees_with_the_table(world: World) -> None:
 
 @pytest.mark.django_db
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-@given(world=worlds(), viewer=st.sampled_from([*PEOPLE, "admin", "auditor"]))
-def test_every_reader_agrees_with_the_table(world: World, viewer: str) -> None:
+@given(
+    world=worlds(),
+    viewer=st.sampled_from([*PEOPLE, "admin", "auditor"]),
+    few=st.sampled_from([0, FEW]),
+)
+def test_every_reader_agrees_with_the_table(
+    world: World, viewer: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_few(few, monkeypatch)
     with undone():
         world.build()
         client = Client()

@@ -111,7 +111,6 @@ class EventAdmin(ReadOnlyAdmin):
             "title": "Events",
             "examples": EXAMPLES,
             "time_zone": timezone.get_current_timezone_name(),
-            "is_nav_sidebar_enabled": False,  # beside the filters, it would leave the list no room
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 

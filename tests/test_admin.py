@@ -184,6 +184,44 @@ class TestAdministration:
 
         assert client.get(url).status_code == 200
 
+    @pytest.mark.parametrize(
+        ("owner", "expected"),
+        [("unclaimed", {"newcorp"}), ("user", {"jane"}), ("organization", {"acme"})],
+    )
+    def test_namespaces_are_filtered_by_their_owner(
+        self, admin: Client, registry: Any, owner: str, expected: set[str]
+    ) -> None:
+        factories.UserFactory(username="jane")
+        factories.OrganizationFactory(name="acme")
+        for name in ("newcorp/app", "alpine"):
+            registry(notification(target={"repository": name}))
+
+        response = admin.get("/admin/repositories/namespace/", {"owner": owner})
+
+        names = {namespace.name for namespace in response.context["cl"].result_list}
+        assert names - {"admin", "registry"} == expected
+
+    @pytest.mark.parametrize(
+        ("name", "owners", "words"),
+        [
+            ("newcorp", ("user", "organization"), "to a user or to an organization, not to both"),
+            ("_", ("user",), "Repositories without a namespace belong to nobody"),
+        ],
+    )
+    def test_namespace_belongs_to_one_at_most(
+        self, admin: Client, registry: Any, name: str, owners: tuple[str, ...], words: str
+    ) -> None:
+        registry(notification(target={"repository": "newcorp/app" if name == "newcorp" else "alpine"}))
+        ids = {"user": factories.UserFactory().pk, "organization": factories.OrganizationFactory().pk}
+        namespace = Namespace.objects.get(name=name)
+
+        data = {owner: ids[owner] for owner in owners}
+        response = admin.post(f"/admin/repositories/namespace/{namespace.pk}/change/", data)
+
+        assert words in response.content.decode()
+        namespace.refresh_from_db()
+        assert namespace.owner is None
+
     def test_organization_claims_the_namespace_of_its_name(self, admin: Client, registry: Any) -> None:
         registry(notification(target={"repository": "newcorp/app"}))
         form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}

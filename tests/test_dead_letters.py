@@ -67,6 +67,15 @@ class TestReplay:
         ]
         assert "Replay" not in page(admin, mended).partition("<form")[2].partition("Replayed at")[0]
 
+    def test_of_an_event_whose_sender_is_gone_says_so(self, admin: Client) -> None:
+        store_aside([(b'{"kind": "scan"}', "The database failed.")], DeadLetter.Source.PRODUCER, None)
+        letter = DeadLetter.objects.get()
+
+        act(admin, letter, "replay")
+
+        assert "The account that sent it is gone." in page(admin, letter)
+        assert not Event.objects.filter(kind="scan").exists()
+
     def test_of_all_that_are_listed(
         self, admin: Client, garbage: DeadLetter, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

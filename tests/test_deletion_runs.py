@@ -1345,7 +1345,6 @@ class TestPartitionsInUse:
         monkeypatch.setattr(partitions, "REST", 0)
         turn_on(age=1, age_unit="months")
         add(3)
-        long = "SELECT FROM pg_locks WHERE clock_timestamp() - waitstart > interval '1.1 seconds'"
         with self.connect() as vacuum, self.connect() as observer, ThreadPoolExecutor() as threads:
             vacuum.execute(f"LOCK TABLE activity_event_{vacuumed} IN SHARE UPDATE EXCLUSIVE MODE")
             job = threads.submit(in_a_thread, run)
@@ -1353,11 +1352,29 @@ class TestPartitionsInUse:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = 1")  # a millisecond
                 late = [*add(1, JANUARY + timedelta(days=1)), *add(1, datetime(2020, 1, 1, tzinfo=UTC))]
-            assert poll(lambda: len(observer.execute(long).fetchall()), 1) == 1
+            self.wait_for_a_lock(observer, 1.1)
             vacuum.commit()
 
             assert job.result().deleted == 3 + len(late)
         assert "other_2021_01" not in tables()
+
+    def test_are_made_after_a_vacuum_in_nobodys_way(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "50ms")
+        monkeypatch.setattr(partitions, "REST", 0)
+        may = datetime(2021, 5, 15, tzinfo=UTC)
+        with self.connect() as vacuum, self.connect() as observer, ThreadPoolExecutor() as threads:
+            vacuum.execute("LOCK TABLE activity_event_other_default IN SHARE UPDATE EXCLUSIVE MODE")
+            made = threads.submit(in_a_thread, lambda: partitions.make_ahead(may))
+            self.wait_for_a_lock(observer)
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = 1")  # a millisecond
+                add(1, may)
+            self.wait_for_a_lock(observer, 1.1)
+            vacuum.commit()
+
+            made.result()
+        assert "other_2021_05" in tables()
+        assert len(left()) == 1
 
     def test_fail_no_recording_that_waits_for_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """PostgreSQL looks for deadlocks after a second: the drop must not wait for the recording then."""
@@ -1369,8 +1386,7 @@ class TestPartitionsInUse:
             if not recordings and False in lanes and start.month == JANUARY.month:
                 recordings.append(threads.submit(in_a_thread, record))
                 with self.connect() as observer:
-                    self.wait_for_a_lock(observer)
-                time.sleep(0.9)
+                    self.wait_for_a_lock(observer, 0.9)
             return drop(lanes, start, *args, **values)
 
         @transaction.atomic
@@ -1459,17 +1475,19 @@ class TestPartitionsInUse:
         names = {"NAME": "dbname", "USER": "user", "HOST": "host", "PORT": "port"}
         return psycopg.connect(**{name: settings[key] for key, name in names.items()})
 
-    def wait_for_a_lock(self, observer: psycopg.Connection) -> None:
+    def wait_for_a_lock(self, observer: psycopg.Connection, seconds: float = 0) -> None:
+        """Wait until somebody has waited for a lock for so long, by PostgreSQL's own account."""
         waiting = """
-            SELECT count(*) FROM pg_stat_activity
-            WHERE wait_event_type = 'Lock' AND datname = current_database()  -- other tests have their own
+            SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE NOT granted AND clock_timestamp() >= waitstart + make_interval(secs => %s)
+                AND datname = current_database()  -- other tests have their own
         """
 
-        def read() -> Any:
+        def read() -> int:
             observer.rollback()
-            return observer.execute(waiting).fetchone()
+            return len(observer.execute(waiting, [seconds]).fetchall())
 
-        assert poll(read, (1,)) == (1,)
+        assert poll(read, 1) == 1
 
 
 def in_a_thread(action: Callable[[], Any]) -> Any:

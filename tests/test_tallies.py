@@ -152,7 +152,6 @@ def test_what_went_leaves_no_tally(repositories):
     assert not Tally.objects.exists()
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="days are dropped on PostgreSQL alone")
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
     chance = random.Random(seed)
@@ -198,7 +197,8 @@ def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
                 Event.objects.filter(id__lt=first_id(first + timedelta(days=28) * chance.random()))
             )
 
-    steps = [record] * 6 + [drop] * 4 + [remove] + [tallies._fold_some] * 10 + [tallies.fold]
+    drops = [drop] * 4 if connection.vendor == "postgresql" else []  # which alone drops whole days
+    steps = [record] * 6 + drops + [remove] + [tallies._fold_some] * 10 + [tallies.fold]
     for _ in range(40):
         chance.choice(steps)()
         days = chance.choice([5, 40, 200])

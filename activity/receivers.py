@@ -10,13 +10,13 @@ from repositories.models import Policy, Repository
 
 
 @receiver(signals.repository_created)
-def record_repository_created(repository: Repository, actor: Any, **_: Any) -> None:
-    record_act("create_repository", repository=repository, username=_name(actor))
+def record_repository_created(repository: Repository, **_: Any) -> None:
+    record_act("create_repository", repository=repository)
 
 
 @receiver(signals.repository_deleted)
-def record_repository_deleted(repository: Repository, actor: Any, **_: Any) -> None:
-    record_act("delete_repository", repository=repository, username=_name(actor), at=repository.deleted_at)
+def record_repository_deleted(repository: Repository, **_: Any) -> None:
+    record_act("delete_repository", repository=repository, at=repository.deleted_at)
 
 
 @receiver(signals.policy_created)
@@ -34,16 +34,11 @@ def record_policy_deleted(policy: Policy, **told: Any) -> None:
     record_policy_event("delete", policy, **told)
 
 
-def record_policy_event(verb: str, policy: Policy, actor: Any, changes: dict[str, Any], **_: Any) -> None:
+def record_policy_event(verb: str, policy: Policy, changes: dict[str, Any], **_: Any) -> None:
     record_act(
         f"{verb}_{policy.kind}_policy",
         repository=policy.repository,
-        username=_name(actor),
         policy=policy,
         policy_id=policy.public_id,
         changes=changes,
     )
-
-
-def _name(actor: Any) -> str | None:
-    return actor.get_username() if actor else None

@@ -238,14 +238,13 @@ class Repository(models.Model):
         using: Any = None,
         keep_parents: bool = False,
         *,
-        actor: Any = None,
         at: datetime | None = None,
     ) -> tuple[int, dict[str, int]]:
-        """Mark as deleted by `actor`, `at` a moment (now by default); a second call does nothing."""
+        """Mark as deleted `at` a moment (now by default); a second call does nothing."""
         if self.deleted_at is None:
             self.deleted_at = at or timezone.now()
             self.save(update_fields=["deleted_at"])
-            signals.repository_deleted.send(Repository, repository=self, actor=actor)
+            signals.repository_deleted.send(Repository, repository=self)
         return 1, {self._meta.label: 1}
 
 

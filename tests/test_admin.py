@@ -161,6 +161,7 @@ class TestAdministration:
         assert web.deleted_at
         event = Event.objects.get()
         assert (event.label, event.repository, event.actor_label) == ("Delete Repository", web, "admin")
+        assert event.occurred_at == web.deleted_at
 
     def test_unclaimed_namespace_is_claimed_by_choosing_its_owner(
         self, admin: Client, registry: Any, log_in: Any

@@ -47,10 +47,10 @@ class PolicyAdmin(admin.ModelAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        changes.tell(form.instance, form.before, request.user)  # now that its criteria are stored, too
+        changes.tell(form.instance, form.before)  # now that its criteria are stored, too
 
     def delete_model(self, request: HttpRequest, obj: Policy) -> None:
-        changes.delete(obj, request.user)
+        changes.delete(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Policy]) -> None:
         for policy in queryset.select_related("repository__namespace"):

@@ -40,14 +40,14 @@ class RepositoryAdmin(GrantedAdmin):
     def save_model(self, request: HttpRequest, obj: Repository, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if not change:
-            signals.repository_created.send(Repository, repository=obj, actor=request.user)
+            signals.repository_created.send(Repository, repository=obj)
 
     def delete_model(self, request: HttpRequest, obj: Repository) -> None:
-        obj.delete(actor=request.user)
+        obj.delete()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Repository]) -> None:
         for repository in queryset.select_related("namespace"):
-            repository.delete(actor=request.user)
+            repository.delete()
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
         # Nothing goes with it, as its row stays.

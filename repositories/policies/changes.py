@@ -27,29 +27,29 @@ def facts_of(policy: Policy) -> Facts:
     return {name: value for name, value in facts.items() if value not in (None, "", [])}
 
 
-def tell(policy: Policy, before: Facts, actor: Any) -> None:
-    """Tell that `actor` made a policy, or changed it from what it was `before`."""
+def tell(policy: Policy, before: Facts) -> None:
+    """Tell that a policy was made, or changed from what it was `before`."""
     changes = changes_between(before, facts_of(policy))
     if not before:
-        signals.policy_created.send(Policy, policy=policy, actor=actor, changes=changes)
+        signals.policy_created.send(Policy, policy=policy, changes=changes)
     elif changes:
-        signals.policy_updated.send(Policy, policy=policy, actor=actor, changes=changes)
+        signals.policy_updated.send(Policy, policy=policy, changes=changes)
 
 
 @contextmanager
-def told(policy: Policy, actor: Any) -> Iterator[None]:
+def told(policy: Policy) -> Iterator[None]:
     """Tell of what is done to a policy within, if that changes anything; all of it happens, or nothing."""
     with transaction.atomic():
         before = facts_of(policy)
         yield
-        tell(policy, before, actor)
+        tell(policy, before)
 
 
-def delete(policy: Policy, actor: Any) -> None:
+def delete(policy: Policy) -> None:
     """Delete a policy. Its events stay."""
     with transaction.atomic():
         changes = changes_between(facts_of(policy), {})
-        signals.policy_deleted.send(Policy, policy=policy, actor=actor, changes=changes)
+        signals.policy_deleted.send(Policy, policy=policy, changes=changes)
         policy.delete()
 
 

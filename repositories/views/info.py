@@ -49,6 +49,6 @@ class SettingsView(RepositoryPage, TemplateView):
         deletion = DeletionForm(self.request.POST, expected=self.repository.full_name)
         if not deletion.is_valid():
             return self.render_to_response(self.get_context_data(deletion=deletion))
-        self.repository.delete(actor=self.request.user)
+        self.repository.delete()
         messages.success(self.request, f"{self.repository.full_name} was deleted.")
         return redirect("repositories:list")

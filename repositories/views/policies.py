@@ -125,7 +125,7 @@ class PolicyFormView(ForEditors, TemplateView):
         valid = [form.is_valid(), criteria.is_valid()]
         if not all(valid):
             return self.show(form, criteria)
-        with changes.told(policy, request.user):
+        with changes.told(policy):
             form.save()
             criteria.save()
         messages.success(request, "Saved.")
@@ -184,7 +184,7 @@ class PolicySwitchView(PolicyPage, ForEditors, View):
         if enabled and self.policy.kind == Policy.Kind.PROMOTION and not may_push(self.access, target):
             messages.error(request, "You can't push to its target repository, so you can't switch it on.")
             return redirect(self.policy)
-        with changes.told(self.policy, request.user):
+        with changes.told(self.policy):
             Policy.objects.filter(pk=self.policy.pk).update(enabled=enabled)
         messages.success(request, "Switched on." if enabled else "Switched off.")
         return redirect(self.policy)
@@ -196,6 +196,6 @@ class PolicyDeleteView(PolicyPage, ForEditors, TemplateView):
     @transaction.atomic
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         policy = get_object_or_404(Policy.objects.select_for_update(), pk=self.policy.pk)
-        changes.delete(policy, request.user)
+        changes.delete(policy)
         messages.success(request, f"{self.policy} was deleted. Its events stay.")
         return redirect(url_of_tab(self.repository, self.tab))

@@ -93,7 +93,7 @@ class NewRepositoryView(FormView):
         try:
             with transaction.atomic():
                 repository = form.save()
-                signals.repository_created.send(Repository, repository=repository, actor=self.request.user)
+                signals.repository_created.send(Repository, repository=repository)
         except IntegrityError:  # a push registered it meanwhile
             form.add_error("name", "This namespace already has a repository of that name.")
             return self.form_invalid(form)

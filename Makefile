@@ -29,7 +29,7 @@ test-postgresql: .venv/test
 	$(PYTEST) --database postgresql
 
 bench: .venv/test
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.benchmarks
 
 screenshots: .venv/test
 	$(BIN)/python -m tests.screenshots

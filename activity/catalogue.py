@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from django.db import models
 
-from repositories.levels import Category
+from repositories.access.levels import Category
 
 
 class Type(models.TextChoices):

@@ -1,34 +1,41 @@
-"""Which events a viewer may see. Every reader of events, page, API or admin, begins here."""
+"""The permission gate: which events a viewer may see. Every reader of events passes through here.
+
+This module builds conditions and imports no model of this application, so that the querysets of events and
+tallies can apply them: `Event.objects.visible_to(access)`.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from activity.models import Event
-from repositories.access import Access
-from repositories.levels import REPOSITORY_CATEGORIES, VIEW_UNKNOWN_EVENTS, Category
+from repositories.access.levels import REPOSITORY_CATEGORIES, VIEW_UNKNOWN_EVENTS, Category
+from repositories.access.resolving import Access
 from repositories.models import Repository
+
+if TYPE_CHECKING:
+    from activity.models import Event
 
 Row = TypeVar("Row", bound=Model)
 
 
-def visible_events(access: Access, repository: Repository | None = None) -> QuerySet[Event]:
-    """Return the events that a viewer may see: of one repository, or of all.
+def visible_events(
+    events: QuerySet[Event], access: Access, repository: Repository | None = None
+) -> QuerySet[Event]:
+    """Narrow events to those that a viewer may see: of one repository, or of all.
 
-    Deny by default: an event of an unknown category is for those who may see unknown events, and
-    one without a repository, or of a deleted one, for MSR admins and auditors alone. But what
-    somebody did to their own account they see themselves, in lists of all.
+    Deny by default: an event of an unknown category requires the permission to see unknown events; one
+    without a repository, or of a deleted repository, is visible to MSR admins and auditors only. Events of
+    category `account` about the viewer's own account are visible to the viewer, in lists of all events.
     """
-    events: QuerySet[Event] = Event.objects.all()
     own = own_account(access) if repository is None else None
     if own is None:
-        return visible(events, access, repository)
+        return visible_rows(events, access, repository)
     events = events.filter(_visible_anywhere(access) | own)
-    # Walking back in time, PostgreSQL would look through all pulls for one that isn't there.
+    # Without this, PostgreSQL would walk back through all pulls in search of one that is visible.
     return events if sees_pulls(access) else without_pulls(events)
 
 
@@ -39,7 +46,7 @@ def own_account(access: Access) -> Q | None:
     return Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
 
 
-def visible(rows: QuerySet[Row], access: Access, repository: Repository | None = None) -> QuerySet[Row]:
+def visible_rows(rows: QuerySet[Row], access: Access, repository: Repository | None = None) -> QuerySet[Row]:
     """Narrow events, or tallies of them, to those that a viewer may see.
 
     Rows have a `repository`, a `category` and `is_pull`.
@@ -57,7 +64,9 @@ def visible(rows: QuerySet[Row], access: Access, repository: Repository | None =
     return _only(rows, categories)
 
 
-def visible_in_each(rows: QuerySet[Row], access: Access, repositories: Iterable[Repository]) -> QuerySet[Row]:
+def visible_rows_in_each(
+    rows: QuerySet[Row], access: Access, repositories: Iterable[Repository]
+) -> QuerySet[Row]:
     """Narrow rows of some repositories to those that a viewer may see in each."""
     if access.sees_everything:
         return rows

@@ -3,10 +3,9 @@
 from celery import shared_task
 from django.utils import timezone
 
-from activity import partitions, tags, tallies
 from activity.deletion import runs
-from activity.deletion.models import AutoDeletion, Run
-from activity.models import THE_SCHEDULE
+from activity.models import THE_SCHEDULE, AutoDeletion, Run
+from activity.storage import partitions, tags, tallies
 
 
 @shared_task
@@ -26,9 +25,9 @@ def execute_run(pk: int) -> None:
 
 
 @shared_task
-def make_partitions() -> None:
-    """Make the partitions of the coming months."""
-    partitions.make_ahead(timezone.now())
+def create_partitions() -> None:
+    """Create the partitions of the coming months."""
+    partitions.create_ahead(timezone.now())
 
 
 @shared_task

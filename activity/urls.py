@@ -1,16 +1,16 @@
 from django.urls import path
 
-from activity.views import atom, feeds, policies, tags, tokens
+from activity.views import activity, atom, policies, tags
 
-app_name = "activity"
+app_name = "registry_activity"
 
 urlpatterns = [
-    path("activity/", feeds.ActivityView.as_view(), name="all"),
+    path("activity/", activity.ActivityView.as_view(), name="all"),
     path("activity/atom/", atom.ActivityAtom.as_view(), name="all-atom"),
     # The tab's own last segment tells where the name, which may hold slashes, ends.
     path(
         "repositories/<str:namespace>/<path:name>/activity/",
-        feeds.RepositoryActivityView.as_view(),
+        activity.RepositoryActivityView.as_view(),
         name="repository",
     ),
     path(
@@ -20,7 +20,7 @@ urlpatterns = [
     ),
     path(
         "organizations/<str:name>/activity/",
-        feeds.OrganizationActivityView.as_view(),
+        activity.OrganizationActivityView.as_view(),
         name="organization",
     ),
     path(
@@ -29,9 +29,7 @@ urlpatterns = [
         name="organization-atom",
     ),
     path("repositories/<str:namespace>/<path:name>/tags/", tags.TagsView.as_view(), name="tags"),
-    path("users/<str:username>/", feeds.UserView.as_view(), name="user"),
+    path("users/<str:username>/", activity.UserView.as_view(), name="user"),
     path("users/<str:username>/atom/", atom.UserAtom.as_view(), name="user-atom"),
     path("policies/<str:policy_id>/", policies.PolicyView.as_view(), name="policy"),
-    path("settings/tokens/", tokens.TokensView.as_view(), name="tokens"),
-    path("settings/tokens/<int:pk>/revoke/", tokens.RevokeView.as_view(), name="revoke-token"),
 ]

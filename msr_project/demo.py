@@ -14,11 +14,12 @@ from django.contrib.auth.models import Group
 from guardian.shortcuts import assign_perm
 
 from activity.catalogue import KINDS, REPOSITORY_KINDS
-from activity.drafts import Draft
 from activity.models import MANUAL_PROMOTION_NAME, ActorType
-from repositories import acting, names
-from repositories.groups import AUDITORS, MSR_ADMINS
-from repositories.levels import Level
+from activity.recording.drafts import Draft
+from repositories import names
+from repositories.access.groups import AUDITORS, MSR_ADMINS
+from repositories.access.levels import Level
+from repositories.accounts import current_request
 from repositories.models import (
     Membership,
     Namespace,
@@ -58,7 +59,7 @@ def is_loaded() -> bool:
     return Repository.objects.named("acme/web").exists()
 
 
-@acting.unrecorded()
+@current_request.auditing_disabled()
 def set_passwords(password: str) -> None:
     """Give all demo users this password."""
     for user in get_user_model()._default_manager.filter(username__in=USERS):
@@ -66,7 +67,7 @@ def set_passwords(password: str) -> None:
         user.save(update_fields=["password"])
 
 
-@acting.unrecorded()
+@current_request.auditing_disabled()
 def load_world() -> None:
     """Make people, organizations, teams, repositories and policies."""
     users = {name: _user(name) for name in {*USERS, *DEVELOPERS, *CONSUMERS}}

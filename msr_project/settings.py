@@ -77,12 +77,12 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "repositories.acting.ActingMiddleware",
+    "repositories.accounts.current_request.CurrentRequestMiddleware",
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "repositories.middleware.ProfileMiddleware",
+    "repositories.accounts.profiles.ProfileMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -162,14 +162,14 @@ AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "repositories.acting.trying_address"
-AXES_USERNAME_CALLABLE = "repositories.acting.tried_name"
+AXES_CLIENT_IP_CALLABLE = "repositories.accounts.current_request.login_address"
+AXES_USERNAME_CALLABLE = "repositories.accounts.current_request.login_name"
 AXES_LOCKOUT_TEMPLATE = "429.html"
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 ANONYMOUS_USER_NAME = None  # guardian: nobody who isn't logged in holds a permission
-LOGIN_REDIRECT_URL = "repositories:list"
+LOGIN_REDIRECT_URL = "registry_repositories:list"
 LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en-us"
@@ -225,18 +225,9 @@ STORAGES = {
 
 # --- API ----------------------------------------------------------------------------------------
 
-REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "activity.api.authentication.TokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
-    ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["activity.api.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "TEST_REQUEST_DEFAULT_FORMAT": "json",
-}
-REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": None}
+# The API's views set everything else themselves.
+REST_FRAMEWORK = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}
+REST_KNOX = {"TOKEN_TTL": None}
 KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # the default, which migrations need to be said
 SPECTACULAR_SETTINGS = {
     "TITLE": "Registry activity",

@@ -13,12 +13,18 @@ admin.site.index_title = "Administration"
 handler500 = "msr_project.errors.server_error"
 
 urlpatterns = [
+    # The short addresses of the admin's pages, by package rather than by app label.
+    *(
+        path(
+            f"admin/{package}/<path:rest>",
+            RedirectView.as_view(url=f"/admin/{label}/%(rest)s", query_string=True),
+        )
+        for package, label in (("activity", "registry_activity"), ("repositories", "registry_repositories"))
+    ),
     path("admin/", admin.site.urls),
-    path("favicon.ico", login_not_required(RedirectView.as_view(url=static("msr_project/icon.svg")))),
+    path("favicon.ico", login_not_required(RedirectView.as_view(url=static("activity/icon.svg")))),
     path("accounts/login/", auth.LoginView.as_view(), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
-    path("accounts/password/", auth.PasswordChangeView.as_view(), name="password_change"),
-    path("accounts/password/done/", auth.PasswordChangeDoneView.as_view(), name="password_change_done"),
     path("api/v0/", include("activity.api.urls")),
     path("", include("activity.urls")),
     path("", include("repositories.urls")),

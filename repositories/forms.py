@@ -10,10 +10,10 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
 from repositories import names
-from repositories.access import Access
-from repositories.levels import GRANTABLE
+from repositories.access.levels import GRANTABLE
+from repositories.access.people import known_organizations
+from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
-from repositories.people import known_organizations
 
 SUGGESTED = 100
 """Names offered while one types, at most."""
@@ -33,7 +33,7 @@ class NameField(forms.ModelChoiceField):
         return super().to_python(value)
 
 
-class ProfileForm(forms.ModelForm):
+class PreferencesForm(forms.ModelForm):
     """How one wants to see the site."""
 
     class Meta:
@@ -52,7 +52,7 @@ class ProfileForm(forms.ModelForm):
         return super().save(commit)
 
 
-class GuessForm(forms.ModelForm):
+class TimeZoneForm(forms.ModelForm):
     """The time zone that a browser tells."""
 
     class Meta:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 
-from repositories.access import Access
+from repositories.access.resolving import Access
 from repositories.models import Repository
 
 Source = Callable[[Access, Collection[Repository]], Mapping[int, datetime]]

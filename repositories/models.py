@@ -14,9 +14,12 @@ from django.db.models import F, Q
 from django.utils import timezone
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from solo.models import SingletonModel
-from timezone_field import TimeZoneField
 
-from repositories import acting, levels, names, signals
+from repositories import names, signals
+from repositories.access import levels
+from repositories.accounts import current_request
+from repositories.accounts.models import AccessToken as AccessToken
+from repositories.accounts.models import Profile as Profile
 from repositories.policies.models import Criterion as Criterion
 from repositories.policies.models import Policy as Policy
 from repositories.policies.models import new_policy_id as new_policy_id  # by migrations
@@ -99,7 +102,7 @@ class Team(models.Model):
         """Store the team, and its group under the name that people know it by."""
         with transaction.atomic():
             if self.group_id is None:
-                with acting.unrecorded():
+                with current_request.auditing_disabled():
                     self.group = Group.objects.create(name=str(self))
             else:
                 Group.objects.filter(pk=self.group_id).update(name=str(self))
@@ -266,29 +269,6 @@ class RegistrySettings(SingletonModel):
 
     def __str__(self) -> str:
         return "Registry settings"
-
-
-class Profile(models.Model):
-    """How one person wants to see the site."""
-
-    class Theme(models.TextChoices):
-        SYSTEM = "", "As my system has it"
-        LIGHT = "light", "Light"
-        DARK = "dark", "Dark"
-
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE)
-    time_zone = TimeZoneField(null=True, blank=True, choices_display="WITH_GMT_OFFSET")
-    """None until the person chooses one, or their browser tells it."""
-    time_zone_guessed = models.BooleanField(default=False, editable=False)
-    theme = models.CharField(max_length=5, choices=Theme, blank=True, default=Theme.SYSTEM)
-
-    def __str__(self) -> str:
-        return f"Profile of {self.user}"
-
-    @classmethod
-    def of(cls, user: Any) -> Profile:
-        """Return a person's profile; a new one, not stored, for whoever has none."""
-        return cls.objects.filter(user=user.pk).first() or cls(user_id=user.pk)
 
 
 # The grants: guardian's models with direct foreign keys, which the database can join and check.

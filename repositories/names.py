@@ -44,3 +44,9 @@ def split_name(full_name: str) -> tuple[str, str]:
 def join_name(namespace: str, name: str) -> str:
     """Put a full name together as the registry knows it: `_` and `alpine` into `alpine`."""
     return name if namespace == LIBRARY else f"{namespace}/{name}"
+
+
+def short_digest(digest: str) -> str:
+    """Return the algorithm and the first eight digits, such as `sha256:bbf09ba3`."""
+    algorithm, colon, hexadecimal = digest.partition(":")
+    return f"{algorithm}{colon}{hexadecimal[:8]}"

@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
-from repositories import acting
+from repositories.accounts import current_request
 from repositories.models import Membership, Namespace, Team
 
 
@@ -25,7 +25,7 @@ def give_namespace(instance: Any, created: bool, raw: bool, **_: Any) -> None:
 @receiver(post_delete, sender=Team)
 def delete_group(instance: Team, **_: Any) -> None:
     """Delete the group with its team, and so the team's grants."""
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         Group.objects.filter(pk=instance.group_id).delete()
 
 

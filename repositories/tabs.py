@@ -38,9 +38,9 @@ def tabs_for(repository: Repository, permissions: frozenset[str]) -> list[tuple[
 
 
 ORGANIZATION_TABS = {
-    "Overview": "repositories:organization",
-    "Teams": "repositories:teams",
-    "Members": "repositories:members",
+    "Overview": "registry_repositories:organization",
+    "Teams": "registry_repositories:teams",
+    "Members": "registry_repositories:members",
 }
 """The labels of an organization's tabs, open to all who may know of it, and the names of their addresses."""
 

@@ -1,8 +1,9 @@
 from django.urls import path
 
-from repositories.views import info, organizations, own_settings, pages, permissions, policies, repositories
+from repositories.accounts import views as accounts
+from repositories.views import info, organizations, pages, permissions, policies, repositories
 
-app_name = "repositories"
+app_name = "registry_repositories"
 
 ORGANIZATION = "organizations/<str:name>/"
 # A name may hold slashes, and end in a word such as `tags`: the last segment tells what page it is.
@@ -10,8 +11,11 @@ REPOSITORY = "repositories/<str:namespace>/<path:name>/"
 
 urlpatterns = [
     path("", repositories.home, name="home"),
-    path("settings/", own_settings.ProfileView.as_view(), name="settings"),
-    path("settings/time-zone/", own_settings.guess_time_zone, name="guess-time-zone"),
+    path("settings/", accounts.PreferencesView.as_view(), name="preferences"),
+    path("settings/time-zone/", accounts.guess_time_zone, name="guess-time-zone"),
+    path("settings/password/", accounts.PasswordView.as_view(), name="password"),
+    path("settings/tokens/", accounts.TokensView.as_view(), name="tokens"),
+    path("settings/tokens/<int:pk>/revoke/", accounts.RevokeTokenView.as_view(), name="revoke-token"),
     path("repositories/", repositories.RepositoryListView.as_view(), name="list"),
     # No repository's page has this address, as theirs have two segments at least.
     path("repositories/new/", repositories.NewRepositoryView.as_view(), name="new"),

@@ -14,7 +14,7 @@ from django.test import Client, override_settings
 from hypothesis import settings
 
 from activity.models import Event
-from repositories import acting
+from repositories.accounts import current_request
 from repositories.models import Repository
 from tests import factories
 
@@ -61,7 +61,7 @@ def flushable(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def recorded(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leave what tests set up out of the events, but where auditing itself is tested."""
-    with nullcontext() if request.node.get_closest_marker("audited") else acting.unrecorded():
+    with nullcontext() if request.node.get_closest_marker("audited") else current_request.auditing_disabled():
         yield
 
 

@@ -12,13 +12,14 @@ from django.contrib.auth.models import Group, Permission
 from factory.django import DjangoModelFactory
 from guardian.shortcuts import assign_perm
 
-from activity.accounts import allow_adding_events, new_token
-from activity.drafts import Draft
 from activity.identity import event_id
 from activity.models import ActorType, Event
-from activity.recording import record_events
+from activity.recording.drafts import Draft
+from activity.recording.record import record_events
+from activity.sources.registries import allow_adding_events
 from repositories import names
-from repositories.groups import AUDITORS, MSR_ADMINS
+from repositories.access.groups import AUDITORS, MSR_ADMINS
+from repositories.accounts.tokens import new_token
 from repositories.models import (
     Membership,
     Namespace,

@@ -33,8 +33,8 @@ WHAT_IS_ASIDE = {"events": [{"id": "1", "action": "push", "timestamp": "yesterda
 
 FIND_IDS = """
 import json
-from activity import tallies
-from activity.deletion.models import Run
+from activity.storage import tallies
+from activity.models import Run
 from activity.models import DeadLetter, Event
 from django.contrib.auth.models import User
 from repositories.models import Policy, Repository
@@ -102,21 +102,20 @@ def addresses(app: Application) -> dict[str, dict[str, str]]:
             "user": "/users/repoadmin/",
             "settings": "/settings/",
             "tokens": "/settings/tokens/",
-            "password": "/accounts/password/",
-            "password-changed": "/accounts/password/done/",
+            "password": "/settings/password/",
             "not-found": "/repositories/acme/nothing/activity/",
             "api": SWAGGER,
             "admin": "/admin/",
-            "admin-events": "/admin/activity/event/",
-            "admin-event": f"/admin/activity/event/{ids['event']}/change/",
-            "admin-access-to-repository": f"/admin/repositories/repository/{ids['repository']}/access/",
+            "admin-events": "/admin/registry_activity/event/",
+            "admin-event": f"/admin/registry_activity/event/{ids['event']}/change/",
+            "admin-access-to-repository": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
             "admin-access-of-user": f"/admin/auth/user/{ids['user']}/access/",
-            "admin-auto-deletion": "/admin/activity/autodeletion/",
-            "admin-rules": "/admin/activity/deletionrule/deciding/?repository=acme/web",
-            "admin-job-logs": "/admin/activity/run/",
-            "admin-job-log": f"/admin/activity/run/{ids['run']}/change/",
-            "admin-asides": "/admin/activity/deadletter/",
-            "admin-aside": f"/admin/activity/deadletter/{ids['aside']}/change/",
+            "admin-auto-deletion": "/admin/registry_activity/autodeletion/",
+            "admin-rules": "/admin/registry_activity/deletionrule/deciding/?repository=acme/web",
+            "admin-job-logs": "/admin/registry_activity/run/",
+            "admin-job-log": f"/admin/registry_activity/run/{ids['run']}/change/",
+            "admin-asides": "/admin/registry_activity/deadletter/",
+            "admin-aside": f"/admin/registry_activity/deadletter/{ids['aside']}/change/",
         },
     }
 

@@ -206,10 +206,12 @@ def _fill(environ: dict[str, str], events: int) -> dict[str, str]:
 
 MAKE_TOKENS = """
 import json
-from activity import accounts, demo
+from activity.sources.registries import REGISTRY_ACCOUNT
 from django.contrib.auth.models import User
-people = User.objects.filter(username__in=[*demo.USERS, accounts.REGISTRY_ACCOUNT])
-print(json.dumps({person.username: accounts.new_token(person) for person in people}))
+from msr_project import demo
+from repositories.accounts.tokens import new_token
+people = User.objects.filter(username__in=[*demo.USERS, REGISTRY_ACCOUNT])
+print(json.dumps({person.username: new_token(person) for person in people}))
 """
 
 

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from selenium.webdriver import Chrome
 
 from tests import pages, services
-from tests.bench import configure
 from tests.running import PROJECT, application
+from tests.standalone import configure
 
 FOLDER = PROJECT / "screenshots"
 HEIGHT = 4000

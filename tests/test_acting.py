@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 from rest_framework.views import APIView
 
 from activity.api import views
-from repositories import acting
+from repositories.accounts import current_request
 from tests import factories
 
 
@@ -22,10 +22,12 @@ def served(request: Any) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
     def view(request: Any) -> HttpResponse:
-        seen.update(actor=acting.actor(), serving=acting.is_serving(), **acting.client())
+        seen.update(
+            actor=current_request.user(), serving=current_request.exists(), **current_request.client_details()
+        )
         return HttpResponse()
 
-    acting.ActingMiddleware(view)(request)
+    current_request.CurrentRequestMiddleware(view)(request)
     return seen
 
 
@@ -35,11 +37,11 @@ def test_requests_that_are_served_at_once_have_each_their_own_actor(rf: RequestF
     def seen(name: str) -> str:
         def view(request: Any) -> HttpResponse:
             both.wait(timeout=10)
-            return HttpResponse(acting.actor().username)
+            return HttpResponse(current_request.user().username)
 
         request = rf.get("/")
         request.user = factories.UserFactory.build(username=name)
-        return acting.ActingMiddleware(view)(request).content.decode()
+        return current_request.CurrentRequestMiddleware(view)(request).content.decode()
 
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(seen, ["ann", "ben"])) == ["ann", "ben"]
@@ -50,13 +52,17 @@ def test_request_that_fails_leaves_nobody_behind(rf: RequestFactory) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        acting.ActingMiddleware(view)(rf.get("/"))
+        current_request.CurrentRequestMiddleware(view)(rf.get("/"))
 
-    assert not acting.is_serving()
+    assert not current_request.exists()
 
 
 def test_nobody_acts_without_a_request() -> None:
-    assert (acting.actor(), acting.client(), acting.is_serving()) == (None, {}, False)
+    assert (current_request.user(), current_request.client_details(), current_request.exists()) == (
+        None,
+        {},
+        False,
+    )
 
 
 def test_client_is_known(rf: RequestFactory) -> None:
@@ -69,7 +75,7 @@ def test_client_is_known(rf: RequestFactory) -> None:
         "client_address": "10.0.0.7",
         "user_agent": "curl/8",
     }
-    assert not acting.is_serving()
+    assert not current_request.exists()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_actor_is_known_by_session_and_by_token(
     seen = []
 
     def get(self: APIView, request: Any) -> HttpResponse:
-        seen.append(acting.actor())
+        seen.append(current_request.user())
         return HttpResponse()
 
     monkeypatch.setattr(views.RepositoryListView, "get", get)
@@ -114,4 +120,4 @@ def test_actor_is_known_by_session_and_by_token(
     client.get("/api/v0/repositories/")
 
     assert seen == [user]
-    assert acting.actor() is None
+    assert current_request.user() is None

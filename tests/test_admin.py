@@ -13,7 +13,7 @@ from repositories.models import Namespace, Organization, Repository, Team
 from tests import factories
 from tests.factories import notification
 
-LETTERS = "/admin/activity/deadletter/"
+LETTERS = "/admin/registry_activity/deadletter/"
 
 
 class TestMessagesStoredAside:
@@ -43,7 +43,7 @@ class TestMessagesStoredAside:
     ) -> None:
         message = notification()
         with monkeypatch.context() as patch:
-            patch.setattr("activity.notifications.record_events", lambda *_: 1 / 0)
+            patch.setattr("activity.sources.notifications.record_events", lambda *_: 1 / 0)
             registry(message, {"action": "polish"})
         letter = DeadLetter.objects.get()
 
@@ -100,7 +100,7 @@ class TestMessagesStoredAside:
         self, auditor: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("activity.notifications.record_events", lambda *_: 1 / 0)
+            patch.setattr("activity.sources.notifications.record_events", lambda *_: 1 / 0)
             registry(notification())
 
         self.replay(auditor, DeadLetter.objects.get())
@@ -115,7 +115,7 @@ class TestAdministration:
 
         for model in (
             "Events",
-            "Messages stored aside",
+            "Dead letters",
             "Namespaces",
             "Organizations",
             "Teams",
@@ -127,18 +127,25 @@ class TestAdministration:
 
     def test_auditor_changes_nothing(self, auditor: Client, web: Repository) -> None:
         for path in ("repository", "namespace", "organization", "team", "policy"):
-            assert auditor.get(f"/admin/repositories/{path}/").status_code == 200
-            assert auditor.get(f"/admin/repositories/{path}/add/").status_code == 403
+            assert auditor.get(f"/admin/registry_repositories/{path}/").status_code == 200
+            assert auditor.get(f"/admin/registry_repositories/{path}/add/").status_code == 403
         assert (
-            auditor.post(f"/admin/repositories/repository/{web.pk}/delete/", {"post": "yes"}).status_code
+            auditor.post(
+                f"/admin/registry_repositories/repository/{web.pk}/delete/", {"post": "yes"}
+            ).status_code
             == 403
         )
-        assert auditor.post(f"/admin/repositories/repository/{web.pk}/change/", {}).status_code == 403
-        assert auditor.get(f"/admin/repositories/repository/{web.pk}/permissions/").status_code in (302, 403)
+        assert (
+            auditor.post(f"/admin/registry_repositories/repository/{web.pk}/change/", {}).status_code == 403
+        )
+        assert auditor.get(f"/admin/registry_repositories/repository/{web.pk}/permissions/").status_code in (
+            302,
+            403,
+        )
 
     def test_repository_made_by_hand_is_an_event(self, admin: Client, web: Repository) -> None:
         data = {"namespace": web.namespace_id, "name": "api", "visibility": "private", "description": ""}
-        admin.post("/admin/repositories/repository/add/", data)
+        admin.post("/admin/registry_repositories/repository/add/", data)
 
         event = Event.objects.get()
         assert (event.label, event.repository_name, event.actor_label) == (
@@ -153,9 +160,9 @@ class TestAdministration:
     ) -> None:
         if by_action:
             data = {"action": "delete_selected", "_selected_action": web.pk, "post": "yes"}
-            admin.post("/admin/repositories/repository/", data)
+            admin.post("/admin/registry_repositories/repository/", data)
         else:
-            admin.post(f"/admin/repositories/repository/{web.pk}/delete/", {"post": "yes"})
+            admin.post(f"/admin/registry_repositories/repository/{web.pk}/delete/", {"post": "yes"})
 
         web.refresh_from_db()
         assert web.deleted_at
@@ -179,7 +186,7 @@ class TestAdministration:
             for part in ("TOTAL", "INITIAL")
         }
         admin.post(
-            f"/admin/repositories/namespace/{namespace.pk}/change/",
+            f"/admin/registry_repositories/namespace/{namespace.pk}/change/",
             {"user": person.pk, "organization": "", **form},
         )
 
@@ -197,7 +204,7 @@ class TestAdministration:
         for name in ("newcorp/app", "alpine"):
             registry(notification(target={"repository": name}))
 
-        response = admin.get("/admin/repositories/namespace/", {"owner": owner})
+        response = admin.get("/admin/registry_repositories/namespace/", {"owner": owner})
 
         names = {namespace.name for namespace in response.context["cl"].result_list}
         assert names - {"admin", "registry"} == expected
@@ -217,7 +224,7 @@ class TestAdministration:
         namespace = Namespace.objects.get(name=name)
 
         data = {owner: ids[owner] for owner in owners}
-        response = admin.post(f"/admin/repositories/namespace/{namespace.pk}/change/", data)
+        response = admin.post(f"/admin/registry_repositories/namespace/{namespace.pk}/change/", data)
 
         assert words in response.content.decode()
         namespace.refresh_from_db()
@@ -227,14 +234,14 @@ class TestAdministration:
         registry(notification(target={"repository": "newcorp/app"}))
         form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
 
-        admin.post("/admin/repositories/organization/add/", {"name": "newcorp", **form})
+        admin.post("/admin/registry_repositories/organization/add/", {"name": "newcorp", **form})
 
         assert Namespace.objects.get(name="newcorp").owner == Organization.objects.get()
 
     def test_names_of_users_and_organizations_are_one_space(self, admin: Client, web: Repository) -> None:
         factories.UserFactory(username="jane")
         form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
-        answer = admin.post("/admin/repositories/organization/add/", {"name": "jane", **form})
+        answer = admin.post("/admin/registry_repositories/organization/add/", {"name": "jane", **form})
         assert "already has this name" in answer.content.decode()
 
         passwords = {"usable_password": "true", "password1": "a-long-pass", "password2": "a-long-pass"}
@@ -245,14 +252,14 @@ class TestAdministration:
         jane = factories.UserFactory()
         data = {"organization": web.namespace.organization_id, "name": "devs", "members": [jane.pk]}
 
-        admin.post("/admin/repositories/team/add/", data)
+        admin.post("/admin/registry_repositories/team/add/", data)
 
         team = Team.objects.get()
         assert (team.group.name, list(team.group.user_set.all())) == ("acme/devs", [jane])
 
     def test_grants_are_edited_on_guardians_pages(self, admin: Client, web: Repository, log_in: Any) -> None:
         jane = factories.UserFactory(username="jane")
-        page = f"/admin/repositories/repository/{web.pk}/permissions/user-manage/{jane.pk}/"
+        page = f"/admin/registry_repositories/repository/{web.pk}/permissions/user-manage/{jane.pk}/"
         assert "Access level read-write" in admin.get(page).content.decode()
 
         admin.post(page, {"permissions": ["level_read"]})

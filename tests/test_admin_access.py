@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from guardian.shortcuts import assign_perm
 
-from repositories.access import Access
+from repositories.access.resolving import Access
 from repositories.admin import grants
 from repositories.models import (
     Membership,
@@ -168,7 +168,7 @@ class TestEffectiveAccessOfAUser:
     def test_is_linked_from_the_users_page(self, admin: Client, jane: Any) -> None:
         assert url(jane, "access") in html(admin, url(jane))
 
-    @pytest.mark.parametrize("permission", ["auth.view_user", "repositories.view_repository"])
+    @pytest.mark.parametrize("permission", ["auth.view_user", "registry_repositories.view_repository"])
     def test_is_for_those_who_may_audit(
         self, log_in: Any, web: Repository, jane: Any, permission: str
     ) -> None:
@@ -337,7 +337,9 @@ class TestGuardiansPages:
         ],
     )
     def test_of_nothing_are_none(self, admin: Client, web: Repository, page: str) -> None:
-        assert admin.get(f"/admin/repositories/repository/{page.format(web=web.pk)}").status_code == 404
+        assert (
+            admin.get(f"/admin/registry_repositories/repository/{page.format(web=web.pk)}").status_code == 404
+        )
 
 
 class TestOrganizations:
@@ -349,11 +351,13 @@ class TestOrganizations:
 
         assert f'<a href="{url(team)}">{team.name}</a>' in page
         assert f'<a href="{url(web.namespace)}">acme</a>' in page
-        add = f"/admin/repositories/team/add/?organization={organization.pk}"
+        add = f"/admin/registry_repositories/team/add/?organization={organization.pk}"
         assert add in page
         assert admin.get(add).status_code == 200
         assert (
-            admin.get(f"/admin/repositories/team/?organization__id__exact={organization.pk}").status_code
+            admin.get(
+                f"/admin/registry_repositories/team/?organization__id__exact={organization.pk}"
+            ).status_code
             == 200
         )
 
@@ -445,7 +449,7 @@ class TestTeams:
     ) -> None:
         factories.team_of(web.namespace.organization, jane)
 
-        query = {"app_label": "repositories", "model_name": model, "field_name": field, "term": term}
+        query = {"app_label": "registry_repositories", "model_name": model, "field_name": field, "term": term}
         found = admin.get("/admin/autocomplete/", query).json()["results"]
 
         assert len(found) == 1
@@ -459,4 +463,4 @@ def test_page_of_a_user_takes_no_query_for_each_permission(admin: Client, jane: 
 
 
 def test_organizations_are_searched(admin: Client, web: Repository) -> None:
-    assert Organization.objects.get().name in html(admin, "/admin/repositories/membership/?q=acme")
+    assert Organization.objects.get().name in html(admin, "/admin/registry_repositories/membership/?q=acme")

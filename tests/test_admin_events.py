@@ -12,13 +12,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from activity import event_search
+from activity.feed import search
 from activity.models import ActorType, Event
 from repositories.models import Policy, Profile, Repository
 from tests import factories
 from tests.factories import DIGEST, NOON
 
-EVENTS = "/admin/activity/event/"
+EVENTS = "/admin/registry_activity/event/"
 HOSTILE = '<script>alert("x")</script>'
 
 
@@ -34,7 +34,7 @@ def listed(client: Client, **query: str) -> list[str]:
 
 
 def detail(event: Event) -> str:
-    return reverse("admin:activity_event_change", args=[event.pk])
+    return reverse("admin:registry_activity_event_change", args=[event.pk])
 
 
 def queries_of(client: Client, url: str) -> int:
@@ -98,7 +98,10 @@ class TestList:
 
     @pytest.mark.parametrize(
         ("model", "field", "found"),
-        [("activity.event", "repository", "acme/web"), ("repositories.repository", "namespace", "acme")],
+        [
+            ("registry_activity.event", "repository", "acme/web"),
+            ("registry_repositories.repository", "namespace", "acme"),
+        ],
     )
     def test_repositories_and_namespaces_are_looked_up_while_typing(
         self, auditor: Client, model: str, field: str, found: str
@@ -200,7 +203,7 @@ class TestList:
     def test_search_that_no_index_serves_goes_on(
         self, admin: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_search, "STRETCH", 2)
+        monkeypatch.setattr(search, "STRETCH", 2)
         page = page_of(admin, q="ip:10.0.0.7").context["cl"]
         assert "Searched as far as Jan 31, 2026 12:00 PM" in page_of(admin, q="ip:10.0.0.7").content.decode()
 
@@ -251,7 +254,7 @@ class TestQueries:
         with CaptureQueriesContext(connection) as queries:
             admin.get(EVENTS + query)
 
-        asked = [query["sql"].upper() for query in queries if "activity_event" in query["sql"]]
+        asked = [query["sql"].upper() for query in queries if "registry_activity_event" in query["sql"]]
         assert asked
         assert not any(
             "COUNT(" in sql or "DISTINCT" in sql or "OFFSET" in sql.split("FROM")[0] for sql in asked
@@ -282,7 +285,7 @@ class TestDetail:
         html = admin.get(detail(event)).content.decode()
 
         for url in (
-            f"/admin/repositories/repository/{web.pk}/change/",
+            f"/admin/registry_repositories/repository/{web.pk}/change/",
             "/repositories/acme/web/activity/",
             f"/admin/auth/user/{jane.pk}/change/",
             "/users/jane/",
@@ -345,8 +348,8 @@ class TestExport:
     def test_has_all_that_is_listed_on_all_pages(
         self, admin: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("activity.export.CHUNK", 2)
-        monkeypatch.setattr(event_search, "STRETCH", 2)
+        monkeypatch.setattr("activity.feed.export.CHUNK", 2)
+        monkeypatch.setattr(search, "STRETCH", 2)
 
         assert [row["tag"] for row in self.export(admin)] == list("dcba")
         rows = self.export(admin, "?q=-ip:10.0.0.7+category:push&actor=jane&p=x")

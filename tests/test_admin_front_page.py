@@ -13,10 +13,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from activity import event_search, search_language, tallies
 from activity.admin import front_page
-from activity.deletion.models import Run
-from activity.models import DeadLetter, Event, Registry
+from activity.feed import search, search_language
+from activity.models import DeadLetter, Event, Registry, Run
+from activity.storage import tallies
 from repositories.models import Repository
 from tests import factories
 from tests.factories import notification
@@ -39,9 +39,7 @@ def card(client: Client, name: str) -> str:
 def found(url: str) -> list[Event]:
     """Return what the list of events finds at an address."""
     (text,) = parse_qs(urlsplit(url).query)["q"]
-    return event_search.find(
-        Event.objects.all(), event_search.conditions_of(search_language.parse(text, UTC)), 50
-    ).rows
+    return search.find(Event.objects.all(), search.conditions_of(search_language.parse(text, UTC)), 50).rows
 
 
 def happened(kind: str, repository: Any, *, ago: timedelta = timedelta(), **values: Any) -> Event:
@@ -66,7 +64,7 @@ class TestViewers:
         assert ">Users</a>" in html
 
     def test_pages_of_apps_are_without(self, admin: Client) -> None:
-        assert "Needs attention" not in admin.get("/admin/activity/").content.decode()
+        assert "Needs attention" not in admin.get("/admin/registry_activity/").content.decode()
 
 
 class TestChart:
@@ -134,7 +132,7 @@ class TestAttention:
         Registry.objects.update(last_heard_at=timezone.now() - timedelta(hours=25))
         row = Registry.objects.get()
 
-        admin.post(f"/admin/activity/registry/{row.pk}/change/", {"quiet_after": "48"})
+        admin.post(f"/admin/registry_activity/registry/{row.pk}/change/", {"quiet_after": "48"})
 
         assert "quiet" not in card(admin, "attention")
 

@@ -13,9 +13,9 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from activity.feed import BY_TIME
+from activity.feed.ordering import BY_TIME
 from activity.models import Event
-from activity.partitions import make_ahead
+from activity.storage.partitions import create_ahead
 from tests import factories
 from tests.factories import NOON
 from tests.test_admin_events import EVENTS
@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 FILL = """
-INSERT INTO activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
+INSERT INTO registry_activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
     repository_name, tag, digest, actor_type, actor_name, details)
 SELECT
     (lpad(to_hex((extract(epoch FROM occurred_at) * 1000)::bigint), 12, '0') || '70008'
@@ -57,10 +57,10 @@ def million(db: None) -> None:
     """A million events in ninety days, most of them pulls, in partitions of their months."""
     repositories = [factories.repository(f"acme/r{number}").pk for number in range(50)]
     for month in (8, 11):
-        make_ahead(NOON.replace(month=month))
+        create_ahead(NOON.replace(month=month))
     with connection.cursor() as cursor:
         cursor.execute(FILL, [NOON, repositories, len(repositories), MILLION])
-        cursor.execute("ANALYZE activity_event")
+        cursor.execute("ANALYZE registry_activity_event")
 
 
 def rows_read(client: Client, url: str) -> int:
@@ -139,7 +139,7 @@ def test_no_page_reads_more_than_it_shows(admin: Client, million: None) -> None:
         f"{query} {start}": rows_read(admin, f"{EVENTS}{query}{'&' if query else '?'}{start}")
         for query, start in pages
     }
-    read["detail"] = rows_read(admin, reverse("admin:activity_event_change", args=[old.pk]))
+    read["detail"] = rows_read(admin, reverse("admin:registry_activity_event_change", args=[old.pk]))
 
     served = {name: rows for name, rows in read.items() if name.partition(" ")[0] in SERVED}
     assert {name: rows for name, rows in served.items() if rows > FEW_HUNDRED} == {}

@@ -25,8 +25,17 @@ from django_celery_beat import models as beat
 from guardian.shortcuts import assign_perm
 from knox.models import get_token_model
 
-from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
-from activity.models import DeadLetter, Event, Registry
+from activity.models import (
+    Archive,
+    AutoDeletion,
+    DeadLetter,
+    DeletionRule,
+    Event,
+    Hold,
+    Import,
+    Registry,
+    Run,
+)
 from repositories.models import Membership, RegistrySettings, Repository
 from tests import factories
 from tests.test_gating import undone
@@ -39,73 +48,73 @@ OUTSIDERS = ("anonymous", "user", "repository admin")
 STAFF = ("clerk", "auditor", "MSR admin")
 """A clerk is staff without any permission; on the site, this one administers the repository."""
 
-VIEWED = "activity_(event|run|archive|import|deadletter)"
+VIEWED = "registry_activity_(event|run|archive|import|deadletter)"
 EDITED = (
-    "(activity_(registry|deletionrule|hold)|auth_user|"
-    "repositories_(membership|organization|team|namespace|repository|policy))"
+    "(registry_activity_(registry|deletionrule|hold)|auth_user|"
+    "registry_repositories_(membership|organization|team|namespace|repository|policy))"
 )
-SINGLE = "(activity_autodeletion|repositories_registrysettings)"
+SINGLE = "(registry_activity_autodeletion|registry_repositories_registrysettings)"
 OTHERS = "(django_celery_beat_.*|knox_authtoken)"
 
 # Columns are two spaces or more apart. The first row that fits an address decides.
 TABLE = f"""
-address                                         clerk              auditor            MSR admin
-                                                GET, POST          GET, POST          GET, POST
+address                                                clerk              auditor            MSR admin
+                                                       GET, POST          GET, POST          GET, POST
 
-index                                           shown, shown       shown, shown       shown, shown
-login                                           led on, shown      led on, shown      led on, shown
-logout                                          405, led on        405, led on        405, led on
-password_change                                 shown, shown       shown, shown       shown, shown
-password_change_done                            shown, 405         shown, 405         shown, 405
-autocomplete                                    refused, 405       refused, 405       refused, 405
-jsi18n                                          shown, 405         shown, 405         shown, 405
-view_on_site                                    404, 404           404, 404           404, 404
-app_list                                        404, 404           shown, shown       shown, shown
-unknown                                         404, 404           404, 404           404, 404
-.*_short                                        led on, led on     led on, led on     led on, led on
+index                                                  shown, shown       shown, shown       shown, shown
+login                                                  led on, shown      led on, shown      led on, shown
+logout                                                 405, led on        405, led on        405, led on
+password_change                                        shown, shown       shown, shown       shown, shown
+password_change_done                                   shown, 405         shown, 405         shown, 405
+autocomplete                                           refused, 405       refused, 405       refused, 405
+jsi18n                                                 shown, 405         shown, 405         shown, 405
+view_on_site                                           404, 404           404, 404           404, 404
+app_list                                               404, 404           shown, shown       shown, shown
+unknown                                                404, 404           404, 404           404, 404
+.*_short                                               led on, led on     led on, led on     led on, led on
 
-activity_event_export                           refused, refused   405, led on        405, led on
-activity_event_changelist                       refused, refused   shown, led on      shown, led on
-activity_deadletter_(replay|dismiss)            refused, refused   refused, refused   led on, led on
-activity_deadletter_download                    refused, refused   shown, shown       shown, shown
-activity_(deadletter|import)_changelist         refused, refused   shown, shown       shown, led on
-{VIEWED}_changelist                             refused, refused   shown, shown       shown, shown
-{VIEWED}_history                                refused, refused   shown, shown       shown, shown
-{VIEWED}_change                                 refused, refused   shown, refused     shown, refused
-{VIEWED}_(add|delete)                           refused, refused   refused, refused   refused, refused
-activity_run_stop                               led on, led on     led on, led on     led on, led on
+registry_activity_event_export                         refused, refused   405, led on        405, led on
+registry_activity_event_changelist                     refused, refused   shown, led on      shown, led on
+registry_activity_deadletter_(replay|dismiss)          refused, refused   refused, refused   led on, led on
+registry_activity_deadletter_download                  refused, refused   shown, shown       shown, shown
+registry_activity_(deadletter|import)_changelist       refused, refused   shown, shown       shown, led on
+{VIEWED}_changelist                                    refused, refused   shown, shown       shown, shown
+{VIEWED}_history                                       refused, refused   shown, shown       shown, shown
+{VIEWED}_change                                        refused, refused   shown, refused     shown, refused
+{VIEWED}_(add|delete)                                  refused, refused   refused, refused   refused, refused
+registry_activity_run_stop                             led on, led on     led on, led on     led on, led on
 
-activity_autodeletion_start                     led on, led on     led on, led on     led on, led on
-repositories_registrysettings_change(list)?     refused, refused   shown, refused     shown, led on
-{SINGLE}_change(list)?                          refused, refused   shown, refused     shown, shown
-{SINGLE}_history                                refused, refused   shown, shown       shown, shown
-{SINGLE}_(add|delete)                           refused, refused   refused, refused   refused, refused
+registry_activity_autodeletion_start                   led on, led on     led on, led on     led on, led on
+registry_repositories_registrysettings_change(list)?refused,refused            shown, refused     shown, led on
+{SINGLE}_change(list)?                                 refused, refused   shown, refused     shown, shown
+{SINGLE}_history                                       refused, refused   shown, shown       shown, shown
+{SINGLE}_(add|delete)                                  refused, refused   refused, refused   refused, refused
 
-activity_deletionrule_deciding                  led on, led on     shown, shown       shown, shown
-activity_registry_add                           refused, refused   refused, refused   refused, refused
-repositories_repository_access                  refused, refused   shown, shown       shown, shown
-auth_user_access                                refused, refused   shown, shown       shown, shown
-auth_user_password_change                       refused, refused   refused, refused   shown, shown
-.*_permissions                                  led on, led on     led on, led on     shown, shown
-.*_permissions_manage_(user|group)              led on, led on     led on, led on     shown, led on
-repositories_namespace_changelist               refused, refused   shown, shown       shown, shown
-repositories_namespace_delete                   refused, refused   refused, refused   shown, shown
-{EDITED}_changelist                             refused, refused   shown, shown       shown, led on
-{EDITED}_history                                refused, refused   shown, shown       shown, shown
-{EDITED}_change                                 refused, refused   shown, refused     shown, shown
-{EDITED}_add                                    refused, refused   refused, refused   shown, shown
-{EDITED}_delete                                 refused, refused   refused, refused   shown, led on
+registry_activity_deletionrule_deciding                led on, led on     shown, shown       shown, shown
+registry_activity_registry_add                         refused, refused   refused, refused   refused, refused
+registry_repositories_repository_access                refused, refused   shown, shown       shown, shown
+auth_user_access                                       refused, refused   shown, shown       shown, shown
+auth_user_password_change                              refused, refused   refused, refused   shown, shown
+.*_permissions                                         led on, led on     led on, led on     shown, shown
+.*_permissions_manage_(user|group)                     led on, led on     led on, led on     shown, led on
+registry_repositories_namespace_changelist             refused, refused   shown, shown       shown, shown
+registry_repositories_namespace_delete                 refused, refused   refused, refused   shown, shown
+{EDITED}_changelist                                    refused, refused   shown, shown       shown, led on
+{EDITED}_history                                       refused, refused   shown, shown       shown, shown
+{EDITED}_change                                        refused, refused   shown, refused     shown, shown
+{EDITED}_add                                           refused, refused   refused, refused   shown, shown
+{EDITED}_delete                                        refused, refused   refused, refused   shown, led on
 
-auth_group_(changelist|history)                 refused, refused   shown, shown       shown, shown
-auth_group_change                               refused, refused   shown, refused     shown, refused
-auth_group_(add|delete)                         refused, refused   refused, refused   refused, refused
+auth_group_(changelist|history)                        refused, refused   shown, shown       shown, shown
+auth_group_change                                      refused, refused   shown, refused     shown, refused
+auth_group_(add|delete)                                refused, refused   refused, refused   refused, refused
 
-knox_authtoken_change                           refused, refused   shown, refused     shown, refused
-{OTHERS}_changelist                             refused, refused   shown, shown       shown, led on
-{OTHERS}_history                                refused, refused   shown, shown       shown, shown
-{OTHERS}_change                                 refused, refused   shown, refused     shown, shown
-{OTHERS}_add                                    refused, refused   refused, refused   shown, shown
-{OTHERS}_delete                                 refused, refused   refused, refused   shown, led on
+knox_authtoken_change                                  refused, refused   shown, refused     shown, refused
+{OTHERS}_changelist                                    refused, refused   shown, shown       shown, led on
+{OTHERS}_history                                       refused, refused   shown, shown       shown, shown
+{OTHERS}_change                                        refused, refused   shown, refused     shown, shown
+{OTHERS}_add                                           refused, refused   refused, refused   shown, shown
+{OTHERS}_delete                                        refused, refused   refused, refused   shown, led on
 """
 
 
@@ -214,7 +223,7 @@ class World:
             "user_id": self.user.pk,
             "group_id": self.team.group_id,
             "content_type_id": ContentType.objects.get_for_model(Repository).pk,
-            "app_label": "activity",
+            "app_label": "registry_activity",
             "url": "nowhere",
         }
         about = self.row(address).pk
@@ -257,7 +266,9 @@ def ask(
     return outcome(response), [sql for sql in changes if not OWN_DOINGS.search(sql)]
 
 
-OWN_DOINGS = re.compile("django_session|auth_user.*last_login|activity_event|activity_tallychange")
+OWN_DOINGS = re.compile(
+    "django_session|auth_user.*last_login|registry_activity_event|registry_activity_tallychange"
+)
 """What comes of visiting and of being refused: a session, and the record of it."""
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from repositories.access import Access
-from repositories.among import FEW
-from repositories.levels import Level
+from repositories.access.levels import Level
+from repositories.access.resolving import Access
 from repositories.models import Repository, RepositoryUserPermission
+from repositories.utils.among import FEW
 from tests import factories
 
 

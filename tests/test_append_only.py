@@ -9,8 +9,8 @@ import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 
-from activity import append_only, partitions
 from activity.models import Event
+from activity.storage import append_only, partitions
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -20,7 +20,7 @@ on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQ
 STATEMENTS = {
     "UPDATE": "UPDATE {table} SET tag = 'forged'",
     "UPDATE of nothing": pytest.param("UPDATE {table} SET tag = '' WHERE false", marks=on_postgresql),
-    "INSERT that updates": "INSERT INTO {table} SELECT * FROM activity_event WHERE true"
+    "INSERT that updates": "INSERT INTO {table} SELECT * FROM registry_activity_event WHERE true"
     " ON CONFLICT ({key}) DO UPDATE SET tag = 'forged'",
     "DELETE": "DELETE FROM {table}",
     "DELETE in passing": pytest.param(
@@ -29,9 +29,9 @@ STATEMENTS = {
     "TRUNCATE": pytest.param("TRUNCATE {table}", marks=on_postgresql),
 }
 TABLES = [
-    "activity_event",
+    "registry_activity_event",
     *(
-        pytest.param(f"activity_event_{name}", marks=on_postgresql)
+        pytest.param(f"registry_activity_event_{name}", marks=on_postgresql)
         for name in ("other", "pull", "other_default", "other_2021_01", "pull_2021_01")
     ),
 ]
@@ -45,7 +45,7 @@ def execute(sql: str) -> None:
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("sql", STATEMENTS.values(), ids=STATEMENTS.keys())
 def test_statement_is_refused(sql: str, table: str) -> None:
-    partitions.make_ahead(JANUARY)  # later than the triggers
+    partitions.create_ahead(JANUARY)  # later than the triggers
     event = factories.record(occurred_at=JANUARY)
     key = "id" if connection.vendor == "sqlite" else "id, is_pull"
 
@@ -59,12 +59,12 @@ def test_deletion_may_delete_and_no_more() -> None:
     event = factories.record()
 
     with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), append_only.deleting():
-        execute("UPDATE activity_event SET tag = 'forged'")
+        execute("UPDATE registry_activity_event SET tag = 'forged'")
     with transaction.atomic():
         with append_only.deleting():
-            execute("DELETE FROM activity_event WHERE 1 = 0")
+            execute("DELETE FROM registry_activity_event WHERE 1 = 0")
         with pytest.raises(IntegrityError, match="append-only"):
-            execute("DELETE FROM activity_event")
+            execute("DELETE FROM registry_activity_event")
 
     assert Event.objects.filter(pk=event.pk).exists()
 
@@ -77,31 +77,33 @@ def test_permission_to_delete_ends_with_its_transaction() -> None:
         1 / 0  # noqa: B018
 
     with pytest.raises(IntegrityError, match="append-only"):
-        execute("DELETE FROM activity_event")
+        execute("DELETE FROM registry_activity_event")
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="of SQLite's triggers")
 def test_other_programs_delete_nothing() -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT sql FROM sqlite_master WHERE tbl_name = 'activity_event' AND sql IS NOT NULL")
+        cursor.execute(
+            "SELECT sql FROM sqlite_master WHERE tbl_name = 'registry_activity_event' AND sql IS NOT NULL"
+        )
         schema = [sql for (sql,) in cursor.fetchall()]
     other = sqlite3.connect(":memory:")
     for sql in schema:
         other.execute(sql)
 
-    with pytest.raises(sqlite3.OperationalError, match="no such function: activity_deleting"):
-        other.execute("DELETE FROM activity_event")
+    with pytest.raises(sqlite3.OperationalError, match="no such function: registry_activity_deleting"):
+        other.execute("DELETE FROM registry_activity_event")
 
 
 @on_postgresql
 def test_partition_made_by_hand_is_protected_by_the_next_migrate() -> None:
     execute(
-        "CREATE TABLE activity_event_pull_2020_01 PARTITION OF activity_event_pull FOR VALUES"
+        "CREATE TABLE registry_activity_event_pull_2020_01 PARTITION OF registry_activity_event_pull FOR VALUES"
         " FROM ('016f5e66-e800-0000-0000-000000000000') TO ('016ffe0c-4400-0000-0000-000000000000')"
     )
-    execute("DELETE FROM activity_event_pull_2020_01")
+    execute("DELETE FROM registry_activity_event_pull_2020_01")
 
     call_command("migrate", verbosity=0)
 
     with pytest.raises(IntegrityError, match="append-only"):
-        execute("DELETE FROM activity_event_pull_2020_01")
+        execute("DELETE FROM registry_activity_event_pull_2020_01")

@@ -21,15 +21,15 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from guardian.shortcuts import assign_perm, remove_perm
 from knox.models import AuthToken
 
-from activity import auditing, demo
-from activity.accounts import allow_adding_events, new_token
 from activity.deletion import runs
-from activity.deletion.models import Archive, AutoDeletion, Hold, Import
-from activity.gating import visible_events
-from activity.models import DeadLetter, Event
-from repositories import acting
-from repositories.access import Access
-from repositories.groups import AUDITORS, MSR_ADMINS
+from activity.models import Archive, AutoDeletion, DeadLetter, Event, Hold, Import
+from activity.sources import auditing
+from activity.sources.registries import allow_adding_events
+from msr_project import demo
+from repositories.access.groups import AUDITORS, MSR_ADMINS
+from repositories.access.resolving import Access
+from repositories.accounts import current_request
+from repositories.accounts.tokens import new_token
 from repositories.models import (
     Membership,
     Namespace,
@@ -51,7 +51,7 @@ PASSWORD = "a-long-pass-1"
 @pytest.fixture
 def admin() -> Client:
     """The browser of an MSR admin, whose account and log-in aren't recorded."""
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         client = Client(headers={"user-agent": "Firefox"}, REMOTE_ADDR="10.0.0.7")
         client.force_login(factories.msr_admin(username="admin"))
     return client
@@ -59,13 +59,13 @@ def admin() -> Client:
 
 @pytest.fixture
 def web() -> Repository:
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         return factories.repository("acme/web")
 
 
 @pytest.fixture
 def jane() -> Any:
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         user = factories.UserFactory(username="jane")
         user.set_password(PASSWORD)
         user.save()
@@ -74,7 +74,7 @@ def jane() -> Any:
 
 @pytest.fixture
 def devs(web: Repository) -> Team:
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         return factories.TeamFactory(organization=web.namespace.organization, name="devs")
 
 
@@ -100,7 +100,7 @@ class TestAccess:
     def test_grant_is_of_its_repository_with_level_and_holder(
         self, admin: Client, web: Repository, jane: Any
     ) -> None:
-        page = f"/admin/repositories/repository/{web.pk}/permissions/user-manage/{jane.pk}/"
+        page = f"/admin/registry_repositories/repository/{web.pk}/permissions/user-manage/{jane.pk}/"
 
         admin.post(page, {"permissions": ["level_read"]})
         admin.post(page, {"permissions": ["level_read"]})
@@ -128,7 +128,7 @@ class TestAccess:
     ) -> None:
         row = {"TOTAL_FORMS": 1, "0-group": devs.group.pk, "0-access": "level_admin"}
         rows = {f"repositorygrouppermission_set-{key}": value for key, value in row.items()}
-        page = f"/admin/repositories/repository/{web.pk}/change/"
+        page = f"/admin/registry_repositories/repository/{web.pk}/change/"
 
         admin.post(page, form_of("repository", visibility="private", description="") | rows)
 
@@ -147,10 +147,12 @@ class TestAccess:
     def test_team_with_its_members(self, admin: Client, web: Repository, jane: Any) -> None:
         form = {"organization": web.namespace.organization_id, "name": "devs"}
 
-        admin.post("/admin/repositories/team/add/", {**form, "members": [jane.pk]})
+        admin.post("/admin/registry_repositories/team/add/", {**form, "members": [jane.pk]})
         team = Team.objects.get()
-        admin.post(f"/admin/repositories/team/{team.pk}/change/", {**form, "name": "ops", "members": []})
-        admin.post(f"/admin/repositories/team/{team.pk}/delete/", {"post": "yes"})
+        admin.post(
+            f"/admin/registry_repositories/team/{team.pk}/change/", {**form, "name": "ops", "members": []}
+        )
+        admin.post(f"/admin/registry_repositories/team/{team.pk}/delete/", {"post": "yes"})
 
         assert told() == [
             ("Create Team", "", "acme/devs", "admin"),
@@ -163,7 +165,7 @@ class TestAccess:
         assert Event.objects.get(kind="update_team").details["changes"] == {"name": ["devs", "ops"]}
 
     def test_deleting_a_team_is_one_event_whatever_goes_with_it(self, web: Repository, devs: Team) -> None:
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             for number in range(5):
                 devs.group.user_set.add(factories.UserFactory())
                 assign_perm("level_read", devs.group, factories.repository(f"acme/r{number}"))
@@ -177,10 +179,10 @@ class TestAccess:
         forms = {"memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "0"}
         member = {"memberships-0-user": jane.pk, "memberships-0-role": "member"}
 
-        admin.post("/admin/repositories/organization/add/", {"name": "acme", **forms, **member})
+        admin.post("/admin/registry_repositories/organization/add/", {"name": "acme", **forms, **member})
         organization, membership = Organization.objects.get(), Membership.objects.get()
         admin.post(
-            f"/admin/repositories/organization/{organization.pk}/change/",
+            f"/admin/registry_repositories/organization/{organization.pk}/change/",
             {
                 **forms,
                 "memberships-INITIAL_FORMS": "1",
@@ -208,7 +210,7 @@ class TestAccess:
         namespace = Namespace.objects.get(name="newcorp")
 
         admin.post(
-            f"/admin/repositories/namespace/{namespace.pk}/change/",
+            f"/admin/registry_repositories/namespace/{namespace.pk}/change/",
             form_of("namespace", user=jane.pk, organization=""),
         )
 
@@ -217,7 +219,7 @@ class TestAccess:
         assert event.details["changes"] == {"user": [None, "jane"]}
 
     def test_visibility_and_description(self, admin: Client, web: Repository) -> None:
-        page = f"/admin/repositories/repository/{web.pk}/change/"
+        page = f"/admin/registry_repositories/repository/{web.pk}/change/"
 
         admin.post(page, form_of("repository", visibility="private", description="Our website."))
         admin.post(page, form_of("repository", visibility="public", description=""))
@@ -234,8 +236,8 @@ class TestAccess:
         }
 
     def test_hold(self, admin: Client, web: Repository) -> None:
-        admin.post("/admin/activity/hold/add/", {"repository": web.pk, "reason": "An inquiry."})
-        admin.post(f"/admin/activity/hold/{Hold.objects.get().pk}/delete/", {"post": "yes"})
+        admin.post("/admin/registry_activity/hold/add/", {"repository": web.pk, "reason": "An inquiry."})
+        admin.post(f"/admin/registry_activity/hold/{Hold.objects.get().pk}/delete/", {"post": "yes"})
 
         assert [(label, name) for label, name, *_ in told()] == [
             ("Create Hold", "acme/web"),
@@ -307,11 +309,11 @@ class TestAccounts:
         )
 
     def test_password_is_changed_by_oneself(self, jane: Any, log_in: Any) -> None:
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             client = log_in(jane)
 
         new = {"old_password": PASSWORD, "new_password1": "another-1-pass", "new_password2": "another-1-pass"}
-        client.post("/accounts/password/", new)
+        client.post("/settings/password/", new)
 
         assert told() == [("Update Password", "", "jane", "jane")]
         assert one().details["changes"] == {"password": ["hidden", "hidden"]}
@@ -320,7 +322,7 @@ class TestAccounts:
         self, jane: Any, settings: Any
     ) -> None:
         settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             jane.password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
             jane.save()
 
@@ -351,7 +353,7 @@ class TestAccounts:
         assert token.token_key not in details
 
     def test_token_that_expired_is_removed_by_nobody(self, jane: Any) -> None:
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             expired = factories.bearer(jane)
             AuthToken.objects.update(expiry=factories.NOON - timedelta(days=365))
             valid = factories.bearer(jane)
@@ -377,7 +379,7 @@ class TestAccounts:
     def test_permissions_of_users_and_groups(self, jane: Any) -> None:
         allow_adding_events(jane)
         permission = jane.user_permissions.get()
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             group = Group.objects.create(name="producers")
         group.permissions.add(permission)
         group.permissions.clear()
@@ -389,13 +391,13 @@ class TestAccounts:
         ]
         changes = [event.details["changes"]["permissions"] for event in Event.objects.order_by("pk")]
         assert changes == [
-            [[], ["activity.add_event"]],
-            [[], ["activity.add_event"]],
-            [["activity.add_event"], []],
+            [[], ["registry_activity.add_event"]],
+            [[], ["registry_activity.add_event"]],
+            [["registry_activity.add_event"], []],
         ]
 
     def test_deleting_a_user_is_one_event_whatever_goes_with_them(self, web: Repository, jane: Any) -> None:
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             assign_perm("level_read", jane, web)
             factories.team_of(web.namespace.organization, jane)
             new_token(jane)
@@ -407,10 +409,10 @@ class TestAccounts:
 
 class TestSystem:
     def test_settings(self, admin: Client) -> None:
-        admin.get("/admin/repositories/registrysettings/")
-        admin.post("/admin/repositories/registrysettings/", {})
+        admin.get("/admin/registry_repositories/registrysettings/")
+        admin.post("/admin/registry_repositories/registrysettings/", {})
         assert not Event.objects.exists()
-        admin.post("/admin/repositories/registrysettings/", {"scanning_enabled": "on"})
+        admin.post("/admin/registry_repositories/registrysettings/", {"scanning_enabled": "on"})
 
         assert told() == [("Update Registry Settings", "", "Registry settings", "admin")]
         assert one().details["changes"] == {"scanning_enabled": [False, True]}
@@ -432,10 +434,10 @@ class TestSystem:
             "max_events": "",
             "max_per": "repository",
         }
-        admin.post("/admin/activity/deletionrule/add/", rule)
+        admin.post("/admin/registry_activity/deletionrule/add/", rule)
         on = {"enabled": "on", "age": "2", "age_unit": "months", "max_events": "", "archive": "on"}
-        admin.post("/admin/activity/autodeletion/", on)
-        admin.post("/admin/activity/autodeletion/start/", {"preview": ""})
+        admin.post("/admin/registry_activity/autodeletion/", on)
+        admin.post("/admin/registry_activity/autodeletion/start/", {"preview": ""})
 
         assert [(label, actor) for label, _, _, actor in told()] == [
             ("Create Deletion Rule", "admin"),
@@ -444,17 +446,19 @@ class TestSystem:
         ]
 
     def test_stop_of_a_run(self, admin: Client) -> None:
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             run = runs.start("a test")
-        admin.post(f"/admin/activity/run/{run.pk}/stop/")
-        admin.post(f"/admin/activity/run/{run.pk}/stop/")
+        admin.post(f"/admin/registry_activity/run/{run.pk}/stop/")
+        admin.post(f"/admin/registry_activity/run/{run.pk}/stop/")
 
         assert (one().label, one().details["run"]) == ("Stop Deletion", run.pk)
 
     def test_release_of_an_import(self, admin: Client) -> None:
         imported = Import.objects.create(archive_name="x.jsonl.gz")
         for _ in range(2):
-            admin.post("/admin/activity/import/", {"action": "release", "_selected_action": [imported.pk]})
+            admin.post(
+                "/admin/registry_activity/import/", {"action": "release", "_selected_action": [imported.pk]}
+            )
 
         assert (one().label, one().details["archives"]) == ("Release Import", ["x.jsonl.gz"])
 
@@ -467,7 +471,7 @@ class TestSystem:
         ],
     )
     def test_run_is_its_starters(self, started_by: str, shown: str) -> None:
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             run = runs.start(started_by)
         runs.record_run(run)
 
@@ -498,7 +502,7 @@ class TestRecording:
 
     @pytest.mark.django_db(transaction=True)
     def test_change_is_undone_if_it_can_not_be_recorded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with acting.unrecorded():
+        with current_request.auditing_disabled():
             jane = factories.UserFactory(username="jane", email="")
         monkeypatch.setattr(auditing, "record_events", lambda *_: 1 / 0)
 
@@ -517,7 +521,7 @@ class TestRecording:
 
     def test_fixtures_migrations_and_demo_are_nobodys_acts(self, tmp_path: Any, jane: Any) -> None:
         fixture = tmp_path / "fixture.json"
-        call_command("dumpdata", "auth.user", "repositories", output=str(fixture), verbosity=0)
+        call_command("dumpdata", "auth.user", "registry_repositories", output=str(fixture), verbosity=0)
         call_command("loaddata", str(fixture), verbosity=0)
         call_command("migrate", verbosity=0)
         demo.load_world()
@@ -526,7 +530,7 @@ class TestRecording:
 
     def test_costs_no_more_for_many_members(self, devs: Team) -> None:
         def queries(count: int) -> int:
-            with acting.unrecorded():
+            with current_request.auditing_disabled():
                 people = factories.UserFactory.create_batch(count)
             with CaptureQueriesContext(connection) as captured:
                 devs.group.user_set.add(*people)
@@ -563,7 +567,7 @@ class TestRecording:
 def test_who_sees_what_is_done_to_the_system(
     web: Repository, jane: Any, kind: str, in_repository: bool, seen_by: set[str]
 ) -> None:
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         assign_perm("level_read", jane, web)
         viewers = {
             "jane": jane,
@@ -582,15 +586,17 @@ def test_who_sees_what_is_done_to_the_system(
         client.force_login(viewer)
         return client.get(f"/api/v0/events/{event.pk}/").status_code
 
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         seen = {name for name, viewer in viewers.items() if api(viewer) == 200}
     assert seen == seen_by
-    listed = {name for name, who in viewers.items() if visible_events(Access.of(who)).filter(pk=event.pk)}
+    listed = {
+        name for name, who in viewers.items() if Event.objects.visible_to(Access.of(who)).filter(pk=event.pk)
+    }
     assert listed == seen_by
 
 
 def test_category_that_one_never_sees_is_no_filter(jane: Any, log_in: Any) -> None:
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         viewers = {name: log_in(who) for name, who in (("jane", jane), ("auditor", factories.auditor()))}
 
     def status(viewer: str, category: str) -> int:

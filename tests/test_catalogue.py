@@ -3,7 +3,7 @@
 import pytest
 
 from activity.catalogue import KINDS, REPOSITORY_KINDS, Type, offered_categories, offered_types
-from repositories.levels import ALLOWED_BY, GRANTABLE, REPOSITORY_CATEGORIES, Category, Level
+from repositories.access.levels import ALLOWED_BY, GRANTABLE, REPOSITORY_CATEGORIES, Category, Level
 
 VERBS = ["create", "update", "delete"]
 SEEN_FROM = {

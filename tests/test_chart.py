@@ -10,9 +10,9 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity import chart
-from activity.chart import Chart
-from activity.counting import Bucket
+from activity.feed import chart
+from activity.feed.chart import Chart
+from activity.feed.counting import Bucket
 from tests.factories import NOON
 
 HOUR = timedelta(hours=1)

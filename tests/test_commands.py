@@ -14,7 +14,7 @@ from django.test import Client
 
 from activity.catalogue import REPOSITORY_KINDS
 from activity.models import Event
-from repositories.access import Access
+from repositories.access.resolving import Access
 from repositories.models import Repository
 from tests import factories
 from tests.factories import notification

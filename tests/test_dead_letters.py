@@ -9,16 +9,16 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from activity import replay
 from activity.admin import dead_letters
-from activity.dead_letters import store_aside
 from activity.models import DeadLetter, Event
+from activity.sources import replay
+from activity.sources.dead_letters import store_aside
 from tests import factories
 from tests.factories import notification
 
 pytestmark = pytest.mark.django_db
 
-LETTERS = "/admin/activity/deadletter/"
+LETTERS = "/admin/registry_activity/deadletter/"
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def mended(registry: Any, monkeypatch: pytest.MonkeyPatch) -> DeadLetter:
 
 def stored(registry: Any, monkeypatch: pytest.MonkeyPatch, **values: Any) -> DeadLetter:
     with monkeypatch.context() as patch:
-        patch.setattr("activity.notifications.record_events", lambda *_: 1 / 0)
+        patch.setattr("activity.sources.notifications.record_events", lambda *_: 1 / 0)
         registry(notification(**values))
     return DeadLetter.objects.latest("pk")
 

@@ -10,12 +10,11 @@ from django.test import Client
 from django.utils import timezone
 
 from activity.deletion import jobs, runs
-from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, Run
-from activity.models import Event
+from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, Run
 from repositories.models import Repository
 from tests import factories
 
-SETTINGS = "/admin/activity/autodeletion/"
+SETTINGS = "/admin/registry_activity/autodeletion/"
 VALID = {"enabled": "on", "age": "2", "age_unit": "months", "max_events": "", "archive": "on"}
 
 
@@ -73,7 +72,7 @@ class TestRuns:
     def start(self, client: Client, button: str) -> Run:
         response = client.post(f"{SETTINGS}start/", {button: ""})
         run = Run.objects.latest("pk")
-        assert response["Location"] == f"/admin/activity/run/{run.pk}/change/"
+        assert response["Location"] == f"/admin/registry_activity/run/{run.pk}/change/"
         return run
 
     def old(self, web: Repository) -> Event:
@@ -86,7 +85,7 @@ class TestRuns:
         run = self.start(admin, "preview")
         runs.execute(run)
 
-        html = page(admin, f"/admin/activity/run/{run.pk}/change/")
+        html = page(admin, f"/admin/registry_activity/run/{run.pk}/change/")
         assert "The global setting" in html
         assert "push: 1" in html
         assert "acme/web: 1" in html
@@ -103,7 +102,7 @@ class TestRuns:
         assert (run.started_by, run.state, run.deleted) == ("admin", "finished", 1)
         event = Event.objects.get()
         assert (event.label, event.actor_label, event.details["deleted"]) == ("Delete Events", "admin", 1)
-        assert "(1 event)" in page(admin, f"/admin/activity/run/{run.pk}/change/")
+        assert "(1 event)" in page(admin, f"/admin/registry_activity/run/{run.pk}/change/")
 
     def test_run_is_not_started_while_it_is_off(self, admin: Client) -> None:
         html = admin.post(f"{SETTINGS}start/", {"run": ""}, follow=True).content.decode()
@@ -122,11 +121,11 @@ class TestRuns:
     def test_run_is_stopped_by_msr_admins(self, admin: Client, auditor: Client) -> None:
         run = self.start(admin, "preview")
 
-        auditor.post(f"/admin/activity/run/{run.pk}/stop/")
+        auditor.post(f"/admin/registry_activity/run/{run.pk}/stop/")
         run.refresh_from_db()
         assert not run.stop_requested
 
-        admin.post(f"/admin/activity/run/{run.pk}/stop/")
+        admin.post(f"/admin/registry_activity/run/{run.pk}/stop/")
         runs.execute(run)
         run.refresh_from_db()
         assert run.state == "stopped"
@@ -135,7 +134,7 @@ class TestRuns:
         def unreachable(*_: Any) -> None:
             raise ConnectionRefusedError("no queue")
 
-        monkeypatch.setattr("activity.deletion.admin.execute_run.delay", unreachable)
+        monkeypatch.setattr("activity.admin.deletion.execute_run.delay", unreachable)
 
         html = admin.post(f"{SETTINGS}start/", {"preview": ""}, follow=True).content.decode()
 
@@ -145,14 +144,14 @@ class TestRuns:
 
 class TestRules:
     def test_show_which_one_decides(self, admin: Client, web: Repository) -> None:
-        add = "/admin/activity/deletionrule/add/"
+        add = "/admin/registry_activity/deletionrule/add/"
         base = {"age": "", "age_unit": "days", "max_events": "", "max_per": "repository"}
         admin.post(add, {**base, "category": "pull", "age": "1"})
         admin.post(add, {**base, "repository": web.pk, "category": "delete"})
         admin.post(add, {**base, "namespace": web.namespace_id, "category": "", "max_events": "6000"})
         assert DeletionRule.objects.count() == 3
 
-        html = page(admin, "/admin/activity/deletionrule/deciding/?repository=acme/web")
+        html = page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
 
         rows = html.partition("<tbody>")[2]
         assert '<th scope="row">Delete</th><td>acme/web, Delete</td><td>never</td>' in rows
@@ -162,9 +161,9 @@ class TestRules:
 
     def test_are_one_for_each_scope_and_category(self, admin: Client, web: Repository) -> None:
         data = {"category": "pull", "age": "1", "age_unit": "days", "max_events": "", "max_per": "repository"}
-        admin.post("/admin/activity/deletionrule/add/", data)
+        admin.post("/admin/registry_activity/deletionrule/add/", data)
 
-        html = admin.post("/admin/activity/deletionrule/add/", data).content.decode()
+        html = admin.post("/admin/registry_activity/deletionrule/add/", data).content.decode()
 
         assert "errornote" in html
         assert DeletionRule.objects.count() == 1
@@ -173,22 +172,22 @@ class TestRules:
         data = {"category": "", "age": "1", "age_unit": "days", "max_events": "", "max_per": "repository"}
         scopes = {"repository": web.pk, "namespace": web.namespace_id}
 
-        html = admin.post("/admin/activity/deletionrule/add/", {**data, **scopes}).content.decode()
+        html = admin.post("/admin/registry_activity/deletionrule/add/", {**data, **scopes}).content.decode()
 
         assert "Choose a repository or a namespace, not both" in html
 
 
 class TestHolds:
     def test_say_who_set_them_and_why(self, admin: Client, web: Repository) -> None:
-        admin.post("/admin/activity/hold/add/", {"repository": web.pk, "reason": "An inquiry."})
+        admin.post("/admin/registry_activity/hold/add/", {"repository": web.pk, "reason": "An inquiry."})
 
         hold = Hold.objects.get()
         assert (str(hold.set_by), hold.reason) == ("admin", "An inquiry.")
-        html = page(admin, "/admin/activity/deletionrule/deciding/?repository=acme/web")
+        html = page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
         assert "by admin:</strong> An inquiry." in html
 
     def test_are_on_something(self, admin: Client, web: Repository) -> None:
-        html = admin.post("/admin/activity/hold/add/", {"reason": "x"}).content.decode()
+        html = admin.post("/admin/registry_activity/hold/add/", {"reason": "x"}).content.decode()
 
         assert "Choose a repository or a namespace" in html
 
@@ -197,11 +196,11 @@ def test_imports_are_released_by_msr_admins(admin: Client, auditor: Client) -> N
     imported = Import.objects.create(archive_name="x")
     data = {"action": "release", "_selected_action": imported.pk}
 
-    auditor.post("/admin/activity/import/", data)
+    auditor.post("/admin/registry_activity/import/", data)
     imported.refresh_from_db()
     assert not imported.released_at
 
-    admin.post("/admin/activity/import/", data)
+    admin.post("/admin/registry_activity/import/", data)
     imported.refresh_from_db()
     assert imported.released_at
 

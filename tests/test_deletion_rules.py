@@ -15,13 +15,12 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity import partitions, tallies
 from activity.deletion import jobs, runs
-from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, Run, oldest_kept
-from activity.insertion import insert
-from activity.models import Event
+from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, Run, oldest_kept
+from activity.storage import partitions, tallies
+from activity.storage.events import insert
 from repositories.models import Namespace, Repository
-from tests import factories, tallied
+from tests import factories, tally_checks
 
 CATEGORIES = ["push", "pull", "delete", "polish"]
 KINDS = {"push": "create_manifest", "pull": "get_manifest", "delete": "delete_manifest", "polish": "polish"}
@@ -230,7 +229,7 @@ def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
     monkeypatch.setattr(jobs, "DAY_BATCH", day_batch)
     settings.STORAGES = {"archives": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
     with undone():
-        partitions.make_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # so that whole months can go
+        partitions.create_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # so that whole months can go
         ids = world.build()
         AutoDeletion.objects.update(archive=archive)
         if folded:
@@ -252,9 +251,9 @@ def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
         assert total == gone
         assert Event.objects.filter(kind="delete_events").count() == bool(gone)
 
-        tallied.assert_right(NOW - timedelta(days=days), NOW + timedelta(days=3))
+        tally_checks.assert_right(NOW - timedelta(days=days), NOW + timedelta(days=3))
         tallies.fold()
-        tallied.assert_right(NOW - timedelta(days=days), NOW + timedelta(days=3))
+        tally_checks.assert_right(NOW - timedelta(days=days), NOW + timedelta(days=3))
 
 
 def counts(job: Run) -> dict[str, dict[str, int]]:

@@ -27,14 +27,24 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
-from activity import partitions, removal, tallies, tasks
+from activity import tasks
 from activity.deletion import archives, jobs, runs
-from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
-from activity.insertion import insert
-from activity.models import DroppedTallies, Event, Tally
-from activity.partitions import Partition
+from activity.models import (
+    Archive,
+    AutoDeletion,
+    DeletionRule,
+    DroppedTallies,
+    Event,
+    Hold,
+    Import,
+    Run,
+    Tally,
+)
+from activity.storage import partitions, tallies
+from activity.storage.events import insert, remove_days
+from activity.storage.partitions import Partition
 from repositories.models import Repository
-from tests import factories, tallied
+from tests import factories, tally_checks
 from tests.running import poll
 
 pytestmark = pytest.mark.django_db
@@ -741,7 +751,7 @@ def test_run_that_is_killed_at_any_moment_is_finished_by_the_next(
 ) -> None:
     turn_on(age=1, age_unit="months", archive=True)
     if in_partitions:
-        partitions.make_ahead(JANUARY)
+        partitions.create_ahead(JANUARY)
     held = factories.repository("acme/held")
     Hold.objects.create(repository=held, reason="An inquiry")
     staying = add(1, FEBRUARY, repository=held) + add(1, MARCH)
@@ -813,28 +823,30 @@ def tables() -> set[str]:
     """Return the tables of these months that there are, attached or not."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^activity_event_.*_202[01]_'"
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname ~ '^registry_activity_event_.*_202[01]_'"
         )
-        return {name.removeprefix("activity_event_") for (name,) in cursor.fetchall()}
+        return {name.removeprefix("registry_activity_event_") for (name,) in cursor.fetchall()}
 
 
 def number_of(table: str) -> int:
     """Return PostgreSQL's own number of a partition, another one if it was made anew."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT %s::regclass::oid", [f"activity_event_{table}"])
+        cursor.execute("SELECT %s::regclass::oid", [f"registry_activity_event_{table}"])
         return cursor.fetchone()[0]
 
 
 def table_of(event: Event) -> str:
     """Return the table that an event is in."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT tableoid::regclass::text FROM activity_event WHERE id = %s", [event.pk])
+        cursor.execute(
+            "SELECT tableoid::regclass::text FROM registry_activity_event WHERE id = %s", [event.pk]
+        )
         (name,) = cursor.fetchone()
-        return name.removeprefix("activity_event_")
+        return name.removeprefix("registry_activity_event_")
 
 
 def assert_tallies_are_right() -> None:
-    tallied.assert_right(DECEMBER - timedelta(days=60), NOW + timedelta(days=60))
+    tally_checks.assert_right(DECEMBER - timedelta(days=60), NOW + timedelta(days=60))
 
 
 MONTHS = ["2020_12", "2021_01", "2021_02", "2021_03"]
@@ -845,7 +857,7 @@ def before_freezing(month: str, action: Callable[[], object], monkeypatch: pytes
     freeze = partitions.freeze
 
     def act_and_freeze(partition: Partition) -> None:
-        if partition.name == f"activity_event_{month}":
+        if partition.name == f"registry_activity_event_{month}":
             action()
         freeze(partition)
 
@@ -855,25 +867,25 @@ def before_freezing(month: str, action: Callable[[], object], monkeypatch: pytes
 @on_postgresql
 class TestPartitions:
     def test_are_made_ahead(self) -> None:
-        made = partitions.make_ahead(DECEMBER)
+        made = partitions.create_ahead(DECEMBER)
 
-        assert {p.name.removeprefix("activity_event_") for p in made} == tables()
+        assert {p.name.removeprefix("registry_activity_event_") for p in made} == tables()
         assert tables() == {f"{lane}_{month}" for lane in ("pull", "other") for month in MONTHS}
 
-        assert partitions.make_ahead(DECEMBER) == []
-        assert [p.name for p in partitions.make_ahead(JANUARY)] == [
-            "activity_event_pull_2021_04",
-            "activity_event_other_2021_04",
+        assert partitions.create_ahead(DECEMBER) == []
+        assert [p.name for p in partitions.create_ahead(JANUARY)] == [
+            "registry_activity_event_pull_2021_04",
+            "registry_activity_event_other_2021_04",
         ]
 
     def test_hold_pulls_apart_from_the_rest(self) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         (push,), (pull,) = add(1), add(1, category="pull", kind="get_blob")
 
         assert (table_of(push), table_of(pull)) == ("other_2021_01", "pull_2021_01")
 
     def test_hold_months_in_utc_to_the_microsecond(self) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         first = datetime(2021, 2, 1, tzinfo=UTC)
         (before,), (at,) = add(1, first - timedelta(microseconds=1)), add(1, first)
 
@@ -888,14 +900,14 @@ class TestPartitions:
         strays = add(3, JANUARY) + add(2, category="pull", kind="get_blob")
         (other,) = add(1, DECEMBER - timedelta(days=31))
 
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
 
         assert {table_of(event) for event in strays} == {"other_2021_01", "pull_2021_01"}
         assert table_of(other) == "other_default"
         assert left() == {*strays, other}
 
     def test_are_dropped_where_all_goes(self) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         add(3, JANUARY)
         add(3, category="pull", kind="get_blob")
@@ -914,7 +926,7 @@ class TestPartitions:
         "why", ["held", "imported", "kept by a rule", "counted by repository", "too young"]
     )
     def test_lose_just_what_goes_where_one_event_stays(self, why: str, web: Repository) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         add(3, JANUARY)
         if why == "held":
@@ -938,7 +950,7 @@ class TestPartitions:
         assert job.deleted == job.expected == (5 if why == "counted by repository" else 3)
 
     def test_of_pulls_are_dropped_while_the_rest_stays(self) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on()
         DeletionRule.objects.create(category="pull", age=1)
         add(3, category="pull", kind="get_blob")
@@ -952,7 +964,7 @@ class TestPartitions:
         assert job.report == {"everywhere, Pull": {"events": 3, "categories": {"pull": 3}}}
 
     def test_are_dropped_by_several_rules_together(self, web: Repository) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         DeletionRule.objects.create(repository=web, age=2, age_unit="weeks")
         DeletionRule.objects.create(category="delete", max_events=1, max_per="rule")
@@ -971,7 +983,7 @@ class TestPartitions:
         }
 
     def test_of_this_month_stay_even_if_all_goes(self) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="hours")
         add(3, MARCH)
 
@@ -986,7 +998,7 @@ class TestPartitions:
         self, web: Repository, staying: int, archive: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(jobs, "MOVED", 2)
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=archive)
         Hold.objects.create(repository=web, reason="An inquiry")
         DeletionRule.objects.create(category="delete")  # never
@@ -1007,12 +1019,12 @@ class TestPartitions:
         late = add(1)
         assert table_of(late[0]) == "other_2021_01"
         with pytest.raises(IntegrityError, match="append-only"), transaction.atomic():
-            connection.cursor().execute("DELETE FROM activity_event_other_2021_01")
+            connection.cursor().execute("DELETE FROM registry_activity_event_other_2021_01")
         assert not run().error
         assert left() == set(kept)
 
     def test_are_left_alone_where_as_much_stays_as_goes(self, web: Repository) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         Hold.objects.create(repository=web, reason="An inquiry")
         add(2, repository=web)
@@ -1027,7 +1039,7 @@ class TestPartitions:
     def test_give_back_what_came_while_they_were_dropped(
         self, web: Repository, late: str, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
         going = add(3)
         if late == "held":
@@ -1047,7 +1059,7 @@ class TestPartitions:
     def test_lose_nothing_that_came_before_they_were_dropped_unarchived(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
         going = add(3)
         before_freezing("other_2021_01", lambda: going.extend(add(1)), monkeypatch)
@@ -1060,7 +1072,7 @@ class TestPartitions:
     def test_give_back_what_is_held_while_they_are_archived(
         self, web: Repository, folder: Path, settings: Any
     ) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
         held = add(1, repository=web)
         add(9)
@@ -1076,7 +1088,7 @@ class TestPartitions:
         assert table_of(held[0]) == "other_2021_01"
 
     def test_are_all_there_if_the_run_is_stopped_while_they_are_archived(self, folder: Path) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
         events = add(6)
 
@@ -1091,7 +1103,7 @@ class TestPartitions:
     def test_leave_nothing_behind_if_it_dies_while_it_is_stopped(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
         events = add(6)
         delete = FileSystemStorage.delete
@@ -1119,7 +1131,7 @@ class TestPartitions:
     def test_are_archived_whole_whatever_comes_and_is_held_meanwhile(
         self, web: Repository, folder: Path
     ) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
         held = add(1, repository=web)
         going = add(3)
@@ -1136,7 +1148,7 @@ class TestPartitions:
         assert archived(folder) == once(going)
 
     def test_are_seen_while_they_are_archived(self, folder: Path) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
         events = add(6)
         seen = []
@@ -1147,7 +1159,7 @@ class TestPartitions:
         assert seen == [set(events)]
 
     def test_are_dropped_with_their_tallies(self, web: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         DeletionRule.objects.create(namespace=web.namespace, age=2, age_unit="weeks")
         add(3)
@@ -1175,7 +1187,7 @@ class TestPartitions:
 
     def test_are_counted_once_if_it_takes_a_second_try(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(partitions, "REST", 0)
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         add(3)
         save, failures = jobs.Deletion.save, list[OperationalError]()
@@ -1200,7 +1212,7 @@ class TestPartitions:
     ) -> None:
         monkeypatch.setattr(jobs, "DAY_BATCH", 10)
         monkeypatch.setattr(jobs, "MOVED", 0)
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         Hold.objects.create(repository=web, reason="An inquiry")
         add(4, DECEMBER, repository=web)
@@ -1222,7 +1234,7 @@ class TestPartitions:
 
     def test_lose_whole_days_and_what_goes_of_the_last(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(jobs, "DAY_BATCH", 10)
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months")
         bound = NOW - timedelta(days=31)
         young = add(1, bound)
@@ -1239,7 +1251,7 @@ class TestPartitions:
         assert_tallies_are_right()
 
     def test_are_archived_in_parts(self, folder: Path) -> None:
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         turn_on(age=1, age_unit="months", archive=True)
         events = add(6)
 
@@ -1255,12 +1267,12 @@ class TestPartitions:
 
 # --- Partitions beside readers and recording ----------------------------------------------------
 
-READ = "SELECT * FROM activity_event WHERE id > %s ORDER BY id LIMIT 50"
+READ = "SELECT * FROM registry_activity_event WHERE id > %s ORDER BY id LIMIT 50"
 RECORD = """
-    INSERT INTO activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_name, tag,
+    INSERT INTO registry_activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_name, tag,
         digest, actor_type, actor_name, details)
     SELECT gen_random_uuid(), now(), now(), kind, category, is_pull, repository_name, tag,
-        digest, actor_type, actor_name, details FROM activity_event WHERE id = %s
+        digest, actor_type, actor_name, details FROM registry_activity_event WHERE id = %s
 """
 
 
@@ -1273,7 +1285,7 @@ class TestPartitionsInUse:
     def months(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "200ms")
         monkeypatch.setattr(partitions, "REST", 0.2)
-        partitions.make_ahead(DECEMBER)
+        partitions.create_ahead(DECEMBER)
         yield
         for partition in partitions.attached():
             if partition.start.year < 2022:
@@ -1284,7 +1296,7 @@ class TestPartitionsInUse:
         turn_on(age=1, age_unit="months")
         add(3)
         with self.connect() as reader, ThreadPoolExecutor() as threads:
-            reader.execute("SELECT count(*) FROM activity_event")
+            reader.execute("SELECT count(*) FROM registry_activity_event")
             job = threads.submit(in_a_thread, run)
             with self.connect() as observer:
                 self.wait_for_a_lock(observer)
@@ -1297,7 +1309,7 @@ class TestPartitionsInUse:
         turn_on(age=1, age_unit="months")
         add(3)
         with self.connect() as reader:
-            reader.execute("SELECT count(*) FROM activity_event")
+            reader.execute("SELECT count(*) FROM registry_activity_event")
 
             job = run()
 
@@ -1324,9 +1336,9 @@ class TestPartitionsInUse:
             return longest
 
         with self.connect() as reader, ThreadPoolExecutor() as threads:
-            reader.execute("SELECT count(*) FROM activity_event")
+            reader.execute("SELECT count(*) FROM registry_activity_event")
             reading = threads.submit(
-                others, "SELECT * FROM activity_event WHERE id > %s ORDER BY id LIMIT 50"
+                others, "SELECT * FROM registry_activity_event WHERE id > %s ORDER BY id LIMIT 50"
             )
             recording = threads.submit(others, RECORD)
             begin = time.monotonic()
@@ -1346,7 +1358,7 @@ class TestPartitionsInUse:
         turn_on(age=1, age_unit="months")
         add(3)
         with self.connect() as vacuum, self.connect() as observer, ThreadPoolExecutor() as threads:
-            vacuum.execute(f"LOCK TABLE activity_event_{vacuumed} IN SHARE UPDATE EXCLUSIVE MODE")
+            vacuum.execute(f"LOCK TABLE registry_activity_event_{vacuumed} IN SHARE UPDATE EXCLUSIVE MODE")
             job = threads.submit(in_a_thread, run)
             self.wait_for_a_lock(observer)
             with transaction.atomic(), connection.cursor() as cursor:
@@ -1363,8 +1375,8 @@ class TestPartitionsInUse:
         monkeypatch.setattr(partitions, "REST", 0)
         may = datetime(2021, 5, 15, tzinfo=UTC)
         with self.connect() as vacuum, self.connect() as observer, ThreadPoolExecutor() as threads:
-            vacuum.execute("LOCK TABLE activity_event_other_default IN SHARE UPDATE EXCLUSIVE MODE")
-            made = threads.submit(in_a_thread, lambda: partitions.make_ahead(may))
+            vacuum.execute("LOCK TABLE registry_activity_event_other_default IN SHARE UPDATE EXCLUSIVE MODE")
+            made = threads.submit(in_a_thread, lambda: partitions.create_ahead(may))
             self.wait_for_a_lock(observer)
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute("SET LOCAL lock_timeout = 1")  # a millisecond
@@ -1408,7 +1420,7 @@ class TestPartitionsInUse:
 
         def drop_and_be_stopped(partition: Partition, *args: Any, **values: Any) -> Any:
             gone = drop(partition, *args, **values)
-            if not stops and partition.name == "activity_event_other_2021_01":
+            if not stops and partition.name == "registry_activity_event_other_2021_01":
                 stops.append(threads.submit(in_a_thread, stop))
                 with self.connect() as observer:
                     self.wait_for_a_lock(observer)
@@ -1433,7 +1445,7 @@ class TestPartitionsInUse:
         @transaction.atomic
         def remove() -> int:
             days = JANUARY.replace(hour=0), JANUARY.replace(hour=0) + tallies.DAY
-            return removal.remove_days(Event.objects.all(), [False], *days).total()
+            return remove_days(Event.objects.all(), [False], *days).total()
 
         with self.connect() as folding, ThreadPoolExecutor() as threads:
             folding.execute("SELECT pg_advisory_xact_lock(%s)", [tallies.LOCK])
@@ -1462,7 +1474,7 @@ class TestPartitionsInUse:
             recording = [threads.submit(record) for _ in range(4)]
             try:
                 for month in range(5, 12):
-                    partitions.make_ahead(datetime(2021, month - 3, 1, tzinfo=UTC))
+                    partitions.create_ahead(datetime(2021, month - 3, 1, tzinfo=UTC))
             finally:
                 made.set()
             for done in recording:

@@ -34,7 +34,7 @@ on_postgresql = pytest.mark.skipif(
 )
 
 TURN_ON = """
-from activity.deletion.models import AutoDeletion, Hold
+from activity.models import AutoDeletion, Hold
 from repositories.models import Repository
 AutoDeletion.get_solo()
 AutoDeletion.objects.update(enabled=True, archive={archive}, age=1, age_unit="months")
@@ -44,13 +44,13 @@ print(Repository.objects.get(namespace__name="acme", name="web").pk, held.pk, he
 """
 MAKE_PARTITIONS = """
 from datetime import UTC, datetime
-from activity import partitions
+from activity.storage import partitions
 for month in (1, 4):
-    partitions.make_ahead(datetime(2021, month, 1, tzinfo=UTC))
+    partitions.create_ahead(datetime(2021, month, 1, tzinfo=UTC))
 """
 FILL = """
     WITH filled AS (
-    INSERT INTO activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
+    INSERT INTO registry_activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
         repository_name, tag, digest, actor_type, actor_name, details)
     SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0')
             || '7000' || substr(md5(n::text || %(repository)s), 1, 16))::uuid,
@@ -60,7 +60,7 @@ FILL = """
           FROM generate_series(1, %(count)s) AS n) AS moments
     RETURNING repository_id, occurred_at, category, is_pull
     )
-    INSERT INTO activity_tallychange (repository_id, hour, category, is_pull, events)
+    INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events)
     SELECT repository_id, date_trunc('hour', occurred_at, 'UTC'), category, is_pull, count(*)
     FROM filled GROUP BY 1, 2, 3, 4
 """
@@ -80,7 +80,9 @@ class Database:
 
     def ids(self) -> set[str]:
         """Return the events, but for those of what is done to the system, such as runs."""
-        rows = self.connection.execute("SELECT id::text FROM activity_event WHERE category != 'system'")
+        rows = self.connection.execute(
+            "SELECT id::text FROM registry_activity_event WHERE category != 'system'"
+        )
         return {id for (id,) in rows}
 
     def fill(self, repository: int, count: int, begin: datetime, span: timedelta) -> set[str]:
@@ -118,16 +120,16 @@ def archived(app: Application) -> Counter[str]:
 
 # When to kill each run, in turn.
 IN_BATCHES = [
-    "SELECT count(*) > 0 FROM activity_archive",
-    "SELECT sum(deleted) > 5000 FROM activity_run",
-    "SELECT count(*) > 2 FROM activity_archive",
+    "SELECT count(*) > 0 FROM registry_activity_archive",
+    "SELECT sum(deleted) > 5000 FROM registry_activity_run",
+    "SELECT count(*) > 2 FROM registry_activity_archive",
 ]
 IN_PARTITIONS = [
-    "SELECT count(*) > 0 FROM activity_archive",
-    "SELECT count(*) > 0 FROM activity_archive WHERE written_at IS NOT NULL",
-    "SELECT sum(deleted) > 0 FROM activity_run",
+    "SELECT count(*) > 0 FROM registry_activity_archive",
+    "SELECT count(*) > 0 FROM registry_activity_archive WHERE written_at IS NOT NULL",
+    "SELECT sum(deleted) > 0 FROM registry_activity_run",
 ]
-LAST_RUN = "SELECT state FROM activity_run ORDER BY id DESC LIMIT 1"
+LAST_RUN = "SELECT state FROM registry_activity_run ORDER BY id DESC LIMIT 1"
 
 
 @on_postgresql
@@ -145,21 +147,23 @@ def test_worker_may_be_killed_at_any_moment(tmp_path: Path, moments: list[str], 
         for number, moment in enumerate(moments, 1):
             with killable_worker(app) as kill:
                 queue.send_task("activity.tasks.delete_events")
-                reached = f"SELECT count(*) = {number} AND ({moment}) FROM activity_run"
+                reached = f"SELECT count(*) = {number} AND ({moment}) FROM registry_activity_run"
                 assert poll(partial(database.ask, reached), True) is True
                 kill()
             assert database.ask(LAST_RUN) == "running"
             assert staying <= database.ids()
-            database.connection.execute("UPDATE activity_run SET lease_until = now() - interval '1 second'")
+            database.connection.execute(
+                "UPDATE registry_activity_run SET lease_until = now() - interval '1 second'"
+            )
         with killable_worker(app):
             queue.send_task("activity.tasks.delete_events")
             assert poll(lambda: database.ask(LAST_RUN), "finished") == "finished"
 
         assert database.ids() == staying
         assert archived(app) == Counter(going)
-        assert database.ask("SELECT sum(deleted) FROM activity_run") == len(going)
-        assert database.ask("SELECT count(*) FROM activity_archive WHERE deleted_at IS NULL") == 0
-        assert database.ask("SELECT to_regclass('activity_event_other_2021_01')") is None
+        assert database.ask("SELECT sum(deleted) FROM registry_activity_run") == len(going)
+        assert database.ask("SELECT count(*) FROM registry_activity_archive WHERE deleted_at IS NULL") == 0
+        assert database.ask("SELECT to_regclass('registry_activity_event_other_2021_01')") is None
 
 
 class Client:
@@ -199,7 +203,7 @@ def test_recording_goes_on_beside_a_run_that_drops_partitions(tmp_path: Path) ->
             Client(app, "acme/web", FIRST + timedelta(days=70), over),
         ]
         with psycopg.connect(app.environ["DATABASE_URL"]) as reader:
-            reader.execute("SELECT count(*) FROM activity_event")
+            reader.execute("SELECT count(*) FROM registry_activity_event")
             recording = [threads.submit(client) for client in clients]
             run = threads.submit(app.manage, "delete_events")
             waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
@@ -214,11 +218,11 @@ def test_recording_goes_on_beside_a_run_that_drops_partitions(tmp_path: Path) ->
             assert client.statuses.keys() == {200}
             assert client.sent > 10
         left = database.ids()
-        assert database.ask("SELECT to_regclass('activity_event_other_2021_05')") is None
+        assert database.ask("SELECT to_regclass('registry_activity_event_other_2021_05')") is None
         assert not going & left
         assert staying <= left
         count = """
-            SELECT count(*) FROM activity_event
+            SELECT count(*) FROM registry_activity_event
             WHERE repository_name = %(name)s AND digest != '' AND occurred_at = %(moment)s
         """
         assert database.ask(count, name="acme/web", moment=now) == clients[0].sent + clients[1].sent
@@ -236,7 +240,7 @@ def ended() -> Iterator[Signal]:
 
 
 EVERY_SECOND = """
-from activity.deletion.models import AutoDeletion
+from activity.models import AutoDeletion
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 AutoDeletion.get_solo()
 AutoDeletion.objects.update(enabled=True, age=1)
@@ -244,7 +248,7 @@ second, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
 PeriodicTask.objects.create(name="often", task="activity.tasks.delete_events", interval=second)
 """
 WAIT_FOR_RUNS = """
-from activity.deletion.models import Run
+from activity.models import Run
 from tests.running import poll
 ended = Run.objects.exclude(state__in=["queued", "running"]).values_list("started_by", "state", "error")
 print(*poll(lambda: set(ended.all()), {("the schedule", "finished", "")}))

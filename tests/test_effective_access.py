@@ -13,10 +13,10 @@ from guardian.shortcuts import assign_perm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repositories import effective_access, levels
-from repositories.access import Access
-from repositories.effective_access import EffectiveAccess, public_right, rights_of, rights_on
-from repositories.groups import AUDITORS, MSR_ADMINS
+from repositories.access import explaining, levels
+from repositories.access.explaining import EffectiveAccess, public_right, rights_of, rights_on
+from repositories.access.groups import AUDITORS, MSR_ADMINS
+from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Repository
 from tests import factories
 from tests.test_gating import World, undone, worlds
@@ -273,7 +273,7 @@ class TestSize:
         assert self.queries(lambda: rights_of(person)) == few
 
     def test_people_come_by_name_in_pages(self, web: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(effective_access, "PAGE_SIZE", 2)
+        monkeypatch.setattr(explaining, "PAGE_SIZE", 2)
         for name in ("dora", "anna", "carl", "bert", "emil"):
             assign_perm("level_read", factories.UserFactory(username=name), web)
 

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from activity.catalogue import REPOSITORY_KINDS
 from activity.models import DeadLetter, Event
-from activity.removal import remove
+from activity.storage.events import remove
 from repositories.models import Repository
 from tests import factories
 from tests.factories import DIGEST, NOON

@@ -15,9 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity import export
+from activity.feed import export
 from activity.models import Event
-from repositories import acting
+from repositories.accounts import current_request
 from tests import factories
 from tests.factories import DIGEST, NOON
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def person(db: None) -> Any:
-    with acting.unrecorded():
+    with current_request.auditing_disabled():
         return factories.auditor(username="iris")
 
 

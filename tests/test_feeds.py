@@ -17,11 +17,12 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from activity import counting, tallies
-from activity.accounts import new_token
+from activity.feed import counting
 from activity.models import MANUAL_PROMOTION_NAME, ActorType, Event
-from repositories.among import FEW
+from activity.storage import tallies
+from repositories.accounts.tokens import new_token
 from repositories.models import Membership, RegistrySettings, Repository
+from repositories.utils.among import FEW
 from tests import factories
 from tests.test_activity_page import column, page
 
@@ -429,7 +430,9 @@ class TestChart:
         place: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("repositories.access.FEW", few)  # of repositories, for counting another way
+        monkeypatch.setattr(
+            "repositories.access.resolving.FEW", few
+        )  # of repositories, for counting another way
         person = factories.person_with(permission, web)
         join(person, web)
         client = log_in(person)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity.distribution import MANIFEST_TYPES
 from activity.models import DeadLetter, Event
+from activity.sources.notification_parser import MANIFEST_TYPES
 from tests.factories import notification
 
 STEADY = settings(max_examples=1_100, suppress_health_check=list(HealthCheck))

@@ -16,11 +16,11 @@ from guardian.shortcuts import assign_perm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity.gating import visible_events
-from activity.insertion import insert
-from repositories.access import Access
-from repositories.among import FEW
+from activity.models import Event
+from activity.storage.events import insert
+from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Repository
+from repositories.utils.among import FEW
 from tests import factories
 
 PEOPLE = ["ann", "ben", "cat"]
@@ -210,8 +210,8 @@ def shown(client: Client, url: str) -> int | None:
 
 def call_few(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have more ids than these, of grants or of repositories, be queried as many are."""
-    monkeypatch.setattr("repositories.access.FEW", number)
-    monkeypatch.setattr("repositories.among.FEW", number)
+    monkeypatch.setattr("repositories.access.resolving.FEW", number)
+    monkeypatch.setattr("repositories.utils.among.FEW", number)
 
 
 @pytest.mark.django_db
@@ -228,14 +228,14 @@ def test_gating_agrees_with_the_table(world: World, few: int, monkeypatch: pytes
                 for id, event in zip(world.made["events"], world.events, strict=True)
                 if world.may_see(viewer, *event)
             ]
-            assert sorted(str(event.pk) for event in visible_events(access)) == sorted(expected)
+            assert sorted(str(event.pk) for event in Event.objects.visible_to(access)) == sorted(expected)
             for number, row in enumerate(world.made["repositories"]):
                 mine = [
                     id
                     for id, event in zip(world.made["events"], world.events, strict=True)
                     if event[0] == number
                 ]
-                found = visible_events(access, row)
+                found = Event.objects.visible_to(access, row)
                 assert sorted(str(event.pk) for event in found) == sorted(set(mine) & set(expected))
 
 

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from knox.models import get_token_model
 
-from repositories.groups import AUDITORS, MSR_ADMINS, make_groups
+from repositories.access.groups import AUDITORS, MSR_ADMINS, make_groups
 from repositories.models import Repository
 from tests import factories
 
@@ -124,7 +124,7 @@ class TestDelegation:
 
         admin.post(page(jane), form(jane, user_permissions=[permission.pk]))
 
-        assert jane.has_perm("activity.add_event")
+        assert jane.has_perm("registry_activity.add_event")
 
     def test_msr_admin_makes_nobody_superuser(self, admin: Client, jane: Any) -> None:
         me = User.objects.get(username="admin")

@@ -11,8 +11,8 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from activity import heads, notifications
 from activity.models import DeadLetter, Event
+from activity.sources import head_requests, notifications
 from repositories.models import Namespace, Repository
 from tests import factories
 from tests.factories import notification
@@ -270,7 +270,7 @@ class TestDockerClient:
             def __getattr__(self, name: str) -> Any:
                 raise ConnectionError("The cache is down.")
 
-        monkeypatch.setattr(heads, "cache", Down())
+        monkeypatch.setattr(head_requests, "cache", Down())
 
         assert registry(pull("HEAD", tag="v1")).status_code == 200
         assert registry(pull("GET")).status_code == 200

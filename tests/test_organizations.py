@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from guardian.shortcuts import assign_perm
 
 from repositories import memberships
-from repositories.access import Access
+from repositories.access.resolving import Access
 from repositories.models import Membership, Organization, Repository, Team
 from tests import factories
 

@@ -12,13 +12,12 @@ from django.test import Client
 from django.utils import timezone
 from knox.models import AuthToken
 
-from activity.accounts import new_token
-from activity.models import AccessToken
-from repositories.models import Profile
+from repositories.accounts.tokens import new_token
+from repositories.models import AccessToken, Profile
 from tests import factories
 
 TOKENS = "/settings/tokens/"
-MADE = re.compile(r'id="made-token" readonly value="(\w+)"')
+MADE = re.compile(r'id="new-token" readonly value="(\w+)"')
 
 
 @pytest.fixture
@@ -36,7 +35,7 @@ def html(client: Client, url: str = "/settings/") -> str:
 
 
 def test_lead_to_ones_own_profile(client: Client) -> None:
-    for url in ("/settings/", TOKENS, "/accounts/password/"):
+    for url in ("/settings/", TOKENS, "/settings/password/"):
         assert '<a href="/users/jane/">Your profile</a>' in html(client, url)
 
 
@@ -51,7 +50,7 @@ class TestTimeZone:
         assert self.guess(client, "Europe/Rome") == 204
 
         assert Profile.objects.get(user=jane).time_zone.key == "Asia/Tokyo"
-        assert "Asia/Tokyo was guessed from your browser" in html(client)
+        assert "Asia/Tokyo was taken from your browser" in html(client)
         assert "Times are in Asia/Tokyo (guessed from your browser)" in html(client, "/activity/")
         assert "data-guess-time-zone" not in html(client)
 
@@ -61,15 +60,15 @@ class TestTimeZone:
         self.guess(client, "Asia/Tokyo")
 
         assert Profile.objects.get(user=jane).time_zone.key == "Europe/Rome"
-        assert "guessed" not in html(client)
+        assert "taken from your browser" not in html(client)
 
     def test_that_was_guessed_is_no_guess_once_another_is_chosen(self, client: Client) -> None:
         self.guess(client, "Asia/Tokyo")
 
         client.post("/settings/", {"time_zone": "Asia/Tokyo", "theme": "dark"})
-        assert "guessed" in html(client)
+        assert "taken from your browser" in html(client)
         client.post("/settings/", {"time_zone": "Europe/Rome"})
-        assert "guessed" not in html(client)
+        assert "taken from your browser" not in html(client)
 
     def test_may_be_left_to_the_browser_again(self, client: Client) -> None:
         client.post("/settings/", {"time_zone": "Europe/Rome"})
@@ -174,7 +173,7 @@ class TestTokens:
 
         answer = client.post(f"{TOKENS}{pk}/revoke/", follow=True).content.decode()
 
-        assert "The token “CI” is revoked." in answer
+        assert "The token “CI” was revoked." in answer
         assert (self.use(token), self.use(other)) == (401, 200)
 
     def test_of_others_are_neither_seen_nor_revoked(self, client: Client) -> None:

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from guardian.shortcuts import assign_perm
 
-from repositories.access import Access
+from repositories.access.resolving import Access
 from repositories.models import (
     Membership,
     Repository,

@@ -588,7 +588,7 @@ class TestPreview:
 
 
 class TestAdmin:
-    URL = "/admin/repositories/policy/"
+    URL = "/admin/registry_repositories/policy/"
 
     def test_whatever_is_done_is_an_event(
         self, admin: Client, web: Repository, production: Repository

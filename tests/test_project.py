@@ -28,7 +28,14 @@ def test_layers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db
 def test_migrations_are_complete() -> None:
-    call_command("makemigrations", "repositories", "activity", check=True, dry_run=True, stdout=StringIO())
+    call_command(
+        "makemigrations",
+        "registry_repositories",
+        "registry_activity",
+        check=True,
+        dry_run=True,
+        stdout=StringIO(),
+    )
 
 
 def test_schema_is_valid() -> None:
@@ -108,10 +115,10 @@ def test_password_is_changed_on_a_page_of_the_site(log_in: Any) -> None:
     user.set_password("an-old-pass-1")
     user.save()
     client = log_in(user)
-    assert "Change your password" in client.get("/accounts/password/").content.decode()
+    assert "Change your password" in client.get("/settings/password/").content.decode()
 
     new = {"new_password1": "a-new-pass-2", "new_password2": "a-new-pass-2"}
-    answer = client.post("/accounts/password/", {"old_password": "an-old-pass-1", **new}, follow=True)
+    answer = client.post("/settings/password/", {"old_password": "an-old-pass-1", **new}, follow=True)
 
     assert "Your password was changed" in answer.content.decode()
     user.refresh_from_db()

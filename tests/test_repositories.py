@@ -9,10 +9,10 @@ from django.db import IntegrityError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.gating import visible_events
+from activity.models import Event
 from repositories import names
-from repositories.access import Access
-from repositories.groups import AUDITORS, MSR_ADMINS
+from repositories.access.groups import AUDITORS, MSR_ADMINS
+from repositories.access.resolving import Access
 from repositories.models import Namespace, Repository, Team
 from tests import factories
 
@@ -114,9 +114,9 @@ class TestRepositories:
         event = factories.record(repository=successor)
         reader, admin = factories.UserFactory(), factories.msr_admin()
 
-        assert list(visible_events(Access.of(reader))) == [event]
-        assert list(visible_events(Access.of(reader), successor)) == [event]
-        assert visible_events(Access.of(admin)).count() == 3  # with the event of the deletion
+        assert list(Event.objects.visible_to(Access.of(reader))) == [event]
+        assert list(Event.objects.visible_to(Access.of(reader), successor)) == [event]
+        assert Event.objects.visible_to(Access.of(admin)).count() == 3  # with the event of the deletion
 
     def test_grants_on_a_former_one_do_not_pass_to_its_successor(self) -> None:
         former = factories.repository("acme/web")
@@ -162,7 +162,7 @@ class TestGroups:
     def test_msr_admins_may_do_everything_with_repositories(self) -> None:
         held = set(Group.objects.get(name=MSR_ADMINS).permissions.all())
 
-        assert held >= set(Permission.objects.filter(content_type__app_label="repositories"))
+        assert held >= set(Permission.objects.filter(content_type__app_label="registry_repositories"))
 
     def test_superusers_are_msr_admins(self) -> None:
         root = factories.UserFactory(is_superuser=True)

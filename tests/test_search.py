@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity import event_search
-from activity.feed import BY_TIME
+from activity.feed import search
+from activity.feed.ordering import BY_TIME
+from activity.feed.search_language import TERMS, TIMES, Search, Term, parse, quoted
 from activity.models import ActorType, Event
-from activity.search_language import TERMS, TIMES, Search, Term, parse, quoted
-from repositories.keyset import InvalidCursor
+from repositories.utils.keyset import InvalidCursor
 from tests import factories
 from tests.factories import DIGEST, NOON
 
@@ -261,8 +261,8 @@ class TestFinding:
     def test_reads_on_in_both_directions(
         self, text: str, tags: str, stretch: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(event_search, "STRETCH", stretch)
-        monkeypatch.setattr(event_search, "MAX_BRANCHES", 4)
+        monkeypatch.setattr(search, "STRETCH", stretch)
+        monkeypatch.setattr(search, "MAX_BRANCHES", 4)
 
         oldest = BY_TIME.encode(Event(pk=UUID(int=1)), reverse=True)
 
@@ -278,14 +278,14 @@ class TestFinding:
         ],
     )
     def test_shows_nothing_where_it_does_not_understand(self, text: str, problem: str) -> None:
-        conditions = event_search.conditions_of(read(text))
+        conditions = search.conditions_of(read(text))
 
         assert problem in conditions.problems[0]
-        assert event_search.find(Event.objects.all(), conditions, 10).rows == []
+        assert search.find(Event.objects.all(), conditions, 10).rows == []
 
     def test_refuses_a_cursor_that_is_none(self) -> None:
         with pytest.raises(InvalidCursor):
-            event_search.find(Event.objects.all(), event_search.conditions_of(read("")), 10, "x")
+            search.find(Event.objects.all(), search.conditions_of(read("")), 10, "x")
 
     def test_finds_an_event_by_its_id(self) -> None:
         event = Event.objects.get(tag="d")
@@ -294,18 +294,18 @@ class TestFinding:
         assert found(f"id:{event.pk} type:get") == []
 
     def test_says_how_far_it_came(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(event_search, "STRETCH", 5)
+        monkeypatch.setattr(search, "STRETCH", 5)
 
-        page = event_search.find(Event.objects.all(), event_search.conditions_of(read("tag:j")), 10)
+        page = search.find(Event.objects.all(), search.conditions_of(read("tag:j")), 10)
 
         assert [event.tag for event in page.rows] == ["j"]
         assert page.searched_to == NOON + timedelta(hours=7)
 
     def test_takes_the_index_that_reaches_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(event_search, "STRETCH", 3)
+        monkeypatch.setattr(search, "STRETCH", 3)
 
-        page = event_search.find(
-            Event.objects.all(), event_search.conditions_of(read("repo:acme/web actor:CA5E7822")), 10
+        page = search.find(
+            Event.objects.all(), search.conditions_of(read("repo:acme/web actor:CA5E7822")), 10
         )
 
         assert ([event.tag for event in page.rows], page.searched_to) == (["f"], None)
@@ -317,9 +317,9 @@ def found(text: str) -> list[str]:
 
 def walk(text: str, cursor: str | None, way: str, size: int = 2) -> list[str]:
     """Return the tags of all pages in a direction, in the order in which they come."""
-    conditions, tags = event_search.conditions_of(read(text)), []
+    conditions, tags = search.conditions_of(read(text)), []
     while True:
-        page = event_search.find(Event.objects.all(), conditions, size, cursor)
+        page = search.find(Event.objects.all(), conditions, size, cursor)
         names = [event.tag for event in page.rows]
         tags += names if way == "older" else names[::-1]
         cursor = getattr(page, way)

@@ -10,8 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from activity import tallies
 from activity.models import Event
+from activity.storage import tallies
 from repositories.models import Membership, Namespace, Repository
 from tests import factories
 

@@ -204,16 +204,16 @@ class TestOnesOwnSettings:
         follow(driver, "Access tokens")
         assert arrives(driver, "/tokens/")
         fill(driver, "name", f"CI on {name}")
-        press(driver, "Make the token")
-        assert poll(lambda: bool(driver.find_elements(By.ID, "made-token")), True)
-        token = driver.find_element(By.ID, "made-token").get_attribute("value") or ""
+        press(driver, "Create token")
+        assert poll(lambda: bool(driver.find_elements(By.ID, "new-token")), True)
+        token = driver.find_element(By.ID, "new-token").get_attribute("value") or ""
         assert answer(token) == 200
 
         follow(driver, "Access tokens")
-        assert poll(lambda: bool(driver.find_elements(By.ID, "made-token")), False) is False
+        assert poll(lambda: bool(driver.find_elements(By.ID, "new-token")), False) is False
         assert token not in driver.page_source
         driver.find_element(By.CSS_SELECTOR, f"[aria-label='Revoke CI on {name}']").click()
-        assert told(driver, f"The token “CI on {name}” is revoked.")
+        assert told(driver, f"The token “CI on {name}” was revoked.")
         assert answer(token) == 401
 
 

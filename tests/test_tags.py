@@ -16,10 +16,10 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity import tags
-from activity.drafts import Draft
 from activity.models import ActorType, Tag, TagPull
-from activity.recording import record_events
+from activity.recording.drafts import Draft
+from activity.recording.record import record_events
+from activity.storage import tags
 from repositories.models import Repository
 from tests import factories
 

@@ -12,15 +12,17 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from activity import counting, gating, removal, tallies
-from activity.drafts import Draft
+from activity.feed import counting
 from activity.identity import first_id
-from activity.insertion import insert
 from activity.models import Event, Tally, TallyChange
-from activity.recording import record_events
-from repositories.access import Access
+from activity.recording.drafts import Draft
+from activity.recording.record import record_events
+from activity.storage import events as event_storage
+from activity.storage import tallies
+from activity.storage.events import insert
+from repositories.access.resolving import Access
 from repositories.models import Repository
-from tests import factories, tallied
+from tests import factories, tally_checks
 
 pytestmark = pytest.mark.django_db
 
@@ -94,7 +96,7 @@ def viewers(repository: Repository, outsider: Any) -> dict[str, Access]:
 def listed(
     access: Access, repository: Repository | None, after: datetime | None, before: datetime | None
 ) -> list[Event]:
-    events = gating.visible_events(access, repository)
+    events = Event.objects.visible_to(access, repository)
     if after:
         events = events.filter(id__gte=first_id(after))
     if before:
@@ -188,12 +190,12 @@ def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
         lanes = chance.choice([[True], [False], [False, True]])
         before = there()
         with transaction.atomic():
-            removal.remove_days(chance.choice([going, Event.objects.all()]), lanes, start, end)
+            event_storage.remove_days(chance.choice([going, Event.objects.all()]), lanes, start, end)
         assert counted.pop() == before - there()
 
     def remove() -> None:
         with transaction.atomic():
-            removal.remove(
+            event_storage.remove(
                 Event.objects.filter(id__lt=first_id(first + timedelta(days=28) * chance.random()))
             )
 
@@ -203,12 +205,12 @@ def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
         chance.choice(steps)()
         days = chance.choice([5, 40, 200])
         begin = first + timedelta(days=chance.randint(-20, 27), hours=chance.randrange(24))
-        tallied.assert_right(begin, begin + timedelta(days=days))
+        tally_checks.assert_right(begin, begin + timedelta(days=days))
     tallies.fold()
     for days in (5, 40, 200):
-        tallied.assert_right(first, first + timedelta(days=days))
+        tally_checks.assert_right(first, first + timedelta(days=days))
     with transaction.atomic():
-        removal.remove(Event.objects.all())
+        event_storage.remove(Event.objects.all())
     tallies.fold()
     assert not Tally.objects.exists()
 

@@ -1,4 +1,3 @@
-"""What MSR admins and auditors see of the activity, a module for each thing; they register themselves."""
+"""The admin of events and of what concerns them, one module for each subject."""
 
-from activity.admin import dead_letters, events, registries, schedules, tokens  # noqa: F401
-from activity.deletion import admin  # noqa: F401
+from activity.admin import dead_letters, deletion, events, registries, schedules  # noqa: F401

@@ -15,10 +15,10 @@ from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.html import format_html
 
-from activity import replay
 from activity.admin.capped import CappedPaginator
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.models import DeadLetter
+from activity.sources import replay
 
 SHOWN = 64 * 1024
 """Characters of a message that its page shows; the whole can be downloaded."""
@@ -63,7 +63,7 @@ class NoteForm(ActionForm):
 class DeadLetterAdmin(ReadOnlyAdmin):
     """What could not be recorded, with the reason; MSR admins try it again, or dismiss it."""
 
-    change_form_template = "admin/activity/deadletter/change_form.html"
+    change_form_template = "admin/registry_activity/deadletter/change_form.html"
     list_display = ["received_at", "source", "account", "reason", "size", "replayed_at", "dismissed_at"]
     list_filter = [StateFilter, "source"]
     list_select_related = ["account"]
@@ -90,7 +90,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         views = {"replay": self.replay_one, "dismiss": self.dismiss_one, "download": self.download}
         wrapped = {name: self.admin_site.admin_view(view) for name, view in views.items()}
-        own = [path(f"<int:pk>/{name}/", wrapped[name], name=f"activity_deadletter_{name}") for name in views]
+        own = [
+            path(f"<int:pk>/{name}/", wrapped[name], name=f"registry_activity_deadletter_{name}")
+            for name in views
+        ]
         return [*own, *super().get_urls()]
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -98,7 +101,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return super().change_view(request, object_id, *args, **kwargs)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("activity.change_deadletter")
+        return request.user.has_perm("registry_activity.change_deadletter")
 
     @admin.action(description="Replay selected messages", permissions=["replay"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
@@ -133,7 +136,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         if request.method == "POST":
             action(request, self.get_queryset(request).filter(pk=pk))
-        return HttpResponseRedirect(reverse("admin:activity_deadletter_change", args=[pk]))
+        return HttpResponseRedirect(reverse("admin:registry_activity_deadletter_change", args=[pk]))
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Return a message byte by byte, as a file: no browser makes anything of it."""
@@ -145,7 +148,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @admin.display(description="content")
     def content_shown(self, letter: DeadLetter) -> str:
-        text, url = letter.text, reverse("admin:activity_deadletter_download", args=[letter.pk])
+        text, url = letter.text, reverse("admin:registry_activity_deadletter_download", args=[letter.pk])
         link = format_html('<a href="{}">Download</a>', url)
         rest = f" The first {SHOWN:,} of {len(text):,} characters." if len(text) > SHOWN else ""
         return format_html("<p>{}{}</p><pre>{}</pre>", link, rest, visible(text[:SHOWN]))

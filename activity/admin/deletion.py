@@ -16,12 +16,13 @@ from django.utils.html import format_html, format_html_join
 from kombu.exceptions import OperationalError as QueueError
 from solo.admin import SingletonModelAdmin
 
-from activity import auditing, chart
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import rules, runs
-from activity.deletion.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
+from activity.feed import chart
+from activity.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
+from activity.sources import auditing
 from activity.tasks import execute_run
-from repositories.levels import Category
+from repositories.access.levels import Category
 from repositories.models import Repository
 
 
@@ -29,7 +30,7 @@ from repositories.models import Repository
 class AutoDeletionAdmin(SingletonModelAdmin):
     """The registry-wide setting, with its buttons."""
 
-    change_form_template = "admin/activity/autodeletion/change_form.html"
+    change_form_template = "admin/registry_activity/autodeletion/change_form.html"
     fieldsets = [
         (None, {"fields": ["enabled"]}),
         (
@@ -44,11 +45,11 @@ class AutoDeletionAdmin(SingletonModelAdmin):
 
     def get_urls(self) -> list[Any]:
         start = self.admin_site.admin_view(self.start)
-        return [path("start/", start, name="activity_autodeletion_start"), *super().get_urls()]
+        return [path("start/", start, name="registry_activity_autodeletion_start"), *super().get_urls()]
 
     def start(self, request: HttpRequest) -> HttpResponse:
         """Start a run, or a preview, in the worker, and lead to its job log."""
-        settings = reverse("admin:activity_autodeletion_change")
+        settings = reverse("admin:registry_activity_autodeletion_change")
         if request.method != "POST" or not self.has_change_permission(request):
             return HttpResponseRedirect(settings)
         preview = "preview" in request.POST
@@ -59,21 +60,21 @@ class AutoDeletionAdmin(SingletonModelAdmin):
             run = runs.start(request.user.get_username(), preview=preview)
         except runs.UnderWay as reason:
             messages.warning(request, f"{reason} Stop it there, or wait until it has ended.")
-            return HttpResponseRedirect(reverse("admin:activity_run_changelist"))
+            return HttpResponseRedirect(reverse("admin:registry_activity_run_changelist"))
         try:
             execute_run.delay(run.pk)
             messages.success(request, f"{run} was started. Reload this page to see how it goes.")
         except (QueueError, OSError) as error:
             runs.give_up(run, f"The task queue is out of reach: {error}")
             messages.error(request, "The task queue is out of reach: are Redis and the Celery worker up?")
-        return HttpResponseRedirect(reverse("admin:activity_run_change", args=[run.pk]))
+        return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[run.pk]))
 
 
 @admin.register(DeletionRule)
 class DeletionRuleAdmin(admin.ModelAdmin):
     """Rules, and a page that shows which of them decides."""
 
-    change_list_template = "admin/activity/deletionrule/change_list.html"
+    change_list_template = "admin/registry_activity/deletionrule/change_list.html"
     list_display = ["__str__", "conditions"]
     list_filter = ["category"]
     list_select_related = ["repository__namespace", "namespace"]
@@ -86,7 +87,10 @@ class DeletionRuleAdmin(admin.ModelAdmin):
 
     def get_urls(self) -> list[Any]:
         deciding = self.admin_site.admin_view(self.deciding)
-        return [path("deciding/", deciding, name="activity_deletionrule_deciding"), *super().get_urls()]
+        return [
+            path("deciding/", deciding, name="registry_activity_deletionrule_deciding"),
+            *super().get_urls(),
+        ]
 
     def deciding(self, request: HttpRequest) -> HttpResponse:
         """Show for one repository which rule decides for which category."""
@@ -104,7 +108,7 @@ class DeletionRuleAdmin(admin.ModelAdmin):
             "holds": rules.holds_on(repository) if repository else [],
             "decisions": decisions(repository) if repository else [],
         }
-        return TemplateResponse(request, "admin/activity/deletionrule/deciding.html", context)
+        return TemplateResponse(request, "admin/registry_activity/deletionrule/deciding.html", context)
 
 
 def decisions(repository: Repository) -> list[tuple[str, rules.Rule, str]]:
@@ -144,7 +148,7 @@ class HoldAdmin(admin.ModelAdmin):
 class RunAdmin(ReadOnlyAdmin):
     """Job logs."""
 
-    change_form_template = "admin/activity/run/change_form.html"
+    change_form_template = "admin/registry_activity/run/change_form.html"
     list_display = ["__str__", "state", "started_by", "started_at", "finished_at", "expected", "deleted"]
     list_filter = ["state", "preview"]
     fields = [
@@ -164,20 +168,20 @@ class RunAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         stop = self.admin_site.admin_view(self.stop)
-        return [path("<int:pk>/stop/", stop, name="activity_run_stop"), *super().get_urls()]
+        return [path("<int:pk>/stop/", stop, name="registry_activity_run_stop"), *super().get_urls()]
 
     def stop(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask a run to stop after its current batch."""
-        if request.method == "POST" and request.user.has_perm("activity.change_run"):
+        if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
             with transaction.atomic():
                 going_on = Run.objects.filter(pk=pk, finished_at=None, stop_requested=False)
                 if going_on.update(stop_requested=True):
                     auditing.record("stop_deletion", run=pk)
             messages.success(request, "The run stops after the batch that it is at.")
-        return HttpResponseRedirect(reverse("admin:activity_run_change", args=[pk]))
+        return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        kwargs["extra_context"] = {"may_stop": request.user.has_perm("activity.change_run")}
+        kwargs["extra_context"] = {"may_stop": request.user.has_perm("registry_activity.change_run")}
         return super().change_view(request, object_id, *args, **kwargs)
 
     @admin.display(description="progress")
@@ -236,7 +240,7 @@ class ImportAdmin(ReadOnlyAdmin):
     actions = ["release"]
 
     def has_release_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("activity.change_import")
+        return request.user.has_perm("registry_activity.change_import")
 
     @admin.action(description="Release: the rules apply to the events again", permissions=["release"])
     @transaction.atomic

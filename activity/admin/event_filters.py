@@ -17,10 +17,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from activity import catalogue
-from activity.forms import of_events
+from activity.feed.choices import of_events
+from activity.feed.search_language import TERMS, Search, Term, Unreadable
 from activity.identity import EPOCH, moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
-from activity.search_language import TERMS, Search, Term, Unreadable
 from repositories.models import Namespace, RegistrySettings, Repository
 
 
@@ -179,7 +179,7 @@ class NarrowFilter(SearchFilter, admin.ListFilter):
     """The form among the filters."""
 
     title = "what, who and when"
-    template = "admin/activity/event/narrow.html"
+    template = "admin/registry_activity/event/narrow.html"
     NAMES: ClassVar[list[str]] = list(NarrowForm.base_fields)
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:

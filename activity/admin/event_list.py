@@ -8,10 +8,10 @@ from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.http import HttpRequest
 from django.utils import timezone
 
-from activity import event_search
 from activity.admin.event_filters import SearchFilter
-from activity.search_language import parse
-from repositories.keyset import InvalidCursor
+from activity.feed import search
+from activity.feed.search_language import parse
+from repositories.utils.keyset import InvalidCursor
 
 
 class EventChangeList(ChangeList):
@@ -22,7 +22,7 @@ class EventChangeList(ChangeList):
         self.search = parse(self.query, timezone.get_current_timezone())
         for spec in self.filter_specs:
             self.search &= cast(SearchFilter, spec).search
-        self.conditions = event_search.conditions_of(self.search)
+        self.conditions = search.conditions_of(self.search)
         return queryset.none() if self.conditions.problems else queryset.filter(self.conditions.all)
 
     def get_results(self, request: HttpRequest) -> None:
@@ -39,8 +39,8 @@ class EventChangeList(ChangeList):
         self.show_full_result_count = self.multi_page = False
         self.can_show_all = self.show_admin_actions = True
 
-    def _find(self, cursor: str | None) -> event_search.Found:
-        return event_search.find(self.root_queryset, self.conditions, self.list_per_page, cursor)
+    def _find(self, cursor: str | None) -> search.Found:
+        return search.find(self.root_queryset, self.conditions, self.list_per_page, cursor)
 
     @property
     def newest_url(self) -> str:

@@ -28,7 +28,6 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from activity import event_search, export
 from activity.admin.event_filters import (
     ActorTypeFilter,
     CategoryFilter,
@@ -39,11 +38,11 @@ from activity.admin.event_filters import (
 )
 from activity.admin.event_list import EventChangeList
 from activity.admin.read_only import ReadOnlyAdmin
-from activity.feed import BY_TIME
-from activity.gating import visible_events
+from activity.feed import export, search
+from activity.feed.ordering import BY_TIME
+from activity.feed.search_language import Search, Term
 from activity.models import Event
-from activity.search_language import Search, Term
-from repositories.access import Access
+from repositories.access.resolving import Access
 
 AROUND = 3
 """How many events on the same tag are shown before and after one."""
@@ -65,8 +64,8 @@ EXAMPLES = [
 class EventAdmin(ReadOnlyAdmin):
     """Shows everything that is known, and lets nobody change it."""
 
-    change_list_template = "admin/activity/event/change_list.html"
-    change_form_template = "admin/activity/event/change_form.html"
+    change_list_template = "admin/registry_activity/event/change_list.html"
+    change_form_template = "admin/registry_activity/event/change_form.html"
     list_display = ["label", "repository_shown", "tag", "sha", "type_shown", "initiated_by", "time"]
     list_filter = [NarrowFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
     search_fields = ["actor_name"]  # that there is a search box, which `search_language` reads
@@ -87,7 +86,7 @@ class EventAdmin(ReadOnlyAdmin):
     # --- The list ---
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        return visible_events(Access.of(request.user))
+        return Event.objects.visible_to(Access.of(request.user))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return EventChangeList
@@ -143,7 +142,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         listed = self.admin_site.admin_view(self.export_listed)
-        return [path("export/", listed, name="activity_event_export"), *super().get_urls()]
+        return [path("export/", listed, name="registry_activity_event_export"), *super().get_urls()]
 
     def export_listed(self, request: HttpRequest) -> HttpResponseBase:
         """Export all that the list shows, on all of its pages."""
@@ -151,7 +150,7 @@ class EventAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        back = f"{reverse('admin:activity_event_changelist')}?{request.GET.urlencode()}"
+        back = f"{reverse('admin:registry_activity_event_changelist')}?{request.GET.urlencode()}"
         formats: dict[str | None, export.Format] = {"csv": "csv", "jsonl": "jsonl"}
         format = formats.get(request.POST.get("format"))
         try:
@@ -161,7 +160,7 @@ class EventAdmin(ReadOnlyAdmin):
         if listed.conditions.problems or format is None:
             messages.error(request, "Nothing was exported.")
             return HttpResponseRedirect(back)
-        pages = event_search.pages(listed.root_queryset, listed.conditions, export.CHUNK)
+        pages = search.pages(listed.root_queryset, listed.conditions, export.CHUNK)
         return _exported(pages, format, request, str(listed.search))
 
     @admin.action(description="Export selected events as CSV", permissions=["view"])
@@ -223,20 +222,20 @@ class EventAdmin(ReadOnlyAdmin):
 
 def search_url(search: Search) -> str:
     """Return the address of the list of what a search finds."""
-    return f"{reverse('admin:activity_event_changelist')}?{urlencode({'q': str(search)})}"
+    return f"{reverse('admin:registry_activity_event_changelist')}?{urlencode({'q': str(search)})}"
 
 
 def around(events: QuerySet[Event], event: Event) -> list[tuple[str, str, list[Event]]]:
     """Return the events before and after one on its tag, or else on its digest: a few each, newest first."""
     if not event.repository_id or not (event.tag or event.digest):
         return []
-    conditions = event_search.Conditions()
+    conditions = search.Conditions()
     repository = Q(repository=event.repository_id)
     conditions.add("repository", repository, [repository])
     conditions.add("tag", Q(tag=event.tag) if event.tag else Q(digest=event.digest))
     what = event.reference if event.tag else event.short_digest
     after, before = (
-        event_search.find(events, conditions, AROUND, BY_TIME.encode(event, reverse=newer)).rows
+        search.find(events, conditions, AROUND, BY_TIME.encode(event, reverse=newer)).rows
         for newer in (True, False)
     )
     return [(f"After it, on {what}", "after", after), (f"Before it, on {what}", "before", before)]
@@ -247,10 +246,10 @@ def repository_links(event: Event) -> Iterator[tuple[str, str]]:
     repository = event.repository
     if not repository:
         return
-    yield "Administer", reverse("admin:repositories_repository_change", args=[repository.pk])
+    yield "Administer", reverse("admin:registry_repositories_repository_change", args=[repository.pk])
     if repository.deleted_at is None:
         names = [repository.namespace.name, repository.name]
-        yield "Activity", reverse("activity:repository", args=names)
+        yield "Activity", reverse("registry_activity:repository", args=names)
     yield "All its events", search_url(Search((Term("repo", repository.full_name),)))
 
 
@@ -258,16 +257,18 @@ def actor_links(event: Event) -> Iterator[tuple[str, str]]:
     """Yield what leads to whoever did it."""
     if user := event.actor_user:
         yield "Administer", reverse("admin:auth_user_change", args=[user.pk])
-        yield "Profile", reverse("activity:user", args=[user.get_username()])
+        yield "Profile", reverse("registry_activity:user", args=[user.get_username()])
     if policy := event.policy:
         yield "Policy", policy.get_absolute_url()
-        yield "Administer", reverse("admin:repositories_policy_change", args=[policy.pk])
+        yield "Administer", reverse("admin:registry_repositories_policy_change", args=[policy.pk])
     if event.actor_name:
         yield "All they did", search_url(Search((Term("actor", event.actor_name),)))
 
 
 def _links(text: str, links: Any) -> SafeString:
-    return SafeString(render_to_string("admin/activity/event/links.html", {"text": text, "links": links}))
+    return SafeString(
+        render_to_string("admin/registry_activity/event/links.html", {"text": text, "links": links})
+    )
 
 
 def _time(moment: datetime) -> str:

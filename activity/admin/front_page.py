@@ -15,13 +15,13 @@ from django.db.models import Sum
 from django.urls import reverse
 from django.utils import timezone
 
-from activity import chart, counting, event_search, gating, search_language, tallies
 from activity.admin.capped import MoreThan
-from activity.deletion.models import Run
+from activity.feed import chart, counting, search, search_language
 from activity.identity import moment_of
-from activity.models import ActorType, DeadLetter, Registry, Tally
-from activity.tallies import DAY, floor
-from repositories.access import Access
+from activity.models import ActorType, DeadLetter, Event, Registry, Run, Tally
+from activity.storage import tallies
+from activity.storage.tallies import DAY, floor
+from repositories.access.resolving import Access
 from repositories.models import Repository
 
 DAYS = 30
@@ -52,7 +52,7 @@ def contents(user: Any) -> dict[str, Any]:
 
 def events_url(text: str) -> str:
     """Return the list of events that a search finds."""
-    return f"{reverse('admin:activity_event_changelist')}?{urlencode({'q': text})}"
+    return f"{reverse('admin:registry_activity_event_changelist')}?{urlencode({'q': text})}"
 
 
 def within(after: datetime, before: datetime) -> str:
@@ -95,7 +95,7 @@ def busiest_repositories(now: datetime) -> dict[str, Any]:
 
 def busiest_actors(access: Access) -> dict[str, Any]:
     """Return who initiated most of the newest events, and since when these are."""
-    newest = gating.visible_events(access).order_by("-id")
+    newest = Event.objects.visible_to(access).order_by("-id")
     rows = list(newest.values_list("id", "actor_type", "actor_name")[:LOOKED_AT])
     if not rows:
         return {}
@@ -113,10 +113,8 @@ def busiest_actors(access: Access) -> dict[str, Any]:
 
 def recent_failures(access: Access) -> list[Any]:
     """Return the newest events of type FAIL, among as many as a search reads at a time."""
-    failures = event_search.conditions_of(
-        search_language.Search(terms=(search_language.Term("type", "FAIL"),))
-    )
-    return event_search.find(gating.visible_events(access), failures, SHOWN).rows
+    failures = search.conditions_of(search_language.Search(terms=(search_language.Term("type", "FAIL"),)))
+    return search.find(Event.objects.visible_to(access), failures, SHOWN).rows
 
 
 def aside() -> int:

@@ -10,7 +10,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     """Shows to MSR admins and auditors what nobody may change."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("repositories.audit_registry")
+        return request.user.has_perm("registry_repositories.audit_registry")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)

@@ -10,8 +10,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from activity.feed import BY_TIME
-from repositories.keyset import BY_NAME, InvalidCursor, Page
+from activity.feed.ordering import BY_TIME
+from repositories.utils.keyset import BY_NAME, InvalidCursor, Page
 
 DEFAULT_SIZE = 10
 MAX_SIZE = 100

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 class MayAddEvents(BasePermission):
     """Accounts of registries and other producers, by Django's own permission."""
 
-    message = "This account may not add events: give it the permission activity.add_event."
+    message = "This account may not add events: give it the permission registry_activity.add_event."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return bool(request.user and request.user.has_perm("activity.add_event"))
+        return bool(request.user and request.user.has_perm("registry_activity.add_event"))

@@ -2,17 +2,14 @@ from csp.constants import UNSAFE_INLINE
 from csp.decorators import csp_update
 from django.contrib.auth.decorators import login_required
 from django.urls import path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from activity.api import views
 
-app_name = "api"
+app_name = "registry_api"
 
 # Swagger UI brings its own inline styles and pictures; its scripts stay under the site's policy.
 docs = login_required(
-    csp_update({"style-src": [UNSAFE_INLINE], "img-src": ["data:"]})(
-        SpectacularSwaggerSplitView.as_view(url_name="api:schema", template_name="activity/api.html")
-    )
+    csp_update({"style-src": [UNSAFE_INLINE], "img-src": ["data:"]})(views.DocsView.as_view())
 )
 
 urlpatterns = [
@@ -26,6 +23,6 @@ urlpatterns = [
         views.RepositoryEventListView.as_view(),
         name="repository-events",
     ),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("schema/", views.SchemaView.as_view(), name="schema"),
     path("docs/", docs, name="docs"),
 ]

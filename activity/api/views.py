@@ -7,17 +7,17 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
 from drf_spectacular.utils import OpenApiTypes, extend_schema
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework import status
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from activity import notifications, producers, registries
-from activity.api.authentication import TokenAuthentication
-from activity.api.pagination import KeysetPagination, RepositoryPagination
+from activity.api.base import ApiView, describe
+from activity.api.pagination import RepositoryPagination
 from activity.api.parsers import read_body
 from activity.api.permissions import MayAddEvents
 from activity.api.serializers import (
@@ -26,33 +26,20 @@ from activity.api.serializers import (
     ReceiptSerializer,
     RepositorySerializer,
 )
-from activity.dead_letters import KEPT_OF_AN_OVERSIZED_MESSAGE
-from activity.filters import EventFilterBackend, EventFilterSet
-from activity.gating import visible_events
+from activity.feed.filters import EventFilterBackend, EventFilterSet
 from activity.models import Event
-from repositories.access import Access, repository_or_404
+from activity.sources import notifications, producers, registries
+from activity.sources.dead_letters import KEPT_OF_AN_OVERSIZED_MESSAGE
+from repositories.access.resolving import repository_or_404
+from repositories.accounts.authentication import TokenAuthentication
 from repositories.models import Repository
 
 
-class ViewerMixin:
-    """What views that show things to a viewer have in common."""
-
-    request: Any
-
-    @cached_property
-    def access(self) -> Access:
-        return Access.of(self.request.user)
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "access": self.access}  # type: ignore[misc]
-
-
-class EventListView(ViewerMixin, ListAPIView):
+class EventListView(ApiView, ListAPIView):
     """All events that the caller may see, newest first; and the way in for other producers' events."""
 
     queryset = Event.objects.none()  # tells the schema the model
     serializer_class = EventSerializer
-    pagination_class = KeysetPagination
     filter_backends = [EventFilterBackend]
     filterset_class = EventFilterSet
 
@@ -64,14 +51,14 @@ class EventListView(ViewerMixin, ListAPIView):
         )
 
     def get_queryset(self) -> QuerySet[Event]:
-        return with_actors(visible_events(self.access, self.repository))
+        return with_actors(Event.objects.visible_to(self.access, self.repository))
 
     @cached_property
     def repository(self) -> Repository | None:
         """The one repository of the list, None for a list of all."""
         return None
 
-    @extend_schema(
+    @describe(
         request=producers.ProducedEventSerializer(many=True), responses={201: OutcomeSerializer(many=True)}
     )
     def post(self, request: Request) -> Response:
@@ -95,16 +82,16 @@ class RepositoryEventListView(EventListView):
         return repository_or_404(self.access, **self.kwargs)
 
 
-class EventDetailView(ViewerMixin, RetrieveAPIView):
+class EventDetailView(ApiView, RetrieveAPIView):
     """One event, if the caller may see it."""
 
     serializer_class = EventSerializer
 
     def get_queryset(self) -> QuerySet[Event]:
-        return with_actors(visible_events(self.access))
+        return with_actors(Event.objects.visible_to(self.access))
 
 
-class RepositoryListView(ViewerMixin, ListAPIView):
+class RepositoryListView(ApiView, ListAPIView):
     """The repositories that the caller can see, by name."""
 
     serializer_class = RepositorySerializer
@@ -124,7 +111,7 @@ class AnyContentNegotiation(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class RegistryNotificationView(APIView):
+class RegistryNotificationView(ApiView):
     """Takes the notifications of CNCF Distribution registries.
 
     Answers 200 once everything in the message is committed, as events or stored aside.
@@ -134,7 +121,7 @@ class RegistryNotificationView(APIView):
     permission_classes = [IsAuthenticated, MayAddEvents]
     content_negotiation_class = AnyContentNegotiation
 
-    @extend_schema(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
+    @describe(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
     def post(self, request: Request) -> Response:
         body, size = read_body(request, notifications.MAX_SIZE, KEPT_OF_AN_OVERSIZED_MESSAGE)
         receipt = notifications.receive(body, account_id=request.user.pk or 0, size=size)
@@ -145,3 +132,19 @@ class RegistryNotificationView(APIView):
 def with_actors(events: QuerySet[Event]) -> QuerySet[Event]:
     """Load what the links to actors need, in the same query."""
     return events.select_related("actor_user", "policy__repository__namespace")
+
+
+@extend_schema(exclude=True)
+class SchemaView(ApiView, SpectacularAPIView):
+    """The OpenAPI schema of this API."""
+
+    renderer_classes = SpectacularAPIView.renderer_classes
+
+
+@extend_schema(exclude=True)
+class DocsView(ApiView, SpectacularSwaggerSplitView):
+    """The API as Swagger UI describes it."""
+
+    renderer_classes = [TemplateHTMLRenderer]
+    url_name = "registry_api:schema"
+    template_name = "activity/api.html"

@@ -18,15 +18,15 @@ from typing import Any
 from uuid import UUID
 
 from django.core.files.base import ContentFile
-from django.core.files.storage import FileSystemStorage, Storage, storages
+from django.core.files.storage import FileSystemStorage
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from activity.deletion.models import Archive, Import, Run
-from activity.insertion import insert
-from activity.models import Event
+from activity.config import archive_storage
+from activity.models import Archive, Event, Import, Run
+from activity.storage.events import insert
 
 MAX_EVENTS = 20_000
 """Events in one archive: at a few hundred bytes each, some MB in memory while it is written."""
@@ -41,10 +41,6 @@ class Damaged(Exception):
 
 class NotDeleted(Exception):
     """An archive whose events are still being deleted, and what is brought back would be, too."""
-
-
-def storage() -> Storage:
-    return storages["archives"]
 
 
 def write(run: Run, events: QuerySet[Event]) -> Archive | None:
@@ -91,9 +87,9 @@ def _add(run: Run | None, name: str, ids: list[UUID], content: bytes) -> Archive
 
 def read(name: str) -> Iterator[dict[str, Any]]:
     """Yield the events of an archive, one by one. Raises Damaged where file and manifest differ."""
-    with storage().open(name) as file:
+    with archive_storage().open(name) as file:
         content = file.read()
-    with storage().open(manifest_name(name)) as file:
+    with archive_storage().open(manifest_name(name)) as file:
         manifest = json.load(file)
     if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
         raise Damaged(f"{name} is damaged: its checksum is not that of its manifest.")
@@ -112,7 +108,7 @@ def discard(*unwanted: Archive) -> None:
     _break_off(*unwanted)
     for archive in unwanted:
         for name in (archive.name, manifest_name(archive.name)):
-            storage().delete(name)
+            archive_storage().delete(name)
         archive.delete()
 
 
@@ -179,12 +175,12 @@ def _manifest(archive: Archive) -> dict[str, Any]:
 
 def _store(name: str, content: bytes) -> None:
     """Store a file so that it is safe there, or raise OSError."""
-    storage().delete(name)  # what a run that died left under this name
-    if storage().save(name, ContentFile(content)) != name:
+    archive_storage().delete(name)  # what a run that died left under this name
+    if archive_storage().save(name, ContentFile(content)) != name:
         raise OSError(f"{name} is taken in the archive storage.")
-    if isinstance(storage(), FileSystemStorage):
-        _flush(storage().path(name))
-    with storage().open(name) as file:
+    if isinstance(archive_storage(), FileSystemStorage):
+        _flush(archive_storage().path(name))
+    with archive_storage().open(name) as file:
         if file.read() != content:
             raise OSError(f"{name} was not stored as it is.")
 

@@ -17,15 +17,14 @@ from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from activity import partitions, removal
 from activity.deletion import archives, rules
-from activity.deletion.models import Archive, Run
 from activity.deletion.rules import Holds
 from activity.identity import first_id, moment_of
-from activity.models import Event
-from activity.partitions import Partition
-from activity.removal import Gone
-from activity.tallies import DAY, floor
+from activity.models import Archive, Event, Run
+from activity.storage import partitions
+from activity.storage.events import Gone, remove, remove_days
+from activity.storage.partitions import Partition
+from activity.storage.tallies import DAY, floor
 from repositories.models import Repository
 
 logger = logging.getLogger(__name__)
@@ -179,10 +178,10 @@ class Deletion(Job):
         if portion.most > BATCH:
             upper = _ids(going)[BATCH : BATCH + 1].first() or upper
         if portion.lanes and partitions.is_partitioned() and (days := _whole_days(portion, going, upper)):
-            gone = removal.remove_days(going, portion.lanes, *days)
+            gone = remove_days(going, portion.lanes, *days)
             upper = first_id(days[1])
         else:
-            gone = removal.remove(going.filter(id__lt=upper))
+            gone = remove(going.filter(id__lt=upper))
         self.count_gone(gone, portion.rule.name)
         return upper
 
@@ -214,7 +213,7 @@ class Deletion(Job):
         for begin in range(0, len(ids), BATCH):
             among = Event.objects.filter(_among(ids[begin : begin + BATCH]))
             with transaction.atomic():
-                self.count_gone(removal.remove(among.filter(~self.held())), rule)
+                self.count_gone(remove(among.filter(~self.held())), rule)
             kept += among.values_list("pk", flat=True)
             self.pause()
         if kept:

@@ -11,10 +11,9 @@ from uuid import UUID
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
-from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Import, oldest_kept
 from activity.identity import first_id
-from activity.models import Event
-from repositories.levels import Category
+from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, oldest_kept
+from repositories.access.levels import Category
 from repositories.models import Repository
 
 GLOBAL = "The global setting"

@@ -12,10 +12,9 @@ from django.utils import timezone
 
 from activity.deletion import rules
 from activity.deletion.jobs import LEASE, Deletion, LeaseLost, Preview, Progress, Stopped
-from activity.deletion.models import AutoDeletion, Run
-from activity.drafts import Draft
-from activity.models import PROGRAMS, ActorType
-from activity.recording import record_events
+from activity.models import PROGRAMS, ActorType, AutoDeletion, Run
+from activity.recording.drafts import Draft
+from activity.recording.record import record_events
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from datetime import datetime
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from activity.counting import Bucket
-from repositories.levels import Category
+from activity.feed.counting import Bucket
+from repositories.access.levels import Category
 
 OTHER = "other"
 LABELS: dict[str, str] = {category.value: str(category.label) for category in Category} | {OTHER: "Other"}

@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from activity import catalogue
-from activity.feed import LONGEST_SORT, SORTABLE
+from activity.feed.ordering import LONGEST_SORT, SORTABLE
 from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, actor_in
 from repositories import names

@@ -13,12 +13,13 @@ from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
-from activity import gating, tallies
-from activity.feed import BY_TIME
+from activity import gating
+from activity.feed.ordering import BY_TIME
 from activity.identity import MILLISECOND, first_id, moment_of
 from activity.models import Event, Tally, TallyChange
-from activity.tallies import DAY, HOUR, WEEK, floor
-from repositories.access import Access
+from activity.storage import tallies
+from activity.storage.tallies import DAY, HOUR, WEEK, floor
+from repositories.access.resolving import Access
 from repositories.models import Repository
 
 MINUTES = [timedelta(minutes=number) for number in (1, 2, 5, 10)]
@@ -137,15 +138,15 @@ class _Scope:
     def visible(self, tallies: QuerySet[Tally]) -> QuerySet[Tally]:
         if self.access.sees_everything and self.repository is None and self.within is None:
             tallies = tallies.filter(repository=Tally.ALL)
-        return self.narrow(gating.visible(tallies, self.access, self.repository))
+        return self.narrow(gating.visible_rows(tallies, self.access, self.repository))
 
     @property
     def changes(self) -> QuerySet[TallyChange]:
-        return self.narrow(gating.visible(TallyChange.objects.all(), self.access, self.repository))
+        return self.narrow(gating.visible_rows(TallyChange.objects.all(), self.access, self.repository))
 
     @property
     def events(self) -> QuerySet[Event]:
-        return self.narrow(gating.visible_events(self.access, self.repository))
+        return self.narrow(Event.objects.visible_to(self.access, self.repository))
 
     @property
     def own(self) -> QuerySet[Event] | None:

@@ -22,10 +22,11 @@ from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
-from activity import auditing, gating
-from activity.feed import BY_TIME
+from activity import gating
+from activity.feed.ordering import BY_TIME
 from activity.models import Event
-from repositories.access import Access
+from activity.sources import auditing
+from repositories.access.resolving import Access
 
 Format = Literal["csv", "jsonl"]
 Columns = Mapping[str, Callable[[Event], Any]]

@@ -16,8 +16,8 @@ from activity import catalogue, gating
 from activity.identity import first_id
 from activity.models import ActorType, Event
 from repositories import names
+from repositories.access.people import known_organizations
 from repositories.models import MAX_GROUP_PART, Policy, RegistrySettings, Repository
-from repositories.people import known_organizations
 
 
 class OccurredFilter(filters.IsoDateTimeFilter):

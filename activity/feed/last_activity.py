@@ -7,10 +7,10 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
 
-from activity import tallies
-from activity.gating import visible_in_each
+from activity.gating import visible_rows_in_each
 from activity.models import Tally, TallyChange
-from repositories.access import Access
+from activity.storage import tallies
+from repositories.access.resolving import Access
 from repositories.models import Repository
 
 
@@ -27,8 +27,8 @@ def last_activity(access: Access, repositories: Collection[Repository]) -> dict[
     found: dict[int, datetime] = {}
     for pk, *hours in rows.values_list(
         "pk",
-        Subquery(visible_in_each(folded, access, repositories).values("start")[:1]),
-        Subquery(visible_in_each(waiting, access, repositories).values("hour")[:1]),
+        Subquery(visible_rows_in_each(folded, access, repositories).values("start")[:1]),
+        Subquery(visible_rows_in_each(waiting, access, repositories).values("hour")[:1]),
     ):
         if known := [hour for hour in hours if hour]:
             found[pk] = max(known)

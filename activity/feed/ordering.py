@@ -10,7 +10,7 @@ from django.db.models.functions import Concat
 
 from activity.catalogue import KINDS
 from activity.models import ActorType
-from repositories.keyset import Key, Keyset
+from repositories.utils.keyset import Key, Keyset
 
 LONGEST_SORT = timedelta(days=90)
 """The longest range that is sorted by another column than time, since no index serves it."""

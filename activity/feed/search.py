@@ -26,12 +26,12 @@ from django.db.models import Q, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
 from activity import catalogue
-from activity.feed import BY_TIME
+from activity.feed.ordering import BY_TIME
+from activity.feed.search_language import Search, kinds_labelled
 from activity.identity import first_id, moment_of
 from activity.models import Event
-from activity.search_language import Search, kinds_labelled
 from repositories import names
-from repositories.levels import Category
+from repositories.access.levels import Category
 from repositories.models import Repository
 
 STRETCH = 10_000

@@ -22,7 +22,7 @@ from activity.catalogue import KINDS, Type
 from activity.identity import EPOCH
 from activity.models import ActorType
 from repositories import names
-from repositories.levels import Category
+from repositories.access.levels import Category
 
 MAX_LENGTH = 2_000
 """Characters of a search."""

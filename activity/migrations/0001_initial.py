@@ -6,11 +6,11 @@ from django.conf import settings
 from django.db import migrations, models
 from django.utils import timezone
 
-from activity.partitions import CreatePartitionedModel, make_ahead
+from activity.storage.partitions import CreatePartitionedModel, create_ahead
 
 
-def make_first_partitions(apps, schema_editor):
-    make_ahead(timezone.now())
+def create_first_partitions(apps, schema_editor):
+    create_ahead(timezone.now())
 
 
 class Migration(migrations.Migration):
@@ -18,9 +18,8 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('repositories', '0001_initial'),
+        ('registry_repositories', '0001_initial'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ('knox', '0009_extend_authtoken_field'),  # which makes its primary key what a reference needs
     ]
 
     operations = [
@@ -82,20 +81,7 @@ class Migration(migrations.Migration):
                 ('error', models.TextField(blank=True)),
             ],
             options={
-                'verbose_name': 'job log',
                 'ordering': ['-pk'],
-            },
-        ),
-        migrations.CreateModel(
-            name='AccessToken',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(blank=True, max_length=100)),
-                ('last_used_at', models.DateTimeField(editable=False, null=True)),
-                ('token', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='access_token', to=settings.KNOX_TOKEN_MODEL)),
-            ],
-            options={
-                'ordering': ['-token__created', 'pk'],
             },
         ),
         migrations.CreateModel(
@@ -123,7 +109,7 @@ class Migration(migrations.Migration):
                 ('first_id', models.UUIDField(null=True)),
                 ('last_id', models.UUIDField(null=True)),
                 ('sha256', models.CharField(blank=True, max_length=64)),
-                ('run', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='archives', to='activity.run')),
+                ('run', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='archives', to='registry_activity.run')),
             ],
             options={
                 'ordering': ['-pk'],
@@ -146,8 +132,6 @@ class Migration(migrations.Migration):
                 ('dismissed_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                'verbose_name': 'message stored aside',
-                'verbose_name_plural': 'messages stored aside',
                 'ordering': ['-received_at', '-pk'],
                 'indexes': [models.Index(condition=models.Q(('dismissed_at', None), ('replayed_at', None)), fields=['received_at', 'id'], name='dead_letter_waiting')],
             },
@@ -158,7 +142,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('digest', models.CharField(max_length=255)),
                 ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='repositories.repository')),
+                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('repository', 'digest'), name='one_deletion_of_a_manifest')],
@@ -173,8 +157,8 @@ class Migration(migrations.Migration):
                 ('max_events', models.PositiveIntegerField(blank=True, help_text='At most this many are kept, the oldest go first. Empty: no event goes by their number.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='maximum number of events')),
                 ('category', models.CharField(blank=True, choices=[('push', 'Push'), ('scan', 'Scan'), ('delete', 'Delete'), ('create_repo', 'Create repo'), ('promotion', 'Promotion'), ('pull', 'Pull'), ('mirror', 'Mirror'), ('pruning', 'Pruning'), ('access', 'Access'), ('account', 'Account'), ('system', 'System')], help_text='Empty: all categories.', max_length=20)),
                 ('max_per', models.CharField(choices=[('repository', 'each repository'), ('rule', 'all that the rule decides')], default='repository', max_length=10, verbose_name='the maximum counts')),
-                ('namespace', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='repositories.namespace')),
-                ('repository', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='repositories.repository')),
+                ('namespace', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.namespace')),
+                ('repository', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.repository')),
             ],
             options={
                 'constraints': [models.UniqueConstraint(condition=models.Q(('repository__isnull', False)), fields=('repository', 'category'), name='one_rule_of_a_repository'), models.UniqueConstraint(condition=models.Q(('namespace__isnull', False)), fields=('namespace', 'category'), name='one_rule_of_a_namespace'), models.UniqueConstraint(condition=models.Q(('namespace__isnull', True), ('repository__isnull', True)), fields=('category',), name='one_rule_everywhere'), models.CheckConstraint(condition=models.Q(('repository__isnull', True), ('namespace__isnull', True), _connector='OR'), name='rule_of_one_scope')],
@@ -186,8 +170,8 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('reason', models.TextField()),
                 ('set_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('namespace', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='repositories.namespace')),
-                ('repository', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='repositories.repository')),
+                ('namespace', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.namespace')),
+                ('repository', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.repository')),
                 ('set_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
             ],
             options={
@@ -210,9 +194,9 @@ class Migration(migrations.Migration):
                 ('actor_name', models.CharField(blank=True, max_length=255)),
                 ('details', models.JSONField(default=dict)),
                 ('actor_user', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('policy', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='repositories.policy')),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='repositories.repository')),
-                ('imported', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='activity.import')),
+                ('policy', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.policy')),
+                ('repository', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='registry_repositories.repository')),
+                ('imported', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_activity.import')),
             ],
             options={
                 'ordering': ['-id'],
@@ -232,7 +216,7 @@ class Migration(migrations.Migration):
                 ('pulls', models.BigIntegerField(default=0)),
                 ('pulled_at', models.DateTimeField(null=True)),
                 ('pushed_by_user', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='tags', to='repositories.repository')),
+                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='tags', to='registry_repositories.repository')),
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'name'], name='tag_name'), models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'last_push'], name='tag_push')],
@@ -246,7 +230,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=128)),
                 ('pulls', models.BigIntegerField()),
                 ('pulled_at', models.DateTimeField()),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='repositories.repository')),
+                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
                 'indexes': [models.Index(fields=['repository', 'name'], name='tag_pull_name')],
@@ -261,11 +245,11 @@ class Migration(migrations.Migration):
                 ('category', models.CharField(max_length=20)),
                 ('is_pull', models.BooleanField()),
                 ('events', models.BigIntegerField()),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='repositories.repository')),
+                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
                 'verbose_name_plural': 'tallies',
-                'indexes': [models.Index(fields=['unit', 'start', 'category'], include=('repository', 'events', 'is_pull'), name='tally_by_time'), models.Index(condition=models.Q(('events', 0)), fields=['id'], name='tally_empty')],
+                'indexes': [models.Index(fields=['unit', 'start', 'category', 'repository', 'is_pull', 'events'], name='tally_by_time'), models.Index(condition=models.Q(('events', 0)), fields=['id'], name='tally_empty')],
                 'constraints': [models.UniqueConstraint(fields=('repository', 'unit', 'start', 'category'), name='one_tally')],
             },
         ),
@@ -277,11 +261,11 @@ class Migration(migrations.Migration):
                 ('category', models.CharField(max_length=20)),
                 ('is_pull', models.BooleanField()),
                 ('events', models.BigIntegerField()),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='repositories.repository')),
+                ('repository', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
                 'indexes': [models.Index(fields=['repository', 'hour'], name='tally_change_repository')],
             },
         ),
-        migrations.RunPython(make_first_partitions, migrations.RunPython.noop),
+        migrations.RunPython(create_first_partitions, migrations.RunPython.noop),
     ]

@@ -1,15 +1,15 @@
-"""The schedule, from here on edited in the admin."""
+"""Celery beat's schedule. From here on it is edited in the admin."""
 
 from django.db import migrations
 
 TASKS = {
     "Auto-delete events": ("activity.tasks.delete_events", {"hour": "0", "minute": "0"}),
-    "Make partitions of the event table": ("activity.tasks.make_partitions", {"hour": "3", "minute": "15"}),
-    "Fold counts of events": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
+    "Create partitions of the event table": ("activity.tasks.create_partitions", {"hour": "3", "minute": "15"}),
+    "Fold tallies": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
 }
 
 
-def make_schedule(apps, schema_editor):
+def create_schedule(apps, schema_editor):
     Crontab = apps.get_model("django_celery_beat", "CrontabSchedule")
     Task = apps.get_model("django_celery_beat", "PeriodicTask")
     for name, (task, when) in TASKS.items():
@@ -19,7 +19,7 @@ def make_schedule(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("activity", "0001_initial"),
+        ("registry_activity", "0001_initial"),
         ("django_celery_beat", "0019_alter_periodictasks_options"),
     ]
-    operations = [migrations.RunPython(make_schedule, migrations.RunPython.noop)]
+    operations = [migrations.RunPython(create_schedule, migrations.RunPython.noop)]

@@ -14,7 +14,7 @@ from django.db.models import Q
 from django.utils import timezone
 from solo.models import SingletonModel
 
-from repositories.levels import Category
+from repositories.access.levels import Category
 from repositories.models import Namespace, Repository
 
 
@@ -206,7 +206,6 @@ class Run(models.Model):
 
     class Meta:
         ordering = ["-pk"]
-        verbose_name = "job log"
 
     def __str__(self) -> str:
         return f"{'Preview' if self.preview else 'Run'} {self.pk}"

@@ -8,13 +8,13 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from activity import tags
 from activity.catalogue import KINDS
-from activity.drafts import Draft
 from activity.identity import event_id
-from activity.insertion import insert
 from activity.models import ActorType, Event
-from activity.registration import RepositoryFinder
+from activity.recording.drafts import Draft
+from activity.recording.repositories import RepositoryFinder
+from activity.storage import tags
+from activity.storage.events import insert
 from repositories.models import Policy, Repository
 
 POLICIES = frozenset(Policy.Kind.values)

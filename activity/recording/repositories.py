@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db.models import F
 
-from activity.drafts import Draft
+from activity.recording.drafts import Draft
 from repositories import names
 from repositories.models import Namespace, Repository
 

@@ -22,6 +22,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.db import models, transaction
 from django.db.models import QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
+from django.dispatch import receiver
 from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -34,11 +35,22 @@ from knox.models import AuthToken
 from solo.models import SingletonModel
 
 from activity.catalogue import KINDS
-from activity.deletion.models import AutoDeletion, DeletionRule, Hold, Run
-from activity.drafts import Draft
-from activity.models import MAX_ACTOR_LENGTH, THE_COMMAND_LINE, THE_SCHEDULE, ActorType, Registry
-from activity.recording import record_events
-from repositories import acting, levels
+from activity.models import (
+    MAX_ACTOR_LENGTH,
+    THE_COMMAND_LINE,
+    THE_SCHEDULE,
+    ActorType,
+    AutoDeletion,
+    DeletionRule,
+    Hold,
+    Registry,
+    Run,
+)
+from activity.recording.drafts import Draft
+from activity.recording.record import record_events
+from repositories import signals
+from repositories.access import levels
+from repositories.accounts import current_request
 from repositories.models import (
     Membership,
     Namespace,
@@ -199,9 +211,9 @@ def record(
 ) -> None:
     """Record that whoever acts now, or the user who is named, did something to the system.
 
-    `subject` says to what. Nothing is recorded within `acting.unrecorded()`.
+    `subject` says to what. Nothing is recorded within `current_request.auditing_disabled()`.
     """
-    if acting.is_recorded():
+    if current_request.is_audited():
         if subject:
             details = {"subject": storable(subject), **details}
         record_act(kind, repository=repository, username=username, **details)
@@ -229,7 +241,7 @@ def record_act(
                 occurred_at=at or timezone.now(),
                 source_id=str(uuid4()),
                 policy=policy,
-                details={**details, **acting.client()},
+                details={**details, **current_request.client_details()},
             )
         ]
     )
@@ -237,9 +249,9 @@ def record_act(
 
 def who() -> tuple[ActorType, str]:
     """Return who acts now: the person whose request is being served, or a program."""
-    if user := acting.actor():
+    if user := current_request.user():
         return ActorType.USER, user.get_username()
-    if acting.is_serving():
+    if current_request.exists():
         return ActorType.ANONYMOUS, ""
     return ActorType.SYSTEM, THE_SCHEDULE if current_task else THE_COMMAND_LINE
 
@@ -256,7 +268,12 @@ def _remember(sender: Any, instance: Any, raw: bool, update_fields: Iterable[str
     """Keep with the instance its row as it was, if something can change that counts."""
     written = {field.name for field in AUDITED[sender].fields} & set(update_fields or ())
     instance._row_before = None
-    if acting.is_recorded() and not raw and not instance._state.adding and (update_fields is None or written):
+    if (
+        current_request.is_audited()
+        and not raw
+        and not instance._state.adding
+        and (update_fields is None or written)
+    ):
         instance._row_before = sender._base_manager.filter(pk=instance.pk).first()
 
 
@@ -286,7 +303,7 @@ def _record_change(
     changes = _changes(audited, before, after, written)
     instance = after or before
     kind = audited.kind(instance, verb, changes) if audited.kind else f"{verb}_{audited.noun}"
-    if changes and kind in KINDS and acting.is_recorded():
+    if changes and kind in KINDS and current_request.is_audited():
         repository = audited.repository(instance)
         record(kind, subject=audited.subject(instance), repository=repository, changes=changes)
 
@@ -327,7 +344,7 @@ def _record_relations(
     sender: Any, instance: Any, action: str, reverse: bool, model: Any, pk_set: set[Any] | None, **_: Any
 ) -> None:
     """Record who came into groups or left them, and which permissions were given or taken."""
-    if action not in ("post_add", "post_remove", "pre_clear") or not acting.is_recorded():
+    if action not in ("post_add", "post_remove", "pre_clear") or not current_request.is_audited():
         return
     if getattr(instance, "_is_raw", False):  # loaded from a fixture, which this signal doesn't tell
         return
@@ -394,3 +411,41 @@ def _record_log_out(user: Any, **_: Any) -> None:
 def _record_failed_log_in(credentials: dict[str, Any], **_: Any) -> None:
     """Record under which name somebody tried; whom it belongs to sees it among their own events."""
     record("create_session_failed", username=str(credentials.get(User.USERNAME_FIELD, "")))
+
+
+# --- Repositories and policies --------------------------------------------------------------------
+
+
+@receiver(signals.repository_created)
+def record_repository_created(repository: Repository, **_: Any) -> None:
+    record_act("create_repository", repository=repository)
+
+
+@receiver(signals.repository_deleted)
+def record_repository_deleted(repository: Repository, **_: Any) -> None:
+    record_act("delete_repository", repository=repository, at=repository.deleted_at)
+
+
+@receiver(signals.policy_created)
+def record_policy_created(policy: Policy, **told: Any) -> None:
+    record_policy_event("create", policy, **told)
+
+
+@receiver(signals.policy_updated)
+def record_policy_updated(policy: Policy, **told: Any) -> None:
+    record_policy_event("update", policy, **told)
+
+
+@receiver(signals.policy_deleted)
+def record_policy_deleted(policy: Policy, **told: Any) -> None:
+    record_policy_event("delete", policy, **told)
+
+
+def record_policy_event(verb: str, policy: Policy, changes: dict[str, Any], **_: Any) -> None:
+    record_act(
+        f"{verb}_{policy.kind}_policy",
+        repository=policy.repository,
+        policy=policy,
+        policy_id=policy.public_id,
+        changes=changes,
+    )

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from activity.drafts import Draft
 from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, ActorType
+from activity.recording.drafts import Draft
 from repositories import names
 
 MANIFEST_TYPES = frozenset(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from django.db import InterfaceError, OperationalError, transaction
 
-from activity import distribution, heads
-from activity.dead_letters import store_aside
-from activity.drafts import Draft
 from activity.models import DeadLetter
-from activity.recording import record_events
+from activity.recording.drafts import Draft
+from activity.recording.record import record_events
+from activity.sources import head_requests, notification_parser
+from activity.sources.dead_letters import store_aside
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,10 @@ def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
     if size is not None and size > MAX_SIZE:
         return _refuse(body, f"The message is larger than {MAX_SIZE} bytes.", account_id, size)
     try:
-        reading = distribution.read(body)
-        heads.remember({_lookup(head, account_id): head.tag for head in reading.lookups[-MAX_LOOKUPS:]})
+        reading = notification_parser.read(body)
+        head_requests.remember(
+            {_lookup(head, account_id): head.tag for head in reading.lookups[-MAX_LOOKUPS:]}
+        )
         if not reading.drafts and not reading.problems:
             return Receipt(events=0, stored_aside=0)  # most are of layers: no need to wait for SQLite's lock
         return _keep(_with_tags(reading.drafts, account_id), reading.problems, account_id)
@@ -70,15 +72,15 @@ def _refuse(body: bytes, reason: str, account_id: int, size: int | None = None) 
 def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
     """Turn pulls by digest into those of the tags that their clients looked up just before."""
     lookups = [_lookup(draft, account_id) if draft.kind == "get_manifest" else None for draft in drafts]
-    tags = heads.recall(lookup for lookup in lookups if lookup)
+    tags = head_requests.recall(lookup for lookup in lookups if lookup)
     return [
         draft.of_kind("get_tag", tag=tags[lookup]) if lookup in tags else draft
         for draft, lookup in zip(drafts, lookups, strict=True)
     ]
 
 
-def _lookup(draft: Draft, account_id: int) -> heads.Lookup:
-    return heads.Lookup(
+def _lookup(draft: Draft, account_id: int) -> head_requests.Lookup:
+    return head_requests.Lookup(
         account_id=account_id,
         repository_name=draft.repository_name,
         digest=draft.digest,

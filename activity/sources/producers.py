@@ -11,13 +11,13 @@ from django.db import transaction
 from rest_framework import serializers
 
 from activity.catalogue import KINDS, REPOSITORY_KINDS
-from activity.dead_letters import store_aside
-from activity.drafts import Draft
 from activity.identity import END, EPOCH
 from activity.models import MANUAL_PROMOTION_NAME, MAX_ACTOR_LENGTH, ActorType, DeadLetter
-from activity.recording import record_events
+from activity.recording.drafts import Draft
+from activity.recording.record import record_events
+from activity.sources.dead_letters import store_aside
 from repositories import names
-from repositories.levels import Category
+from repositories.access.levels import Category
 from repositories.models import RegistrySettings
 
 MAX_EVENTS = 100

@@ -16,10 +16,10 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from activity import auditing, distribution, producers
-from activity.dead_letters import ascii_only, fingerprint, store_aside
 from activity.models import DeadLetter
-from activity.recording import record_events
+from activity.recording.record import record_events
+from activity.sources import auditing, notification_parser, producers
+from activity.sources.dead_letters import ascii_only, fingerprint, store_aside
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def replay(letter: DeadLetter) -> bool:
 
 
 def _replay_notification(content: bytes, account_id: int | None) -> list[tuple[bytes, str]]:
-    reading = distribution.read(content)
+    reading = notification_parser.read(content)
     record_events(reading.drafts, account_id)
     return reading.problems
 

@@ -18,9 +18,9 @@ from typing import Any
 from django.db import connection
 
 FUNCTION = """
-    CREATE OR REPLACE FUNCTION activity_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION registry_activity_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        IF TG_OP = 'DELETE' AND current_setting('activity.deleting', true) = 'on' THEN
+        IF TG_OP = 'DELETE' AND current_setting('registry_activity.deleting', true) = 'on' THEN
             RETURN NULL;
         END IF;
         RAISE 'Events are append-only.' USING ERRCODE = 'restrict_violation';
@@ -28,13 +28,13 @@ FUNCTION = """
 """
 TRIGGER = """
     CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
-    FOR EACH STATEMENT EXECUTE FUNCTION activity_append_only()
+    FOR EACH STATEMENT EXECUTE FUNCTION registry_activity_append_only()
 """
 SQLITE_TRIGGERS = [
     "CREATE TRIGGER IF NOT EXISTS {table}_update BEFORE UPDATE ON {table}"
     " BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
     # Where there is no such function, as in a shell, nothing is deleted either.
-    "CREATE TRIGGER IF NOT EXISTS {table}_delete BEFORE DELETE ON {table} WHEN NOT activity_deleting()"
+    "CREATE TRIGGER IF NOT EXISTS {table}_delete BEFORE DELETE ON {table} WHEN NOT registry_activity_deleting()"
     " BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
 ]
 
@@ -71,10 +71,10 @@ def protect(table: str) -> None:
 def prepare(connection: Any, **_: Any) -> None:
     """Give a new connection to SQLite what its trigger asks; a receiver of `connection_created`."""
     if connection.vendor == "sqlite":
-        connection.connection.create_function("activity_deleting", 0, _deleting.get)
+        connection.connection.create_function("registry_activity_deleting", 0, _deleting.get)
 
 
 def _tell(state: str) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('activity.deleting', %s, true)", [state])
+            cursor.execute("SELECT set_config('registry_activity.deleting', %s, true)", [state])

@@ -1,6 +1,6 @@
 """The partitions of the event table on PostgreSQL. No other module knows of them.
 
-`activity_event` is split by `is_pull` into two lanes, and each lane by month, as ranges of the id,
+`registry_activity_event` is split by `is_pull` into two lanes, and each lane by month, as ranges of the id,
 which begins with the time. So pulls can be dropped apart from the rest, a month at a time. Months are
 made ahead by Celery beat; an event of a month that has no partition goes to its lane's default.
 
@@ -27,14 +27,14 @@ from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
-from activity import append_only, tallies
 from activity.identity import first_id
 from activity.models import Event
-from activity.removal import Gone
+from activity.storage import append_only, tallies
+from activity.storage.events import Gone
 
 logger = logging.getLogger(__name__)
 
-TABLE = "activity_event"
+TABLE = "registry_activity_event"
 LANES = {"pull": True, "other": False}
 MONTHS_AHEAD = 3
 LOCK_TIMEOUT = "500ms"
@@ -118,7 +118,7 @@ def tables() -> list[str]:
     return [name for name in there if name == TABLE or name.startswith(tuple(f"{TABLE}_{x}" for x in LANES))]
 
 
-def make_ahead(now: datetime) -> list[Partition]:
+def create_ahead(now: datetime) -> list[Partition]:
     """Make the partitions of this month and the next ones, where they are missing, and return them."""
     if not is_partitioned():
         return []

@@ -21,8 +21,8 @@ from django.db.models import DateTimeField, Exists, F, Max, Model, OuterRef, Que
 from django.db.models.functions import Coalesce, Greatest, NullIf
 
 from activity.identity import EPOCH
-from activity.insertion import insert_rows
 from activity.models import DeletedManifest, Event, Tag, TagPull
+from activity.storage.rows import insert_rows
 from repositories.models import Repository
 
 PUSHES = frozenset({"create_tag", "update_tag"})
@@ -45,13 +45,13 @@ def _newer(table: str, time: str, *columns: str) -> str:
 PUSH = ("digest", "pushed_by_type", "pushed_by_name", "pushed_by_user_id")
 MERGE_TAG = f"""
     ON CONFLICT (repository_id, name) DO UPDATE SET
-        {_newer("activity_tag", "last_push", *PUSH)},
-        {_newer("activity_tag", "last_deletion")},
-        {_newer("activity_tag", "pulled_at")},
-        pulls = activity_tag.pulls + excluded.pulls
+        {_newer("registry_activity_tag", "last_push", *PUSH)},
+        {_newer("registry_activity_tag", "last_deletion")},
+        {_newer("registry_activity_tag", "pulled_at")},
+        pulls = registry_activity_tag.pulls + excluded.pulls
 """
 MERGE_MANIFEST = f"""
-    ON CONFLICT (repository_id, digest) DO UPDATE SET {_newer("activity_deletedmanifest", "last_deletion")}
+    ON CONFLICT (repository_id, digest) DO UPDATE SET {_newer("registry_activity_deletedmanifest", "last_deletion")}
 """
 
 

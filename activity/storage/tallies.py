@@ -22,7 +22,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from activity.identity import first_id
 from activity.models import DroppedTallies, Event, Tally, TallyChange
-from repositories.levels import Category
+from repositories.access.levels import Category
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
@@ -95,18 +95,18 @@ def _dropped(start: str, end: str) -> QuerySet[DroppedTallies]:
 # of none.
 DROP = """
     WITH changes AS (
-        DELETE FROM activity_tallychange
+        DELETE FROM registry_activity_tallychange
         WHERE is_pull = ANY(%(lanes)s) AND hour >= %(start)s AND hour < %(end)s
         RETURNING repository_id, category, events
     ),
     days AS (
-        SELECT repository_id, category, events FROM activity_tally
+        SELECT repository_id, category, events FROM registry_activity_tally
         WHERE is_pull = ANY(%(lanes)s) AND unit = 'day' AND start >= %(start)s AND start < %(end)s
             AND (repository_id = 0 OR %(by_repository)s)
             AND NOT EXISTS (
-                SELECT FROM activity_droppedtallies AS dropped
-                WHERE dropped.is_pull = activity_tally.is_pull
-                    AND dropped.start <= activity_tally.start AND dropped.end > activity_tally.start
+                SELECT FROM registry_activity_droppedtallies AS dropped
+                WHERE dropped.is_pull = registry_activity_tally.is_pull
+                    AND dropped.start <= registry_activity_tally.start AND dropped.end > registry_activity_tally.start
             )
     ),
     late AS (
@@ -116,7 +116,7 @@ DROP = """
         WHERE is_pull = ANY(%(lanes)s) AND id >= %(first)s AND id < %(last)s GROUP BY 1, 2, 3, 4
     ),
     again AS (
-        INSERT INTO activity_tallychange (repository_id, hour, category, is_pull, events)
+        INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events)
         SELECT repository_id, hour, category, is_pull, events FROM late
     )
     SELECT repository_id, category, SUM(events)::bigint FROM (
@@ -171,9 +171,9 @@ def _declare_void(is_pull: bool, start: datetime, end: datetime) -> None:
 
 
 RAISE = """
-    INSERT INTO activity_tally (repository_id, unit, start, category, is_pull, events) VALUES {values}
+    INSERT INTO registry_activity_tally (repository_id, unit, start, category, is_pull, events) VALUES {values}
     ON CONFLICT (repository_id, unit, start, category)
-    DO UPDATE SET events = activity_tally.events + excluded.events
+    DO UPDATE SET events = registry_activity_tally.events + excluded.events
 """
 
 

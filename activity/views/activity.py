@@ -24,16 +24,16 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
-from activity import chart, counting, export, live
-from activity.feed import BY_TIME, OLDEST_FIRST, sorted_by
-from activity.filters import narrowed
-from activity.forms import NARROWING, ActivityForm, Choice, iso
-from activity.gating import sees_pulls, visible_events
+from activity.feed import chart, counting, export, live
+from activity.feed.choices import NARROWING, ActivityForm, Choice, iso
+from activity.feed.filters import narrowed
+from activity.feed.ordering import BY_TIME, OLDEST_FIRST, sorted_by
+from activity.gating import sees_pulls
 from activity.models import ActorType, Event
-from repositories.access import Access
-from repositories.keyset import InvalidCursor, Page
+from repositories.access.people import organizations_of
+from repositories.access.resolving import Access
 from repositories.models import RegistrySettings, Repository
-from repositories.people import organizations_of
+from repositories.utils.keyset import InvalidCursor, Page
 from repositories.views.organizations import OrganizationPage
 from repositories.views.pages import RepositoryPage
 
@@ -75,8 +75,8 @@ class FeedView(TemplateView):
         """The list of the API that the page shows, before anything is narrowed."""
         if self.repository:
             names = [self.repository.namespace.name, self.repository.name]
-            return reverse("api:repository-events", args=names)
-        return reverse("api:events")
+            return reverse("registry_api:repository-events", args=names)
+        return reverse("registry_api:events")
 
     @cached_property
     def offers_pulls(self) -> bool:
@@ -116,7 +116,7 @@ class FeedView(TemplateView):
 
     def events(self, parameters: Mapping[str, str]) -> QuerySet[Event]:
         """Return the events that the viewer may see, narrowed by filters of the API."""
-        events = visible_events(self.access, self.repository)
+        events = Event.objects.visible_to(self.access, self.repository)
         return narrowed(events, parameters, self.request, self.scanning_enabled)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -303,7 +303,7 @@ class UserView(FeedView):
         return person
 
     def seen_of(self, person: Any) -> QuerySet[Event]:
-        events = visible_events(self.access)
+        events = Event.objects.visible_to(self.access)
         return events.filter(actor_name=person.get_username(), actor_user=person).order_by()
 
     @property

@@ -15,12 +15,12 @@ from django.utils.decorators import method_decorator
 from django.utils.feedgenerator import Atom1Feed
 from rest_framework.exceptions import AuthenticationFailed
 
-from activity.api.authentication import BasicTokenAuthentication
-from activity.feed import BY_TIME
-from activity.forms import iso
+from activity.feed.choices import iso
+from activity.feed.ordering import BY_TIME
 from activity.identity import MILLISECOND
 from activity.models import Event
-from activity.views import feeds
+from activity.views import activity
+from repositories.accounts.authentication import BasicTokenAuthentication
 
 ENTRIES = 50
 NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -28,7 +28,7 @@ NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @method_decorator(login_not_required, name="dispatch")
-class AtomView(feeds.FeedView):
+class AtomView(activity.FeedView):
     """The newest events of a list as an Atom feed."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -80,17 +80,17 @@ class AtomView(feeds.FeedView):
         )
 
 
-class ActivityAtom(AtomView, feeds.ActivityView):
+class ActivityAtom(AtomView, activity.ActivityView):
     pass
 
 
-class RepositoryAtom(AtomView, feeds.RepositoryActivityView):  # type: ignore[misc]  # as there
+class RepositoryAtom(AtomView, activity.RepositoryActivityView):  # type: ignore[misc]  # as there
     pass
 
 
-class OrganizationAtom(AtomView, feeds.OrganizationActivityView):
+class OrganizationAtom(AtomView, activity.OrganizationActivityView):
     pass
 
 
-class UserAtom(AtomView, feeds.UserView):
+class UserAtom(AtomView, activity.UserView):
     pass

@@ -8,10 +8,10 @@ from typing import Any
 
 from django.utils import timezone
 
-from activity import tags
 from activity.models import Event
-from activity.views.feeds import FeedView
-from repositories.access import Access
+from activity.storage import tags
+from activity.views.activity import FeedView
+from repositories.access.resolving import Access
 from repositories.models import Criterion, Policy, Repository
 from repositories.policies.changes import FIELDS
 from repositories.policies.criteria import TagFacts, touched

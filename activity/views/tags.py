@@ -8,9 +8,9 @@ from uuid import UUID
 from django.urls import reverse
 from django.views.generic import TemplateView
 
-from activity import tags
-from repositories.keyset import Key, Keyset
-from repositories.levels import Category
+from activity.storage import tags
+from repositories.access.levels import Category
+from repositories.utils.keyset import Key, Keyset
 from repositories.views.pages import RepositoryPage
 
 PAGE_SIZE = 25
@@ -48,6 +48,6 @@ class TagsView(RepositoryPage, TemplateView):
             sort=sort,
             sorts=SORTS,
             sees_pulls=sees_pulls,
-            events_url=reverse("activity:repository", kwargs=self.kwargs),
+            events_url=reverse("registry_activity:repository", kwargs=self.kwargs),
             query=self.request.GET,
         )

@@ -15,10 +15,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Case, F, Q, QuerySet, When
 
-from repositories import levels
-from repositories.access import grants_count_in, grants_of
-from repositories.keyset import BY_NAME, Key, Keyset, Page
-from repositories.levels import Category, Level
+from repositories.access import levels
+from repositories.access.levels import Category, Level
+from repositories.access.resolving import grants_count_in, grants_of
 from repositories.models import (
     Membership,
     Namespace,
@@ -28,6 +27,7 @@ from repositories.models import (
     RepositoryGroupPermission,
     RepositoryUserPermission,
 )
+from repositories.utils.keyset import BY_NAME, Key, Keyset, Page
 
 User = get_user_model()
 PAGE_SIZE = 50
@@ -38,7 +38,7 @@ NAMESPACES_BY_NAME = Keyset([Key("name")])
 _ON_NAMESPACES: tuple[Any, Any] = (NamespaceUserPermission, NamespaceGroupPermission)
 _ON_REPOSITORIES: tuple[Any, Any] = (RepositoryUserPermission, RepositoryGroupPermission)
 _GIVES_SOMETHING = Q(permission__codename__in=[codename for codename, _ in levels.GRANTABLE])
-_OVERSEES = Q(content_type__app_label="repositories", codename__in=levels.OVERSIGHT)
+_OVERSEES = Q(content_type__app_label="registry_repositories", codename__in=levels.OVERSIGHT)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from guardian.shortcuts import assign_perm, remove_perm
 
-from repositories.levels import Level
+from repositories.access.levels import Level
 from repositories.models import Namespace, Repository
 
 

@@ -9,16 +9,16 @@ from typing import Any
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
-from repositories import acting
+from repositories.accounts import current_request
 
 MSR_ADMINS = "MSR admins"
 AUDITORS = "Security auditors"
 
-OWN = Q(content_type__app_label__in=["repositories", "activity"])
+OWN = Q(content_type__app_label__in=["registry_repositories", "registry_activity"])
 VIEW = Q(codename__startswith="view_")
 # What the software writes, and people only look at; but these permissions are asked for.
 RECORDS = Q(
-    content_type__app_label="activity",
+    content_type__app_label="registry_activity",
     content_type__model__in=[
         "archive",
         "deadletter",
@@ -31,7 +31,7 @@ RECORDS = Q(
     ],
 )
 ASKED_FOR = Q(
-    content_type__app_label="activity",
+    content_type__app_label="registry_activity",
     codename__in=[
         "add_event",  # to hand it on to the accounts of registries and other producers
         "change_deadletter",
@@ -45,13 +45,13 @@ SCHEDULES = Q(content_type__app_label="django_celery_beat")
 TOKENS = Q(content_type__app_label="knox")
 
 
-@acting.unrecorded()
+@current_request.auditing_disabled()
 def make_groups(**_: Any) -> None:
     """Make both groups, and give them the permissions they need in the admin. Idempotent."""
     _give(MSR_ADMINS, (OWN & ~RECORDS) | ASKED_FOR | PEOPLE | SCHEDULES | TOKENS)
     for group in (MSR_ADMINS, AUDITORS):
         _give(group, VIEW & (OWN | PEOPLE | GROUPS | SCHEDULES | TOKENS))
-    _give(AUDITORS, Q(content_type__app_label="repositories", codename="audit_registry"))
+    _give(AUDITORS, Q(content_type__app_label="registry_repositories", codename="audit_registry"))
 
 
 def _give(group_name: str, permissions: Q) -> None:

@@ -11,7 +11,7 @@ from repositories.models import Organization
 
 def known_organizations(viewer: Any) -> QuerySet[Organization]:
     """Return the organizations that a viewer may know of: their own; for MSR admins and auditors, all."""
-    oversees = ("repositories.administer_registry", "repositories.audit_registry")
+    oversees = ("registry_repositories.administer_registry", "registry_repositories.audit_registry")
     if any(viewer.has_perm(permission) for permission in oversees):
         return Organization.objects.all()
     return Organization.objects.filter(memberships__user=viewer.pk)

@@ -18,8 +18,7 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
 
-from repositories import levels
-from repositories.among import FEW, among
+from repositories.access import levels
 from repositories.models import (
     Membership,
     Namespace,
@@ -30,6 +29,7 @@ from repositories.models import (
     RepositoryQuerySet,
     RepositoryUserPermission,
 )
+from repositories.utils.among import FEW, among
 
 NOTHING: frozenset[int] = frozenset()
 
@@ -53,9 +53,9 @@ class Access:
         """Resolve a viewer's rights in at most three queries, however many grants they have."""
         if not viewer.is_authenticated or not viewer.is_active:
             return cls()
-        if viewer.has_perm("repositories.administer_registry"):
+        if viewer.has_perm("registry_repositories.administer_registry"):
             return cls(everywhere=levels.OVERSIGHT["administer_registry"], viewer_id=viewer.pk)
-        if viewer.has_perm("repositories.audit_registry"):
+        if viewer.has_perm("registry_repositories.audit_registry"):
             everywhere = levels.OVERSIGHT["audit_registry"]
         else:
             everywhere = frozenset()

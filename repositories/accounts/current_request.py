@@ -1,4 +1,4 @@
-"""Who acts: the person whose request is being served, and where they sit, for whoever records it."""
+"""The request being served: its user and client, for the records of who did what."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 MAX_USER_AGENT_LENGTH = 1024
-MAX_TRIED_NAME_LENGTH = 255
+MAX_LOGIN_NAME_LENGTH = 255
+"""The length of django-axes' column."""
 UNKNOWN_ADDRESS = "::"
 """IPv6's unspecified address."""
 
 _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
-_unrecorded: ContextVar[bool] = ContextVar("unrecorded", default=False)
+_auditing_disabled: ContextVar[bool] = ContextVar("auditing_disabled", default=False)
 
 
-class ActingMiddleware:
-    """Remembers the request while it is served, each thread and each task its own.
+class CurrentRequestMiddleware:
+    """Make the request available to this module while it is served.
 
-    The body of a streamed response is made after that: what it needs must be asked for before.
+    The body of a streaming response is produced later, so read what it needs before returning it.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -37,63 +38,62 @@ class ActingMiddleware:
             _request.reset(token)
 
 
-def is_serving() -> bool:
-    """Tell whether there is a request, by whomever: else a command or a task is at work."""
+def exists() -> bool:
+    """Return whether a request is being served. Otherwise a command or a task is running."""
     return _request.get() is not None
 
 
 @contextmanager
-def unrecorded() -> Iterator[None]:
-    """Say that what is done within is no act of its own: it is part of another, or nobody's at all."""
-    token = _unrecorded.set(True)
+def auditing_disabled() -> Iterator[None]:
+    """Do not record what the block does: it is part of another recorded act, or nobody's act."""
+    token = _auditing_disabled.set(True)
     try:
         yield
     finally:
-        _unrecorded.reset(token)
+        _auditing_disabled.reset(token)
 
 
-def is_recorded() -> bool:
-    """Tell whether what is done now is to be recorded."""
-    return not _unrecorded.get()
+def is_audited() -> bool:
+    """Return whether acts are recorded now, that is, outside `auditing_disabled`."""
+    return not _auditing_disabled.get()
 
 
-def actor() -> Any:
-    """Return the user whose request is being served, by session or by token; None where there is none."""
-    # Asked for only now: the API authenticates within the view, and then tells the request.
+def user() -> Any:
+    """Return the user that the request is authenticated as, or None."""
+    # Read at each call: API views authenticate only after the middleware has run.
     user = getattr(_request.get(), "user", None)
     return user if user is not None and user.is_authenticated else None
 
 
-def client() -> dict[str, str]:
-    """Return `client_address` and `user_agent` of the request, as far as known, as events keep them."""
+def client_details() -> dict[str, str]:
+    """Return `client_address` and `user_agent` of the request, without those that are unknown."""
     request = _request.get()
     if request is None:
         return {}
     user_agent = request.headers.get("User-Agent", "").replace("\0", "")[:MAX_USER_AGENT_LENGTH]
-    found = {"client_address": address(request), "user_agent": user_agent}
-    return {key: value for key, value in found.items() if value}
+    details = {"client_address": client_address(request), "user_agent": user_agent}
+    return {key: value for key, value in details.items() if value}
 
 
-def address(request: HttpRequest) -> str:
-    """Return the client's address; behind a reverse proxy, the one that the proxy saw."""
-    seen = request.META.get("REMOTE_ADDR", "")
-    if settings.SECURE_PROXY_SSL_HEADER:  # a proxy is trusted; what stands before its own entry is not
-        forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        seen = forwarded or seen
+def client_address(request: HttpRequest) -> str:
+    """Return the client's IP address, or "" if unknown. Behind a reverse proxy, the address it reports."""
+    address = request.META.get("REMOTE_ADDR", "")
+    if settings.SECURE_PROXY_SSL_HEADER:  # the proxy appends the last entry; earlier ones can be forged
+        address = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or address
     try:
-        return str(ip_address(seen))
+        return str(ip_address(address))
     except ValueError:
         return ""
 
 
-def trying_address(request: HttpRequest) -> str:
-    """Return the address that somebody tries to log in from.
+def login_address(request: HttpRequest) -> str:
+    """Return the address that a log-in attempt comes from, for django-axes.
 
-    If it isn't known, one that stands for all such: django-axes finds nothing by an empty one.
+    All unknown addresses share one placeholder, since django-axes ignores an empty address.
     """
-    return address(request) or UNKNOWN_ADDRESS
+    return client_address(request) or UNKNOWN_ADDRESS
 
 
-def tried_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
-    """Return the name that somebody tries to log in under, as long as django-axes keeps it."""
-    return str((credentials or request.POST).get("username", ""))[:MAX_TRIED_NAME_LENGTH]
+def login_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
+    """Return the user name of a log-in attempt, for django-axes."""
+    return str((credentials or request.POST).get("username", ""))[:MAX_LOGIN_NAME_LENGTH]

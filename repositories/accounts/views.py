@@ -1,4 +1,4 @@
-"""One's own access tokens: made, named, shown once, listed, revoked."""
+"""Your settings: display preferences, access tokens, and the password."""
 
 from __future__ import annotations
 
@@ -7,20 +7,66 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.contrib.auth.views import PasswordChangeView
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
-from django.views.generic import FormView
+from django.views.decorators.http import require_POST
+from django.views.generic import FormView, UpdateView
 
-from activity.accounts import new_token
-from activity.models import AccessToken
+from repositories.accounts.tokens import new_token
+from repositories.forms import PreferencesForm, TimeZoneForm
+from repositories.models import AccessToken, Profile
 
 EXPIRIES = {"30": "In 30 days", "90": "In 90 days", "365": "In a year", "": "Never"}
+
+
+class PreferencesView(UpdateView):
+    """Display preferences: the time zone and the theme."""
+
+    template_name = "repositories/preferences.html"
+    form_class = PreferencesForm
+    success_url = reverse_lazy("registry_repositories:preferences")
+    extra_context = {"section": "settings"}
+
+    def get_object(self, queryset: Any = None) -> Profile:
+        return Profile.of(self.request.user)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        messages.success(self.request, "Saved.")
+        return super().form_valid(form)
+
+
+@require_POST
+def guess_time_zone(request: HttpRequest) -> HttpResponse:
+    """Store the time zone that the browser reports, unless the user has chosen one."""
+    profile = Profile.of(request.user)
+    if profile.time_zone is not None:
+        return HttpResponse(status=204)
+    form = TimeZoneForm(request.POST, instance=profile)
+    if not form.is_valid() or not form.cleaned_data["time_zone"]:
+        return HttpResponse(status=400)
+    guess = {"time_zone": form.cleaned_data["time_zone"], "time_zone_guessed": True}
+    Profile.objects.update_or_create(user_id=request.user.pk or 0, defaults=guess)
+    return HttpResponse(status=204)
+
+
+class PasswordView(PasswordChangeView):
+    """Change your password."""
+
+    template_name = "repositories/password.html"
+    success_url = reverse_lazy("registry_repositories:password")
+    extra_context = {"section": "settings"}
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        messages.success(self.request, "Your password was changed.")
+        return super().form_valid(form)
 
 
 class TokenForm(forms.Form):
@@ -36,22 +82,23 @@ class TokenForm(forms.Form):
 
 
 def tokens_of(user: Any) -> QuerySet[AccessToken]:
+    """Return the user's access tokens, expired ones included."""
     return AccessToken.objects.filter(token__user=user).select_related("token")
 
 
 @method_decorator(never_cache, name="dispatch")
 class TokensView(FormView):
-    """The list, and the form that makes another."""
+    """List your access tokens, and create one."""
 
-    template_name = "activity/tokens.html"
+    template_name = "repositories/tokens.html"
     form_class = TokenForm
 
-    @sensitive_variables("made")
+    @sensitive_variables("secret")
     def form_valid(self, form: TokenForm) -> HttpResponse:
         name, expiry = form.cleaned_data["name"], form.cleaned_data["expiry"]
-        made = new_token(self.request.user, name, expiry)
-        # In this one answer, and stored nowhere: hence no redirect.
-        return self.render_to_response(self.get_context_data(form=TokenForm(), made=made, name=name))
+        secret = new_token(self.request.user, name, expiry)
+        # Shown in this response only and stored nowhere, so there is no redirect.
+        return self.render_to_response(self.get_context_data(form=TokenForm(), secret=secret, name=name))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         tokens = [
@@ -61,11 +108,11 @@ class TokensView(FormView):
         return super().get_context_data(**{"tokens": tokens, "section": "settings", **kwargs})
 
 
-class RevokeView(View):
-    """Revokes a token of one's own."""
+class RevokeTokenView(View):
+    """Revoke one of your access tokens."""
 
     def post(self, request: HttpRequest, pk: int) -> HttpResponse:
         token = get_object_or_404(tokens_of(request.user), pk=pk)
         token.token.delete()
-        messages.success(request, f"The token “{token}” is revoked.")
-        return redirect("activity:tokens")
+        messages.success(request, f"The token “{token}” was revoked.")
+        return redirect("registry_repositories:tokens")

@@ -13,11 +13,11 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from guardian.models import BaseObjectPermission
 
-from repositories.access import grants_count_in
+from repositories.access.explaining import EffectiveAccess, Right, public_right, rights_of, rights_on
+from repositories.access.resolving import grants_count_in
 from repositories.admin.links import change_url, grant_url
-from repositories.effective_access import EffectiveAccess, Right, public_right, rights_of, rights_on
-from repositories.keyset import Page
 from repositories.models import Membership, Repository
+from repositories.utils.keyset import Page
 
 
 def of_repository(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
@@ -56,7 +56,7 @@ def of_user(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> Htt
 
 def _only_for_overseers(request: HttpRequest) -> None:
     """Admit MSR admins and auditors: others must not learn the names of repositories."""
-    if not request.user.has_perm("repositories.audit_registry"):
+    if not request.user.has_perm("registry_repositories.audit_registry"):
         raise PermissionDenied
 
 
@@ -66,7 +66,7 @@ def _answer(
     request.current_app = model_admin.admin_site.name
     shared = {"title": "Effective access", "opts": model_admin.opts, "original": about}
     context = {**model_admin.admin_site.each_context(request), **shared, **context}
-    return TemplateResponse(request, f"admin/repositories/access_of_{of}.html", context)
+    return TemplateResponse(request, f"admin/registry_repositories/access_of_{of}.html", context)
 
 
 def _pages(request: HttpRequest, name: str, page: Page) -> list[tuple[str, str]]:
@@ -96,7 +96,7 @@ def _row(request: HttpRequest, access: EffectiveAccess) -> dict[str, Any]:
 
 
 def access_url(repository: Any) -> str:
-    return reverse("admin:repositories_repository_access", args=[repository.pk])
+    return reverse("admin:registry_repositories_repository_access", args=[repository.pk])
 
 
 def _reason(request: HttpRequest, right: Right) -> tuple[str, str, str]:
@@ -106,7 +106,7 @@ def _reason(request: HttpRequest, right: Right) -> tuple[str, str, str]:
 
 def _source_url(request: HttpRequest, right: Right) -> str:
     if isinstance(right.source, BaseObjectPermission):
-        if request.user.has_perm("repositories.change_repository"):
+        if request.user.has_perm("registry_repositories.change_repository"):
             return grant_url(right.source)
         return change_url(right.place) if right.place else ""
     if isinstance(right.source, Membership):

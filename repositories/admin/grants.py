@@ -18,10 +18,10 @@ from guardian.admin import (
     GuardedModelAdmin,
 )
 
-from repositories import levels
+from repositories.access import levels
+from repositories.access.explaining import label_of
+from repositories.access.levels import Level
 from repositories.admin.links import grant_url
-from repositories.effective_access import label_of
-from repositories.levels import Level
 from repositories.models import (
     NamespaceGroupPermission,
     NamespaceUserPermission,
@@ -154,8 +154,8 @@ class TeamGrantsForm(GrantableMixin, AdminGroupObjectPermissionsForm):
 class GrantedAdmin(GuardedModelAdmin):
     """Of what is granted access to: grants on its own page, and guardian's pages for several at once."""
 
-    change_form_template = "admin/repositories/granted_change_form.html"  # type: ignore[misc]
-    obj_perms_manage_template: str = "admin/repositories/granted_permissions.html"
+    change_form_template = "admin/registry_repositories/granted_change_form.html"  # type: ignore[misc]
+    obj_perms_manage_template: str = "admin/registry_repositories/granted_permissions.html"
     grant_inlines: list[Any]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from repositories.access.explaining import label_of
 from repositories.admin.grants import (
     GRANTABLE,
     MAX_SHOWN,
@@ -24,7 +25,6 @@ from repositories.admin.grants import (
 )
 from repositories.admin.links import add_url, change_url, grant_url, joined, list_url
 from repositories.admin.people import NamedForEverMixin
-from repositories.effective_access import label_of
 from repositories.models import (
     Membership,
     Namespace,

@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+from repositories.access.delegation import DelegationMixin
 from repositories.admin import effective_access
-from repositories.delegation import DelegationMixin
 from repositories.models import Namespace, Profile
 
 User = get_user_model()

@@ -28,7 +28,10 @@ class RepositoryAdmin(GrantedAdmin):
 
     def get_urls(self) -> list[Any]:
         access = self.admin_site.admin_view(self.access)
-        return [path("<int:pk>/access/", access, name="repositories_repository_access"), *super().get_urls()]
+        return [
+            path("<int:pk>/access/", access, name="registry_repositories_repository_access"),
+            *super().get_urls(),
+        ]
 
     def access(self, request: HttpRequest, pk: int) -> HttpResponse:
         return effective_access.of_repository(self, request, pk)

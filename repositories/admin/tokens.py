@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
 
-from repositories.delegation import users_within
+from repositories.access.delegation import users_within
 
 
 class TokenAdmin(AuthTokenAdmin):

@@ -15,6 +15,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+        ('knox', '0009_extend_authtoken_field'),  # its primary key has its final type from then on
     ]
 
     operations = [
@@ -49,6 +50,18 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='AccessToken',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(blank=True, max_length=100)),
+                ('last_used_at', models.DateTimeField(editable=False, null=True)),
+                ('token', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='access_token', to=settings.KNOX_TOKEN_MODEL)),
+            ],
+            options={
+                'ordering': ['-token__created', 'pk'],
+            },
+        ),
+        migrations.CreateModel(
             name='Membership',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -61,7 +74,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=70, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*\\Z', 'Lower-case letters and digits, with single separators (. _ -) between them.')])),
-                ('users', models.ManyToManyField(related_name='organizations', through='repositories.Membership', to=settings.AUTH_USER_MODEL)),
+                ('users', models.ManyToManyField(related_name='organizations', through='registry_repositories.Membership', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'ordering': ['name'],
@@ -73,7 +86,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=255, unique=True)),
                 ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='namespaces', to=settings.AUTH_USER_MODEL)),
-                ('organization', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='namespaces', to='repositories.organization')),
+                ('organization', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='namespaces', to='registry_repositories.organization')),
             ],
             options={
                 'ordering': ['name'],
@@ -83,7 +96,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='membership',
             name='organization',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='repositories.organization'),
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='registry_repositories.organization'),
         ),
         migrations.CreateModel(
             name='Criterion',
@@ -91,7 +104,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('operator', models.CharField(choices=[('equals', 'tag equals'), ('starts_with', 'tag starts with'), ('ends_with', 'tag ends with'), ('contains', 'tag contains'), ('one_of', 'tag is one of'), ('not_one_of', 'tag is not one of'), ('not_pulled_for', 'not pulled for … days'), ('pushed_before', 'pushed more than … days ago'), ('all_but_newest', 'all but the newest …')], max_length=20, verbose_name='criterion')),
                 ('value', models.CharField(max_length=1000)),
-                ('policy', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='criteria', to='repositories.policy')),
+                ('policy', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='criteria', to='registry_repositories.policy')),
             ],
             options={
                 'verbose_name_plural': 'criteria',
@@ -117,7 +130,7 @@ class Migration(migrations.Migration):
                 ('description', models.TextField(blank=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('namespace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='repositories', to='repositories.namespace')),
+                ('namespace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='repositories', to='registry_repositories.namespace')),
             ],
             options={
                 'verbose_name_plural': 'repositories',
@@ -128,18 +141,18 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='policy',
             name='repository',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='policies', to='repositories.repository'),
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='policies', to='registry_repositories.repository'),
         ),
         migrations.AddField(
             model_name='policy',
             name='target',
-            field=models.ForeignKey(blank=True, help_text='The repository of this registry that tags are promoted to.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='repositories.repository', verbose_name='target repository'),
+            field=models.ForeignKey(blank=True, help_text='The repository of this registry that tags are promoted to.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='registry_repositories.repository', verbose_name='target repository'),
         ),
         migrations.CreateModel(
             name='RepositoryGroupPermission',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='repositories.repository')),
+                ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.repository')),
                 ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.group')),
                 ('permission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.permission')),
             ],
@@ -153,7 +166,7 @@ class Migration(migrations.Migration):
             name='RepositoryUserPermission',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='repositories.repository')),
+                ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.repository')),
                 ('permission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.permission')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
             ],
@@ -169,7 +182,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=70, validators=[django.core.validators.RegexValidator('^[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*\\Z', 'Lower-case letters and digits, with single separators (. _ -) between them.')])),
                 ('group', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.CASCADE, to='auth.group')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='teams', to='repositories.organization')),
+                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='teams', to='registry_repositories.organization')),
             ],
             options={
                 'ordering': ['organization__name', 'name'],
@@ -179,7 +192,7 @@ class Migration(migrations.Migration):
             name='NamespaceGroupPermission',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='repositories.namespace')),
+                ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.namespace')),
                 ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.group')),
                 ('permission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.permission')),
             ],
@@ -194,7 +207,7 @@ class Migration(migrations.Migration):
             name='NamespaceUserPermission',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='repositories.namespace')),
+                ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.namespace')),
                 ('permission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.permission')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
             ],

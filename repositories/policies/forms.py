@@ -8,7 +8,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from repositories import names
-from repositories.access import Access
+from repositories.access.resolving import Access
 from repositories.models import Criterion, Policy, Repository
 from repositories.policies import criteria, tag_templates
 

@@ -63,11 +63,13 @@ class Policy(models.Model):
 
     public_id = models.CharField("id", max_length=8, unique=True, default=new_policy_id, editable=False)
     kind = models.CharField(max_length=20, choices=Kind)
-    repository = models.ForeignKey("repositories.Repository", models.CASCADE, related_name="policies")
+    repository = models.ForeignKey(
+        "registry_repositories.Repository", models.CASCADE, related_name="policies"
+    )
     enabled = models.BooleanField("switched on", default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     target = models.ForeignKey(
-        "repositories.Repository",
+        "registry_repositories.Repository",
         models.CASCADE,
         verbose_name="target repository",
         null=True,
@@ -116,7 +118,7 @@ class Policy(models.Model):
         return f"{self.get_kind_display()} {self.public_id}"
 
     def get_absolute_url(self) -> str:
-        return reverse("activity:policy", args=[self.public_id])
+        return reverse("registry_activity:policy", args=[self.public_id])
 
     def clean(self) -> None:
         if self.target_id and self.target_id == self.repository_id:

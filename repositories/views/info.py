@@ -51,4 +51,4 @@ class SettingsView(RepositoryPage, TemplateView):
             return self.render_to_response(self.get_context_data(deletion=deletion))
         self.repository.delete()
         messages.success(self.request, f"{self.repository.full_name} was deleted.")
-        return redirect("repositories:list")
+        return redirect("registry_repositories:list")

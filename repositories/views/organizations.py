@@ -15,10 +15,11 @@ from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django.views.generic.base import ContextMixin
 
-from repositories import grants, memberships
-from repositories.access import Access
+from repositories import memberships
+from repositories.access import grants
+from repositories.access.people import known_organizations
+from repositories.access.resolving import Access
 from repositories.forms import MemberForm, TeamForm, TeamGrantForm, UserForm
-from repositories.keyset import BY_NAME, Key, Keyset, Page
 from repositories.models import (
     Membership,
     NamespaceGroupPermission,
@@ -26,8 +27,8 @@ from repositories.models import (
     RepositoryGroupPermission,
     Team,
 )
-from repositories.people import known_organizations
 from repositories.tabs import tabs_of
+from repositories.utils.keyset import BY_NAME, Key, Keyset, Page
 from repositories.views.actions import ActionsMixin
 from repositories.views.repositories import rows_of
 
@@ -177,7 +178,7 @@ class MembersView(ManagedPage):
             return self.refused(error)
         messages.success(self.request, f"{user} doesn't belong to {self.organization} any more.")
         left = user == self.request.user
-        return redirect("repositories:organizations") if left else redirect(self.request.path)
+        return redirect("registry_repositories:organizations") if left else redirect(self.request.path)
 
 
 class TeamsView(ManagedPage):
@@ -204,7 +205,7 @@ class TeamsView(ManagedPage):
         if team is None:
             return self.show(form=form)
         messages.success(self.request, f"{team} was created.")
-        return redirect("repositories:team", self.organization.name, team.name)
+        return redirect("registry_repositories:team", self.organization.name, team.name)
 
 
 class TeamPage(ManagedPage):
@@ -262,7 +263,7 @@ class TeamView(TeamPage):
     def delete_team(self) -> HttpResponse:
         self.team.delete()
         messages.success(self.request, f"{self.team} was deleted.")
-        return redirect("repositories:teams", self.organization.name)
+        return redirect("registry_repositories:teams", self.organization.name)
 
 
 class TeamAccessView(TeamPage):

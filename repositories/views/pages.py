@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.functional import cached_property
 from django.views.generic.base import ContextMixin, View
 
-from repositories.access import Access, repository_or_404
-from repositories.levels import READING
+from repositories import config
+from repositories.access.levels import READING
+from repositories.access.resolving import Access, repository_or_404
 from repositories.models import Repository
 from repositories.tabs import tabs_for
 
@@ -55,7 +55,7 @@ class RepositoryPage(ContextMixin, View):
             "repository": self.repository,
             "access": self.access,
             "permissions": self.permissions,
-            "image": f"{settings.REGISTRY_HOST}/{self.repository.full_name}",
+            "image": f"{config.registry_host()}/{self.repository.full_name}",
             "may_read": bool(READING & self.permissions),
             "tabs": self.tabs,
             "current_tab": self.tab,

@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import TemplateView
 
-from repositories import effective_access, grants
+from repositories.access import explaining, grants
+from repositories.access.people import known_organizations
 from repositories.forms import SUGGESTED, RepositoryGrantForm
-from repositories.keyset import Key, Keyset, Page
 from repositories.models import RepositoryGroupPermission, RepositoryUserPermission, Team
-from repositories.people import known_organizations
+from repositories.utils.keyset import Key, Keyset, Page
 from repositories.views.actions import ActionsMixin
 from repositories.views.pages import RepositoryPage
 
@@ -56,7 +56,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
             search=search,
             page=page,
             team_grants=self.with_known_teams(page.rows) if by_team else [],
-            public_right=effective_access.public_right(self.repository),
+            public_right=explaining.public_right(self.repository),
             lists_overseers=self.access.sees_everything,
             query=self.request.GET,
         )
@@ -66,7 +66,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
         return context
 
     def people(self, search: str) -> Page:
-        return effective_access.rights_on(
+        return explaining.rights_on(
             self.repository, self.request.GET.get("cursor"), search, overseers=self.access.sees_everything
         )
 

@@ -14,11 +14,11 @@ from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 from django.views.generic.base import View
 
-from repositories.access import Access
-from repositories.keyset import Key, Keyset
+from repositories.access.resolving import Access
 from repositories.models import Policy, Repository
 from repositories.policies import changes
 from repositories.policies.forms import SiteCriteriaFormSet, SitePolicyForm, may_push
+from repositories.utils.keyset import Key, Keyset
 from repositories.views.pages import RepositoryPage
 
 PAGE_SIZE = 50
@@ -40,7 +40,7 @@ EXPLANATIONS = {
 
 
 def url_of_tab(repository: Repository, tab: str) -> str:
-    return reverse(f"repositories:{tab.lower()}", args=[repository.namespace.name, repository.name])
+    return reverse(f"registry_repositories:{tab.lower()}", args=[repository.namespace.name, repository.name])
 
 
 def target_of(policy: Policy, access: Access) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.contrib import messages
 from django.db import IntegrityError, transaction
 from django.db.models import Q
@@ -13,13 +12,13 @@ from django.shortcuts import redirect
 from django.utils.functional import cached_property
 from django.views.generic import FormView, TemplateView
 
-from repositories import last_activity, signals
-from repositories.access import Access
+from repositories import config, last_activity, signals
+from repositories.access.levels import READING
+from repositories.access.resolving import Access
 from repositories.forms import SUGGESTED, NewRepositoryForm
-from repositories.keyset import BY_NAME
-from repositories.levels import READING
 from repositories.models import Repository
 from repositories.tabs import tabs_for
+from repositories.utils.keyset import BY_NAME
 
 PAGE_SIZE = 50
 
@@ -64,7 +63,7 @@ class RepositoryListView(TemplateView):
             search=search,
             namespace=namespace,
             query=self.request.GET,
-            registry_host=settings.REGISTRY_HOST,
+            registry_host=config.registry_host(),
             section="repositories",
         )
 
@@ -98,9 +97,9 @@ class NewRepositoryView(FormView):
             form.add_error("name", "This namespace already has a repository of that name.")
             return self.form_invalid(form)
         messages.success(self.request, f"{repository.full_name} was created.")
-        return redirect("repositories:info", repository.namespace.name, repository.name)
+        return redirect("registry_repositories:info", repository.namespace.name, repository.name)
 
 
 def home(request: HttpRequest) -> HttpResponse:
     """Lead to the list of repositories."""
-    return redirect("repositories:list")
+    return redirect("registry_repositories:list")

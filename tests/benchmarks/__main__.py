@@ -1,7 +1,7 @@
 """Measures how fast events are recorded and deleted, and whether lists stay as fast while they pile up.
 
 `make bench`, or `EVENTS=20000000 make bench`, starts a PostgreSQL of its own, which waits for the
-disk as one in production does, and a Redis; `bench_world` says what they are filled with. The result
+disk as one in production does, and a Redis; `world.py` says what they are filled with. The result
 is a table on standard output. Times are noisy on a busy machine, buffers (pages that PostgreSQL read,
 from memory or disk) are not.
 """
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import django
 
 from tests import services
-from tests.plugin import SETTINGS
+from tests.standalone import configure
 
 FEW = 10_000
 CLIENTS = (1, 8)
@@ -35,40 +35,33 @@ def main() -> None:
         measure(Path(name), many)
 
 
-def configure(**environment: str) -> None:
-    """Start Django with these settings; the developer's own are none of the benchmark's business."""
-    for setting in SETTINGS:
-        os.environ.pop(setting, None)
-    os.environ.update(environment, DJANGO_SETTINGS_MODULE="msr_project.settings")
-    django.setup()
-
-
 def measure(folder: Path, many: int) -> None:
     # These import models, so Django has to be set up before.
     from django.core.management import call_command
 
-    from tests import bench_admin, bench_deletion, bench_delivery, bench_lists, bench_world
+    from tests.benchmarks import admin, deletion, delivery, lists
+    from tests.benchmarks import world as worlds
 
     call_command("migrate", verbosity=0)
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Django {django.__version__}")
-    world = bench_world.make(many)
-    print(f"{many:,} events, {bench_world.PULLS:.0%} of them pulls, in {len(world.names):,} repositories")
-    bench_world.record(world, range(FEW))
-    few_lists, few_pages = bench_lists.measure_all(world, FEW), bench_admin.measure_all(world, FEW)
-    one_by_one = range(FEW, min(many, bench_world.PROTOTYPE))
-    seconds = bench_world.record(world, one_by_one)
-    bench_world.repeat(world, many)
+    world = worlds.make(many)
+    print(f"{many:,} events, {worlds.PULLS:.0%} of them pulls, in {len(world.names):,} repositories")
+    worlds.record(world, range(FEW))
+    few_lists, few_pages = lists.measure_all(world, FEW), admin.measure_all(world, FEW)
+    one_by_one = range(FEW, min(many, worlds.PROTOTYPE))
+    seconds = worlds.record(world, one_by_one)
+    worlds.repeat(world, many)
 
     show("Lists, a page of 10; the median time, and the buffers of all queries")
-    print(bench_lists.table({FEW: few_lists, many: bench_lists.measure_all(world, many)}))
+    print(lists.table({FEW: few_lists, many: lists.measure_all(world, many)}))
     show("The admin's pages of events, 50 to a page; likewise")
-    print(bench_lists.table({FEW: few_pages, many: bench_admin.measure_all(world, many)}))
+    print(lists.table({FEW: few_pages, many: admin.measure_all(world, many)}))
     show("Notifications through the HTTP endpoint, each a push, which makes two events")
     for clients in CLIENTS:
-        print(f"  {bench_delivery.measure(folder, world.names, clients)}")
-    show(f"Events in bulk, {bench_world.BATCH:,} at a time: {len(one_by_one) / seconds:,.0f} a second")
+        print(f"  {delivery.measure(folder, world.names, clients)}")
+    show(f"Events in bulk, {worlds.BATCH:,} at a time: {len(one_by_one) / seconds:,.0f} a second")
     show("Auto-deletion, and a plain statement that deletes as many from an unpartitioned table")
-    print(bench_deletion.table(bench_deletion.measure_all(world.names)))
+    print(deletion.table(deletion.measure_all(world.names)))
 
 
 def show(title: str) -> None:

@@ -5,11 +5,11 @@ from datetime import datetime
 from django.urls import reverse
 from tqdm import tqdm
 
-from activity.feed import BY_TIME
+from activity.feed.ordering import BY_TIME
 from activity.identity import first_id
 from activity.models import Event
-from tests.bench_lists import Ask, Measure, measure, request
-from tests.bench_world import BUSIEST, World
+from tests.benchmarks.lists import Ask, Measure, measure, request
+from tests.benchmarks.world import BUSIEST, World
 
 SEARCHES = {
     "all": "",
@@ -34,7 +34,7 @@ def measure_all(world: World, events: int) -> dict[str, Measure]:
 
 def all_pages(halfway: datetime) -> dict[str, Ask]:
     """Return what asks for each page as an MSR admin: searches from now and from halfway, and an event."""
-    url = reverse("admin:activity_event_changelist")
+    url = reverse("admin:registry_activity_event_changelist")
     event = Event.objects.filter(id__lt=first_id(halfway)).order_by("-pk")[0]
     middle = {"p": BY_TIME.encode(event, reverse=False)}
     pages = {
@@ -44,5 +44,5 @@ def all_pages(halfway: datetime) -> dict[str, Ask]:
     }
     return {
         **pages,
-        "an event": request("admin", reverse("admin:activity_event_change", args=[event.pk]), {}),
+        "an event": request("admin", reverse("admin:registry_activity_event_change", args=[event.pk]), {}),
     }

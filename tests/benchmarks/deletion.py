@@ -31,6 +31,7 @@ from dateutil.relativedelta import relativedelta
 from tqdm import tqdm
 
 from tests import services
+from tests.standalone import configure
 
 REST = 5.0
 """Seconds that reading and recording are measured at rest."""
@@ -112,8 +113,6 @@ class Measure:
 
 
 def main() -> None:
-    from tests.bench import configure
-
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=int(os.environ.get("EVENTS", 1_000_000)))
     many = parser.parse_args().events
@@ -129,11 +128,11 @@ def main() -> None:
 def _fill(many: int) -> list[str]:
     from django.core.management import call_command
 
-    from tests import bench_world
+    from tests.benchmarks import world as worlds
 
     call_command("migrate", verbosity=0)
-    world = bench_world.make(many)
-    bench_world.fill(world, many)
+    world = worlds.make(many)
+    worlds.fill(world, many)
     return world.names
 
 
@@ -184,9 +183,11 @@ def measure_plain(bound: datetime) -> Plain:
 def delete_plainly(bound: datetime) -> Plain:
     """Delete from an unpartitioned copy of the table, with the same indexes, in one statement."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as database:
-        database.execute("CREATE TABLE plain (LIKE activity_event)")
-        database.execute("INSERT INTO plain SELECT * FROM activity_event ORDER BY id")
-        indexes = database.execute("SELECT indexdef FROM pg_indexes WHERE tablename = 'activity_event'")
+        database.execute("CREATE TABLE plain (LIKE registry_activity_event)")
+        database.execute("INSERT INTO plain SELECT * FROM registry_activity_event ORDER BY id")
+        indexes = database.execute(
+            "SELECT indexdef FROM pg_indexes WHERE tablename = 'registry_activity_event'"
+        )
         for (definition,) in indexes.fetchall():
             database.execute(re.sub(r"INDEX \S+ ON ONLY \S+", "INDEX ON plain", definition))
         database.execute("VACUUM ANALYZE plain")
@@ -241,7 +242,7 @@ def beside(work: Callable[[Given], Result], given: Given) -> tuple[Result, Times
 def carry_out(case: Case) -> Outcome:
     """Carry out a run in this process."""
     from activity.deletion import runs
-    from activity.deletion.models import Run
+    from activity.models import Run
 
     run = runs.start("bench", cutoff=_set(case))
     time.sleep(WARMING_UP + REST)
@@ -257,9 +258,8 @@ def carry_out(case: Case) -> Outcome:
 
 def _set(case: Case) -> datetime:
     """Set auto-deletion up, and return the cut-off."""
-    from activity.deletion.models import AutoDeletion, Hold
     from activity.identity import first_id
-    from activity.models import Event
+    from activity.models import AutoDeletion, Event, Hold
     from repositories.models import Repository
 
     setting = AutoDeletion.get_solo()
@@ -294,18 +294,18 @@ def ask_on(kind: Callable[[], Callable[[], object]], over: Any) -> Times:
 
 def reader() -> Callable[[], object]:
     """Return what reads the first page of the busiest repository."""
-    from tests import bench_lists
+    from tests.benchmarks import lists
 
-    return bench_lists.repository_lists(None)["its query with pulls"]
+    return lists.repository_lists(None)["its query with pulls"]
 
 
 def recorder() -> Callable[[], object]:
     """Return what records one event."""
-    from activity.accounts import registry_account
-    from activity.drafts import Draft
     from activity.models import ActorType
-    from activity.recording import record_events
-    from tests.bench_world import BUSIEST
+    from activity.recording.drafts import Draft
+    from activity.recording.record import record_events
+    from activity.sources.registries import registry_account
+    from tests.benchmarks.world import BUSIEST
 
     account = registry_account()
 

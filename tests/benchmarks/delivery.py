@@ -39,7 +39,8 @@ class Delivery:
 
 def measure(folder: Path, names: list[str], clients: int) -> Delivery:
     """Start the web server as the Procfile does, and let so many clients deliver for a while."""
-    from activity.accounts import new_token, registry_account
+    from activity.sources.registries import registry_account
+    from repositories.accounts.tokens import new_token
 
     token, port = new_token(registry_account()), services.free_port()
     line = PROCFILE.read_text().splitlines()[0].removeprefix("web: ")

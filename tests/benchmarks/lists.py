@@ -16,14 +16,14 @@ from django.urls import reverse
 from tqdm import tqdm
 
 from activity.api.views import with_actors
-from activity.feed import BY_TIME
-from activity.gating import visible_events, without_pulls
+from activity.feed.ordering import BY_TIME
+from activity.gating import without_pulls
 from activity.identity import first_id
 from activity.models import Event
-from repositories.access import Access
+from repositories.access.resolving import Access
 from repositories.models import Repository
 from repositories.names import split_name
-from tests.bench_world import BUSIEST, QUIET, REPOSITORIES, World
+from tests.benchmarks.world import BUSIEST, QUIET, REPOSITORIES, World
 
 Ask = Callable[[], object]
 
@@ -61,16 +61,23 @@ def repository_lists(cursor: str | None) -> dict[str, Ask]:
     name = split_name(BUSIEST)
     repository = Repository.objects.named(BUSIEST).select_related("namespace").get()
     viewer = get_user_model()._default_manager.get(username="repoadmin")
-    events = with_actors(visible_events(Access.of(viewer), repository))
+    events = with_actors(Event.objects.visible_to(Access.of(viewer), repository))
     lists: dict[str, Ask] = {}
     for pulls, exclude_pull in (("", "true"), (" with pulls", "false")):
         query = {"exclude_pull": exclude_pull, **({"cursor": cursor} if cursor else {})}
-        for label, url_name in (("Activity tab", "activity:repository"), ("API", "api:repository-events")):
+        for label, url_name in (
+            ("Activity tab", "registry_activity:repository"),
+            ("API", "registry_api:repository-events"),
+        ):
             lists[f"{label}{pulls}"] = request("repoadmin", reverse(url_name, args=name), query)
         shown = events if pulls else without_pulls(events)
         lists[f"its query{pulls}"] = partial(BY_TIME.page, shown, 10, cursor)
     if not cursor:
-        for tab in ("repositories:info", "activity:tags", "repositories:permissions"):
+        for tab in (
+            "registry_repositories:info",
+            "registry_activity:tags",
+            "registry_repositories:permissions",
+        ):
             lists[f"{tab.partition(':')[2]} tab"] = request("repoadmin", reverse(tab, args=name), {})
     return lists
 
@@ -88,10 +95,12 @@ def lists_of_all(cursor: str | None) -> dict[str, Ask]:
             (f"API, {whose}, with pulls", pulls, "false"),
         ):
             query = {"exclude_pull": exclude_pull, **({"cursor": cursor} if cursor else {})}
-            lists[label] = request(username, reverse("api:events"), query)
-            lists[label.replace("API", "activity")] = request(username, reverse("activity:all"), query)
+            lists[label] = request(username, reverse("registry_api:events"), query)
+            lists[label.replace("API", "activity")] = request(
+                username, reverse("registry_activity:all"), query
+            )
         if not cursor:
-            lists[f"repositories, {whose}"] = request(no_pulls, reverse("repositories:list"), {})
+            lists[f"repositories, {whose}"] = request(no_pulls, reverse("registry_repositories:list"), {})
     return lists
 
 

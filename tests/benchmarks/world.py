@@ -11,15 +11,16 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from tqdm import tqdm
 
-from activity import demo, tags, tallies
-from activity.accounts import registry_account
-from activity.drafts import Draft
 from activity.identity import MILLISECOND, first_id
-from activity.insertion import BATCH
 from activity.models import ActorType, Event
-from activity.partitions import make_ahead
-from activity.recording import record_events
-from repositories.levels import Level
+from activity.recording.drafts import Draft
+from activity.recording.record import record_events
+from activity.sources.registries import registry_account
+from activity.storage import tags, tallies
+from activity.storage.partitions import create_ahead
+from activity.storage.rows import BATCH
+from msr_project import demo
+from repositories.access.levels import Level
 from repositories.models import Namespace, Organization, Repository, RepositoryUserPermission
 
 REPOSITORIES = 2_000
@@ -89,7 +90,7 @@ def record(world: World, numbers: range) -> float:
     with tqdm(total=len(numbers), desc="Recording", unit="event", unit_scale=True) as progress:
         for start in range(0, len(numbers), BATCH):
             drafts = list(_drafts(world, numbers[start : start + BATCH]))
-            make_ahead(drafts[0].occurred_at)  # as Celery beat does, each day
+            create_ahead(drafts[0].occurred_at)  # as Celery beat does, each day
             began = perf_counter()
             record_events(drafts, account.pk)
             seconds += perf_counter() - began
@@ -102,8 +103,8 @@ def record(world: World, numbers: range) -> float:
 
 
 REPEAT = """
-    INSERT INTO activity_event ({columns})
-    SELECT {values} FROM activity_event CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS given
+    INSERT INTO registry_activity_event ({columns})
+    SELECT {values} FROM registry_activity_event CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS given
     WHERE id < %(end)s
 """
 LATER = {
@@ -113,9 +114,9 @@ LATER = {
     "occurred_at": "occurred_at + shift * interval '1 millisecond'",
 }
 COUNT = """
-    INSERT INTO activity_tally (repository_id, unit, start, category, is_pull, events)
+    INSERT INTO registry_activity_tally (repository_id, unit, start, category, is_pull, events)
     SELECT repository, unit, date_trunc(unit, occurred_at, 'UTC'), category, is_pull, COUNT(*)
-    FROM activity_event, unnest(ARRAY['hour', 'day', 'week']) AS unit,
+    FROM registry_activity_event, unnest(ARRAY['hour', 'day', 'week']) AS unit,
         unnest(array_remove(ARRAY[0, repository_id], NULL)) AS repository
     GROUP BY 1, 2, 3, 4, 5
 """
@@ -135,10 +136,10 @@ def repeat(world: World, events: int) -> None:
     )
     with connection.cursor() as cursor:
         for start in tqdm(range(PROTOTYPE, events, PROTOTYPE), desc="Repeating"):
-            make_ahead(world.moment(start))
+            create_ahead(world.moment(start))
             shift = (world.moment(start) - world.start) // MILLISECOND
             cursor.execute(statement, {"milliseconds": shift, "end": first_id(world.moment(PROTOTYPE))})
-        cursor.execute("TRUNCATE activity_tally")
+        cursor.execute("TRUNCATE registry_activity_tally")
         cursor.execute(COUNT)
         cursor.execute("VACUUM ANALYZE")
 

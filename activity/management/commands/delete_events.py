@@ -6,8 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from activity.deletion import runs
-from activity.deletion.models import AutoDeletion, Run
-from activity.models import THE_COMMAND_LINE
+from activity.models import THE_COMMAND_LINE, AutoDeletion, Run
 
 
 class Command(BaseCommand):

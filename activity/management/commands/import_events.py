@@ -5,8 +5,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from activity import auditing
 from activity.deletion import archives
+from activity.sources import auditing
 
 
 class Command(BaseCommand):

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.urls import reverse
 
-from activity.accounts import new_token, registry_account
+from activity import config
+from activity.sources.registries import registry_account
+from repositories.accounts.tokens import new_token
 
 CONFIGURATION = """\
 # For the configuration file of the registry (config.yml).
@@ -35,5 +36,5 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        url = settings.PUBLIC_URL + reverse("api:notifications")
+        url = config.public_url() + reverse("registry_api:notifications")
         self.stdout.write(CONFIGURATION.format(url=url, token=new_token(registry_account())))

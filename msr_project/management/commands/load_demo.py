@@ -10,10 +10,11 @@ from django.db import transaction
 from django.utils import timezone
 from tqdm import tqdm
 
-from activity import demo, tags, tallies
-from activity.accounts import registry_account
-from activity.insertion import BATCH
-from activity.recording import record_events
+from activity.recording.record import record_events
+from activity.sources.registries import registry_account
+from activity.storage import tags, tallies
+from activity.storage.rows import BATCH
+from msr_project import demo
 
 NEXT = """
   Open {url} and log in as one of these, password {password}:

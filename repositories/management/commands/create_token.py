@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from activity.accounts import new_token
+from repositories.accounts.tokens import new_token
 
 
 class Command(BaseCommand):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 
-from activity import counting
+from activity.feed import counting
 from activity.models import Event
-from repositories.access import Access
-from repositories.levels import OVERSIGHT
+from repositories.access.levels import OVERSIGHT
+from repositories.access.resolving import Access
 from repositories.models import Repository
 
 

@@ -1,0 +1,57 @@
+"""The base of all API views. It sets everything that REST framework would take from the host's settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.functional import cached_property
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import extend_schema
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.metadata import SimpleMetadata
+from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.views import APIView, exception_handler
+
+from activity.api.pagination import KeysetPagination
+from activity.api.parsers import JSONParser
+from repositories.access.resolving import Access
+from repositories.accounts.authentication import TokenAuthentication
+
+
+class ApiView(APIView):
+    """A view of this API, independent of the host's `REST_FRAMEWORK`."""
+
+    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    permission_classes = [IsAuthenticated]
+    renderer_classes = [JSONRenderer]
+    parser_classes = [JSONParser]
+    throttle_classes = []
+    content_negotiation_class: type[BaseContentNegotiation] = DefaultContentNegotiation
+    metadata_class = SimpleMetadata
+    versioning_class = None
+    pagination_class: Any = KeysetPagination
+    filter_backends: Any = []
+    schema: Any = AutoSchema()
+
+    def get_exception_handler(self) -> Any:
+        return exception_handler
+
+    @cached_property
+    def access(self) -> Access:
+        """What the caller may do."""
+        return Access.of(self.request.user)
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "access": self.access}  # type: ignore[misc]
+
+
+def describe(**description: Any) -> Any:
+    """Describe a view's method as `extend_schema` does, on this API's schema class instead of the host's."""
+
+    def decorate(method: Any) -> Any:
+        method.kwargs = {"schema": AutoSchema}
+        return extend_schema(**description)(method)
+
+    return decorate

@@ -1,0 +1,1 @@
+"""How events are read: filtered, ordered, searched, counted, exported."""

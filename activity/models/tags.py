@@ -1,0 +1,115 @@
+"""The tags of repositories, as the events describe them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from activity.identity import moment_of
+from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
+from repositories import names
+from repositories.models import Repository
+
+
+class Tag(models.Model):
+    """What the events tell of a tag, whether it is there or was deleted. See `activity.tags`."""
+
+    NEVER: ClassVar[UUID] = UUID(int=0)
+    """Stands for the event of what never happened; all others come after it."""
+    NOT_DELETED: ClassVar[Q] = Q(last_push__gt=F("last_deletion"))
+
+    repository = models.ForeignKey(
+        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="tags"
+    )
+    name = models.CharField(max_length=names.MAX_TAG_LENGTH)
+    last_push = models.UUIDField(default=NEVER)
+    """The id of the event of its newest push, of which the next four tell."""
+    digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
+    pushed_by_type = models.CharField(max_length=20, choices=ActorType, blank=True)
+    pushed_by_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
+    pushed_by_user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.DO_NOTHING,
+        null=True,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    last_deletion = models.UUIDField(default=NEVER)
+    """The id of the event of its newest deletion."""
+    pulls = models.BigIntegerField(default=0)
+    """Pulls of this name that were folded; more may wait in `TagPull`."""
+    pulled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="one_tag_of_a_name")]
+        indexes = [
+            models.Index(
+                fields=["repository", "name"],
+                condition=Q(last_push__gt=F("last_deletion")),
+                name="tag_name",
+            ),
+            models.Index(
+                fields=["repository", "last_push"],
+                condition=Q(last_push__gt=F("last_deletion")),
+                name="tag_push",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def pushed_at(self) -> datetime:
+        """When it was last pushed, to the millisecond."""
+        return moment_of(self.last_push)
+
+    @property
+    def pushed_by(self) -> str:
+        return label_of_actor(self.pushed_by_type, self.pushed_by_name)
+
+    @property
+    def short_digest(self) -> str:
+        return names.short_digest(self.digest)
+
+
+class DeletedManifest(models.Model):
+    """The newest deletion of a manifest by its digest: no tag that was pushed before points to it."""
+
+    repository = models.ForeignKey(
+        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH)
+    last_deletion = models.UUIDField(default=Tag.NEVER)
+    """The id of the event."""
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["repository", "digest"], name="one_deletion_of_a_manifest")
+        ]
+
+    def __str__(self) -> str:
+        return self.digest
+
+
+class TagPull(models.Model):
+    """Pulls of a tag that aren't folded into `Tag` yet. Append-only."""
+
+    repository = models.ForeignKey(
+        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
+    name = models.CharField(max_length=names.MAX_TAG_LENGTH)
+    pulls = models.BigIntegerField()
+    pulled_at = models.DateTimeField()
+    """When the newest of them was."""
+
+    class Meta:
+        indexes = [models.Index(fields=["repository", "name"], name="tag_pull_name")]
+
+    def __str__(self) -> str:
+        return f"{self.pulls} pulls of {self.name}"

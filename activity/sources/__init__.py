@@ -1,0 +1,1 @@
+"""Where events come from: registries, other producers, and this application itself."""

@@ -1,0 +1,36 @@
+"""Inserts rows of any table in bulk, with an ON CONFLICT or RETURNING clause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db import connection
+from django.db.models import Model
+from django.db.models.sql import InsertQuery
+
+BATCH = 1000
+"""Rows in one INSERT: 16 columns of so many stay within PostgreSQL's 65,535 parameters."""
+
+
+def insert_rows(rows: Sequence[Model], ending: str = "") -> list[tuple]:
+    """Insert rows of one table, in their order, and return what the end of the statement asks for.
+
+    Django's `bulk_create` can't merge a row into the one that is there, nor tell which rows it ignored.
+    """
+    if not rows:
+        return []
+    fields = [field for field in rows[0]._meta.local_concrete_fields if field is not rows[0]._meta.auto_field]
+    size = min(BATCH, connection.ops.bulk_batch_size(fields, rows))
+    returned: list[tuple] = []
+    for begin in range(0, len(rows), size):
+        returned += _insert(fields, rows[begin : begin + size], ending)
+    return returned
+
+
+def _insert(fields: Sequence, rows: Sequence[Model], ending: str) -> list[tuple]:
+    query = InsertQuery(type(rows[0]))
+    query.insert_values(fields, list(rows))
+    ((sql, params),) = query.get_compiler(connection=connection).as_sql()
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} {ending}", params)
+        return cursor.fetchall() if cursor.description else []

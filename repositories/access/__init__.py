@@ -1,0 +1,1 @@
+"""Who may do what: levels, grants, and what they resolve to."""

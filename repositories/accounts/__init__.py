@@ -1,0 +1,1 @@
+"""Users' accounts: the current request's user, preferences, tokens, passwords."""

@@ -1,0 +1,1 @@
+"""Generic code that knows nothing of this application."""

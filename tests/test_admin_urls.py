@@ -85,7 +85,7 @@ registry_activity_(deadletter|import)_changelist       refused, refused   shown,
 registry_activity_run_stop                             led on, led on     led on, led on     led on, led on
 
 registry_activity_autodeletion_start                   led on, led on     led on, led on     led on, led on
-registry_repositories_registrysettings_change(list)?refused,refused            shown, refused     shown, led on
+registry_repositories_registrysettings_change(list)?     refused, refused   shown, refused     shown, led on
 {SINGLE}_change(list)?                                 refused, refused   shown, refused     shown, shown
 {SINGLE}_history                                       refused, refused   shown, shown       shown, shown
 {SINGLE}_(add|delete)                                  refused, refused   refused, refused   refused, refused

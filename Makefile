@@ -3,30 +3,33 @@
 PYTHON ?= python3
 export PORT ?= 8000
 BIN := .venv/bin
-# One process more than cores, as some tests wait for other programs. Each file's tests stay together, as they
-# share a running application. In the order of their names the long ones begin early, while by the number of
-# their tests, the default, they would be left for one core at the end.
+# One process more than cores, since some tests wait for other programs. The tests of a file stay in one process,
+# as they share a running application. By file name, the slowest files happen to start early; xdist's default, by
+# the number of tests, would leave them for one core at the end.
 PYTEST := $(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
+DATABASES := sqlite postgresql
 
-.PHONY: run test lint test-sqlite test-postgresql bench screenshots lock
+.PHONY: run test test-long lint bench screenshots lock
 
 run: .venv/run
 	$(BIN)/python manage.py migrate --verbosity 0
 	$(BIN)/python manage.py load_demo
 	PATH="$(CURDIR)/$(BIN):$$PATH" honcho start --port $(PORT) || [ $$? -eq 130 ]
 
-test: lint test-sqlite test-postgresql
+test: lint $(DATABASES:%=test-%)
+
+test-long: $(DATABASES:%=test-long-%)
 
 lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test-sqlite: .venv/test
-	$(PYTEST) --database sqlite
+test-long-%: .venv/test
+	$(PYTEST) -m long --database $*
 
-test-postgresql: .venv/test
-	$(PYTEST) --database postgresql
+test-%: .venv/test
+	$(PYTEST) -m "not long" --database $*
 
 bench: .venv/test
 	$(BIN)/python -m tests.benchmarks

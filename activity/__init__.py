@@ -1,1 +1,1 @@
-"""What happened in the registry: recording it, and showing each event to those who may see it."""
+"""Records the events of container registries, and shows each event to the people who may see it."""

@@ -12,7 +12,7 @@ class ActivityConfig(AppConfig):
 
     def ready(self) -> None:
         from activity import checks  # noqa: F401
-        from activity.feed.last_activity import last_activity as newest_visible_event
+        from activity.feed.last_activity import last_activity as last_visible_activity
         from activity.sources import auditing
         from activity.storage import append_only
         from repositories import last_activity, tabs
@@ -23,17 +23,17 @@ class ActivityConfig(AppConfig):
             *(category.permission for category in levels.REPOSITORY_CATEGORIES),
         }
         auditing.connect()
-        last_activity.register(newest_visible_event)
-        tabs.register(tabs.Tab("Tags", "registry_activity:tags", levels.READING))
+        last_activity.register(last_visible_activity)
+        tabs.register(tabs.Tab("Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
         tabs.register(tabs.Tab("Activity", "registry_activity:repository", frozenset(permissions)))
-        tabs.register_for_organizations("Activity", "registry_activity:organization")
+        tabs.register_organization_tab("Activity", "registry_activity:organization")
 
-        connection_created.connect(append_only.prepare)
+        connection_created.connect(append_only.register_sqlite_function)
         post_migrate.connect(protect_events, sender=self)
 
 
 def protect_events(**_: Any) -> None:
-    """Have the database refuse changes of events."""
+    """Create the triggers that make events append-only. A receiver of `post_migrate`."""
     from activity.storage import append_only, partitions
 
     for table in partitions.tables():

@@ -1,6 +1,6 @@
-"""The kinds of events: the one place that says what each is called, its type and its category.
+"""The catalogue of event kinds, with the label, type and category of each.
 
-Pages, API, filters, admin and tests read this catalogue. To add a kind, add a line to `KINDS`.
+Pages, the API, filters, the admin and tests all use it. To add a kind, add a line to `KINDS`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from repositories.access.levels import Category
 
 
 class Type(models.TextChoices):
-    """What an event did, as registries name it."""
+    """The type of an event, in the terminology of registries."""
 
     CREATE = "CREATE", "CREATE"
     GET = "GET", "GET"
@@ -26,15 +26,15 @@ class Type(models.TextChoices):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of event."""
+    """A kind of event."""
 
     key: str
-    """What is stored and what producers send."""
+    """The identifier in the database and in the events API."""
     label: str
     type: Type
     category: Category
     requires: tuple[str, ...] = ()
-    """The fields without which an event of this kind tells nothing: `tag`, `digest`."""
+    """The fields that an event of this kind must have: `tag`, `digest`."""
 
     @property
     def is_pull(self) -> bool:
@@ -42,7 +42,7 @@ class Kind:
 
 
 def _kinds(noun: str, category: Category, verbs: str = "create update delete") -> list[Kind]:
-    """Return the kinds of what is made, changed and removed, such as `create_team`, Create Team."""
+    """Return a kind for each verb, for example `create_team` with the label Create Team."""
     return [
         Kind(f"{verb}_{noun}", f"{verb}_{noun}".replace("_", " ").title(), Type[verb.upper()], category)
         for verb in verbs.split()
@@ -109,31 +109,31 @@ KINDS: dict[str, Kind] = {
 
 
 OWN_CATEGORIES = frozenset({Category.ACCESS, Category.ACCOUNT, Category.SYSTEM})
-"""What people do to this application itself: it alone records that."""
+"""The categories of what people do in this application. Only the application itself records these events."""
 
 REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category not in OWN_CATEGORIES}
-"""What happens in repositories, and what producers may tell of."""
+"""The kinds of events in repositories, which producers can send."""
 
 
 def label_of(key: str) -> str:
-    """Return the label of a kind; an unknown one is shown by its key."""
+    """Return the label of a kind, or its key if the kind is unknown."""
     return KINDS[key].label if key in KINDS else key
 
 
 def type_of(key: str) -> str:
-    """Return the type of a kind, or nothing for an unknown one."""
+    """Return the type of a kind, or an empty string if the kind is unknown."""
     return KINDS[key].type.value if key in KINDS else ""
 
 
 def offered_categories(scanning_enabled: bool, sees_system: bool = True) -> list[Category]:
-    """Return the categories to offer as a filter: scans only where scanning is set up."""
-    left_out = set() if scanning_enabled else {Category.SCAN}
+    """Return the categories for the filters. SCAN is included only if scanning is enabled."""
+    excluded = set() if scanning_enabled else {Category.SCAN}
     if not sees_system:
-        left_out.add(Category.SYSTEM)
-    return [category for category in Category if category not in left_out]
+        excluded.add(Category.SYSTEM)
+    return [category for category in Category if category not in excluded]
 
 
 def offered_types(scanning_enabled: bool, sees_system: bool = True) -> list[Type]:
-    """Return the types to offer as a filter: those of the categories that are offered."""
+    """Return the types for the filters: those of the offered categories."""
     categories = offered_categories(scanning_enabled, sees_system)
     return [t for t in Type if any(kind.type == t and kind.category in categories for kind in KINDS.values())]

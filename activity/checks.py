@@ -1,4 +1,4 @@
-"""System checks of the settings in `config`."""
+"""System checks for the settings in `activity.config`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from activity import config
 
 @register
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Return an error for each setting that is missing, with a hint."""
+    """Return an error for each missing setting."""
     errors: list[CheckMessage] = []
     if not getattr(settings, "PUBLIC_URL", ""):
         errors.append(
             Error(
                 "PUBLIC_URL is not set.",
-                hint="Set it to the address of this site, such as https://audit.example.com.",
+                hint="Set it to the URL of this site, for example https://audit.example.com.",
                 id="registry_activity.E001",
             )
         )
@@ -26,7 +26,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         errors.append(
             Error(
                 f"STORAGES has no storage named {config.ARCHIVES!r}.",
-                hint="Add one: events are archived to it before they are deleted.",
+                hint="Add a storage for the archives of deleted events.",
                 id="registry_activity.E002",
             )
         )

@@ -1,4 +1,4 @@
-"""The settings of this application, one function each. Nothing else reads them."""
+"""The settings of this app, with one function per setting."""
 
 from django.conf import settings
 from django.core.files.storage import Storage, storages
@@ -7,16 +7,16 @@ ARCHIVES = "archives"
 
 
 def public_url() -> str:
-    """Return the address under which people and registries reach this site, without a trailing slash.
+    """Return the URL of this site for people and registries, without a trailing slash.
 
-    From `PUBLIC_URL`. Printed in the registry's configuration by `registry_config`.
+    It is the setting `PUBLIC_URL`. The command `registry_config` prints it in the registry's configuration.
     """
     return settings.PUBLIC_URL
 
 
 def archive_storage() -> Storage:
-    """Return the storage that events are archived to before they are deleted.
+    """Return the storage where events are archived before they are deleted.
 
-    From the alias `archives` of `STORAGES`. A backend of django-storages will do.
+    It is the storage `archives` in `STORAGES`. Any Django storage works, for example one of django-storages.
     """
     return storages[ARCHIVES]

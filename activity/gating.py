@@ -1,7 +1,7 @@
-"""The permission gate: which events a viewer may see. Every reader of events passes through here.
+"""Permission checks for events. All queries for the events that a viewer can see go through this module.
 
-This module builds conditions and imports no model of this application, so that the querysets of events and
-tallies can apply them: `Event.objects.visible_to(access)`.
+It builds conditions and imports no models of this app, so that the models can use it:
+`Event.objects.visible_to(access)`.
 """
 
 from __future__ import annotations
@@ -25,31 +25,32 @@ Row = TypeVar("Row", bound=Model)
 def visible_events(
     events: QuerySet[Event], access: Access, repository: Repository | None = None
 ) -> QuerySet[Event]:
-    """Narrow events to those that a viewer may see: of one repository, or of all.
+    """Return the events that a viewer may see, in one repository or in all.
 
-    Deny by default: an event of an unknown category requires the permission to see unknown events; one
-    without a repository, or of a deleted repository, is visible to MSR admins and auditors only. Events of
-    category `account` about the viewer's own account are visible to the viewer, in lists of all events.
+    Access is denied by default. Events of an unknown category require the permission to see unknown events.
+    Events without a repository and events of deleted repositories are visible only to MSR admins and
+    auditors. In lists of all events, viewers also see the events of category `account` about their own
+    account.
     """
-    own = own_account(access) if repository is None else None
+    own = own_account_condition(access) if repository is None else None
     if own is None:
         return visible_rows(events, access, repository)
     events = events.filter(_visible_anywhere(access) | own)
-    # Without this, PostgreSQL would walk back through all pulls in search of one that is visible.
+    # Without this, PostgreSQL would scan all pulls for visible ones.
     return events if sees_pulls(access) else without_pulls(events)
 
 
-def own_account(access: Access) -> Q | None:
-    """Return the condition of a viewer's own account's events, None for those who see everybody's."""
+def own_account_condition(access: Access) -> Q | None:
+    """Return the condition for the viewer's own account events; None for viewers who see all of them."""
     if access.sees_everything or access.viewer_id is None:
         return None
     return Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
 
 
 def visible_rows(rows: QuerySet[Row], access: Access, repository: Repository | None = None) -> QuerySet[Row]:
-    """Narrow events, or tallies of them, to those that a viewer may see.
+    """Return the events or tallies that a viewer may see, in one repository or in all.
 
-    Rows have a `repository`, a `category` and `is_pull`.
+    The rows must have the fields `repository`, `category` and `is_pull`.
     """
     if repository is not None:
         rows = rows.filter(repository=repository)
@@ -61,39 +62,40 @@ def visible_rows(rows: QuerySet[Row], access: Access, repository: Repository | N
     if VIEW_UNKNOWN_EVENTS in permissions:
         return rows
     categories = [category for category in REPOSITORY_CATEGORIES if category.permission in permissions]
-    return _only(rows, categories)
+    return _in_categories(rows, categories)
 
 
 def visible_rows_in_each(
     rows: QuerySet[Row], access: Access, repositories: Iterable[Repository]
 ) -> QuerySet[Row]:
-    """Narrow rows of some repositories to those that a viewer may see in each."""
+    """Return the rows of the given repositories that a viewer may see."""
     if access.sees_everything:
         return rows
-    alike: dict[frozenset[str], list[int]] = defaultdict(list)
+    ids_by_permissions: dict[frozenset[str], list[int]] = defaultdict(list)
     for repository in repositories:
-        alike[access.permissions_on(repository)].append(repository.pk)
+        ids_by_permissions[access.permissions_on(repository)].append(repository.pk)
     visible = Q(pk__in=[])
-    for permissions, ids in alike.items():
-        seen = Q(repository__in=ids)
+    for permissions, ids in ids_by_permissions.items():
+        condition = Q(repository__in=ids)
         if VIEW_UNKNOWN_EVENTS not in permissions:
-            seen &= Q(category__in=[c.value for c in REPOSITORY_CATEGORIES if c.permission in permissions])
-        visible |= seen
+            condition &= Q(
+                category__in=[c.value for c in REPOSITORY_CATEGORIES if c.permission in permissions]
+            )
+        visible |= condition
     return rows.filter(visible)
 
 
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
-    """Tell whether the viewer may see pulls: in one repository, or in any."""
+    """Return whether the viewer may see pulls in a repository, or in any repository."""
     if repository is None:
-        return access.sees_pulls_somewhere
+        return access.can_see_any_pulls
     return Category.PULL.permission in access.permissions_on(repository)
 
 
-def details_of(event: Event, access: Access) -> Any:
+def visible_details(event: Event, access: Access) -> Any:
     """Return the details of an event that a viewer may see.
 
-    The message that it came in, of which nobody knows what else a registry puts into it, is for MSR
-    admins and auditors alone.
+    Only MSR admins and auditors see the original message, because a registry can put anything into it.
     """
     if access.sees_everything or not isinstance(event.details, dict):
         return event.details
@@ -101,39 +103,43 @@ def details_of(event: Event, access: Access) -> Any:
 
 
 def without_pulls(events: QuerySet) -> QuerySet:
-    """Leave pulls out, in the words of the partial indexes and the partitions that don't hold them."""
+    """Exclude pulls, with the condition of the partial indexes and the partitions without pulls."""
     return events.filter(is_pull=False)
 
 
-def _only(events: QuerySet, categories: Sequence[Category]) -> QuerySet:
+def _in_categories(events: QuerySet, categories: Sequence[Category]) -> QuerySet:
     if Category.PULL not in categories:
         events = without_pulls(events)
     return events.filter(category__in=[category.value for category in categories])
 
 
 def _visible_anywhere(access: Access) -> Q:
-    """Return the condition over all repositories, one branch for categories that are seen alike."""
-    alike: dict[tuple, list[Category]] = defaultdict(list)
+    """Return the condition for all repositories, with one branch per set of equally accessible categories."""
+    categories_by_access: dict[tuple, list[Category]] = defaultdict(list)
     for category in REPOSITORY_CATEGORIES:
         permission = category.permission
-        alike[(*access.scope(frozenset({permission})), permission in access.in_public)].append(category)
-    # What only administrators see needs no naming of categories: they see the unknown ones as well.
-    alike.pop((*access.scope(frozenset({VIEW_UNKNOWN_EVENTS})), False), None)
-    reach = _reach(access)
-    visible = Q(repository__in=reach(VIEW_UNKNOWN_EVENTS))
-    for categories in alike.values():
+        key = (*access.granted_ids(frozenset({permission})), permission in access.in_public)
+        categories_by_access[key].append(category)
+    # Admins see events of all categories, even unknown ones, so their branch has no category condition.
+    categories_by_access.pop((*access.granted_ids(frozenset({VIEW_UNKNOWN_EVENTS})), False), None)
+    repositories_with = _repositories_by_permission(access)
+    visible = Q(repository__in=repositories_with(VIEW_UNKNOWN_EVENTS))
+    for categories in categories_by_access.values():
         names = [category.value for category in categories]
-        visible |= Q(category__in=names, repository__in=reach(categories[0].permission))
+        visible |= Q(category__in=names, repository__in=repositories_with(categories[0].permission))
     return visible
 
 
-def _reach(access: Access) -> Callable[[str], Any]:
-    """Return what tells the repositories in which the viewer has a permission.
+def _repositories_by_permission(access: Access) -> Callable[[str], Any]:
+    """Return a function from a permission to the repositories in which the viewer has it.
 
-    If they are few, by their ids: the planner then knows how few events a viewer of some quiet
-    repositories sees, and reads these, instead of walking through everybody's until a page is full.
+    If there are few, the function returns their ids instead of a queryset. The query planner can then
+    estimate how few events a viewer of some quiet repositories sees, and reads only these. Otherwise it
+    would scan the events of all repositories until a page is full.
     """
-    if access.few_repositories is None:
+    if access.repositories_if_few is None:
         return lambda permission: access.repositories([permission]).order_by().values("pk")
-    permissions = {repository.pk: access.permissions_on(repository) for repository in access.few_repositories}
-    return lambda permission: [pk for pk, held in permissions.items() if permission in held]
+    permissions_by_id = {
+        repository.pk: access.permissions_on(repository) for repository in access.repositories_if_few
+    }
+    return lambda permission: [pk for pk, granted in permissions_by_id.items() if permission in granted]

@@ -7,7 +7,7 @@ app_name = "registry_activity"
 urlpatterns = [
     path("activity/", activity.ActivityView.as_view(), name="all"),
     path("activity/atom/", atom.ActivityAtom.as_view(), name="all-atom"),
-    # The tab's own last segment tells where the name, which may hold slashes, ends.
+    # Repository names can contain slashes. The segment after the name marks its end.
     path(
         "repositories/<str:namespace>/<path:name>/activity/",
         activity.RepositoryActivityView.as_view(),

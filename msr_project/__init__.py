@@ -1,4 +1,4 @@
-"""The host project: settings, addresses, web server and Celery."""
+"""The host project: settings, URLs, the WSGI application and the Celery application."""
 
 from msr_project.celery import app as celery_app
 

@@ -1,4 +1,4 @@
-"""Demo data: two organizations, people of each level, and three months of plausible events."""
+"""Demo data: two organizations, users of every access level, and three months of plausible events."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from repositories.models import (
 )
 
 USERS = {
-    "admin": "MSR admin: sees and does everything, also in the admin site",
-    "auditor": "security auditor: sees everything, changes nothing",
-    "repoadmin": "admin of the private acme/web, through a team: sees its pulls",
-    "reader": "may read acme/web, through a team: sees its pushes, scans and deletions",
-    "outsider": "in no team: sees the public repositories only",
+    "admin": "MSR admin: can see and do everything, including in the Django admin",
+    "auditor": "security auditor: can see everything, but not change anything",
+    "repoadmin": "admin of the private repository acme/web through a team: can also see its pulls",
+    "reader": "reader of acme/web through a team: can see its pushes, scans and deletions",
+    "outsider": "not in any team: can see only the public repositories",
 }
 DAYS = 90
-PUBLIC = ["acme/docs", "globex/runtime", "alpine"]
-PRIVATE = ["acme/web", "acme/production", "acme/team/worker", "globex/billing"]
-SHARES = {
+PUBLIC_REPOSITORIES = ["acme/docs", "globex/runtime", "alpine"]
+PRIVATE_REPOSITORIES = ["acme/web", "acme/production", "acme/team/worker", "globex/billing"]
+EVENT_WEIGHTS = {
     "acme/web": 40,
     "alpine": 25,
     "globex/runtime": 15,
@@ -49,28 +49,29 @@ SHARES = {
     "globex/billing": 4,
     "acme/production": 2,
 }
-FORMER = "acme/prototype"
+DELETED_REPOSITORY = "acme/prototype"
 DEVELOPERS = ["repoadmin", "dana", "li"]
 CONSUMERS = ["reader", "repoadmin", "dana", "li", "mara"]
-AGENTS = ["docker/29.1.2 go/go1.25 os/linux", "skopeo/1.9.3", "containerd/v2.1.0", "podman/5.4"]
+USER_AGENTS = ["docker/29.1.2 go/go1.25 os/linux", "skopeo/1.9.3", "containerd/v2.1.0", "podman/5.4"]
 
 
 def is_loaded() -> bool:
+    """Return whether the demo data has been loaded."""
     return Repository.objects.named("acme/web").exists()
 
 
 @current_request.auditing_disabled()
 def set_passwords(password: str) -> None:
-    """Give all demo users this password."""
+    """Set the password of all demo users."""
     for user in get_user_model()._default_manager.filter(username__in=USERS):
         user.set_password(password)
         user.save(update_fields=["password"])
 
 
 @current_request.auditing_disabled()
-def load_world() -> None:
-    """Make people, organizations, teams, repositories and policies."""
-    users = {name: _user(name) for name in {*USERS, *DEVELOPERS, *CONSUMERS}}
+def create_objects() -> None:
+    """Create the users, organizations, teams, repositories and policies."""
+    users = {name: _create_user(name) for name in {*USERS, *DEVELOPERS, *CONSUMERS}}
     for name, group in (("admin", MSR_ADMINS), ("auditor", AUDITORS)):
         users[name].is_staff = True
         users[name].save()
@@ -78,12 +79,16 @@ def load_world() -> None:
     acme, globex = (Organization.objects.create(name=name) for name in ("acme", "globex"))
     Membership.objects.create(organization=acme, user=users["dana"], role=Membership.Role.OWNER)
     Membership.objects.create(organization=globex, user=users["li"], role=Membership.Role.OWNER)
-    for full_name in [*PUBLIC, *PRIVATE]:
+    for full_name in [*PUBLIC_REPOSITORIES, *PRIVATE_REPOSITORIES]:
         namespace, name = names.split_name(full_name)
         Repository.objects.create(
             namespace=Namespace.objects.get_or_create(name=namespace)[0],
             name=name,
-            visibility=Repository.Visibility.PUBLIC if full_name in PUBLIC else Repository.Visibility.PRIVATE,
+            visibility=(
+                Repository.Visibility.PUBLIC
+                if full_name in PUBLIC_REPOSITORIES
+                else Repository.Visibility.PRIVATE
+            ),
         )
     web = Repository.objects.named("acme/web").get()
     for team_name, member, level in (
@@ -96,14 +101,14 @@ def load_world() -> None:
         assign_perm(level.value, team.group, web)
     production = Repository.objects.named("acme/production").get()
     assign_perm(Level.READ_WRITE.value, Group.objects.get(name="acme/web-admins"), production)
-    _make_policies(web, production)
+    _create_policies(web, production)
     settings = RegistrySettings.get_solo()
     settings.scanning_enabled = True
     settings.save()
 
 
-def _make_policies(web: Repository, production: Repository) -> None:
-    """Make a policy of each kind for acme/web, and one that is switched off."""
+def _create_policies(web: Repository, production: Repository) -> None:
+    """Create a policy of each kind for acme/web, and one that is disabled."""
     mirror = {"remote_registry": "https://mirror.example.com", "remote_repository": "acme/web"}
     policies: list[tuple[Policy.Kind, dict[str, Any], dict[str, str]]] = [
         (Policy.Kind.PROMOTION, {"target": production, "tag_template": "%n-%Y%m%d"}, {"starts_with": "v"}),
@@ -118,83 +123,86 @@ def _make_policies(web: Repository, production: Repository) -> None:
             policy.criteria.create(operator=operator, value=value)
 
 
-def _user(name: str) -> Any:
+def _create_user(name: str) -> Any:
     user = get_user_model()(username=name)
     user.set_unusable_password()
     user.save()
     return user
 
 
-class Story:
-    """Makes up what happened: `events(count)` yields drafts of all kinds, most of them pulls."""
+class EventGenerator:
+    """Generates random events of all kinds, most of them pulls."""
 
     def __init__(self, until: datetime, seed: int = 1) -> None:
         self.random = random.Random(seed)
         self.until = until
         self.policies = {policy.kind: policy for policy in Policy.objects.filter(enabled=True)}
-        self.digests = {name: self._digest() for name in [*SHARES, FORMER]}
+        self.digests = {name: self._random_digest() for name in [*EVENT_WEIGHTS, DELETED_REPOSITORY]}
 
     def events(self, count: int) -> Iterator[Draft]:
-        """Yield about `count` drafts over the last three months, none in the future."""
+        """Yield the drafts of about `count` events from the three months before `until`."""
         start = self.until - timedelta(days=DAYS)
-        for name in SHARES:
+        for name in EVENT_WEIGHTS:
             yield self._draft("create_repository", name, start, actor="dana")
-        # acme/web has one of each kind, so that there is something to see of everything, but for the
-        # deletion, which another one suffers.
+        # acme/web gets at least one event of every kind, so that its pages can show all of them. The
+        # exception is the deletion of a repository, which happens to another one.
         for number, kind in enumerate(REPOSITORY_KINDS, 1):
-            name = FORMER if kind == "delete_repository" else "acme/web"
+            name = DELETED_REPOSITORY if kind == "delete_repository" else "acme/web"
             yield self._draft(kind, name, start + timedelta(days=2 * number, hours=9))
-        yield self._draft("create_manifest", FORMER, start + timedelta(days=1), actor="dana")
-        moments = sorted(start + timedelta(days=DAYS) * self.random.random() for _ in range(count * 9 // 10))
-        for moment in moments:
-            name = self.random.choices(list(SHARES), weights=list(SHARES.values()))[0]
-            yield from self._what_happens(name, moment)
+        yield self._draft("create_manifest", DELETED_REPOSITORY, start + timedelta(days=1), actor="dana")
+        times = sorted(start + timedelta(days=DAYS) * self.random.random() for _ in range(count * 9 // 10))
+        for occurred_at in times:
+            name = self.random.choices(list(EVENT_WEIGHTS), weights=list(EVENT_WEIGHTS.values()))[0]
+            yield from self._random_events(name, occurred_at)
 
-    def _what_happens(self, name: str, moment: datetime) -> Iterator[Draft]:
+    def _random_events(self, name: str, occurred_at: datetime) -> Iterator[Draft]:
+        """Yield the events of one pull, push (with its scan), promotion, mirroring or deletion."""
         chance = self.random.random()
         if chance < 0.9:
             yield self._draft(
-                "get_tag" if chance < 0.7 else "get_manifest", name, moment, self._one(CONSUMERS)
+                "get_tag" if chance < 0.7 else "get_manifest", name, occurred_at, self._pick(CONSUMERS)
             )
         elif chance < 0.97:
-            self.digests[name] = self._digest()
-            developer, scanned = self._one(DEVELOPERS), moment + timedelta(seconds=40)
-            yield self._draft("create_manifest", name, moment, developer)
-            yield self._draft("update_tag", name, moment + timedelta(milliseconds=1), developer)
-            if scanned < self.until:
-                yield self._draft("scan" if chance < 0.965 else "scan_failed", name, scanned)
+            self.digests[name] = self._random_digest()
+            developer, scanned_at = self._pick(DEVELOPERS), occurred_at + timedelta(seconds=40)
+            yield self._draft("create_manifest", name, occurred_at, developer)
+            yield self._draft("update_tag", name, occurred_at + timedelta(milliseconds=1), developer)
+            if scanned_at < self.until:
+                yield self._draft("scan" if chance < 0.965 else "scan_failed", name, scanned_at)
         elif name == "acme/web":
             yield self._draft(
-                self._one(["promote", "push_mirror", "pull_mirror", "delete_tag"]), name, moment
+                self._pick(["promote", "push_mirror", "pull_mirror", "delete_tag"]), name, occurred_at
             )
         else:
-            yield self._draft("delete_tag", name, moment, self._one(DEVELOPERS))
+            yield self._draft("delete_tag", name, occurred_at, self._pick(DEVELOPERS))
 
-    def _draft(self, kind: str, name: str, moment: datetime, actor: str = "") -> Draft:
-        actor_type, actor_name = (ActorType.USER, actor) if actor else self._usual_actor(kind, name)
+    def _draft(self, kind: str, name: str, occurred_at: datetime, actor: str = "") -> Draft:
+        actor_type, actor_name = (ActorType.USER, actor) if actor else self._default_actor(kind, name)
         return Draft(
             kind=kind,
             repository_name=name,
-            occurred_at=moment,
+            occurred_at=occurred_at,
             source_id=str(UUID(int=self.random.getrandbits(128), version=4)),
-            tag=self._one(["latest", "v1", "v1.1", "v2", "nightly"]) if "tag" in KINDS[kind].requires else "",
+            tag=self._pick(["latest", "v1", "v1.1", "v2", "nightly"])
+            if "tag" in KINDS[kind].requires
+            else "",
             digest="" if kind in ("delete_tag", "create_repository") else self.digests[name],
             actor_type=actor_type,
             actor_name=actor_name,
-            policy=self._subject(kind),
+            policy=self._changed_policy(kind),
             details={
                 "client_address": f"10.0.0.{self.random.randint(2, 250)}",
-                "user_agent": self._one(AGENTS),
+                "user_agent": self._pick(USER_AGENTS),
             },
         )
 
-    def _subject(self, kind: str) -> Policy | None:
-        """Return the policy that was made or changed, if it was one."""
-        verb, _, what = kind.partition("_")
-        return self.policies.get(what.removesuffix("_policy")) if verb in ("create", "update") else None
+    def _changed_policy(self, kind: str) -> Policy | None:
+        """Return the policy that an event of this kind created or updated, None for other kinds."""
+        verb, _, noun = kind.partition("_")
+        return self.policies.get(noun.removesuffix("_policy")) if verb in ("create", "update") else None
 
-    def _usual_actor(self, kind: str, name: str) -> tuple[ActorType, str]:
-        """Return who does such things: a policy of acme/web, where it has one for them."""
+    def _default_actor(self, kind: str, name: str) -> tuple[ActorType, str]:
+        """Return the actor of an event: acme/web's policy for this kind if there is one, otherwise a user."""
         if name == "acme/web":
             if kind == "promote" and self.random.random() < 0.2:
                 return ActorType.MANUAL_PROMOTION, MANUAL_PROMOTION_NAME
@@ -208,8 +216,8 @@ class Story:
                     return actor, self.policies[actor].public_id
         return ActorType.USER, "repoadmin"
 
-    def _digest(self) -> str:
+    def _random_digest(self) -> str:
         return "sha256:" + hashlib.sha256(self.random.randbytes(16)).hexdigest()
 
-    def _one(self, of: list[str]) -> str:
-        return self.random.choice(of)
+    def _pick(self, values: list[str]) -> str:
+        return self.random.choice(values)

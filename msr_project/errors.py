@@ -1,4 +1,4 @@
-"""The page for what went wrong."""
+"""The handler for server errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.views import defaults
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 503 while the database can't be reached, 500 to whatever else."""
+    """Return a 503 page if the database can't be reached, a 500 page for any other error."""
     if not isinstance(sys.exception(), (OperationalError, InterfaceError)):
         return defaults.server_error(request)
     page = loader.render_to_string("503.html")

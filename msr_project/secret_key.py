@@ -1,4 +1,4 @@
-"""The signing key of an installation whose operator gave none."""
+"""The secret key of an installation that doesn't set `SECRET_KEY`."""
 
 import os
 from pathlib import Path
@@ -7,18 +7,18 @@ from django.core.management.utils import get_random_secret_key
 
 
 def load_secret_key(path: Path) -> str:
-    """Return the key kept at `path`, made at the first call and readable by its owner alone.
+    """Return the key stored at `path`. The first call creates it, readable only by its owner.
 
-    The file appears whole or not at all, so that processes that start together agree on one key.
+    The file is created atomically, so processes that start at the same time use the same key.
     """
     if not path.exists():
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
             file.write(get_random_secret_key())
         try:
-            os.link(draft, path)
+            os.link(temporary, path)
         except FileExistsError:
-            pass  # another process was first: its key counts
+            pass  # another process was faster: use its key
         finally:
-            draft.unlink()
+            temporary.unlink()
     return path.read_text()

@@ -1,24 +1,26 @@
-"""Settings of the host project. Everything an operator may change is an environment variable.
+"""Settings of the host project. Operators configure it with environment variables:
 
 | variable        | default                           | meaning                                            |
 | --------------- | --------------------------------- | -------------------------------------------------- |
-| `PUBLIC_URL`    | `http://localhost:$PORT`          | the address people and the registry use; `https://` |
-|                 |                                   | turns on secure cookies, HSTS and the redirect     |
+| `PUBLIC_URL`    | `http://localhost:$PORT`          | the URL of this site for users and registries;     |
+|                 |                                   | `https://` enables secure cookies, HSTS and the    |
+|                 |                                   | redirect to HTTPS                                  |
 | `PORT`          | `8000`                            | the port the web server listens on                 |
 | `DATABASE_URL`  | SQLite in `$DATA_DIR`             | `postgresql://user:password@host/database`         |
-| `REDIS_URL`     | files in `$DATA_DIR`              | `redis://host:6379/0`: Celery's broker and the cache |
-| `DATA_DIR`      | `var/`                            | where the embedded database, broker and cache live |
-| `SECRET_KEY`    | made up once, kept in `$DATA_DIR` | Django's signing key                               |
-| `REGISTRY_HOST` | `localhost:5000`                  | what people write before a repository's name to    |
-|                 |                                   | pull and push it: the registry's own address       |
-| `ALLOWED_HOSTS` | none                              | further host names, comma-separated                |
-| `ARCHIVE_STORAGE` | a folder in `$DATA_DIR`         | the class of a Django storage for archived events, |
-| `ARCHIVE_OPTIONS` |                                 | and its options as JSON                            |
-| `DEBUG`         | `false`                           | Django's debug mode, for development only          |
+| `REDIS_URL`     | files in `$DATA_DIR`              | `redis://host:6379/0`, for Celery and the cache    |
+| `DATA_DIR`      | `var/`                            | the folder for database, queue, cache and archives |
+| `SECRET_KEY`    | generated, stored in `$DATA_DIR`  | Django's signing key                               |
+| `REGISTRY_HOST` | `localhost:5000`                  | the registry's host and port, as used in commands  |
+|                 |                                   | such as `docker pull`                              |
+| `ALLOWED_HOSTS` | none                              | additional host names, comma-separated             |
+| `ARCHIVE_STORAGE` | a folder in `$DATA_DIR`         | the Django storage class for archived events       |
+| `ARCHIVE_OPTIONS` |                                 | the options of that storage, as JSON               |
+| `DEBUG`         | `false`                           | Django's debug mode, only for development          |
 """
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import environ
@@ -38,7 +40,7 @@ SECRET_KEY = env.str("SECRET_KEY", default="") or load_secret_key(DATA_DIR / "se
 PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://localhost:{env.int('PORT', default=8000)}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 HTTPS = _public.scheme == "https"
-# A registry in a container on the same machine reaches its host as host.docker.internal.
+# A registry in a container reaches its host machine as host.docker.internal.
 LOCAL_HOSTS = [] if HTTPS else ["localhost", "127.0.0.1", "[::1]", "host.docker.internal"]
 ALLOWED_HOSTS = [_public.hostname or "localhost", *LOCAL_HOSTS, *env.list("ALLOWED_HOSTS", default=[])]
 REGISTRY_HOST = env.str("REGISTRY_HOST", default="localhost:5000")
@@ -103,19 +105,19 @@ TEMPLATES = [
     },
 ]
 
-# --- Data ---------------------------------------------------------------------------------------
+# --- Database and cache -------------------------------------------------------------------------
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'db.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Web, worker and beat share the file: readers don't wait for the writer (WAL), and a
-    # transaction that will write says so at its start, since SQLite refuses to upgrade a reader.
+    # The web server, the worker and beat share the file. With WAL, readers don't wait for a writer.
+    # Transactions are IMMEDIATE because SQLite refuses to upgrade a read transaction to a write.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 30,
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
 else:
-    # Compiling the plan of a query over many partitions takes seconds, running it milliseconds.
+    # JIT compilation of a query over many partitions takes seconds; the query itself takes milliseconds.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("options", "-c jit=off")
     DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
@@ -127,7 +129,7 @@ if REDIS_URL:
         "default": {
             "BACKEND": "django.core.cache.backends.redis.RedisCache",
             "LOCATION": REDIS_URL,
-            # A recording must not wait long for a cache that is down.
+            # Recording an event must not wait long for a cache that is down.
             "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
         }
     }
@@ -140,7 +142,7 @@ else:
         }
     }
 
-# --- People -------------------------------------------------------------------------------------
+# --- Authentication and locale ------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
@@ -156,8 +158,8 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Who fails to log in under one name from one address, several times in a row, has to wait: neither can
-# passwords be tried out, nor can anybody lock others out from elsewhere. Each failure is an event anyhow.
+# Too many failed log-ins lock out the combination of user name and IP address. This stops password
+# guessing, and nobody can lock out a user from another address. Every failure is recorded as an event.
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_COOLOFF_TIME = timedelta(minutes=15)
@@ -168,14 +170,14 @@ AXES_LOCKOUT_TEMPLATE = "429.html"
 AXES_ENABLE_ADMIN = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
-ANONYMOUS_USER_NAME = None  # guardian: nobody who isn't logged in holds a permission
+ANONYMOUS_USER_NAME = None  # guardian: anonymous users have no permissions
 LOGIN_REDIRECT_URL = "registry_repositories:list"
 LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en-us"
 USE_I18N = True
 USE_TZ = True
-TIME_ZONE = "UTC"  # what a viewer sees until they choose their own
+TIME_ZONE = "UTC"  # the default for users who haven't chosen a time zone
 
 # --- Security -----------------------------------------------------------------------------------
 
@@ -183,10 +185,10 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 if HTTPS:
-    # TLS ends at the reverse proxy, as the web server itself speaks plain HTTP.
+    # The reverse proxy terminates TLS; the web server itself speaks plain HTTP.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    # A registry takes a redirect for success and would lose its events without a word.
+    # A registry treats a redirect as success, so its events would be lost silently.
     SECURE_REDIRECT_EXEMPT = [r"^api/"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
@@ -216,7 +218,7 @@ WHITENOISE_USE_FINDERS = True
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    # Where events go before they are deleted: a folder, or what else django-storages speaks to.
+    # Events are archived here before they are deleted: in a folder, or with a django-storages backend.
     "archives": {
         "BACKEND": env.str("ARCHIVE_STORAGE", default="django.core.files.storage.FileSystemStorage"),
         "OPTIONS": env.json("ARCHIVE_OPTIONS", default={"location": str(DATA_DIR / "archives")}),
@@ -225,13 +227,13 @@ STORAGES = {
 
 # --- API ----------------------------------------------------------------------------------------
 
-# The API's views set everything else themselves.
-REST_FRAMEWORK = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}
-REST_KNOX = {"TOKEN_TTL": None}
-KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # the default, which migrations need to be said
+# Everything else is set on the API's views.
+REST_FRAMEWORK: dict[str, Any] = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}
+REST_KNOX: dict[str, Any] = {"TOKEN_TTL": None}
+KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # the default, but migrations need it set
 SPECTACULAR_SETTINGS = {
     "TITLE": "Registry activity",
-    "DESCRIPTION": "The events of a container registry, each shown to just those who may see it.",
+    "DESCRIPTION": "The audit events of a container registry. Users see only what they have access to.",
     "VERSION": "v0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
@@ -246,15 +248,15 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# The schedule is in the database, made by migrations and edited in the admin: beat would overwrite
-# what is edited with what stands here, at each start.
+# There is no CELERY_BEAT_SCHEDULE here: the schedule is created by migrations and edited in the admin,
+# and beat would overwrite those edits with the setting on every start.
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
 else:
     _queue = DATA_DIR / "queue"
     for _folder in ("messages", "control"):
         (_queue / _folder).mkdir(parents=True, exist_ok=True)
-    CELERY_BROKER_URL = "filesystem://"
+    CELERY_BROKER_URL = "filesystem://localhost"  # without a host name, kombu logs a warning
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(_queue / "messages"),
         "data_folder_out": str(_queue / "messages"),
@@ -267,6 +269,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    # Not a line for each 401, 404 and failure to log in: anybody could fill the log with them.
+    # Don't log every 401, 404 and failed log-in: anyone could fill the log with them.
     "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "ERROR"}},
 }

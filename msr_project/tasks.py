@@ -1,4 +1,4 @@
-"""Housekeeping of the host project, run by Celery beat."""
+"""Maintenance tasks of the host project, run by Celery beat."""
 
 from celery import shared_task
 from django.core.management import call_command
@@ -6,5 +6,5 @@ from django.core.management import call_command
 
 @shared_task
 def clear_expired_sessions() -> None:
-    """Remove log-in sessions that have expired; Django leaves them in the database."""
+    """Delete expired log-in sessions, which Django leaves in the database."""
     call_command("clearsessions")

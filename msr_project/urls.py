@@ -1,4 +1,4 @@
-"""Addresses of the host project."""
+"""URLs of the host project."""
 
 from django.contrib import admin
 from django.contrib.auth import views as auth
@@ -13,7 +13,7 @@ admin.site.index_title = "Administration"
 handler500 = "msr_project.errors.server_error"
 
 urlpatterns = [
-    # The short addresses of the admin's pages, by package rather than by app label.
+    # Shorter admin URLs, with the package name instead of the app label.
     *(
         path(
             f"admin/{package}/<path:rest>",

@@ -1,1 +1,1 @@
-"""Who owns what in the registry, and who may do what with it."""
+"""Ownership and access control of repositories: namespaces, organizations, teams, grants and policies."""

@@ -10,12 +10,12 @@ class RepositoriesConfig(AppConfig):
         from knox.models import get_token_model
 
         from repositories import receivers, tabs  # noqa: F401
-        from repositories.access.groups import make_groups
-        from repositories.access.levels import READING, VIEW_POLICIES, VIEW_UNKNOWN_EVENTS
+        from repositories.access.groups import create_groups
+        from repositories.access.levels import READ_PERMISSIONS, VIEW_POLICIES, VIEW_UNKNOWN_EVENTS
         from repositories.accounts import tokens
 
         for label, url_name, permissions in (
-            ("Info", "registry_repositories:info", READING),
+            ("Info", "registry_repositories:info", READ_PERMISSIONS),
             ("Promotions", "registry_repositories:promotions", frozenset({VIEW_POLICIES})),
             ("Mirrors", "registry_repositories:mirrors", frozenset({VIEW_POLICIES})),
             ("Pruning", "registry_repositories:pruning", frozenset({VIEW_POLICIES})),
@@ -27,5 +27,5 @@ class RepositoriesConfig(AppConfig):
             ("Settings", "registry_repositories:repository_settings", frozenset({"edit", "delete"})),
         ):
             tabs.register(tabs.Tab(label, url_name, permissions))
-        post_save.connect(tokens.describe, sender=get_token_model())
-        post_migrate.connect(make_groups, dispatch_uid="repositories.groups")
+        post_save.connect(tokens.add_details, sender=get_token_model())
+        post_migrate.connect(create_groups, dispatch_uid="repositories.groups")

@@ -1,4 +1,4 @@
-"""What people enter on the pages of this application."""
+"""Forms of the site."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from django.db.models import QuerySet
 
 from repositories import names
 from repositories.access.levels import GRANTABLE
-from repositories.access.people import known_organizations
+from repositories.access.people import visible_organizations
 from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
 
-SUGGESTED = 100
-"""Names offered while one types, at most."""
+MAX_SUGGESTIONS = 100
+"""Maximum number of suggestions for a name field."""
 
 
 class NameField(forms.ModelChoiceField):
-    """Something that exists, entered by its name; what the viewer may not know of is not there."""
+    """A text field for the name of an existing object. Objects outside the queryset count as unknown."""
 
     widget = forms.TextInput
 
@@ -28,13 +28,13 @@ class NameField(forms.ModelChoiceField):
         super().__init__(queryset, to_field_name=name, error_messages={"invalid_choice": unknown}, **kwargs)
 
     def to_python(self, value: Any) -> Any:
-        if isinstance(value, str) and "\0" in value:  # which no database takes
+        if isinstance(value, str) and "\0" in value:  # PostgreSQL rejects NUL in text
             raise ValidationError(self.error_messages["invalid_choice"], code="invalid_choice")
         return super().to_python(value)
 
 
 class PreferencesForm(forms.ModelForm):
-    """How one wants to see the site."""
+    """A form for the display preferences of a user."""
 
     class Meta:
         model = Profile
@@ -44,7 +44,7 @@ class PreferencesForm(forms.ModelForm):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.fields["time_zone"].empty_label = "As my browser says"  # type: ignore[attr-defined]
+        self.fields["time_zone"].empty_label = "Same as my browser"  # type: ignore[attr-defined]
 
     def save(self, commit: bool = True) -> Profile:
         if "time_zone" in self.changed_data:
@@ -53,7 +53,7 @@ class PreferencesForm(forms.ModelForm):
 
 
 class TimeZoneForm(forms.ModelForm):
-    """The time zone that a browser tells."""
+    """A form for the time zone that the browser reports."""
 
     class Meta:
         model = Profile
@@ -61,10 +61,10 @@ class TimeZoneForm(forms.ModelForm):
 
 
 class NewRepositoryForm(forms.ModelForm):
-    """A repository that somebody makes by hand, in a namespace where they may."""
+    """A form to create a repository in a namespace where the viewer is allowed to."""
 
     namespace = NameField(
-        None, name="name", unknown="There is no namespace of this name in which you may create repositories."
+        None, name="name", unknown="There is no namespace with this name where you can create repositories."
     )
 
     class Meta:
@@ -72,8 +72,8 @@ class NewRepositoryForm(forms.ModelForm):
         fields = ["namespace", "name", "visibility", "description"]
         widgets = {"description": forms.Textarea(attrs={"rows": 5})}
         help_texts = {
-            "name": "Lower-case letters and digits, with separators (. _ - /) between them.",
-            "visibility": "A public repository can be seen by everybody who is logged in.",
+            "name": "Use lowercase letters and digits, with separators (. _ - /) between them.",
+            "visibility": "Everyone who is logged in can see a public repository.",
         }
 
     def __init__(self, *args: Any, access: Access, **kwargs: Any) -> None:
@@ -86,12 +86,12 @@ class NewRepositoryForm(forms.ModelForm):
         cleaned = super().clean() or {}
         namespace, name = cleaned.get("namespace"), cleaned.get("name", "")
         if namespace and names.is_name(name) and not names.is_name(names.join_name(namespace.name, name)):
-            self.add_error(None, "No registry can have a repository of this full name.")
+            self.add_error(None, "This namespace and name don't form a valid repository name.")
         return cleaned
 
 
 class RepositoryForm(forms.ModelForm):
-    """What a repository's admins may change of it."""
+    """A form for the settings of a repository that its admins can change."""
 
     class Meta:
         model = Repository
@@ -101,7 +101,7 @@ class RepositoryForm(forms.ModelForm):
 
 
 class DeletionForm(forms.Form):
-    """The name of what is to be deleted, typed by hand so that nobody deletes another by mistake."""
+    """A confirmation that requires typing the name of the object, to prevent deleting the wrong one."""
 
     confirmation = forms.CharField(max_length=2 * names.MAX_NAME_LENGTH)
 
@@ -112,45 +112,47 @@ class DeletionForm(forms.Form):
 
     def clean_confirmation(self) -> str:
         if self.cleaned_data["confirmation"].strip() != self.expected:
-            raise ValidationError("That is not its name.")
+            raise ValidationError("The name does not match.")
         return self.expected
 
 
 class UserForm(forms.Form):
-    """Somebody, by their exact name, so that nobody can look around among the users."""
+    """A user, entered by exact name. There are no suggestions, so that nobody can browse all users."""
 
-    user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="No user has this name.")
+    user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="There is no user with this name.")
 
-    def __init__(self, *args: Any, among: QuerySet | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, users: QuerySet | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["user"]
-        field.queryset = get_user_model()._default_manager.all() if among is None else among
-        field.label = "User name"
+        field.queryset = get_user_model()._default_manager.all() if users is None else users
+        field.label = "Username"
 
 
 class MemberForm(UserForm):
-    """A person and their role in an organization."""
+    """A user and their role in an organization."""
 
     role = forms.ChoiceField(choices=Membership.Role.choices, initial=Membership.Role.MEMBER)
 
 
 class TeamForm(forms.ModelForm):
-    """A new team of an organization."""
+    """A form to create a team in an organization."""
 
     class Meta:
         model = Team
         fields = ["name"]
-        help_texts = {"name": "Lower-case letters and digits, with single separators (. _ -) between them."}
+        help_texts = {
+            "name": "Use lowercase letters and digits, with single separators (. _ -) between them."
+        }
 
     def clean_name(self) -> str:
         name = self.cleaned_data["name"]
         if Team.objects.filter(organization=self.instance.organization, name=name).exists():
-            raise ValidationError("The organization already has a team of this name.")
+            raise ValidationError("The organization already has a team with this name.")
         return name
 
 
 class RepositoryGrantForm(forms.Form):
-    """What somebody, or a team that the viewer may know of, may do in a repository."""
+    """A grant on a repository to a user, or to a team of an organization that the viewer can see."""
 
     holder = forms.CharField(
         label="User or team", max_length=255, help_text="The exact name of a user, or organization/team."
@@ -163,23 +165,23 @@ class RepositoryGrantForm(forms.Form):
         self.fields["holder"].widget.attrs["list"] = "teams"
 
     def clean_holder(self) -> Any:
-        """Return the user, or the team's group."""
+        """Return the user or the team's group."""
         organization, slash, name = self.cleaned_data["holder"].partition("/")
         if not slash:
             users = get_user_model()._default_manager
             user = users.filter(**{get_user_model().USERNAME_FIELD: organization}).first()
             if user is None:
-                raise ValidationError("No user has this name.")
+                raise ValidationError("There is no user with this name.")
             return user
-        known = known_organizations(self.viewer).filter(name=organization)
-        team = Team.objects.filter(organization__in=known, name=name).select_related("group").first()
+        organizations = visible_organizations(self.viewer).filter(name=organization)
+        team = Team.objects.filter(organization__in=organizations, name=name).select_related("group").first()
         if team is None:
-            raise ValidationError("You know of no organization that has a team of this name.")
+            raise ValidationError("There is no team with this name in the organizations that you can see.")
         return team.group
 
 
 class TeamGrantForm(forms.Form):
-    """What a team may do in one of its organization's repositories, or in all of a namespace."""
+    """A grant to a team on one of its organization's namespaces or repositories."""
 
     place = forms.CharField(label="Repository or namespace", max_length=names.MAX_NAME_LENGTH)
     codename = forms.ChoiceField(label="Access", choices=GRANTABLE)
@@ -194,5 +196,5 @@ class TeamGrantForm(forms.Form):
         if place and slash:
             place = place.repositories.live().filter(name=name).first()
         if place is None:
-            raise ValidationError("The organization has no namespace or repository of this name.")
+            raise ValidationError("The organization has no namespace or repository with this name.")
         return place

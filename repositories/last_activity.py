@@ -1,4 +1,4 @@
-"""When something last happened in a repository. The application that records events tells."""
+"""The time of the last event in a repository, from sources that other applications register."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ _sources: list[Source] = []
 
 
 def register(source: Source) -> None:
-    """Add who can tell; called when applications start."""
+    """Add a source, unless it was added before. Call this from `AppConfig.ready`."""
     if source not in _sources:
         _sources.append(source)
 
 
-def of(access: Access, repositories: Collection[Repository]) -> dict[int, datetime]:
-    """Return, by the ids of those repositories where the viewer may see any, the time of the last event."""
-    found: dict[int, datetime] = {}
+def by_repository(access: Access, repositories: Collection[Repository]) -> dict[int, datetime]:
+    """Return the time of the last event that the viewer can see in each repository, by the repository's id.
+
+    Repositories without visible events are left out.
+    """
+    times: dict[int, datetime] = {}
     for source in _sources:
-        found |= source(access, repositories)
-    return found
+        times |= source(access, repositories)
+    return times

@@ -1,4 +1,4 @@
-"""Changes who belongs to an organization, and holds that somebody owns it."""
+"""Change the members of an organization, and ensure that it always has an owner."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from repositories.models import Membership, Organization
 
 @transaction.atomic
 def set_role(organization: Organization, user: Any, role: str) -> Membership:
-    """Make somebody a member or an owner, whether they belonged to the organization before or not.
+    """Add a user to an organization as member or owner, or change their role.
 
-    Raises ValidationError if they are its last owner, and would not be one any more.
+    Raises ValidationError if this would demote the last owner.
     """
-    membership = _locked(organization).filter(user=user).first()
+    membership = _lock_memberships(organization).filter(user=user).first()
     if membership is None:
         return Membership.objects.create(organization=organization, user=user, role=role)
     if role != Membership.Role.OWNER:
-        _keep_an_owner(membership)
+        _require_another_owner(membership)
     membership.role = role
     membership.save()
     return membership
@@ -28,23 +28,27 @@ def set_role(organization: Organization, user: Any, role: str) -> Membership:
 
 @transaction.atomic
 def remove(organization: Organization, user: Any) -> None:
-    """Take somebody out of an organization, and so out of its teams. Nothing happens if they aren't in it.
+    """Remove a user from an organization and its teams. Does nothing if they aren't in the organization.
 
     Raises ValidationError if they are its last owner.
     """
-    membership = _locked(organization).filter(user=user).first()
+    membership = _lock_memberships(organization).filter(user=user).first()
     if membership:
-        _keep_an_owner(membership)
+        _require_another_owner(membership)
         membership.delete()
 
 
-def _locked(organization: Organization) -> Any:
-    """Return the memberships, which nobody else changes meanwhile: two owners may demote each other."""
+def _lock_memberships(organization: Organization) -> Any:
+    """Lock an organization, and return its memberships.
+
+    Without the lock, two owners who demote each other at the same time could leave it without an owner.
+    """
     Organization.objects.select_for_update().get(pk=organization.pk)
     return Membership.objects.filter(organization=organization)
 
 
-def _keep_an_owner(membership: Membership) -> None:
+def _require_another_owner(membership: Membership) -> None:
+    """Raise ValidationError if this is the membership of the last owner."""
     owners = Membership.objects.filter(organization=membership.organization_id, role=Membership.Role.OWNER)
     if membership.role == Membership.Role.OWNER and not owners.exclude(pk=membership.pk).exists():
-        raise ValidationError(f"{membership.user} is the last owner: make somebody else an owner first.")
+        raise ValidationError(f"{membership.user} is the last owner. Make somebody else an owner first.")

@@ -1,4 +1,4 @@
-"""Namespaces, organizations, teams, repositories, their policies, and the grants on them."""
+"""Models: namespaces, organizations, teams, repositories, and the grants on them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from repositories.accounts.models import AccessToken as AccessToken
 from repositories.accounts.models import Profile as Profile
 from repositories.policies.models import Criterion as Criterion
 from repositories.policies.models import Policy as Policy
-from repositories.policies.models import new_policy_id as new_policy_id  # by migrations
+from repositories.policies.models import new_policy_id as new_policy_id  # used by migrations
 
-MAX_GROUP_PART = 70
-"""Longest organization and team name: `organization/team` must fit a group's 150 characters."""
+MAX_GROUP_NAME_PART = 70
+"""Maximum length of organization and team names: `organization/team` must fit in a group's 150 characters."""
 
-component = RegexValidator(
+validate_component = RegexValidator(
     r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z",
-    "Lower-case letters and digits, with single separators (. _ -) between them.",
+    "Use lowercase letters and digits, with single separators (. _ -) between them.",
 )
 
 
 class Organization(models.Model):
-    """A group of people that owns namespaces. Its own namespace bears its name."""
+    """A group of people that owns namespaces, including the namespace with its own name."""
 
-    name = models.CharField(max_length=MAX_GROUP_PART, unique=True, validators=[component])
+    name = models.CharField(max_length=MAX_GROUP_NAME_PART, unique=True, validators=[validate_component])
     users: models.ManyToManyField = models.ManyToManyField(
         settings.AUTH_USER_MODEL, through="Membership", related_name="organizations"
     )
@@ -48,15 +48,15 @@ class Organization(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Hold users and organizations to one space of names."""
+        """Check that the name isn't taken by a user or another organization."""
         taken = Namespace.objects.filter(name=self.name).exclude(Namespace.UNCLAIMED)
         if taken.exclude(organization__isnull=False, organization=self.pk).exists():
             raise ValidationError({"name": "A user or another organization already has this name."})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the organization; a new one gets, or claims, the namespace of its name.
+        """Store the organization. A new organization also creates or claims the namespace with its name.
 
-        Raises ValidationError if the namespace belongs to somebody else.
+        Raises ValidationError if that namespace belongs to another owner.
         """
         with transaction.atomic():
             adding = self._state.adding
@@ -67,7 +67,7 @@ class Organization(models.Model):
 
 
 class Membership(models.Model):
-    """A person in an organization: an owner administers all of it, a member can be put into teams."""
+    """A person in an organization. Owners administer the organization; members can be added to its teams."""
 
     class Role(models.TextChoices):
         OWNER = "owner"
@@ -85,10 +85,10 @@ class Membership(models.Model):
 
 
 class Team(models.Model):
-    """Members of an organization who are granted access together, through a group of Django's."""
+    """Members of an organization who are granted access together, through a Django group."""
 
     organization = models.ForeignKey(Organization, models.CASCADE, related_name="teams")
-    name = models.CharField(max_length=MAX_GROUP_PART, validators=[component])
+    name = models.CharField(max_length=MAX_GROUP_NAME_PART, validators=[validate_component])
     group = models.OneToOneField(Group, models.CASCADE, editable=False)
 
     class Meta:
@@ -99,7 +99,7 @@ class Team(models.Model):
         return f"{self.organization}/{self.name}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the team, and its group under the name that people know it by."""
+        """Store the team, and create or rename its group (`organization/team`)."""
         with transaction.atomic():
             if self.group_id is None:
                 with current_request.auditing_disabled():
@@ -110,10 +110,11 @@ class Team(models.Model):
 
 
 class Namespace(models.Model):
-    """The first part of a repository's name. It belongs to a user, an organization, or nobody yet.
+    """The first part of a repository's name. It belongs to a user or an organization, or to nobody yet.
 
-    One that belongs to nobody is *unclaimed*: the registry named it, and nobody but MSR admins and
-    auditors sees what is in it, whatever is granted, until an MSR admin claims it for its owner.
+    A namespace without an owner is *unclaimed*, e.g. if it was created because the registry reported a
+    repository in it. Only MSR admins and auditors see its repositories, regardless of grants, until an MSR
+    admin assigns it to an owner.
     """
 
     UNCLAIMED: ClassVar[Q] = Q(user__isnull=True, organization__isnull=True) & ~Q(name=names.LIBRARY)
@@ -144,21 +145,21 @@ class Namespace(models.Model):
 
     @property
     def owner(self) -> Any:
-        """The user or the organization that it belongs to, or None."""
+        """The user or organization that the namespace belongs to, or None."""
         return self.user or self.organization
 
     def clean(self) -> None:
         if self._state.adding:
-            component(self.name)
+            validate_component(self.name)
         if self.user_id and self.organization_id:
-            raise ValidationError("A namespace belongs to a user or to an organization, not to both.")
+            raise ValidationError("A namespace can belong to a user or to an organization, not to both.")
         if self.name == names.LIBRARY and self.owner:
-            raise ValidationError("Repositories without a namespace belong to nobody: grant access instead.")
+            raise ValidationError("Repositories without a namespace have no owner. Grant access instead.")
 
     def claim(self, *, user: Any = None, organization: Organization | None = None) -> None:
-        """Give an unclaimed namespace to its owner.
+        """Assign an unclaimed namespace to an owner.
 
-        Raises ValidationError if it belongs to somebody else already.
+        Raises ValidationError if it already belongs to another owner.
         """
         if not self.is_unclaimed and self.owner not in (user, organization):
             raise ValidationError(f"The namespace {self.name} belongs to {self.owner or 'nobody'}.")
@@ -169,27 +170,27 @@ class Namespace(models.Model):
 
 class RepositoryQuerySet(models.QuerySet["Repository"]):
     def live(self) -> RepositoryQuerySet:
-        """Leave out what was deleted."""
+        """Exclude deleted repositories."""
         return self.filter(deleted_at__isnull=True)
 
     def named(self, full_name: str) -> RepositoryQuerySet:
-        """All that have or had this full name, the deleted ones too."""
+        """Filter by full name. Deleted repositories are included."""
         namespace, name = names.split_name(full_name)
         return self.filter(namespace__name=namespace, name=name)
 
     def with_names(self) -> RepositoryQuerySet:
-        """Load what the full name is made of, as `namespace_name` too, to sort by."""
+        """Load the namespaces, and annotate `namespace_name` for sorting."""
         return self.select_related("namespace").annotate(namespace_name=F("namespace__name"))
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Mark as deleted, one by one, so that each is told of."""
+        """Mark repositories as deleted one by one, so that a signal is sent for each."""
         for repository in self:
             repository.delete()
         return len(self), {self.model._meta.label: len(self)}
 
 
 class Repository(models.Model):
-    """A repository of the registry. Once deleted, its row stays for its events, and its name is free."""
+    """A repository of the registry. Deleting it keeps the row for its events, and frees its name."""
 
     class Visibility(models.TextChoices):
         PRIVATE = "private"
@@ -198,7 +199,7 @@ class Repository(models.Model):
     namespace = models.ForeignKey(Namespace, models.PROTECT, related_name="repositories")
     name = models.CharField(
         max_length=names.MAX_NAME_LENGTH,
-        help_text="The rest of the name after the namespace. It may hold slashes.",
+        help_text="The name after the namespace. It can contain slashes.",
     )
     visibility = models.CharField(max_length=10, choices=Visibility, default=Visibility.PRIVATE)
     description = models.TextField(blank=True)
@@ -216,7 +217,7 @@ class Repository(models.Model):
                 fields=["namespace", "name"],
                 condition=Q(deleted_at__isnull=True),
                 name="one_live_repository_of_a_name",
-                violation_error_message="This namespace already has a repository of that name.",
+                violation_error_message="This namespace already has a repository with that name.",
             )
         ]
         indexes = [models.Index(fields=["namespace", "name"], name="repository_by_name")]
@@ -226,13 +227,13 @@ class Repository(models.Model):
 
     @property
     def full_name(self) -> str:
-        """The name that the registry knows it by, such as `acme/team/web` or `alpine`."""
+        """The name that the registry uses, e.g. `acme/team/web` or `alpine`."""
         return names.join_name(self.namespace.name, self.name)
 
     def clean(self) -> None:
         if self.namespace_id and not names.is_name(self.name):
             raise ValidationError(
-                {"name": "Lower-case letters and digits, with separators (. _ - /) between them."}
+                {"name": "Use lowercase letters and digits, with separators (. _ - /) between them."}
             )
 
     @transaction.atomic
@@ -243,7 +244,7 @@ class Repository(models.Model):
         *,
         at: datetime | None = None,
     ) -> tuple[int, dict[str, int]]:
-        """Mark as deleted `at` a moment (now by default); a second call does nothing."""
+        """Mark the repository as deleted at the time `at` (by default now). A second call does nothing."""
         if self.deleted_at is None:
             self.deleted_at = at or timezone.now()
             self.save(update_fields=["deleted_at"])
@@ -252,12 +253,12 @@ class Repository(models.Model):
 
 
 class RegistrySettings(SingletonModel):
-    """What holds for the whole registry."""
+    """Settings of the whole registry."""
 
     scanning_enabled = models.BooleanField(
-        "security scanning is set up",
+        "security scanning",
         default=False,
-        help_text="While it isn't, scans aren't offered as a filter, and scan events are stored aside.",
+        help_text="If disabled, the scan filter is hidden, and scan events are stored as dead letters.",
     )
 
     class Meta:
@@ -271,7 +272,7 @@ class RegistrySettings(SingletonModel):
         return "Registry settings"
 
 
-# The grants: guardian's models with direct foreign keys, which the database can join and check.
+# Grants are guardian's models with direct foreign keys, which support joins and are enforced by the database.
 
 
 class RepositoryUserPermission(UserObjectPermissionBase):

@@ -6,9 +6,9 @@ Source: the CNCF Distribution reference grammar (`reference/reference.go`).
 import re
 
 LIBRARY = "_"
-"""The namespace of repositories that the registry names without one (`alpine`).
+"""The namespace of repositories whose names have no namespace (`alpine`).
 
-No registry can send it as a name, since a component starts with a letter or a digit."""
+No registry can send it as a name, because name components start with a letter or a digit."""
 
 MAX_NAME_LENGTH = 255
 MAX_TAG_LENGTH = 128
@@ -21,17 +21,17 @@ _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a
 
 
 def is_name(text: str) -> bool:
-    """Tell whether `text` can be the full name of a repository, such as `acme/team/web`."""
+    """Return whether `text` is a valid full name of a repository, e.g. `acme/team/web`."""
     return len(text) <= MAX_NAME_LENGTH and _NAME.fullmatch(text) is not None
 
 
 def is_tag(text: str) -> bool:
-    """Tell whether `text` can be a tag, such as `v1.2`."""
+    """Return whether `text` is a valid tag, e.g. `v1.2`."""
     return len(text) <= MAX_TAG_LENGTH and _TAG.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
-    """Tell whether `text` can be a digest, such as `sha256:bbf0…`."""
+    """Return whether `text` is a valid digest, e.g. `sha256:bbf0…`."""
     return len(text) <= MAX_DIGEST_LENGTH and _DIGEST.fullmatch(text) is not None
 
 
@@ -42,11 +42,11 @@ def split_name(full_name: str) -> tuple[str, str]:
 
 
 def join_name(namespace: str, name: str) -> str:
-    """Put a full name together as the registry knows it: `_` and `alpine` into `alpine`."""
+    """Join namespace and name into the full name that the registry uses: `_` and `alpine` into `alpine`."""
     return name if namespace == LIBRARY else f"{namespace}/{name}"
 
 
 def short_digest(digest: str) -> str:
-    """Return the algorithm and the first eight digits, such as `sha256:bbf09ba3`."""
+    """Return the algorithm and the first eight hex digits, e.g. `sha256:bbf09ba3`."""
     algorithm, colon, hexadecimal = digest.partition(":")
     return f"{algorithm}{colon}{hexadecimal[:8]}"

@@ -1,4 +1,4 @@
-"""What follows from changes to users, teams and groups."""
+"""Signal receivers for changes to users, teams and memberships."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from repositories.models import Membership, Namespace, Team
 
 
 @receiver(post_save, sender=get_user_model())
-def give_namespace(instance: Any, created: bool, raw: bool, **_: Any) -> None:
-    """Give a new user the namespace of their name, if it is free.
+def create_namespace(instance: Any, created: bool, raw: bool, **_: Any) -> None:
+    """Create a namespace with a new user's name, unless it exists.
 
-    One that the registry named before stays unclaimed: what is in it may be somebody else's, so an
-    MSR admin has to say whose it is.
+    A namespace that the registry reported earlier stays unclaimed. Its repositories might belong to somebody
+    else, so an MSR admin has to assign the owner.
     """
     if created and not raw:
         Namespace.objects.get_or_create(name=instance.get_username(), defaults={"user": instance})
@@ -24,14 +24,14 @@ def give_namespace(instance: Any, created: bool, raw: bool, **_: Any) -> None:
 
 @receiver(post_delete, sender=Team)
 def delete_group(instance: Team, **_: Any) -> None:
-    """Delete the group with its team, and so the team's grants."""
+    """Delete the group of a deleted team, which also deletes the team's grants."""
     with current_request.auditing_disabled():
         Group.objects.filter(pk=instance.group_id).delete()
 
 
 @receiver(post_delete, sender=Membership)
-def leave_teams(instance: Membership, **_: Any) -> None:
-    """Take who left an organization out of its teams, and so of what is granted to these."""
+def remove_from_teams(instance: Membership, **_: Any) -> None:
+    """Remove a former member from the organization's teams, so that they lose the teams' grants."""
     teams = Team.objects.filter(organization=instance.organization_id, group__user=instance.user_id)
     for team in teams.select_related("group"):
         team.group.user_set.remove(instance.user_id)

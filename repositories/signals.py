@@ -1,6 +1,6 @@
-"""What happens to repositories, for whoever wants to know. Sent within the transaction.
+"""Signals about repositories and policies. They are sent within the transaction.
 
-`acting` tells who does it.
+They don't include the user: see `accounts.current_request`.
 """
 
 from django.dispatch import Signal
@@ -9,4 +9,4 @@ repository_created = Signal()  # repository
 repository_deleted = Signal()  # repository
 policy_created = Signal()  # policy, changes: see `policies.changes.changes_between`
 policy_updated = Signal()  # policy, changes
-policy_deleted = Signal()  # policy, changes; sent before it goes
+policy_deleted = Signal()  # policy, changes; sent before the policy is deleted

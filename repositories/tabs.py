@@ -1,4 +1,4 @@
-"""The tabs of pages of repositories and organizations. Each application adds its own."""
+"""The tabs on the pages of repositories and organizations. Each application registers its own."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from django.urls import reverse
 from repositories.models import Organization, Repository
 
 ORDER = ["Info", "Tags", "Activity", "Promotions", "Mirrors", "Pruning", "Permissions", "Settings"]
-"""The order that people know from other registries; tabs of other labels come after these."""
+"""The order that people know from other registries. Tabs with other labels come last."""
 TABS: list[Tab] = []
 
 
 @dataclass(frozen=True)
 class Tab:
-    """A page about one repository, for those who have at least one of some permissions."""
+    """A tab of a repository. Viewers with at least one of the permissions can open it."""
 
     label: str
     url_name: str
@@ -26,14 +26,14 @@ class Tab:
 
 
 def register(tab: Tab) -> None:
-    """Add a tab, once; called when applications start."""
+    """Add a tab to the pages of repositories, unless it exists. Call this from `AppConfig.ready`."""
     if tab not in TABS:
         TABS.append(tab)
         TABS.sort(key=lambda tab: ORDER.index(tab.label) if tab.label in ORDER else len(ORDER))
 
 
 def tabs_for(repository: Repository, permissions: frozenset[str]) -> list[tuple[Tab, str]]:
-    """Return the tabs, with their addresses, that a viewer with these permissions may open."""
+    """Return the tabs that a viewer with these permissions can open, with their URLs."""
     return [(tab, tab.url(repository)) for tab in TABS if tab.permissions & permissions]
 
 
@@ -42,14 +42,14 @@ ORGANIZATION_TABS = {
     "Teams": "registry_repositories:teams",
     "Members": "registry_repositories:members",
 }
-"""The labels of an organization's tabs, open to all who may know of it, and the names of their addresses."""
+"""The labels and URL names of an organization's tabs, for everybody who can see the organization."""
 
 
-def register_for_organizations(label: str, url_name: str) -> None:
-    """Add a tab to the pages of organizations; called when applications start."""
+def register_organization_tab(label: str, url_name: str) -> None:
+    """Add a tab to the pages of organizations. Call this from `AppConfig.ready`."""
     ORGANIZATION_TABS[label] = url_name
 
 
-def tabs_of(organization: Organization) -> list[tuple[str, str]]:
-    """Return the labels and addresses of an organization's tabs."""
+def tabs_for_organization(organization: Organization) -> list[tuple[str, str]]:
+    """Return the labels and URLs of an organization's tabs."""
     return [(label, reverse(name, args=[organization.name])) for label, name in ORGANIZATION_TABS.items()]

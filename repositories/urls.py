@@ -6,7 +6,7 @@ from repositories.views import info, organizations, pages, permissions, policies
 app_name = "registry_repositories"
 
 ORGANIZATION = "organizations/<str:name>/"
-# A name may hold slashes, and end in a word such as `tags`: the last segment tells what page it is.
+# A name can contain slashes and end in a word such as `tags`. The last segment determines the page.
 REPOSITORY = "repositories/<str:namespace>/<path:name>/"
 
 urlpatterns = [
@@ -17,7 +17,7 @@ urlpatterns = [
     path("settings/tokens/", accounts.TokensView.as_view(), name="tokens"),
     path("settings/tokens/<int:pk>/revoke/", accounts.RevokeTokenView.as_view(), name="revoke-token"),
     path("repositories/", repositories.RepositoryListView.as_view(), name="list"),
-    # No repository's page has this address, as theirs have two segments at least.
+    # This can't clash with a repository's page, whose URL has at least two segments after `repositories/`.
     path("repositories/new/", repositories.NewRepositoryView.as_view(), name="new"),
     path("organizations/", organizations.OrganizationListView.as_view(), name="organizations"),
     path(ORGANIZATION, organizations.OverviewView.as_view(), name="organization"),
@@ -40,6 +40,6 @@ urlpatterns = [
     path("policies/<str:policy_id>/edit/", policies.PolicyEditView.as_view(), name="policy_edit"),
     path("policies/<str:policy_id>/switch/", policies.PolicySwitchView.as_view(), name="policy_switch"),
     path("policies/<str:policy_id>/delete/", policies.PolicyDeleteView.as_view(), name="policy_delete"),
-    # The last of all, as it takes any name.
+    # Last, because it matches any name.
     path(REPOSITORY, pages.first_tab, name="repository"),
 ]

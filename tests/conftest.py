@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures shared by all tests."""
 
 from __future__ import annotations
 
@@ -18,33 +18,35 @@ from repositories.accounts import current_request
 from repositories.models import Repository
 from tests import factories
 
-settings.register_profile("steady", deadline=None, derandomize=True)
-settings.load_profile("steady")
+pytest.register_assert_rewrite("tests.activity_tab", "tests.event_tables")
+settings.register_profile("deterministic", deadline=None, derandomize=True)
+settings.load_profile("deterministic")
 
 
-# Each new `Client` would look through all static files at first, rather than for one that is asked for.
-QUICK = {
+# Without autorefresh, WhiteNoise scans all static files each time a `Client` is created; with it, WhiteNoise
+# looks a file up only when it is requested. MD5 saves the time that a real password hash takes.
+FAST_SETTINGS = {
     "WHITENOISE_AUTOREFRESH": True,
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
 }
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick() -> Iterator[None]:
-    """Leave out what takes most of a test's time, and isn't tested."""
-    with override_settings(**QUICK):
+def fast_settings() -> Iterator[None]:
+    """Replace slow settings that no test is about."""
+    with override_settings(**FAST_SETTINGS):
         yield
 
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> None:
-    """Forget the look-ups of the test before."""
+    """Clear the cache, so that no test reads what an earlier one cached."""
     cache.clear()
 
 
 @pytest.fixture(autouse=True)
-def flushable(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let the tables be emptied after a test that commits, which the triggers of events would refuse."""
+def allow_flush(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Disable the append-only triggers after a transactional test, because they would block the flush."""
     marker = request.node.get_closest_marker("django_db")
     if not (marker and marker.kwargs.get("transaction")):
         yield
@@ -53,21 +55,21 @@ def flushable(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("SET session_replication_role = replica")  # until the connection is closed
+            cursor.execute("SET session_replication_role = replica")  # for the rest of the connection
         else:
-            cursor.execute(f"DROP TRIGGER {Event._meta.db_table}_delete")  # emptying makes it anew
+            cursor.execute(f"DROP TRIGGER {Event._meta.db_table}_delete")  # the flush recreates it
 
 
 @pytest.fixture(autouse=True)
-def recorded(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leave what tests set up out of the events, but where auditing itself is tested."""
+def disable_auditing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Don't record what a test does as events, unless it is marked `audited`."""
     with nullcontext() if request.node.get_closest_marker("audited") else current_request.auditing_disabled():
         yield
 
 
 @pytest.fixture
 def log_in(db: None) -> Callable[[Any], Client]:
-    """Log a user in, and return their browser."""
+    """Return a function that logs a user in and returns their client."""
 
     def log_in(user: Any) -> Client:
         client = Client()
@@ -85,19 +87,19 @@ def web(db: None) -> Repository:
 
 @pytest.fixture
 def admin(log_in: Callable[[Any], Client]) -> Client:
-    """The browser of an MSR admin."""
+    """A client logged in as an MSR admin."""
     return log_in(factories.msr_admin(username="admin"))
 
 
 @pytest.fixture
 def auditor(log_in: Callable[[Any], Client]) -> Client:
-    """The browser of a security auditor."""
+    """A client logged in as a security auditor."""
     return log_in(factories.auditor(username="auditor"))
 
 
 @pytest.fixture
 def registry(db: None) -> Callable[..., Any]:
-    """Send notifications, or a raw body, as a registry's account does; return the response."""
+    """Return a function that posts notifications, or a raw body, with a registry's token."""
     account = factories.producer(username="registry")
     headers = factories.bearer(account)
 

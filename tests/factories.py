@@ -1,4 +1,7 @@
-"""Makes the people, places and events that tests need, with nothing said that doesn't matter."""
+"""Factories for the users, repositories and events of tests.
+
+A test passes only the values that it is about; everything else has a default.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from activity.identity import event_id
 from activity.models import ActorType, Event
 from activity.recording.drafts import Draft
 from activity.recording.record import record_events
-from activity.sources.registries import allow_adding_events
+from activity.sources.registries import grant_add_event_permission
 from repositories import names
 from repositories.access.groups import AUDITORS, MSR_ADMINS
 from repositories.accounts.tokens import new_token
@@ -32,7 +35,7 @@ from repositories.models import (
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "bbf09ba3" * 8
-_numbers = itertools.count()
+_sequence = itertools.count()
 
 
 class UserFactory(DjangoModelFactory):
@@ -65,28 +68,28 @@ class PolicyFactory(DjangoModelFactory):
 
 
 def msr_admin(**values: Any) -> Any:
-    """Return a person who may see and do everything, without being a superuser."""
+    """Create an MSR admin, who can see and do everything without being a superuser."""
     user = UserFactory(is_staff=True, **values)
     user.groups.add(Group.objects.get(name=MSR_ADMINS))
     return user
 
 
 def auditor(**values: Any) -> Any:
-    """Return a person who may see everything, and change nothing."""
+    """Create a security auditor, who can see everything and change nothing."""
     user = UserFactory(is_staff=True, **values)
     user.groups.add(Group.objects.get(name=AUDITORS))
     return user
 
 
-def set_up_scanning() -> None:
-    """Say that the registry scans images."""
+def enable_scanning() -> None:
+    """Turn scanning on in the registry settings."""
     settings = RegistrySettings.get_solo()
     settings.scanning_enabled = True
     settings.save()
 
 
 def repository(full_name: str = "acme/web", *, public: bool = False) -> Repository:
-    """Return a repository of this name, in an organization's namespace."""
+    """Create a repository. If its name has a namespace, an organization of that name owns it."""
     namespace, name = names.split_name(full_name)
     if namespace != names.LIBRARY and not Namespace.objects.filter(name=namespace).exists():
         OrganizationFactory(name=namespace)
@@ -97,13 +100,13 @@ def repository(full_name: str = "acme/web", *, public: bool = False) -> Reposito
     )
 
 
-def member(organization: Any, person: Any, role: str = "member") -> Membership:
-    """Put a person into an organization."""
-    return Membership.objects.create(organization=organization, user=person, role=role)
+def add_member(organization: Any, user: Any, role: str = "member") -> Membership:
+    """Add a user to an organization."""
+    return Membership.objects.create(organization=organization, user=user, role=role)
 
 
 def team_of(organization: Organization | None, *members: Any) -> Team:
-    """Return a team with these members."""
+    """Create a team with these members, who join the organization if they aren't in it yet."""
     team = TeamFactory(organization=organization)
     for member in members:
         Membership.objects.get_or_create(organization=organization, user=member)
@@ -111,34 +114,34 @@ def team_of(organization: Organization | None, *members: Any) -> Team:
     return team
 
 
-def person_with(permission: str, target: Repository | Namespace) -> Any:
-    """Return a user to whom a level, or a category's permission, is granted."""
+def user_with(permission: str, target: Repository | Namespace) -> Any:
+    """Create a user with a grant: a level, or the permission to see one category."""
     user = UserFactory()
     assign_perm(permission, user, target)
     return user
 
 
 def permit(user: Any, permission: str) -> None:
-    """Give a user one of Django's permissions, such as `auth.view_user`."""
+    """Give a user a Django permission, e.g. `auth.view_user`."""
     app, codename = permission.split(".")
     user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
 
 
 def producer(**values: Any) -> Any:
-    """Return an account that may add events."""
+    """Create an account that is allowed to add events."""
     account = UserFactory(**values)
-    allow_adding_events(account)
+    grant_add_event_permission(account)
     return account
 
 
 def bearer(user: Any) -> dict[str, str]:
-    """Return the header by which a user's token authenticates."""
+    """Create a token for a user, and return the header that authenticates with it."""
     return {"authorization": f"Bearer {new_token(user)}"}
 
 
 def draft(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Draft:
-    """Return what is to be recorded, by default a minute after the one before."""
-    number = next(_numbers)
+    """Return the draft of an event, by default one minute later than the previous one."""
+    number = next(_sequence)
     return Draft(
         kind=kind,
         repository=repository if isinstance(repository, Repository) else None,
@@ -154,25 +157,28 @@ def draft(kind: str = "create_manifest", repository: Any = "acme/web", **values:
 
 
 def record(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Event:
-    """Record an event of a kind, by default a minute after the one before, and return it."""
+    """Record an event and return it. By default it is one minute later than the previous one."""
     (id,) = record_events([draft(kind, repository, **values)])
     return Event.objects.get(pk=id)
 
 
 def event_row(**values: Any) -> Event:
-    """Return an event of any kind and category, not stored yet."""
-    number = next(_numbers)
-    usual = {"kind": "create_manifest", "category": "push", "occurred_at": NOON}
-    values = {**usual, "actor_type": ActorType.USER, "actor_name": "jane", **values}
+    """Return an unsaved event; unlike a draft, it can have a kind or category that doesn't exist."""
+    number = next(_sequence)
+    defaults = {"kind": "create_manifest", "category": "push", "occurred_at": NOON}
+    values = {**defaults, "actor_type": ActorType.USER, "actor_name": "jane", **values}
     is_pull = values["category"] == "pull"
     id = event_id(values["occurred_at"], 1, None, f"row-{number}", is_pull=is_pull)
     return Event(id=id, is_pull=is_pull, **values)
 
 
 def notification(**values: Any) -> dict[str, Any]:
-    """Return a notification of a registry: the push of a manifest by tag, unless said otherwise."""
+    """Return a registry notification: by default, the push of a manifest by tag.
+
+    A dict is merged into the default one, and a `None` in it removes that key.
+    """
     event: dict[str, Any] = {
-        "id": f"notification-{next(_numbers)}",
+        "id": f"notification-{next(_sequence)}",
         "timestamp": "2026-11-22T10:37:10.173601825Z",
         "action": "push",
         "target": {

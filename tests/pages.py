@@ -1,9 +1,10 @@
-"""Every page of the running application, by a short name, as whoever best sees what it has to show.
+"""All pages of the running application, each with a short name and a user who sees most of it.
 
     for name in pages.visit(driver, app):
         ...
 
-A test of the looks and one of the accessibility visit them, and `python -m tests.screenshots` takes pictures.
+`test_all_pages.py` checks the layout and the accessibility of each page, and `python -m tests.screenshots`
+takes pictures of them.
 """
 
 from __future__ import annotations
@@ -24,18 +25,17 @@ REPOSITORY = "/repositories/acme/web/"
 ACTIVITY = f"{REPOSITORY}activity/"
 ORGANIZATION = "/organizations/acme/"
 SWAGGER = "/api/v0/docs/"
-NOBODY = ""
+ANONYMOUS = ""
 
 STATUS = {"not-found": 404, "forbidden": 403}
-"""Of the pages that aren't answered with 200."""
+"""The HTTP status of pages that don't return 200, by name."""
 
-WHAT_IS_ASIDE = {"events": [{"id": "1", "action": "push", "timestamp": "yesterday"}]}
+INVALID_MESSAGE = {"events": [{"id": "1", "action": "push", "timestamp": "yesterday"}]}
 
 FIND_IDS = """
 import json
 from activity.storage import tallies
-from activity.models import Run
-from activity.models import DeadLetter, Event
+from activity.models import DeadLetter, Event, Run
 from django.contrib.auth.models import User
 from repositories.models import Policy, Repository
 tallies.fold()
@@ -46,20 +46,23 @@ print(json.dumps({
     "repository": web.pk,
     "user": User.objects.get(username="repoadmin").pk,
     "run": Run.objects.latest("id").pk,
-    "aside": DeadLetter.objects.latest("id").pk,
+    "dead_letter": DeadLetter.objects.latest("id").pk,
 }))
 """
 
 
-def addresses(app: Application) -> dict[str, dict[str, str]]:
-    """Return the address of each page by its name, for each viewer."""
+def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
+    """Return the path of each page by its name, for each viewer.
+
+    A preview run and a dead letter are created first, so that their pages exist.
+    """
     app.manage("delete_events", "--dry-run")
-    app.notify(json.dumps(WHAT_IS_ASIDE))
+    app.notify(json.dumps(INVALID_MESSAGE))
     ids = json.loads(app.shell(FIND_IDS))
     policy = f"/policies/{ids['policy']}/"
-    wrong_range = urlencode({"range": "custom", "after": "2026-01-01T00:00", "before": "2025-01-01T00:00"})
+    invalid_range = urlencode({"range": "custom", "after": "2026-01-01T00:00", "before": "2025-01-01T00:00"})
     return {
-        NOBODY: {"login": "/accounts/login/"},
+        ANONYMOUS: {"login": "/accounts/login/"},
         "outsider": {
             "empty-organizations": "/organizations/",
             "empty-tags": "/repositories/acme/docs/tags/?q=none",
@@ -78,27 +81,27 @@ def addresses(app: Application) -> dict[str, dict[str, str]]:
             "activity": ACTIVITY,
             "activity-pulls": f"{ACTIVITY}?exclude_pull=false",
             "activity-sorted": f"{ACTIVITY}?sort=tag&range=quarter",
-            "activity-wrong-range": f"{ACTIVITY}?{wrong_range}",
+            "activity-invalid-range": f"{ACTIVITY}?{invalid_range}",
             "activity-empty": f"{ACTIVITY}?range=custom&before=2025-01-01T00:00",
             "promotions": f"{REPOSITORY}promotions/",
             "mirrors": f"{REPOSITORY}mirrors/",
             "pruning": f"{REPOSITORY}pruning/",
             "empty-promotions": "/repositories/acme/docs/promotions/",
             "permissions": f"{REPOSITORY}permissions/",
-            "permissions-of-teams": f"{REPOSITORY}permissions/?by=team",
+            "permissions-by-team": f"{REPOSITORY}permissions/?by=team",
             "repository-settings": f"{REPOSITORY}settings/",
             "new-policy": f"{REPOSITORY}new-pruning-policy/",
             "policy": policy,
             "policy-edit": f"{policy}edit/",
             "policy-delete": f"{policy}delete/",
-            "activity-of-all": "/activity/?range=month",
+            "all-activity": "/activity/?range=month",
             "organizations": "/organizations/",
             "organization": ORGANIZATION,
             "members": f"{ORGANIZATION}members/",
             "teams": f"{ORGANIZATION}teams/",
             "team": f"{ORGANIZATION}teams/web-admins/",
             "team-access": f"{ORGANIZATION}teams/web-admins/access/",
-            "activity-of-organization": f"{ORGANIZATION}activity/",
+            "organization-activity": f"{ORGANIZATION}activity/",
             "user": "/users/repoadmin/",
             "settings": "/settings/",
             "tokens": "/settings/tokens/",
@@ -108,32 +111,32 @@ def addresses(app: Application) -> dict[str, dict[str, str]]:
             "admin": "/admin/",
             "admin-events": "/admin/registry_activity/event/",
             "admin-event": f"/admin/registry_activity/event/{ids['event']}/change/",
-            "admin-access-to-repository": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
-            "admin-access-of-user": f"/admin/auth/user/{ids['user']}/access/",
+            "admin-repository-access": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
+            "admin-user-access": f"/admin/auth/user/{ids['user']}/access/",
             "admin-auto-deletion": "/admin/registry_activity/autodeletion/",
-            "admin-rules": "/admin/registry_activity/deletionrule/deciding/?repository=acme/web",
-            "admin-job-logs": "/admin/registry_activity/run/",
-            "admin-job-log": f"/admin/registry_activity/run/{ids['run']}/change/",
-            "admin-asides": "/admin/registry_activity/deadletter/",
-            "admin-aside": f"/admin/registry_activity/deadletter/{ids['aside']}/change/",
+            "admin-applicable-rules": "/admin/registry_activity/deletionrule/deciding/?repository=acme/web",
+            "admin-runs": "/admin/registry_activity/run/",
+            "admin-run": f"/admin/registry_activity/run/{ids['run']}/change/",
+            "admin-dead-letters": "/admin/registry_activity/deadletter/",
+            "admin-dead-letter": f"/admin/registry_activity/deadletter/{ids['dead_letter']}/change/",
         },
     }
 
 
 def visit(driver: Chrome, app: Application) -> Iterator[str]:
-    """Open one page after another, and yield its name."""
-    for viewer, named in addresses(app).items():
+    """Open each page as its viewer, and yield its name once it is loaded."""
+    for viewer, paths in paths_by_viewer(app).items():
         if viewer:
             sign_in(driver, app, viewer)
-        for name, address in named.items():
-            driver.get(app.url + address)
-            if address == SWAGGER:
+        for name, path in paths.items():
+            driver.get(app.url + path)
+            if path == SWAGGER:
                 poll(lambda: bool(driver.find_elements(By.CSS_SELECTOR, ".opblock")), True)
             yield name
 
 
-def show(driver: Chrome, size: tuple[int, int], scheme: str) -> None:
-    """Show the page on a screen of this size, in light or dark, once its colours have changed."""
+def emulate(driver: Chrome, size: tuple[int, int], scheme: str) -> None:
+    """Set the screen size and the color scheme, and wait until all CSS transitions have ended."""
     width, height = size
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -141,6 +144,6 @@ def show(driver: Chrome, size: tuple[int, int], scheme: str) -> None:
     media = [{"name": name, "value": value} for name, value in features.items()]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
     driver.execute_async_script(
-        "const done = arguments[0], ends = () => document.getAnimations().map(each => each.finished);"
-        "requestAnimationFrame(() => Promise.allSettled(ends()).then(() => done()))"
+        "const done = arguments[0], ended = () => document.getAnimations().map(each => each.finished);"
+        "requestAnimationFrame(() => Promise.allSettled(ended()).then(() => done()))"
     )

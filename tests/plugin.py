@@ -1,8 +1,7 @@
-"""A pytest plugin, loaded with `-p tests.plugin`: the tests' environment and the programs they need.
+"""A pytest plugin, loaded with `-p tests.plugin`: sets the environment and starts the programs of the tests.
 
-It sets the environment before pytest-django reads the settings, which a conftest.py can't do.
-With REQUIRE_SERVICES=1, as in CI, a missing program fails the tests that need it instead of
-skipping them.
+It sets the environment before pytest-django reads the settings, which a conftest.py can't do. Tests that need
+a missing program are skipped, or fail if REQUIRE_SERVICES=1, as in CI.
 """
 
 import os
@@ -16,8 +15,8 @@ from selenium.webdriver import Chrome
 
 from tests import services
 
-# What the settings read; the developer's own values are none of the tests' business.
-SETTINGS = ("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "PORT", "PUBLIC_URL", "REDIS_URL")
+# Environment variables that the settings read. The tests ignore the developer's values.
+ENVIRONMENT_VARIABLES = ("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "PORT", "PUBLIC_URL", "REDIS_URL")
 
 MISSING = pytest.StashKey[str]()
 
@@ -27,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--database",
         choices=("sqlite", "postgresql"),
         default="sqlite",
-        help="the database to test with; PostgreSQL is started for the run",
+        help="the database to test with (PostgreSQL is started for the test run)",
     )
 
 
@@ -35,13 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker:
-        # The rest is inherited; files of their own keep parallel tests out of each other's cache.
+        # A worker inherits the other variables. Each needs its own folder, because the cache is in it.
         os.environ["DATA_DIR"] = str(Path(os.environ["DATA_DIR"], worker))
         return
     stack = ExitStack()
     early_config.add_cleanup(stack.close)
     folder = Path(stack.enter_context(TemporaryDirectory(prefix="tests-", ignore_cleanup_errors=True)))
-    for name in SETTINGS:
+    for name in ENVIRONMENT_VARIABLES:
         os.environ.pop(name, None)
     os.environ["DATA_DIR"] = os.environ["SHARED_DIR"] = str(folder / "data")
     os.environ["SECRET_KEY"] = "tests"
@@ -56,7 +55,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist starts its workers
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if MISSING in session.config.stash:  # pytest can't end a run earlier without a traceback
+    if MISSING in session.config.stash:  # ending it in an earlier hook would print a traceback
         pytest.exit(f"All tests skipped: {session.config.stash[MISSING]}", returncode=0)
 
 
@@ -65,8 +64,8 @@ def services_required() -> bool:
 
 
 @contextmanager
-def service() -> Iterator[None]:
-    """Skip the test that needs a missing program, or fail it where all of them must be present."""
+def skip_if_program_missing() -> Iterator[None]:
+    """Skip the current test if a program that it needs is missing, or fail it if REQUIRE_SERVICES=1."""
     try:
         yield
     except services.MissingService as missing:
@@ -76,27 +75,27 @@ def service() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None]:
-    # Around the whole setup instead of each fixture, as pytest remembers how a fixture failed and
-    # raises the same again for the next test.
-    with service():
+    # This wraps the whole setup rather than each fixture, because pytest caches the exception of a fixture
+    # and raises it again for the next test that uses it.
+    with skip_if_program_missing():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None]:
-    with service():
+    with skip_if_program_missing():
         return (yield)
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a Redis that this process alone uses."""
+    """The URL of a Redis server that only this process uses."""
     with services.redis(tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
 @pytest.fixture
 def driver() -> Iterator[Chrome]:
-    """A browser on a desktop."""
+    """A browser with the screen size of a desktop."""
     with services.chromium(1280, 900) as browser:
         yield browser

@@ -1,10 +1,10 @@
-"""The whole application as people run it, and the ways in: the commands, the API, the pages.
+"""Run the whole application as in production, and use it through its commands, its API and its pages.
 
     with application(folder) as app:
         app.events("reader", repository="acme/web")
 
-It has a database of its own, with the demo's people and repositories, beside the one that the tests
-run with (`--database`). Its programs are those of the Procfile.
+The application's programs are those of the Procfile. It has its own database with the demo's users and
+repositories, separate from the database of the tests. `--database` applies to both.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from tests import services
 
 PROJECT = Path(__file__).resolve().parent.parent
 PASSWORD = "only-for-tests-1"  # of all demo users
-SECONDS = 30
-"""How long something that happens by and by may take."""
+TIMEOUT = 30
+"""The maximum time to wait for a response or an asynchronous result, in seconds."""
 
 T = TypeVar("T")
 
 
-def poll(read: Callable[[], T], expected: T, seconds: float = SECONDS) -> T:
-    """Read until what is expected is found, or the time is up; return what was found last."""
-    deadline = time.monotonic() + seconds
-    while (found := read()) != expected and time.monotonic() < deadline:
+def poll(read: Callable[[], T], expected: T, timeout: float = TIMEOUT) -> T:
+    """Call `read` until it returns the expected value or the time is up, and return its last result."""
+    deadline = time.monotonic() + timeout
+    while (value := read()) != expected and time.monotonic() < deadline:
         time.sleep(0.05)
-    return found
+    return value
 
 
 # --- The application ----------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def poll(read: Callable[[], T], expected: T, seconds: float = SECONDS) -> T:
 
 @dataclass
 class Application:
-    """One installation of the application, while its web server runs."""
+    """An installation of the application whose web server is running."""
 
     url: str
     folder: Path
@@ -64,66 +64,68 @@ class Application:
     tokens: dict[str, str] = field(repr=False)
 
     def manage(self, *arguments: str) -> str:
-        """Run `manage.py` with the arguments, and return what it printed."""
+        """Run `manage.py` with these arguments, and return its output."""
         return _manage(self.environ, *arguments)
 
     def shell(self, code: str) -> str:
-        """Run Python code inside the application, and return what it printed."""
+        """Run Python code in the application's shell, and return its output."""
         return self.manage("shell", "--no-imports", "--command", code)
 
     @contextmanager
-    def program(self, name: str, answers: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Run a program of the Procfile for the length of the block."""
+    def program(self, name: str, check: Callable[[], object] = lambda: None) -> Iterator[None]:
+        """Run a program of the Procfile during the block, which starts when `check` no longer raises."""
         folder = self.folder / name
         folder.mkdir()
-        with services.running(_procfile(name, self.environ), folder, answers, cwd=PROJECT, env=self.environ):
+        command = _procfile_command(name, self.environ)
+        with services.running(command, folder, check, cwd=PROJECT, env=self.environ):
             yield
 
     def log(self, name: str) -> str:
-        """Return what a program of the Procfile wrote."""
+        """Return the log of a program of the Procfile."""
         (log,) = (self.folder / name).glob("*.log")
         return log.read_text()
 
     def token(self, username: str) -> str:
-        """Return an access token of a user."""
+        """Return an access token of a user, creating it if necessary."""
         if username not in self.tokens:
             self.tokens[username] = self.manage("create_token", username).split()[-1]
         return self.tokens[username]
 
     def notify(self, message: str) -> requests.Response:
-        """Deliver a message as the registry does."""
+        """Send a message to the notifications endpoint, as the registry does."""
         headers = {
             "Authorization": f"Bearer {self.token('registry')}",
             "Content-Type": "application/vnd.docker.distribution.events.v1+json",
         }
         url = f"{self.url}/api/v0/notifications/registry"
-        return requests.post(url, message.encode(), headers=headers, timeout=SECONDS)
+        return requests.post(url, message.encode(), headers=headers, timeout=TIMEOUT)
 
     def get(self, path: str, viewer: str, **query: Any) -> requests.Response:
-        """Ask the API as a user."""
+        """Send a GET request to the API as a user."""
         headers = {"Authorization": f"Bearer {self.token(viewer)}"}
-        return requests.get(f"{self.url}/api/v0/{path}", query, headers=headers, timeout=SECONDS)
+        return requests.get(f"{self.url}/api/v0/{path}", query, headers=headers, timeout=TIMEOUT)
 
-    def all(self, path: str, viewer: str, **query: Any) -> list[dict[str, Any]]:
-        """Return what is on all pages of a list of the API, as a user sees it."""
-        found: list[dict[str, Any]] = []
+    def get_all(self, path: str, viewer: str, **query: Any) -> list[dict[str, Any]]:
+        """Return the rows of all pages of an API list, requested as a user."""
+        results: list[dict[str, Any]] = []
         page = self.get(path, viewer, page_size=100, **query).json()
         while True:
-            found += page["results"]
+            results += page["results"]
             if not page["next"]:
-                return found
+                return results
             page = self.get(page["next"].removeprefix(f"{self.url}/api/v0/"), viewer).json()
 
     def events(self, viewer: str, **query: Any) -> list[dict[str, Any]]:
         """Return all events that the API shows to a user, newest first."""
-        return self.all("events/", viewer, **query)
+        return self.get_all("events/", viewer, **query)
 
 
 @contextmanager
 def application(folder: Path, redis_url: str | None = None, *, events: int = 0) -> Iterator[Application]:
-    """An application with the demo's people and repositories, and about as many events as asked for.
+    """Run an application with the demo's users and repositories, and with about this number of events.
 
-    It has a new database. In its folder are the data and the logs.
+    It gets a new database. Its data and its logs are written to the folder. It uses Redis only if a URL is
+    given.
     """
     port = services.free_port()
     url = f"http://{services.LOOPBACK}:{port}"
@@ -138,91 +140,95 @@ def application(folder: Path, redis_url: str | None = None, *, events: int = 0) 
 
 @contextmanager
 def _database(data: Path, events: int) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """A filled database; yields the setting that says where it is, and tokens of its people."""
+    """Create a database with demo data, and drop it afterwards.
+
+    Yields the environment variables that select it, and access tokens by username.
+    """
     template = _template(events)
     setting = _copy(template, data)
     try:
         yield setting, dict(template.tokens)
     finally:
         for copy in setting.values():
-            _run_sql("DROP DATABASE {} WITH (FORCE)", _name(copy))
+            _run_sql("DROP DATABASE {} WITH (FORCE)", _database_name(copy))
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A database to make copies of: a folder with an SQLite file, or on PostgreSQL a URL besides."""
+class DatabaseTemplate:
+    """A database to copy: a data folder, and the URL of the database if it is on PostgreSQL."""
 
     data: str
     url: str | None
     tokens: dict[str, str] = field(default_factory=dict)
 
 
-def _template(events: int) -> Prepared:
-    """A filled database, for all applications of this test run."""
+def _template(events: int) -> DatabaseTemplate:
+    """Return a database with demo data, which all applications of this test run copy."""
 
-    def fill() -> Prepared:
+    def create_filled() -> DatabaseTemplate:
         data = _new_folder()
-        setting = _copy(_once("tables", make_tables), data)
-        return Prepared(str(data), setting.get("DATABASE_URL"), _fill(_environ(data) | setting, events))
+        setting = _copy(_create_once("tables", create_migrated), data)
+        tokens = _load_demo(_environ(data) | setting, events)
+        return DatabaseTemplate(str(data), setting.get("DATABASE_URL"), tokens)
 
-    def make_tables() -> Prepared:
+    def create_migrated() -> DatabaseTemplate:
         data = _new_folder()
         postgresql = "DATABASE_URL" in os.environ
         setting = {"DATABASE_URL": _create_database("template1")} if postgresql else {}
         _manage(_environ(data) | setting, "migrate", "--verbosity", "0")
-        return Prepared(str(data), setting.get("DATABASE_URL"))
+        return DatabaseTemplate(str(data), setting.get("DATABASE_URL"))
 
-    return _once(f"{events}-events", fill)
+    return _create_once(f"{events}-events", create_filled)
 
 
-def _once(name: str, make: Callable[[], Prepared]) -> Prepared:
-    """Make something once for all processes of a test run: it takes seconds, and a copy none."""
+def _create_once(name: str, create: Callable[[], DatabaseTemplate]) -> DatabaseTemplate:
+    """Create a template once for all processes of a test run, because it takes seconds and a copy doesn't."""
     shared = Path(os.environ.get("SHARED_DIR", os.environ["DATA_DIR"]), f"{name}.json")
     with shared.open("a+") as file:
-        flock(file, LOCK_EX)  # others wait, until the file is closed
+        flock(file, LOCK_EX)  # other processes wait here until the file is closed
         file.seek(0)
-        if made := file.read():
-            return Prepared(**json.loads(made))
-        prepared = make()
-        file.write(json.dumps(asdict(prepared)))
-        return prepared
+        if existing := file.read():
+            return DatabaseTemplate(**json.loads(existing))
+        template = create()
+        file.write(json.dumps(asdict(template)))
+        return template
 
 
 def _new_folder() -> Path:
     return Path(os.environ["DATA_DIR"], f"template-{uuid4().hex}")
 
 
-def _copy(template: Prepared, data: Path) -> dict[str, str]:
-    """Copy a database; return the setting that says where it is, if it isn't in the folder."""
+def _copy(template: DatabaseTemplate, data: Path) -> dict[str, str]:
+    """Copy a template to a data folder, and return the environment variables that select the copy."""
     shutil.copytree(template.data, data)
-    return {"DATABASE_URL": _create_database(_name(template.url))} if template.url else {}
+    return {"DATABASE_URL": _create_database(_database_name(template.url))} if template.url else {}
 
 
-def _fill(environ: dict[str, str], events: int) -> dict[str, str]:
-    """Load the demo; return a token of each of its users and of the registry's."""
+def _load_demo(environ: dict[str, str], events: int) -> dict[str, str]:
+    """Load the demo data. Returns an access token of each demo user and of the registry account."""
     _manage(environ, "load_demo", "--events", str(events))
-    return json.loads(_manage(environ, "shell", "--no-imports", "--command", MAKE_TOKENS))
+    return json.loads(_manage(environ, "shell", "--no-imports", "--command", CREATE_TOKENS))
 
 
-MAKE_TOKENS = """
+CREATE_TOKENS = """
 import json
 from activity.sources.registries import REGISTRY_ACCOUNT
 from django.contrib.auth.models import User
 from msr_project import demo
 from repositories.accounts.tokens import new_token
-people = User.objects.filter(username__in=[*demo.USERS, REGISTRY_ACCOUNT])
-print(json.dumps({person.username: new_token(person) for person in people}))
+users = User.objects.filter(username__in=[*demo.USERS, REGISTRY_ACCOUNT])
+print(json.dumps({user.username: new_token(user) for user in users}))
 """
 
 
 def _create_database(template: str) -> str:
-    """Make a copy of a PostgreSQL database, given by its name; return its URL."""
+    """Copy the PostgreSQL database of this name, and return the URL of the copy."""
     name = f"application_{uuid4().hex}"
     _run_sql("CREATE DATABASE {} TEMPLATE {}", name, template)
     return urlsplit(os.environ["DATABASE_URL"])._replace(path=name).geturl()
 
 
-def _name(url: str) -> str:
+def _database_name(url: str) -> str:
     return urlsplit(url).path.removeprefix("/")
 
 
@@ -232,37 +238,39 @@ def _run_sql(statement: str, *names: str) -> None:
 
 
 def _environ(data: Path) -> dict[str, str]:
-    """Return the environment of an application, of which the tests' plugin set the rest."""
+    """Return an application's environment, based on the one that the pytest plugin has set."""
     environ = os.environ | {"DATA_DIR": str(data), "DEMO_PASSWORD": PASSWORD}
-    environ["GUNICORN_CMD_ARGS"] = "--no-control-socket"  # which all would share, in the developer's home
+    environ["GUNICORN_CMD_ARGS"] = (
+        "--no-control-socket"  # all servers would share it, in the developer's home
+    )
     environ.pop("DATABASE_URL", None)
     return environ
 
 
 def _manage(environ: dict[str, str], *arguments: str) -> str:
     command = [sys.executable, "manage.py", *arguments]
-    done = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode:
+    result = subprocess.run(command, cwd=PROJECT, env=environ, capture_output=True, text=True, check=False)
+    if result.returncode:
         raise RuntimeError(
-            f"manage.py {arguments[0]} ended with status {done.returncode}:\n{done.stderr[-2000:]}"
+            f"manage.py {arguments[0]} ended with status {result.returncode}:\n{result.stderr[-2000:]}"
         )
-    return done.stdout
+    return result.stdout
 
 
-def _procfile(name: str, environ: dict[str, str]) -> list[str]:
-    """Return a command of the Procfile, as honcho would run it from the virtual environment."""
+def _procfile_command(name: str, environ: dict[str, str]) -> list[str]:
+    """Return the command of a Procfile program, as honcho would run it from the virtual environment."""
     lines = dict(line.split(": ", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
     program, *arguments = shlex.split(Template(lines[name]).substitute(environ))
     return [str(Path(sys.executable).parent / program), *arguments]
 
 
-# --- Its pages ----------------------------------------------------------------------------------
+# --- Pages --------------------------------------------------------------------------------------
 
 
 def sign_in(driver: Chrome, app: Application, username: str) -> None:
-    """Log a demo user in, through the form that whoever isn't logged in is led to.
+    """Log a demo user in with the log-in form, to which the start page redirects.
 
-    The browser forgets whoever used it before, as starting another takes a second.
+    The browser's cookies are cleared first, because that is a second faster than starting a new browser.
     """
     driver.get("about:blank")
     driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
@@ -270,34 +278,34 @@ def sign_in(driver: Chrome, app: Application, username: str) -> None:
     driver.find_element(By.NAME, "username").send_keys(username)
     driver.find_element(By.NAME, "password").send_keys(PASSWORD)
     driver.find_element(By.CSS_SELECTOR, "form.card button").click()
-    assert poll(lambda: text(driver, "nav.me a"), username) == username
+    assert poll(lambda: text(driver, "nav.user-menu a"), username) == username
 
 
-def follow(driver: Chrome, link: str) -> None:
-    """Click a link, as soon as it is there."""
-    WebDriverWait(driver, SECONDS, 0.05).until(lambda _: driver.find_elements(By.LINK_TEXT, link))[0].click()
+def click_link(driver: Chrome, link: str) -> None:
+    """Click the link with this text, once it exists."""
+    WebDriverWait(driver, TIMEOUT, 0.05).until(lambda _: driver.find_elements(By.LINK_TEXT, link))[0].click()
 
 
-def follow_tab(driver: Chrome, label: str) -> None:
-    """Follow a link of the tabs, once it is there."""
-    follow_in = (By.XPATH, f"//nav[@class='tabs']/a[normalize-space()='{label}']")
-    WebDriverWait(driver, SECONDS, 0.05).until(lambda _: driver.find_elements(*follow_in))[0].click()
+def click_tab(driver: Chrome, label: str) -> None:
+    """Click the tab with this label, once it exists."""
+    tab = (By.XPATH, f"//nav[@class='tabs']/a[normalize-space()='{label}']")
+    WebDriverWait(driver, TIMEOUT, 0.05).until(lambda _: driver.find_elements(*tab))[0].click()
 
 
 def text(driver: Chrome, selector: str) -> str:
-    """Return the text of the first such element, or nothing; while a page changes, one may poll for it."""
+    """Return the text of the first matching element, or an empty string if there is none."""
     return driver.execute_script(
         "return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector
     )
 
 
 def status(driver: Chrome) -> int:
-    """Return the HTTP status of the page."""
+    """Return the HTTP status of the current page."""
     return driver.execute_script("return performance.getEntriesByType('navigation')[0].responseStatus")
 
 
 def rows(driver: Chrome) -> list[dict[str, str]]:
-    """Return the rows of the events list on the page, by the labels of their columns, without "ago"."""
+    """Return the rows of the events table as dicts by column label, without the ages ("5 minutes ago")."""
     return driver.execute_script("""
         return [...document.querySelectorAll(".events tbody tr")].map(row => Object.fromEntries(
             [...row.cells].map(cell => [cell.dataset.label,

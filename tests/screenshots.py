@@ -1,6 +1,6 @@
-"""Takes a picture of every page, light and dark, on a desktop and on a phone, for people to look at.
+"""Takes a screenshot of every page, in light and dark mode, on a desktop and on a phone.
 
-`make screenshots` writes them to `screenshots/`, which git ignores.
+`make screenshots` writes them to `screenshots/`, which is in .gitignore.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tests.running import PROJECT, application
 from tests.standalone import configure
 
 FOLDER = PROJECT / "screenshots"
-HEIGHT = 4000
-"""No picture is higher, in pixels."""
+MAX_HEIGHT = 4000
+"""The maximum height of a screenshot, in pixels. Longer pages are cut off."""
 
 
 def main() -> None:
@@ -30,18 +30,18 @@ def main() -> None:
         folder.mkdir()
         with application(folder, events=1500) as app, services.chromium(1280, 900) as driver:
             for page in pages.visit(driver, app):
-                for (width, size), scheme in product(pages.SIZES.items(), pages.SCHEMES):
-                    pages.show(driver, size, scheme)
-                    (FOLDER / f"{page}-{width}-{scheme}.png").write_bytes(picture(driver))
-    print(f"{len(os.listdir(FOLDER))} pictures in {FOLDER}")
+                for (screen, size), scheme in product(pages.SIZES.items(), pages.SCHEMES):
+                    pages.emulate(driver, size, scheme)
+                    (FOLDER / f"{page}-{screen}-{scheme}.png").write_bytes(screenshot(driver))
+    print(f"{len(os.listdir(FOLDER))} screenshots in {FOLDER}")
 
 
-def picture(driver: Chrome) -> bytes:
-    """Return a picture of the whole page, as PNG."""
+def screenshot(driver: Chrome) -> bytes:
+    """Return a screenshot of the whole page, as PNG."""
     width, height = driver.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
-    clip = {"x": 0, "y": 0, "width": width, "height": min(height, HEIGHT), "scale": 1}
-    taken = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-    return base64.b64decode(taken["data"])
+    clip = {"x": 0, "y": 0, "width": width, "height": min(height, MAX_HEIGHT), "scale": 1}
+    result = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    return base64.b64decode(result["data"])
 
 
 if __name__ == "__main__":

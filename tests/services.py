@@ -1,9 +1,10 @@
-"""The real programs the tests talk to, each started on a free port and stopped when its block ends.
+"""Run the programs that tests need: PostgreSQL, Redis, a registry and a browser.
 
     with postgresql(folder) as url, redis(folder) as broker:
         ...
 
-They come from the machine's own packages; one that is absent raises `MissingService`.
+Each program is started on a free port and stopped at the end of its block. The programs are packages of the
+operating system. If one isn't installed, `MissingService` is raised.
 """
 
 import json
@@ -28,18 +29,18 @@ from selenium import webdriver
 LOOPBACK = "127.0.0.1"
 SECONDS_TO_START = 60
 SECONDS_TO_STOP = 10
-NOT_YET = (OSError, HTTPException, psycopg.Error, RedisError)  # what a program still starting up causes
+NOT_READY = (OSError, HTTPException, psycopg.Error, RedisError)  # raised while a program is still starting
 
 
 class MissingService(Exception):
-    """A program the tests need isn't on this machine; the message says what to install."""
+    """A program isn't installed. The message says which package to install."""
 
     def __init__(self, name: str, package: str) -> None:
         super().__init__(f"{name} is not installed: apt-get install {package}")
 
 
 def find_program(name: str, package: str, *folders: str) -> str:
-    """The path of a program on PATH or, failing that, in one of the folders."""
+    """Return the path of a program: on PATH, or else in one of the folders. Raises MissingService."""
     path = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
     if not path:
         raise MissingService(name, package)
@@ -47,7 +48,7 @@ def find_program(name: str, package: str, *folders: str) -> str:
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on."""
+    """Return a TCP port that no program listens on."""
     with socket.create_server((LOOPBACK, 0)) as server:
         return int(server.getsockname()[1])
 
@@ -56,19 +57,21 @@ def free_port() -> int:
 def running(
     command: list[str],
     folder: Path,
-    answers: Callable[[], object],
+    check: Callable[[], object],
     *,
     stop: signal.Signals = signal.SIGTERM,
     **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program for the length of the block, which starts once `answers` no longer raises.
+    """Run a program during the block, and stop it with the signal `stop`.
 
-    Its output goes to a log file in the folder; `options` are those of `subprocess.Popen`.
+    The block starts when `check` no longer raises. Raises RuntimeError if the program ends before that, or if
+    it takes longer than `SECONDS_TO_START`. The program's output goes to a log file in the folder. `options`
+    are passed to `subprocess.Popen`.
     """
     log = folder / f"{Path(command[0]).name}.log"
     with log.open("ab") as output:
-        # In a process group of its own, Ctrl-C reaches pytest alone, which still needs the program
-        # for its teardown.
+        # The program gets its own process group, so that Ctrl-C interrupts only pytest, which still needs the
+        # program for teardown.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -78,7 +81,7 @@ def running(
             **options,
         )
     try:
-        _wait_until(answers, process, log)
+        _wait_until_ready(check, process, log)
         yield process
     finally:
         process.send_signal(stop)
@@ -89,15 +92,15 @@ def running(
             process.wait()
 
 
-def _wait_until(answers: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(check: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
     while process.poll() is None and time.monotonic() < deadline:
-        with suppress(*NOT_YET):
-            answers()
+        with suppress(*NOT_READY):
+            check()
             return
         time.sleep(0.02)
-    why = "doesn't answer" if process.returncode is None else f"ended with status {process.returncode}"
-    raise RuntimeError(f"{log.stem} {why}. The end of its log:\n{_tail(log)}")
+    problem = "doesn't respond" if process.returncode is None else f"ended with status {process.returncode}"
+    raise RuntimeError(f"{log.stem} {problem}. The end of its log:\n{_tail(log)}")
 
 
 def _tail(log: Path, characters: int = 2000) -> str:
@@ -109,13 +112,13 @@ def _tail(log: Path, characters: int = 2000) -> str:
 
 @contextmanager
 def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
-    """An empty PostgreSQL cluster that trusts everyone on the loopback interface; yields its URL.
+    """Run an empty PostgreSQL cluster, and yield its URL. Connections from localhost need no password.
 
-    Unless `durable`, it never waits for the disk. The folder gets the log only: the data is in a
-    folder of its own under TMPDIR, as PostgreSQL refuses to run as root and its `postgres` user may
-    not enter root's private folders; the path of a socket must be short, too.
+    Unless `durable`, the server never waits for the disk. Only the log is written to the folder. The data is
+    in a separate folder under TMPDIR: PostgreSQL refuses to run as root, and its `postgres` user can't enter
+    root's private folders. The path of its socket must be short, too.
     """
-    # Debian keeps the server's programs off PATH, one folder per version: take the newest.
+    # On Debian, the server's programs aren't on PATH but in a folder per version. Use the newest version.
     folders = sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)
     initdb, postgres = (find_program(name, "postgresql", *folders) for name in ("initdb", "postgres"))
     port = free_port()
@@ -136,7 +139,7 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
         if not durable:
             settings |= dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "off")
         command = [postgres, "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
-        # SIGTERM would wait for every client to leave, SIGINT sends them away.
+        # SIGTERM would wait until every client disconnects. SIGINT disconnects them.
         with running(
             command,
             folder,
@@ -148,7 +151,7 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
 
 
 def _initialise(initdb: list[str], log: Path, **options: Any) -> None:
-    # A database encoding and collation that don't depend on the developer's locale.
+    # Set the encoding and the collation, so that they don't depend on the developer's locale.
     command = [
         *initdb,
         "--username=postgres",
@@ -168,7 +171,7 @@ def _initialise(initdb: list[str], log: Path, **options: Any) -> None:
 
 @contextmanager
 def redis(folder: Path) -> Iterator[str]:
-    """A Redis that keeps nothing on disk; yields its URL."""
+    """Run a Redis server that doesn't write to the disk, and yield its URL."""
     program, port = find_program("redis-server", "redis-server"), free_port()
     url = f"redis://{LOOPBACK}:{port}/0"
     settings = {"bind": LOOPBACK, "port": str(port), "save": "", "appendonly": "no", "dir": str(folder)}
@@ -184,9 +187,10 @@ def redis(folder: Path) -> Iterator[str]:
 def docker_registry(
     folder: Path, *, notifications: Mapping[str, Any] | None = None, users: Mapping[str, str]
 ) -> Iterator[str]:
-    """A registry for these users and their passwords, where tags may be deleted; yields its address.
+    """Run a registry in which tags can be deleted, and yield its address.
 
-    `notifications` is that section of its configuration, e.g. `{"endpoints": [{"name": …}]}`.
+    `users` maps names to passwords. `notifications` is the section of the configuration of that name, e.g.
+    `{"endpoints": [{"name": …}]}`.
     """
     program, address = find_program("docker-registry", "docker-registry"), f"{LOOPBACK}:{free_port()}"
     passwords = folder / "htpasswd"
@@ -206,7 +210,7 @@ def docker_registry(
 
 
 def _bcrypt(user: str, password: str) -> str:
-    """A line of a password file, in the only format that the registry reads."""
+    """Return a line of a password file, hashed with bcrypt, the only algorithm that the registry supports."""
     htpasswd = find_program("htpasswd", "apache2-utils")
     done = subprocess.run(
         [htpasswd, "-niB", user], input=password.encode(), stdout=subprocess.PIPE, check=True
@@ -215,7 +219,7 @@ def _bcrypt(user: str, password: str) -> str:
 
 
 def _get(address: str, path: str) -> None:
-    """Any answer will do, and no proxy of the developer's stands between."""
+    """Send a GET request that ignores proxy settings. Any response is a success."""
     with closing(HTTPConnection(address, timeout=1)) as connection:
         connection.request("GET", path)
         connection.getresponse()
@@ -225,10 +229,10 @@ def _get(address: str, path: str) -> None:
 
 BROWSER_FLAGS = (
     "--headless=new",
-    "--no-sandbox",  # which root can't have
+    "--no-sandbox",  # the sandbox doesn't work for root
     "--disable-gpu",
     "--disable-dev-shm-usage",  # /dev/shm is tiny in a container
-    # Nothing but the tests' own requests:
+    # No network requests except those of the tests:
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -241,17 +245,17 @@ BROWSER_FLAGS = (
 def chromium(
     width: int, height: int, *, dark: bool = False, javascript: bool = True
 ) -> Iterator[webdriver.Chrome]:
-    """A new browser showing pages in a viewport of this size, with or without their scripts."""
+    """Run a browser with a viewport of this size, and yield its driver."""
     options = webdriver.ChromeOptions()
     options.binary_location = find_program("chromium", "chromium")
-    # Given a driver, Selenium doesn't look for one on the network.
+    # With the path of a driver, Selenium doesn't try to download one.
     service = webdriver.ChromeService(find_program("chromedriver", "chromium-driver"))
     with TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         for flag in (*BROWSER_FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         driver = webdriver.Chrome(options=options, service=service)
         try:
-            # A window can't be as narrow as a phone, and its frame takes part of its height.
+            # Resizing the window isn't enough: it can't be as narrow as a phone, and its frame needs space.
             size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
             driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})

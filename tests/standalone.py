@@ -4,12 +4,12 @@ import os
 
 import django
 
-from tests.plugin import SETTINGS
+from tests.plugin import ENVIRONMENT_VARIABLES
 
 
 def configure(**environment: str) -> None:
-    """Start Django with these environment variables, ignoring the developer's own settings."""
-    for setting in SETTINGS:
-        os.environ.pop(setting, None)
+    """Set up Django with these environment variables, ignoring the developer's own settings."""
+    for name in ENVIRONMENT_VARIABLES:
+        os.environ.pop(name, None)
     os.environ.update(environment, DJANGO_SETTINGS_MODULE="msr_project.settings")
     django.setup()

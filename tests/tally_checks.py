@@ -1,23 +1,25 @@
-"""Compares the tallies, by which charts are drawn, with the events."""
+"""Assertions that compare the tallies, which charts are drawn from, with the events."""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
 
-from activity.feed import counting
+from activity.feed import chart_counts
 from activity.models import Event
-from repositories.access.levels import OVERSIGHT
+from repositories.access.levels import REGISTRY_ROLES
 from repositories.access.resolving import Access
 from repositories.models import Repository
 
 
-def assert_right(after: datetime, before: datetime) -> None:
-    """Compare each bucket of a range, for each repository and for all, as an MSR admin."""
-    access = Access(everywhere=OVERSIGHT["administer_registry"])
+def assert_tallies_match_events(after: datetime, before: datetime) -> None:
+    """Compare each bucket of a time range, for each repository and for all together, as an MSR admin."""
+    access = Access(everywhere=REGISTRY_ROLES["administer_registry"])
     events = list(Event.objects.values_list("repository", "occurred_at", "category"))
     for repository in [None, *Repository.objects.all()]:
-        for bucket in counting.by_tallies(access, repository=repository, after=after, before=before):
+        for bucket in chart_counts.count_by_tallies(
+            access, repository=repository, after=after, before=before
+        ):
             inside = Counter(
                 category
                 for pk, moment, category in events

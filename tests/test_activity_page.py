@@ -1,4 +1,4 @@
-"""The Activity tab: what each person is shown, and what they may choose."""
+"""The Activity tab: which events each user sees, how they filter, sort and page them, and who can open it."""
 
 from __future__ import annotations
 
@@ -14,33 +14,24 @@ from django.utils import timezone
 
 from repositories.models import Profile, RegistrySettings, Repository
 from tests import factories
+from tests.event_tables import cells, column, get_page
 from tests.factories import DIGEST
 
 URL = "/repositories/acme/web/activity/"
-AGO = re.compile(r'<span class="ago">[^<]*</span>')
-CELL = re.compile(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', re.DOTALL)
 
 
 @pytest.fixture
 def reader(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.person_with("level_read", web))
+    return log_in(factories.user_with("level_read", web))
 
 
 @pytest.fixture
 def repoadmin(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.person_with("level_admin", web))
+    return log_in(factories.user_with("level_admin", web))
 
 
 def page(client: Client, url: str = URL, **query: Any) -> str:
-    response = client.get(url, query)
-    assert response.status_code == 200
-    return response.content.decode()
-
-
-def column(html: str, name: str) -> list[str]:
-    """Return the text of a column, row by row, but for how long ago it was."""
-    cells = [AGO.sub("", cell) for label, cell in CELL.findall(html) if label == name]
-    return [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in cells]
+    return get_page(client, url, **query)
 
 
 def link(html: str, rel: str) -> str | None:
@@ -49,7 +40,7 @@ def link(html: str, rel: str) -> str | None:
 
 
 class TestColumns:
-    def test_say_what_happened(self, reader: Client, web: Repository) -> None:
+    def test_columns_describe_the_event(self, reader: Client, web: Repository) -> None:
         factories.UserFactory(username="jane")
         moment = factories.NOON + timedelta(hours=9, minutes=59)
         factories.record("update_tag", web, tag="latest", digest=DIGEST, occurred_at=moment)
@@ -60,25 +51,25 @@ class TestColumns:
             "Label": "Update Tag",
             "Repository": "acme/web",
             "Tag": "acme/web:latest",
-            "SHA": f"sha256:bbf09ba3 {DIGEST}",  # the short one, and the whole one to unfold
+            "SHA": f"sha256:bbf09ba3 {DIGEST}",  # short, and in full when unfolded
             "Type": "UPDATE",
             "Initiated by": "jane",
             "Date and time": "Nov 22, 2026 9:59 PM",
         }
         assert '<a href="/users/jane/"' in html
 
-    def test_show_times_in_the_zone_of_the_viewer(self, log_in: Any, web: Repository) -> None:
-        person = factories.person_with("level_read", web)
+    def test_times_are_in_the_time_zone_of_the_viewer(self, log_in: Any, web: Repository) -> None:
+        user = factories.user_with("level_read", web)
         factories.record(repository=web, occurred_at=factories.NOON)
-        client = log_in(person)
+        client = log_in(user)
 
         client.post("/settings/", {"time_zone": "Asia/Tokyo"})
 
-        assert Profile.objects.get(user=person).time_zone.key == "Asia/Tokyo"
+        assert Profile.objects.get(user=user).time_zone.key == "Asia/Tokyo"
         assert column(page(client), "Date and time") == ["Nov 22, 2026 9:00 PM"]
         assert "Times are in Asia/Tokyo" in page(client)
 
-    def test_show_hostile_text_as_text(self, reader: Client, web: Repository) -> None:
+    def test_html_in_an_event_is_escaped(self, reader: Client, web: Repository) -> None:
         factories.record(repository=web, actor_name="<script>alert(1)</script>")
 
         html = page(reader)
@@ -87,12 +78,12 @@ class TestColumns:
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
 
     @pytest.mark.parametrize("name", ["alpine", "acme/team/web", "acme/web/activity"])
-    def test_are_found_for_any_name(self, log_in: Any, name: str) -> None:
+    def test_activity_tab_exists_for_any_repository_name(self, log_in: Any, name: str) -> None:
         row = factories.repository(name, public=True)
         factories.record(repository=row)
-        place = f"/repositories/{row.namespace.name}/{row.name}/activity/"
+        url = f"/repositories/{row.namespace.name}/{row.name}/activity/"
 
-        assert column(page(log_in(factories.UserFactory()), place), "Repository") == [name]
+        assert column(page(log_in(factories.UserFactory()), url), "Repository") == [name]
 
 
 LABELS = ["Label", "Repository", "Tag", "SHA", "Type", "Initiated by", "Date and time"]
@@ -104,41 +95,39 @@ class TestPulls:
         factories.record("update_tag", web, tag="v1")
         factories.record("get_tag", web, tag="v1")
 
-    def test_are_left_out_until_asked_for(self, repoadmin: Client) -> None:
+    def test_pulls_are_excluded_by_default(self, repoadmin: Client) -> None:
         assert column(page(repoadmin), "Label") == ["Update Tag"]
         assert column(page(repoadmin, exclude_pull="true"), "Label") == ["Update Tag"]
         assert column(page(repoadmin, exclude_pull="false"), "Label") == ["Get Tag", "Update Tag"]
 
-    def test_box_unchecked_says_so(self, repoadmin: Client) -> None:
-        # A form sends the hidden "false", and after it, if the box is checked, its "true".
+    def test_unchecked_exclude_pull_box_includes_pulls(self, repoadmin: Client) -> None:
+        # The form sends a hidden "false", followed by the box's "true" if it is checked.
         assert len(column(page(repoadmin, exclude_pull=["false"]), "Label")) == 2
         assert len(column(page(repoadmin, exclude_pull=["false", "true"]), "Label")) == 1
 
-    def test_are_offered_to_repository_admins_alone(self, repoadmin: Client, reader: Client) -> None:
+    def test_pulls_are_offered_only_to_repository_admins(self, repoadmin: Client, reader: Client) -> None:
         assert "Exclude pull" in page(repoadmin)
         assert "pull" not in page(reader).lower()
-        asked = page(reader, exclude_pull="false")
-        assert column(asked, "Label") == ["Update Tag"]
-        assert "Exclude pull" not in asked
-        assert "exclude_pull" not in asked
+        html = page(reader, exclude_pull="false")
+        assert column(html, "Label") == ["Update Tag"]
+        assert "Exclude pull" not in html
+        assert "exclude_pull" not in html
         assert "pull" not in page(reader, exclude_pull="nonsense").lower()
 
-    def test_left_out_are_told_of_where_nothing_else_is_found(
-        self, repoadmin: Client, reader: Client
-    ) -> None:
+    def test_empty_list_offers_to_show_excluded_pulls(self, repoadmin: Client, reader: Client) -> None:
         assert 'href="?tag=none&amp;exclude_pull=false">Show pulls' in page(repoadmin, tag="none")
         assert 'href="?type=GET&amp;exclude_pull=false">Show pulls' in page(repoadmin, type="GET")
         assert "Show pulls" not in page(repoadmin, tag="none", exclude_pull="false")
         assert "Show pulls" not in page(reader, tag="none")
 
-    def test_granted_alone_are_all_that_is_shown(self, log_in: Any, web: Repository) -> None:
-        auditor = log_in(factories.person_with("view_pull_events", web))
+    def test_user_with_only_the_pull_permission_sees_only_pulls(self, log_in: Any, web: Repository) -> None:
+        client = log_in(factories.user_with("view_pull_events", web))
 
-        assert column(page(auditor, exclude_pull="false"), "Label") == ["Get Tag"]
-        assert column(page(auditor), "Label") == []
+        assert column(page(client, exclude_pull="false"), "Label") == ["Get Tag"]
+        assert column(page(client), "Label") == []
         Repository.objects.update(description="What it is for")
-        assert "acme/web" in page(auditor, "/repositories/")
-        assert "What it is for" not in page(auditor, "/repositories/")
+        assert "acme/web" in page(client, "/repositories/")
+        assert "What it is for" not in page(client, "/repositories/")
 
 
 class TestTimeRange:
@@ -152,20 +141,20 @@ class TestTimeRange:
         ("range", "shown"),
         [("all", 6), ("quarter", 5), ("month", 4), ("week", 3), ("day", 2), ("hour", 1)],
     )
-    def test_narrows_the_list(self, reader: Client, range: str, shown: int) -> None:
+    def test_time_range_filters_the_list(self, reader: Client, range: str, shown: int) -> None:
         html = page(reader, range=range)
 
         assert len(column(html, "Label")) == shown
         assert f'<option value="{range}" selected>' in html
 
-    def test_is_all_by_default(self, reader: Client) -> None:
+    def test_default_time_range_is_all(self, reader: Client) -> None:
         assert '<option value="all" selected>' in page(reader)
 
-    def test_of_ones_own_is_in_ones_own_zone(self, log_in: Any, web: Repository) -> None:
+    def test_custom_range_is_in_the_time_zone_of_the_viewer(self, log_in: Any, web: Repository) -> None:
         factories.record("update_tag", web, tag="noon", occurred_at=factories.NOON)
-        person = factories.person_with("level_read", web)
-        client = log_in(person)
-        Profile.objects.create(user=person, time_zone="Asia/Tokyo")
+        user = factories.user_with("level_read", web)
+        client = log_in(user)
+        Profile.objects.create(user=user, time_zone="Asia/Tokyo")
 
         def shown(after: str, before: str) -> bool:
             html = page(client, range="custom", after=after, before=before)
@@ -187,14 +176,16 @@ class TestTimeRange:
         ],
         ids=str,
     )
-    def test_that_makes_no_sense_is_told_of(self, repoadmin: Client, query: dict[str, str]) -> None:
+    def test_invalid_query_falls_back_to_the_default_with_a_message(
+        self, repoadmin: Client, query: dict[str, str]
+    ) -> None:
         html = page(repoadmin, **query)
 
-        assert "The default is shown." in html
+        assert "Using the default instead." in html
         assert len(column(html, "Label")) >= 5
 
 
-class TestOrder:
+class TestSorting:
     @pytest.fixture(autouse=True)
     def events(self, web: Repository) -> None:
         for days, (kind, tag) in enumerate(
@@ -218,13 +209,15 @@ class TestOrder:
             ("repository", ["b", "", "a", "c"]),
         ],
     )
-    def test_is_by_any_column_with_blanks_last(self, reader: Client, sort: str, tags: list[str]) -> None:
+    def test_list_is_sorted_by_any_column_with_blanks_last(
+        self, reader: Client, sort: str, tags: list[str]
+    ) -> None:
         html = page(reader, sort=sort)
 
         assert [tag.rpartition(":")[2] for tag in column(html, "Tag")] == tags
         assert html.count("aria-sort") == 1
 
-    def test_by_another_column_holds_for_90_days_and_the_page_says_so(
+    def test_sorting_by_another_column_limits_the_list_to_90_days(
         self, reader: Client, web: Repository
     ) -> None:
         old = timezone.now() - timedelta(days=100)
@@ -235,10 +228,10 @@ class TestOrder:
         assert "acme/web:old" in column(by_time, "Tag")
         assert "acme/web:old" not in column(by_tag, "Tag")
         assert "90 days" not in by_time.partition("<table")[0].partition('role="status"')[2]
-        assert "the list shows the 90 days before" in by_tag
+        assert "the list only shows the 90 days before" in by_tag
         assert '<option value="quarter" selected>' in by_tag
 
-    def test_by_another_column_holds_for_the_last_90_days_of_ones_own_range(
+    def test_sorting_by_another_column_limits_a_custom_range_to_its_last_90_days(
         self, reader: Client, web: Repository
     ) -> None:
         for days in (100, 150, 250):
@@ -251,9 +244,11 @@ class TestOrder:
         assert [tag.rpartition(":")[2] for tag in column(html, "Tag")] == ["d100", "d150"]
 
 
-class TestPages:
+class TestPaging:
     @pytest.mark.parametrize("sort", ["-time", "time", "tag", "-actor", "label", "digest"])
-    def test_lead_through_every_order_and_back(self, reader: Client, web: Repository, sort: str) -> None:
+    def test_paging_forward_and_back_shows_the_same_pages_in_every_order(
+        self, reader: Client, web: Repository, sort: str
+    ) -> None:
         now = timezone.now()
         for number in range(25):
             kind, tag = ("update_tag", f"t{number % 4}") if number % 3 else ("create_manifest", "")
@@ -270,18 +265,19 @@ class TestPages:
 
         rows = [list(zip(*(column(part, label) for label in LABELS), strict=True)) for part in forward]
         assert [len(part) for part in rows] == [10, 10, 5]
-        cells = [[CELL.findall(AGO.sub("", part)) for part in parts] for parts in (forward, backward[::-1])]
-        assert cells[0] == cells[1]
+        assert [cells(part) for part in forward] == [cells(part) for part in reversed(backward)]
 
-    def test_that_cannot_be_found_is_told_of(self, reader: Client, web: Repository) -> None:
+    def test_invalid_cursor_shows_the_first_page_with_a_message(
+        self, reader: Client, web: Repository
+    ) -> None:
         factories.record(repository=web)
 
         html = page(reader, cursor="nonsense")
 
-        assert "That page can&#x27;t be found any more" in html or "That page can't be found" in html
+        assert "That page no longer exists. This is the first page." in html
         assert len(column(html, "Label")) == 1
 
-    def test_show_ten(self, reader: Client, web: Repository) -> None:
+    def test_page_shows_ten_events(self, reader: Client, web: Repository) -> None:
         for _ in range(11):
             factories.record(repository=web)
 
@@ -290,15 +286,15 @@ class TestPages:
         assert len(column(html, "Label")) == 10
         assert (link(html, "prev"), bool(link(html, "next"))) == (None, True)
 
-    def test_number_of_queries_does_not_grow(self, log_in: Any, web: Repository) -> None:
+    def test_query_count_of_event_pages_does_not_grow(self, log_in: Any, web: Repository) -> None:
         RegistrySettings.get_solo()
-        person = factories.person_with("level_admin", web)
-        client = log_in(person)
+        user = factories.user_with("level_admin", web)
+        client = log_in(user)
 
-        def grow(number: int) -> list[int]:
+        def count_queries_with_more_rows(number: int) -> list[int]:
             row = factories.repository(f"org{number}x/web")
             factories.assign_perm(
-                "level_admin", factories.team_of(row.namespace.organization, person).group, row
+                "level_admin", factories.team_of(row.namespace.organization, user).group, row
             )
             for _ in range(2):
                 policy = factories.PolicyFactory(repository=web)
@@ -307,34 +303,37 @@ class TestPages:
                 )
                 factories.record("update_tag", web, tag="v1", actor_name=factories.UserFactory().username)
             counts = []
-            for url in (URL, "/repositories/", f"/users/{person.username}/", policy.get_absolute_url()):
+            for url in (URL, "/repositories/", f"/users/{user.username}/", policy.get_absolute_url()):
                 with CaptureQueriesContext(connection) as queries:
                     page(client, url)
                 counts.append(len(queries))
             return counts
 
-        assert grow(1) == grow(2) == grow(3)
+        first, second, third = (count_queries_with_more_rows(number) for number in (1, 2, 3))
+        assert first == second == third
 
 
-class TestWhoMayEnter:
+class TestAccess:
     @pytest.mark.parametrize(
-        ("who", "status"),
+        ("role", "status"),
         [("outsider", 404), ("reader", 200), ("repoadmin", 200), ("auditor", 200), ("admin", 200)],
     )
-    def test_private_repository(self, log_in: Any, web: Repository, who: str, status: int) -> None:
-        people = {
+    def test_private_repository_access_by_role(
+        self, log_in: Any, web: Repository, role: str, status: int
+    ) -> None:
+        create = {
             "outsider": factories.UserFactory,
-            "reader": lambda: factories.person_with("level_read", web),
-            "repoadmin": lambda: factories.person_with("level_admin", web),
+            "reader": lambda: factories.user_with("level_read", web),
+            "repoadmin": lambda: factories.user_with("level_admin", web),
             "auditor": factories.auditor,
             "admin": factories.msr_admin,
         }
-        client = log_in(people[who]())
+        client = log_in(create[role]())
 
         assert client.get(URL).status_code == status
         assert ("acme/web" in page(client, "/repositories/")) == (status == 200)
 
-    def test_anonymous_is_led_to_the_log_in_whether_it_is_there_or_not(self, web: Repository) -> None:
+    def test_anonymous_user_is_redirected_to_log_in_even_from_missing_pages(self, web: Repository) -> None:
         for url in (
             "/",
             "/repositories/",
@@ -346,7 +345,7 @@ class TestWhoMayEnter:
             response = Client().get(url)
             assert (response.status_code, response["Location"]) == (302, f"/accounts/login/?next={url}")
 
-    def test_log_in_leads_to_the_repositories(self, web: Repository) -> None:
+    def test_log_in_redirects_to_the_repositories(self, web: Repository) -> None:
         user = factories.UserFactory(username="jane")
         user.set_password("a-long-pass")
         user.save()
@@ -357,12 +356,12 @@ class TestWhoMayEnter:
 
         assert response.redirect_chain[-1][0] == "/repositories/"
 
-    def test_repository_that_was_deleted_is_gone_for_everybody(self, log_in: Any, web: Repository) -> None:
+    def test_deleted_repository_is_not_found_for_anybody(self, log_in: Any, web: Repository) -> None:
         web.delete()
 
         assert log_in(factories.msr_admin()).get(URL).status_code == 404
 
-    def test_answer_is_the_same_for_what_is_hidden_and_what_is_not_there(
+    def test_hidden_and_missing_repositories_get_the_same_response(
         self, log_in: Any, web: Repository
     ) -> None:
         outsider = log_in(factories.UserFactory())
@@ -373,9 +372,7 @@ class TestWhoMayEnter:
 
         assert (hidden.status_code, body(hidden)) == (missing.status_code, body(missing))
 
-    def test_list_of_repositories_is_searched_by_a_part_of_the_name(
-        self, log_in: Any, web: Repository
-    ) -> None:
+    def test_repositories_are_searched_by_part_of_the_name(self, log_in: Any, web: Repository) -> None:
         factories.repository("acme/api", public=True)
         factories.repository("globex/web", public=True)
         client = log_in(factories.UserFactory())
@@ -383,4 +380,4 @@ class TestWhoMayEnter:
         html = page(client, "/repositories/", q="we")
 
         assert ("globex/web" in html, "acme/api" in html, "acme/web" in html) == (True, False, False)
-        assert "No repository that you can see" in page(client, "/repositories/", q="acme/web")
+        assert "No repositories match" in page(client, "/repositories/", q="acme/web")

@@ -1,4 +1,4 @@
-"""The admin site: MSR admins audit and administer everything there, auditors look, nobody else enters."""
+"""The admin site: MSR admins can do everything there, auditors can only look, and nobody else gets in."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from tests.factories import notification
 LETTERS = "/admin/registry_activity/deadletter/"
 
 
-class TestMessagesStoredAside:
-    def test_are_shown_to_nobody_else(self, log_in: Any, web: Repository) -> None:
-        person = factories.person_with("level_admin", web)
-        assert log_in(person).get(LETTERS).status_code == 302
-        person.is_staff = True
-        person.save()
-        assert log_in(person).get(LETTERS).status_code == 403
+class TestDeadLetters:
+    def test_dead_letters_are_hidden_from_other_users(self, log_in: Any, web: Repository) -> None:
+        user = factories.user_with("level_admin", web)
+        assert log_in(user).get(LETTERS).status_code == 302
+        user.is_staff = True
+        user.save()
+        assert log_in(user).get(LETTERS).status_code == 403
 
     @pytest.fixture
     def letter(self, registry: Any) -> DeadLetter:
         registry(body=b'{"events": [<script>\xff')
         return DeadLetter.objects.get()
 
-    def test_are_shown_with_their_reason_and_as_text(self, auditor: Client, letter: DeadLetter) -> None:
+    def test_dead_letter_page_shows_the_reason_and_escaped_content(
+        self, auditor: Client, letter: DeadLetter
+    ) -> None:
         assert "not JSON" in auditor.get(LETTERS).content.decode()
         html = auditor.get(f"{LETTERS}{letter.pk}/change/").content.decode()
         assert "&lt;script&gt;\\xff" in html
@@ -38,7 +40,7 @@ class TestMessagesStoredAside:
         data = {"action": "replay", "_selected_action": [letter.pk for letter in letters]}
         client.post(LETTERS, data, follow=True)
 
-    def test_are_replayed_once_what_was_wrong_is_mended(
+    def test_dead_letter_is_replayed_after_the_cause_is_fixed(
         self, admin: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         message = notification()
@@ -61,7 +63,7 @@ class TestMessagesStoredAside:
         self.replay(admin, letter)
         assert Event.objects.count() == 3
 
-    def test_scan_is_replayed_once_scanning_is_set_up(self, admin: Client, web: Repository) -> None:
+    def test_scan_is_replayed_after_scanning_is_turned_on(self, admin: Client, web: Repository) -> None:
         event = {
             "id": "1",
             "kind": "scan",
@@ -76,17 +78,17 @@ class TestMessagesStoredAside:
         self.replay(admin, letter)
         assert not Event.objects.exists()
 
-        factories.set_up_scanning()
+        factories.enable_scanning()
         self.replay(admin, letter)
         assert [event.label for event in Event.objects.all()] == ["Scan"]
 
-    def test_that_still_make_no_sense_stay(self, admin: Client, letter: DeadLetter) -> None:
+    def test_replay_leaves_an_invalid_dead_letter_waiting(self, admin: Client, letter: DeadLetter) -> None:
         self.replay(admin, letter)
 
         letter.refresh_from_db()
         assert (letter.replayed_at, DeadLetter.objects.count()) == (None, 1)
 
-    def test_of_which_only_the_beginning_was_kept_stay(self, admin: Client, registry: Any) -> None:
+    def test_replay_leaves_a_truncated_dead_letter_waiting(self, admin: Client, registry: Any) -> None:
         registry(body=b" " * (16 * 1024 * 1024 + 1))
         letter = DeadLetter.objects.get()
 
@@ -96,7 +98,7 @@ class TestMessagesStoredAside:
         assert "Only the beginning" in letter.reason
         assert (letter.replayed_at, DeadLetter.objects.count()) == (None, 1)
 
-    def test_are_not_replayed_by_auditors(
+    def test_auditor_cannot_replay_dead_letters(
         self, auditor: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
@@ -110,7 +112,7 @@ class TestMessagesStoredAside:
 
 
 class TestAdministration:
-    def test_msr_admin_needs_not_be_superuser(self, admin: Client) -> None:
+    def test_msr_admin_sees_every_model_without_being_superuser(self, admin: Client) -> None:
         html = admin.get("/admin/").content.decode()
 
         for model in (
@@ -125,7 +127,7 @@ class TestAdministration:
         for model in ("Policies", "Registry settings", "Users", "Periodic tasks", "Auth tokens"):
             assert f">{model}</a>" in html
 
-    def test_auditor_changes_nothing(self, auditor: Client, web: Repository) -> None:
+    def test_auditor_cannot_change_anything(self, auditor: Client, web: Repository) -> None:
         for path in ("repository", "namespace", "organization", "team", "policy"):
             assert auditor.get(f"/admin/registry_repositories/{path}/").status_code == 200
             assert auditor.get(f"/admin/registry_repositories/{path}/add/").status_code == 403
@@ -143,7 +145,9 @@ class TestAdministration:
             403,
         )
 
-    def test_repository_made_by_hand_is_an_event(self, admin: Client, web: Repository) -> None:
+    def test_creating_a_repository_in_the_admin_records_an_event(
+        self, admin: Client, web: Repository
+    ) -> None:
         data = {"namespace": web.namespace_id, "name": "api", "visibility": "private", "description": ""}
         admin.post("/admin/registry_repositories/repository/add/", data)
 
@@ -155,7 +159,7 @@ class TestAdministration:
         )
 
     @pytest.mark.parametrize("by_action", [True, False])
-    def test_deleted_repository_is_marked_and_its_deletion_an_event(
+    def test_deleting_a_repository_marks_it_and_records_an_event(
         self, admin: Client, web: Repository, by_action: bool
     ) -> None:
         if by_action:
@@ -174,8 +178,8 @@ class TestAdministration:
         self, admin: Client, registry: Any, log_in: Any
     ) -> None:
         registry(notification(target={"repository": "newcorp/app"}))
-        person = factories.UserFactory()
-        client, url = log_in(person), "/repositories/newcorp/app/activity/"
+        owner = factories.UserFactory()
+        client, url = log_in(owner), "/repositories/newcorp/app/activity/"
         assert client.get(url).status_code == 404
         assert admin.get(url).status_code == 200
 
@@ -187,7 +191,7 @@ class TestAdministration:
         }
         admin.post(
             f"/admin/registry_repositories/namespace/{namespace.pk}/change/",
-            {"user": person.pk, "organization": "", **form},
+            {"user": owner.pk, "organization": "", **form},
         )
 
         assert client.get(url).status_code == 200
@@ -210,14 +214,14 @@ class TestAdministration:
         assert names - {"admin", "registry"} == expected
 
     @pytest.mark.parametrize(
-        ("name", "owners", "words"),
+        ("name", "owners", "message"),
         [
             ("newcorp", ("user", "organization"), "to a user or to an organization, not to both"),
-            ("_", ("user",), "Repositories without a namespace belong to nobody"),
+            ("_", ("user",), "Repositories without a namespace have no owner"),
         ],
     )
-    def test_namespace_belongs_to_one_at_most(
-        self, admin: Client, registry: Any, name: str, owners: tuple[str, ...], words: str
+    def test_namespace_has_at_most_one_owner(
+        self, admin: Client, registry: Any, name: str, owners: tuple[str, ...], message: str
     ) -> None:
         registry(notification(target={"repository": "newcorp/app" if name == "newcorp" else "alpine"}))
         ids = {"user": factories.UserFactory().pk, "organization": factories.OrganizationFactory().pk}
@@ -226,11 +230,11 @@ class TestAdministration:
         data = {owner: ids[owner] for owner in owners}
         response = admin.post(f"/admin/registry_repositories/namespace/{namespace.pk}/change/", data)
 
-        assert words in response.content.decode()
+        assert message in response.content.decode()
         namespace.refresh_from_db()
         assert namespace.owner is None
 
-    def test_organization_claims_the_namespace_of_its_name(self, admin: Client, registry: Any) -> None:
+    def test_new_organization_claims_the_namespace_of_its_name(self, admin: Client, registry: Any) -> None:
         registry(notification(target={"repository": "newcorp/app"}))
         form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
 
@@ -238,17 +242,17 @@ class TestAdministration:
 
         assert Namespace.objects.get(name="newcorp").owner == Organization.objects.get()
 
-    def test_names_of_users_and_organizations_are_one_space(self, admin: Client, web: Repository) -> None:
+    def test_user_and_organization_cannot_have_the_same_name(self, admin: Client, web: Repository) -> None:
         factories.UserFactory(username="jane")
         form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
-        answer = admin.post("/admin/registry_repositories/organization/add/", {"name": "jane", **form})
-        assert "already has this name" in answer.content.decode()
+        response = admin.post("/admin/registry_repositories/organization/add/", {"name": "jane", **form})
+        assert "already has this name" in response.content.decode()
 
         passwords = {"usable_password": "true", "password1": "a-long-pass", "password2": "a-long-pass"}
-        answer = admin.post("/admin/auth/user/add/", {"username": "acme", **passwords})
-        assert "already has the namespace of this name" in answer.content.decode()
+        response = admin.post("/admin/auth/user/add/", {"username": "acme", **passwords})
+        assert "The namespace with this name already belongs to" in response.content.decode()
 
-    def test_team_is_made_with_its_members(self, admin: Client, web: Repository) -> None:
+    def test_team_is_created_with_its_members(self, admin: Client, web: Repository) -> None:
         jane = factories.UserFactory()
         data = {"organization": web.namespace.organization_id, "name": "devs", "members": [jane.pk]}
 
@@ -257,7 +261,9 @@ class TestAdministration:
         team = Team.objects.get()
         assert (team.group.name, list(team.group.user_set.all())) == ("acme/devs", [jane])
 
-    def test_grants_are_edited_on_guardians_pages(self, admin: Client, web: Repository, log_in: Any) -> None:
+    def test_grants_are_edited_on_the_guardian_pages(
+        self, admin: Client, web: Repository, log_in: Any
+    ) -> None:
         jane = factories.UserFactory(username="jane")
         page = f"/admin/registry_repositories/repository/{web.pk}/permissions/user-manage/{jane.pk}/"
         assert "Access level read-write" in admin.get(page).content.decode()

@@ -1,4 +1,4 @@
-"""Who owns what and who may do what, in the admin: comfortable to change, and every right explained."""
+"""Ownership, grants and effective access in the admin."""
 
 from __future__ import annotations
 
@@ -22,32 +22,24 @@ from repositories.models import (
     RepositoryUserPermission,
 )
 from tests import factories
+from tests.admin_forms import empty_formsets, grant_prefixes
 
 
 def url(row: Any, page: str = "change") -> str:
-    """Return a page of the admin about something."""
+    """Return the URL of an admin page of a row."""
     return f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/{page}/"
 
 
-def html(client: Client, address: str) -> str:
-    response = client.get(address)
-    assert response.status_code == 200, (address, response.status_code)
+def html(client: Client, path: str) -> str:
+    response = client.get(path)
+    assert response.status_code == 200, (path, response.status_code)
     return response.content.decode()
 
 
-def queries(client: Client, address: str) -> int:
+def count_queries(client: Client, path: str) -> int:
     with CaptureQueriesContext(connection) as captured:
-        html(client, address)
+        html(client, path)
     return len(captured)
-
-
-def no_inlines(*prefixes: str) -> dict[str, Any]:
-    """Return what a page's form sends where none of its rows is touched."""
-    return {f"{prefix}-{part}_FORMS": 0 for prefix in prefixes for part in ("TOTAL", "INITIAL")}
-
-
-def grant_forms(kind: str = "repository") -> tuple[str, str]:
-    return f"{kind}userpermission_set", f"{kind}grouppermission_set"
 
 
 @pytest.fixture
@@ -55,8 +47,8 @@ def jane(db: None) -> Any:
     return factories.UserFactory(username="jane")
 
 
-class TestEffectiveAccessToARepository:
-    def test_each_right_links_to_what_gives_it(self, admin: Client, web: Repository, jane: Any) -> None:
+class TestEffectiveAccessOfRepository:
+    def test_each_right_links_to_its_source(self, admin: Client, web: Repository, jane: Any) -> None:
         organization: Any = web.namespace.organization
         team = factories.team_of(organization, jane)
         Membership.objects.filter(user=jane).update(role="owner")
@@ -71,7 +63,7 @@ class TestEffectiveAccessToARepository:
                 url(web.namespace, f"permissions/group-manage/{team.group_id}"),
             ),
             (
-                "granted to them on the repository acme/web",
+                "granted directly on the repository acme/web",
                 url(web, f"permissions/user-manage/{jane.pk}"),
             ),
             ("member of the group MSR admins", url(Group.objects.get(name="MSR admins"))),
@@ -79,18 +71,18 @@ class TestEffectiveAccessToARepository:
             assert f'<a href="{link}">{text}</a>' in page
             assert admin.get(link).status_code == 200
 
-    def test_auditors_are_led_to_what_they_may_open(
+    def test_auditor_gets_links_only_to_pages_that_they_can_open(
         self, auditor: Client, web: Repository, jane: Any
     ) -> None:
         assign_perm("level_read", jane, web)
 
         page = html(auditor, url(web, "access"))
 
-        assert f'<a href="{url(web)}">granted to them on the repository acme/web</a>' in page
+        assert f'<a href="{url(web)}">granted directly on the repository acme/web</a>' in page
         assert "jane" in html(auditor, url(web))
 
     @pytest.mark.parametrize("state", ["public", "deleted", "unclaimed"])
-    def test_what_holds_for_all_is_said_first(
+    def test_access_page_explains_public_deleted_and_unclaimed_repositories(
         self, admin: Client, web: Repository, jane: Any, state: str
     ) -> None:
         assign_perm("level_admin", jane, web)
@@ -104,46 +96,56 @@ class TestEffectiveAccessToARepository:
 
         page = html(admin, url(web, "access"))
 
-        words = {"public": "everybody who is logged in", "deleted": "is deleted", "unclaimed": "is unclaimed"}
-        assert words[state] in page
+        messages = {
+            "public": "everyone who is logged in",
+            "deleted": "is deleted",
+            "unclaimed": "is unclaimed",
+        }
+        assert messages[state] in page
         assert (url(jane, "access") in page) == (state == "public")
 
-    def test_is_searched_and_paged(self, admin: Client, web: Repository, jane: Any) -> None:
+    def test_access_page_of_repository_is_searched_and_paged(
+        self, admin: Client, web: Repository, jane: Any
+    ) -> None:
         for _ in range(60):
             assign_perm("level_read", factories.UserFactory(), web)
 
         first = admin.get(url(web, "access"))
-        (label, address) = first.context["pages"][0]
-        second = admin.get(url(web, "access") + address)
+        (label, query) = first.context["pages"][0]
+        second = admin.get(url(web, "access") + query)
         found = admin.get(url(web, "access"), {"q": "jan\0e"})
 
         assert (label, len(first.context["rows"]), len(second.context["rows"])) == ("Next", 50, 11)
         assert [row["holder"] for row in found.context["rows"]] == []
 
-    def test_names_are_text(self, admin: Client, web: Repository) -> None:
+    def test_access_page_of_repository_escapes_usernames(self, admin: Client, web: Repository) -> None:
         assign_perm("level_read", factories.UserFactory(username="<b>jane"), web)
 
         assert "&lt;b&gt;jane" in html(admin, url(web, "access"))
 
-    def test_number_of_queries_does_not_grow(self, admin: Client, web: Repository) -> None:
+    def test_query_count_of_repository_access_page_does_not_grow(
+        self, admin: Client, web: Repository
+    ) -> None:
         def grant(number: int) -> None:
             for _ in range(number):
-                person = factories.UserFactory()
-                team = factories.team_of(web.namespace.organization, person)
-                for holder in (person, team.group):
+                user = factories.UserFactory()
+                team = factories.team_of(web.namespace.organization, user)
+                for holder in (user, team.group):
                     assign_perm("level_read", holder, web)
                     assign_perm("level_read", holder, web.namespace)
 
         grant(1)
         html(admin, url(web, "access"))
-        few = queries(admin, url(web, "access"))
+        before = count_queries(admin, url(web, "access"))
         grant(10)
 
-        assert queries(admin, url(web, "access")) == few
+        assert count_queries(admin, url(web, "access")) == before
 
 
-class TestEffectiveAccessOfAUser:
-    def test_tells_where_and_why(self, admin: Client, web: Repository, jane: Any) -> None:
+class TestEffectiveAccessOfUser:
+    def test_access_page_of_user_shows_each_right_with_its_reason(
+        self, admin: Client, web: Repository, jane: Any
+    ) -> None:
         team = factories.team_of(web.namespace.organization, jane)
         assign_perm("level_read", team.group, web.namespace)
         assign_perm("level_admin", jane, web)
@@ -152,33 +154,35 @@ class TestEffectiveAccessOfAUser:
 
         assert f"team {team}, granted on the namespace acme" in page
         assert "owner of the namespace jane" in page
-        assert "granted to them on the repository acme/web" in page
+        assert "granted directly on the repository acme/web" in page
         assert url(web, "access") in page
 
-    def test_of_somebody_who_left(self, admin: Client, web: Repository, jane: Any) -> None:
+    def test_access_page_of_inactive_user_shows_no_rights(
+        self, admin: Client, web: Repository, jane: Any
+    ) -> None:
         assign_perm("level_admin", jane, web)
         jane.is_active = False
         jane.save()
 
         page = html(admin, url(jane, "access"))
 
-        assert "it may do nothing" in page
+        assert "It has no access" in page
         assert "acme/web" not in page
 
-    def test_is_linked_from_the_users_page(self, admin: Client, jane: Any) -> None:
+    def test_access_page_of_user_is_linked_from_the_change_page(self, admin: Client, jane: Any) -> None:
         assert url(jane, "access") in html(admin, url(jane))
 
     @pytest.mark.parametrize("permission", ["auth.view_user", "registry_repositories.view_repository"])
-    def test_is_for_those_who_may_audit(
+    def test_access_pages_are_forbidden_without_permission_to_audit(
         self, log_in: Any, web: Repository, jane: Any, permission: str
     ) -> None:
-        clerk = factories.UserFactory(is_staff=True)
-        factories.permit(clerk, permission)
+        staff = factories.UserFactory(is_staff=True)
+        factories.permit(staff, permission)
 
-        assert log_in(clerk).get(url(jane, "access")).status_code == 403
-        assert log_in(clerk).get(url(web, "access")).status_code == 403
+        assert log_in(staff).get(url(jane, "access")).status_code == 403
+        assert log_in(staff).get(url(web, "access")).status_code == 403
 
-    def test_number_of_queries_does_not_grow(self, admin: Client, jane: Any) -> None:
+    def test_query_count_of_user_access_page_does_not_grow(self, admin: Client, jane: Any) -> None:
         def grant(number: int) -> None:
             for _ in range(number):
                 web = factories.repository(f"{factories.OrganizationFactory().name}/web")
@@ -188,25 +192,27 @@ class TestEffectiveAccessOfAUser:
 
         grant(1)
         html(admin, url(jane, "access"))
-        few = queries(admin, url(jane, "access"))
+        before = count_queries(admin, url(jane, "access"))
         grant(10)
 
-        assert queries(admin, url(jane, "access")) == few
+        assert count_queries(admin, url(jane, "access")) == before
 
 
 class TestGrants:
     def post(
         self, admin: Client, web: Repository, *rows: tuple[str, dict[str, Any]], initial: int = 0
     ) -> Any:
-        """Send a repository's page with rows added to one of its lists of grants."""
-        data = {"visibility": "private", "description": "", **no_inlines(*grant_forms())}
+        """Submit the admin page of a repository with these rows in its formsets of grants."""
+        data = {"visibility": "private", "description": "", **empty_formsets(*grant_prefixes())}
         for number, (prefix, row) in enumerate(rows):
             data |= {f"{prefix}-{number}-{name}": value for name, value in row.items()}
             data |= {f"{prefix}-TOTAL_FORMS": number + 1, f"{prefix}-INITIAL_FORMS": initial}
         return admin.post(url(web), data)
 
-    def test_are_made_on_the_repositorys_page(self, admin: Client, web: Repository, jane: Any) -> None:
-        to_users, to_teams = grant_forms()
+    def test_grants_are_created_on_the_repository_page(
+        self, admin: Client, web: Repository, jane: Any
+    ) -> None:
+        to_users, to_teams = grant_prefixes()
         team = factories.team_of(web.namespace.organization, factories.UserFactory())
 
         self.post(admin, web, (to_users, {"user": jane.pk, "access": "level_read_write"}))
@@ -220,61 +226,61 @@ class TestGrants:
         )
         to_team = RepositoryGroupPermission.objects.get()
         assert (to_team.group, to_team.permission.codename) == (team.group, "view_pull_events")
-        assert "push" in Access.of(jane).permissions_on(web)
+        assert "push" in Access.for_user(jane).permissions_on(web)
 
-    def test_are_taken_back_there(self, admin: Client, web: Repository, jane: Any) -> None:
+    def test_grant_is_deleted_on_the_repository_page(self, admin: Client, web: Repository, jane: Any) -> None:
         grant: Any = assign_perm("level_read", jane, web)
         row = {"id": grant.pk, "content_object": web.pk, "DELETE": "on"}
 
-        self.post(admin, web, (grant_forms()[0], row), initial=1)
+        self.post(admin, web, (grant_prefixes()[0], row), initial=1)
 
         assert not RepositoryUserPermission.objects.exists()
 
-    def test_are_not_turned_into_others(self, admin: Client, web: Repository, jane: Any) -> None:
+    def test_existing_grant_cannot_be_changed(self, admin: Client, web: Repository, jane: Any) -> None:
         grant: Any = assign_perm("level_read", jane, web)
         row = {"id": grant.pk, "content_object": web.pk, "user": jane.pk, "access": "level_admin"}
 
-        self.post(admin, web, (grant_forms()[0], row), initial=1)
+        self.post(admin, web, (grant_prefixes()[0], row), initial=1)
 
         assert RepositoryUserPermission.objects.get().permission.codename == "level_read"
 
     @pytest.mark.parametrize("access", ["view_repository", "nonsense", ""])
-    def test_that_give_nothing_are_not_made(
+    def test_permission_without_effect_cannot_be_granted(
         self, admin: Client, web: Repository, jane: Any, access: str
     ) -> None:
-        self.post(admin, web, (grant_forms()[0], {"user": jane.pk, "access": access}))
+        self.post(admin, web, (grant_prefixes()[0], {"user": jane.pk, "access": access}))
 
         assert not RepositoryUserPermission.objects.exists()
 
-    @pytest.mark.parametrize("before", [True, False])
-    def test_that_are_there_are_not_made_again(
-        self, admin: Client, web: Repository, jane: Any, before: bool
+    @pytest.mark.parametrize("granted_before", [True, False])
+    def test_duplicate_grant_is_rejected(
+        self, admin: Client, web: Repository, jane: Any, granted_before: bool
     ) -> None:
-        if before:
+        if granted_before:
             assign_perm("level_read", jane, web)
-        row = (grant_forms()[0], {"user": jane.pk, "access": "level_read"})
+        row = (grant_prefixes()[0], {"user": jane.pk, "access": "level_read"})
 
-        answer = self.post(admin, web, *[row] * (1 if before else 2))
+        response = self.post(admin, web, *[row] * (1 if granted_before else 2))
 
-        assert "This is granted already" in answer.content.decode()
-        assert RepositoryUserPermission.objects.count() == before
+        assert "This access is already granted" in response.content.decode()
+        assert RepositoryUserPermission.objects.count() == granted_before
 
-    def test_are_made_on_the_namespaces_page(self, admin: Client, web: Repository, jane: Any) -> None:
-        to_users, to_teams = grant_forms("namespace")
-        data = {"organization": web.namespace.organization_id, **no_inlines(to_users, to_teams)}
+    def test_grant_is_created_on_the_namespace_page(self, admin: Client, web: Repository, jane: Any) -> None:
+        to_users, to_teams = grant_prefixes("namespace")
+        data = {"organization": web.namespace.organization_id, **empty_formsets(to_users, to_teams)}
         row = {"TOTAL_FORMS": 1, "0-user": jane.pk, "0-access": "level_admin"}
 
         admin.post(url(web.namespace), data | {f"{to_users}-{name}": value for name, value in row.items()})
 
-        assert "edit" in Access.of(jane).permissions_on(web)
+        assert "edit" in Access.for_user(jane).permissions_on(web)
 
-    def test_of_auditors_are_none(self, auditor: Client, web: Repository, jane: Any) -> None:
-        answer = self.post(auditor, web, (grant_forms()[0], {"user": jane.pk, "access": "level_read"}))
+    def test_auditor_cannot_create_grants(self, auditor: Client, web: Repository, jane: Any) -> None:
+        response = self.post(auditor, web, (grant_prefixes()[0], {"user": jane.pk, "access": "level_read"}))
 
-        assert answer.status_code == 403
+        assert response.status_code == 403
         assert not RepositoryUserPermission.objects.exists()
 
-    def test_shown_are_as_many_as_fit(
+    def test_repository_page_shows_a_limited_number_of_grants(
         self, admin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(grants, "MAX_SHOWN", 2)
@@ -287,39 +293,43 @@ class TestGrants:
         self.post(admin, web)
         assert RepositoryUserPermission.objects.count() == 3
 
-    @pytest.mark.parametrize("of", ["repository", "namespace"])
-    def test_number_of_queries_does_not_grow(self, admin: Client, web: Repository, of: str) -> None:
-        place = web if of == "repository" else web.namespace
+    @pytest.mark.parametrize("kind", ["repository", "namespace"])
+    def test_query_count_of_page_with_grants_does_not_grow(
+        self, admin: Client, web: Repository, kind: str
+    ) -> None:
+        target = web if kind == "repository" else web.namespace
 
         def grant(number: int) -> None:
             for _ in range(number):
-                person = factories.UserFactory()
-                assign_perm("level_read", person, place)
-                assign_perm("level_read", factories.team_of(web.namespace.organization, person).group, place)
+                user = factories.UserFactory()
+                assign_perm("level_read", user, target)
+                assign_perm("level_read", factories.team_of(web.namespace.organization, user).group, target)
 
         grant(1)
-        html(admin, url(place))
-        few = queries(admin, url(place))
+        html(admin, url(target))
+        before = count_queries(admin, url(target))
         grant(5)
 
-        assert queries(admin, url(place)) == few
+        assert count_queries(admin, url(target)) == before
 
 
-class TestGuardiansPages:
-    def test_offer_what_gives_something(self, admin: Client, web: Repository, jane: Any) -> None:
+class TestGuardianPages:
+    def test_guardian_pages_offer_only_permissions_with_an_effect(
+        self, admin: Client, web: Repository, jane: Any
+    ) -> None:
         team = factories.team_of(web.namespace.organization, jane)
-        for place in (web, web.namespace):
+        for target in (web, web.namespace):
             for page in (
                 "permissions",
                 f"permissions/user-manage/{jane.pk}",
                 f"permissions/group-manage/{team.group_id}",
             ):
-                shown = html(admin, url(place, page))
-                assert "Access level read-write" in shown
-                assert "Can view pull events" in shown
-                assert "Can change" not in shown
+                page_html = html(admin, url(target, page))
+                assert "Access level read-write" in page_html
+                assert "Can view pull events" in page_html
+                assert "Can change" not in page_html
 
-    def test_take_nothing_else(self, admin: Client, web: Repository, jane: Any) -> None:
+    def test_guardian_page_ignores_other_permissions(self, admin: Client, web: Repository, jane: Any) -> None:
         admin.post(url(web, f"permissions/user-manage/{jane.pk}"), {"permissions": ["change_repository"]})
 
         assert not RepositoryUserPermission.objects.exists()
@@ -336,14 +346,16 @@ class TestGuardiansPages:
             "{web}/permissions/group-manage/0/",
         ],
     )
-    def test_of_nothing_are_none(self, admin: Client, web: Repository, page: str) -> None:
+    def test_guardian_page_of_missing_object_is_not_found(
+        self, admin: Client, web: Repository, page: str
+    ) -> None:
         assert (
             admin.get(f"/admin/registry_repositories/repository/{page.format(web=web.pk)}").status_code == 404
         )
 
 
 class TestOrganizations:
-    def test_show_their_teams_and_namespaces(self, admin: Client, web: Repository) -> None:
+    def test_organization_page_shows_teams_and_namespaces(self, admin: Client, web: Repository) -> None:
         organization: Any = web.namespace.organization
         team = factories.team_of(organization)
 
@@ -361,10 +373,12 @@ class TestOrganizations:
             == 200
         )
 
-    def test_members_are_added_and_given_roles(self, admin: Client, web: Repository, jane: Any) -> None:
+    def test_members_are_added_and_given_roles_on_the_organization_page(
+        self, admin: Client, web: Repository, jane: Any
+    ) -> None:
         organization: Any = web.namespace.organization
         joe = factories.UserFactory(username="joe")
-        membership = factories.member(organization, joe)
+        membership = factories.add_member(organization, joe)
         rows = [
             {"id": membership.pk, "organization": organization.pk, "user": jane.pk, "role": "owner"},
             {"organization": organization.pk, "user": jane.pk, "role": "member"},
@@ -375,10 +389,10 @@ class TestOrganizations:
 
         admin.post(url(organization), data)
 
-        held = {m.user.username: m.role for m in Membership.objects.select_related("user")}
-        assert held == {"joe": "owner", "jane": "member"}
+        roles = {m.user.username: m.role for m in Membership.objects.select_related("user")}
+        assert roles == {"joe": "owner", "jane": "member"}
 
-    def test_number_of_queries_does_not_grow(self, admin: Client, web: Repository) -> None:
+    def test_query_count_of_organization_page_does_not_grow(self, admin: Client, web: Repository) -> None:
         organization: Any = web.namespace.organization
 
         def fill(number: int) -> None:
@@ -390,33 +404,33 @@ class TestOrganizations:
 
         fill(1)
         html(admin, url(organization))
-        few = queries(admin, url(organization))
+        before = count_queries(admin, url(organization))
         fill(5)
 
-        assert queries(admin, url(organization)) == few
+        assert count_queries(admin, url(organization)) == before
 
 
 class TestTeams:
-    def test_show_what_they_were_granted(self, admin: Client, web: Repository, jane: Any) -> None:
+    def test_team_page_shows_the_grants_of_the_team(self, admin: Client, web: Repository, jane: Any) -> None:
         team = factories.team_of(web.namespace.organization, jane)
         assign_perm("level_admin", team.group, web)
         assign_perm("level_read", team.group, web.namespace)
 
         page = html(admin, url(team))
 
-        for place, text in ((web, "admin on acme/web"), (web.namespace, "read on acme")):
-            assert f'<a href="{url(place, f"permissions/group-manage/{team.group_id}")}">{text}</a>' in page
+        for target, text in ((web, "admin on acme/web"), (web.namespace, "read on acme")):
+            assert f'<a href="{url(target, f"permissions/group-manage/{team.group_id}")}">{text}</a>' in page
 
-    def test_do_not_list_all_users(self, admin: Client, web: Repository, jane: Any) -> None:
-        stranger = factories.UserFactory(username="a-stranger")
+    def test_team_page_does_not_list_all_users(self, admin: Client, web: Repository, jane: Any) -> None:
+        outsider = factories.UserFactory(username="an-outsider")
         team = factories.team_of(web.namespace.organization, jane)
 
         page = html(admin, url(team))
 
         assert "jane" in page
-        assert stranger.username not in page
+        assert outsider.username not in page
 
-    def test_number_of_queries_does_not_grow(self, admin: Client, web: Repository) -> None:
+    def test_query_count_of_team_page_does_not_grow(self, admin: Client, web: Repository) -> None:
         team = factories.team_of(web.namespace.organization)
 
         def fill(number: int) -> None:
@@ -430,10 +444,10 @@ class TestTeams:
 
         fill(1)
         html(admin, url(team))
-        few = queries(admin, url(team))
+        before = count_queries(admin, url(team))
         fill(5)
 
-        assert queries(admin, url(team)) == few
+        assert count_queries(admin, url(team)) == before
 
     @pytest.mark.parametrize(
         ("model", "field", "term"),
@@ -444,23 +458,23 @@ class TestTeams:
             ("team", "organization", "acm"),
         ],
     )
-    def test_and_people_are_completed(
+    def test_users_teams_and_organizations_are_autocompleted(
         self, admin: Client, web: Repository, jane: Any, model: str, field: str, term: str
     ) -> None:
         factories.team_of(web.namespace.organization, jane)
 
         query = {"app_label": "registry_repositories", "model_name": model, "field_name": field, "term": term}
-        found = admin.get("/admin/autocomplete/", query).json()["results"]
+        results = admin.get("/admin/autocomplete/", query).json()["results"]
 
-        assert len(found) == 1
-        assert found[0]["text"].startswith(term)
+        assert len(results) == 1
+        assert results[0]["text"].startswith(term)
 
 
-def test_page_of_a_user_takes_no_query_for_each_permission(admin: Client, jane: Any) -> None:
+def test_query_count_of_user_page_does_not_depend_on_permissions(admin: Client, jane: Any) -> None:
     html(admin, url(jane))
 
-    assert queries(admin, url(jane)) < 20
+    assert count_queries(admin, url(jane)) < 20
 
 
-def test_organizations_are_searched(admin: Client, web: Repository) -> None:
+def test_memberships_are_searched_by_organization(admin: Client, web: Repository) -> None:
     assert Organization.objects.get().name in html(admin, "/admin/registry_repositories/membership/?q=acme")

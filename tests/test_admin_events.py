@@ -1,4 +1,4 @@
-"""Events in the admin: searched, filtered, shown, exported, and changed by nobody."""
+"""Events in the admin: they can be searched, filtered, viewed and exported, but not changed."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ EVENTS = "/admin/registry_activity/event/"
 HOSTILE = '<script>alert("x")</script>'
 
 
-def page_of(client: Client, **query: str) -> Any:
+def get_list(client: Client, **query: str) -> Any:
     response = client.get(EVENTS, query)
     assert response.status_code == 200
     return response
 
 
-def listed(client: Client, **query: str) -> list[str]:
-    """Return the tags of the events that the list shows."""
-    return [event.tag for event in page_of(client, **query).context["cl"].result_list]
+def listed_tags(client: Client, **query: str) -> list[str]:
+    """Return the tags of the listed events."""
+    return [event.tag for event in get_list(client, **query).context["cl"].result_list]
 
 
-def detail(event: Event) -> str:
+def detail_url(event: Event) -> str:
     return reverse("admin:registry_activity_event_change", args=[event.pk])
 
 
-def queries_of(client: Client, url: str) -> int:
+def count_queries(client: Client, url: str) -> int:
     client.get(url)
     with CaptureQueriesContext(connection) as captured:
         assert client.get(url).status_code == 200
@@ -45,8 +45,8 @@ def queries_of(client: Client, url: str) -> int:
 
 
 @pytest.fixture
-def story(web: Repository) -> None:
-    """Four events: two of January, and one before and after it."""
+def four_events(web: Repository) -> None:
+    """Four events: two in January 2026, one before that and one after."""
     for name in ("acme/api", "alpine"):
         factories.repository(name)
     for kind, repository, tag, actor, moment in [
@@ -59,7 +59,7 @@ def story(web: Repository) -> None:
         factories.record(kind, repository, tag=tag, actor_name=actor, digest=DIGEST, occurred_at=occurred_at)
 
 
-@pytest.mark.usefixtures("story")
+@pytest.mark.usefixtures("four_events")
 class TestList:
     @pytest.mark.parametrize(
         ("query", "tags"),
@@ -88,42 +88,42 @@ class TestList:
         ],
         ids=str,
     )
-    def test_is_searched_and_filtered(self, admin: Client, query: dict[str, str], tags: str) -> None:
-        assert listed(admin, **query) == list(tags)
+    def test_list_is_searched_and_filtered(self, admin: Client, query: dict[str, str], tags: str) -> None:
+        assert listed_tags(admin, **query) == list(tags)
 
-    def test_is_narrowed_to_a_repository_and_a_namespace(self, admin: Client, web: Repository) -> None:
-        assert listed(admin, repository=str(web.pk)) == ["b", "a"]
-        assert listed(admin, namespace=str(web.namespace_id)) == ["c", "b", "a"]
-        assert listed(admin, namespace=str(web.namespace_id), actor="joe") == ["b"]
+    def test_list_is_filtered_by_repository_and_namespace(self, admin: Client, web: Repository) -> None:
+        assert listed_tags(admin, repository=str(web.pk)) == ["b", "a"]
+        assert listed_tags(admin, namespace=str(web.namespace_id)) == ["c", "b", "a"]
+        assert listed_tags(admin, namespace=str(web.namespace_id), actor="joe") == ["b"]
 
     @pytest.mark.parametrize(
-        ("model", "field", "found"),
+        ("model", "field", "expected"),
         [
             ("registry_activity.event", "repository", "acme/web"),
             ("registry_repositories.repository", "namespace", "acme"),
         ],
     )
-    def test_repositories_and_namespaces_are_looked_up_while_typing(
-        self, auditor: Client, model: str, field: str, found: str
+    def test_repositories_and_namespaces_are_autocompleted(
+        self, auditor: Client, model: str, field: str, expected: str
     ) -> None:
         app, name = model.split(".")
         query = {"app_label": app, "model_name": name, "field_name": field, "term": "acme"}
 
         results = auditor.get("/admin/autocomplete/", query).json()["results"]
 
-        assert found in [result["text"] for result in results]
-        assert f'data-field-name="{field}"' in page_of(auditor).content.decode()
+        assert expected in [result["text"] for result in results]
+        assert f'data-field-name="{field}"' in get_list(auditor).content.decode()
 
-    def test_finds_by_id(self, admin: Client) -> None:
+    def test_search_finds_an_event_by_id(self, admin: Client) -> None:
         event = Event.objects.get(tag="b")
 
-        assert listed(admin, q=str(event.pk)) == ["b"]
+        assert listed_tags(admin, q=str(event.pk)) == ["b"]
 
-    def test_shows_nothing_where_it_does_not_understand(self, admin: Client) -> None:
-        html = page_of(admin, q="tpye:delete repo:acme/web").content.decode()
+    def test_invalid_search_shows_an_error_and_no_events(self, admin: Client) -> None:
+        html = get_list(admin, q="tpye:delete repo:acme/web").content.decode()
 
-        assert "&#x27;tpye:&#x27; is not known; did you mean &#x27;type:&#x27;?" in html
-        assert listed(admin, q="tpye:delete repo:acme/web") == []
+        assert "&#x27;tpye:&#x27; is not a search term. Did you mean &#x27;type:&#x27;?" in html
+        assert listed_tags(admin, q="tpye:delete repo:acme/web") == []
 
     @pytest.mark.parametrize(
         "query",
@@ -141,49 +141,49 @@ class TestList:
         ],
         ids=str,
     )
-    def test_filter_that_makes_no_sense_is_told_of(self, admin: Client, query: dict[str, str]) -> None:
+    def test_invalid_filter_value_redirects_with_an_error(self, admin: Client, query: dict[str, str]) -> None:
         assert admin.get(EVENTS, query)["Location"].endswith("?e=1")
 
     @pytest.mark.parametrize(
         "name", ["details__contains", "digest__startswith", "actor_name", "tpye", "repository__name"]
     )
-    def test_cannot_be_asked_for_anything_else(self, admin: Client, name: str) -> None:
+    def test_unknown_filter_is_rejected(self, admin: Client, name: str) -> None:
         assert admin.get(EVENTS, {name: "x"}).status_code == 400
 
     @pytest.mark.parametrize("q", ["\0", '"', "x" * 5000, "after:9999-12-31", "ip:x", "-", "😀"])
-    def test_takes_any_search(self, admin: Client, q: str) -> None:
-        page_of(admin, q=q)
+    def test_list_accepts_any_search_text(self, admin: Client, q: str) -> None:
+        get_list(admin, q=q)
 
-    def test_date_is_drilled_down_to(self, admin: Client) -> None:
+    def test_date_filter_drills_down_to_days(self, admin: Client) -> None:
         def choices(**query: str) -> list[str]:
-            (spec,) = [s for s in page_of(admin, **query).context["cl"].filter_specs if s.title == "date"]
+            (spec,) = [s for s in get_list(admin, **query).context["cl"].filter_specs if s.title == "date"]
             return [str(value) for value, _ in spec.lookup_choices]
 
         assert choices() == ["2025", "2026"]
         assert choices(occurred="2026")[:2] == ["2026", "2026-01"]
         assert choices(occurred="2026-02")[-1] == "2026-02-28"
 
-    def test_times_and_days_are_those_of_the_viewer(self, log_in: Any) -> None:
-        person = factories.auditor()
-        Profile.objects.create(user=person, time_zone="Asia/Tokyo")
-        client = log_in(person)
+    def test_list_uses_the_time_zone_of_the_viewer(self, log_in: Any) -> None:
+        viewer = factories.auditor()
+        Profile.objects.create(user=viewer, time_zone="Asia/Tokyo")
+        client = log_in(viewer)
 
-        assert listed(client, q="on:2026-01-01") == ["b", "a"]
-        html = page_of(client).content.decode()
+        assert listed_tags(client, q="on:2026-01-01") == ["b", "a"]
+        html = get_list(client).content.decode()
         assert "Jan 1, 2026 8:00:00 AM" in html
         assert "Asia/Tokyo" in html
 
-    def test_shows_unknown_kinds_by_their_key(self, admin: Client, web: Repository) -> None:
+    def test_unknown_kind_is_shown_by_its_key(self, admin: Client, web: Repository) -> None:
         Event.objects.bulk_create([factories.event_row(kind="polish_tag", category="polish", repository=web)])
 
-        assert "polish_tag" in page_of(admin).content.decode()
+        assert "polish_tag" in get_list(admin).content.decode()
 
-    def test_is_paged_by_links_that_can_be_bookmarked(self, admin: Client) -> None:
+    def test_list_is_paged_by_cursor_links(self, admin: Client) -> None:
         Event.objects.bulk_create(
             factories.event_row(tag=f"t{number}", occurred_at=NOON + timedelta(minutes=number))
             for number in range(120)
         )
-        first = page_of(admin, q="category:push").context["cl"]
+        first = get_list(admin, q="category:push").context["cl"]
         assert (len(first.result_list), first.newer_url) == (50, "")
 
         second = admin.get(EVENTS + first.older_url).context["cl"]
@@ -197,33 +197,33 @@ class TestList:
         assert third.newest_url == "?q=category%3Apush"
 
     @pytest.mark.parametrize("cursor", ["x", "\0", "9" * 5000, "WyJuIiwieCJd"])
-    def test_page_that_is_none_is_told_of(self, admin: Client, cursor: str) -> None:
-        assert "can&#x27;t be found any more" in page_of(admin, p=cursor).content.decode()
+    def test_invalid_cursor_shows_a_message(self, admin: Client, cursor: str) -> None:
+        assert "no longer exists" in get_list(admin, p=cursor).content.decode()
 
-    def test_search_that_no_index_serves_goes_on(
+    def test_search_without_an_index_continues_where_it_stopped(
         self, admin: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(search, "STRETCH", 2)
-        page = page_of(admin, q="ip:10.0.0.7").context["cl"]
-        assert "Searched as far as Jan 31, 2026 12:00 PM" in page_of(admin, q="ip:10.0.0.7").content.decode()
+        monkeypatch.setattr(search, "MAX_EVENTS_READ", 2)
+        page = get_list(admin, q="ip:10.0.0.7").context["cl"]
+        assert "Searched as far as Jan 31, 2026 12:00 PM" in get_list(admin, q="ip:10.0.0.7").content.decode()
 
-        rest = admin.get(EVENTS + page.onward_url).context["cl"]
+        rest = admin.get(EVENTS + page.continue_url).context["cl"]
 
         assert (page.result_list, rest.result_list) == ([], [])
-        assert [rest.found.searched_to, page.found.searched_to] == [
+        assert [rest.search_page.searched_to, page.search_page.searched_to] == [
             datetime(2025, 12, 31, 23, tzinfo=UTC),
             datetime(2026, 1, 31, 12, tzinfo=UTC),
         ]
 
-    def test_keeps_the_search_beside_the_filters(self, admin: Client) -> None:
-        html = page_of(admin, q="jane", type="DELETE", p="x").content.decode()
+    def test_search_and_filters_are_kept_in_the_forms_of_the_list(self, admin: Client) -> None:
+        html = get_list(admin, q="jane", type="DELETE", p="x").content.decode()
 
         assert html.count('<input type="hidden" name="type" value="DELETE">') == 2
         assert '<input type="hidden" name="q" value="jane">' in html
         assert 'name="p"' not in html
 
 
-@pytest.mark.usefixtures("story")
+@pytest.mark.usefixtures("four_events")
 class TestQueries:
     URLS = [
         "",
@@ -235,32 +235,32 @@ class TestQueries:
     ]
 
     @pytest.mark.parametrize("query", URLS)
-    def test_of_the_list_do_not_grow(self, admin: Client, query: str) -> None:
-        before = queries_of(admin, EVENTS + query)
-        self.more()
+    def test_query_count_of_list_does_not_grow(self, admin: Client, query: str) -> None:
+        before = count_queries(admin, EVENTS + query)
+        self.add_events()
 
-        assert queries_of(admin, EVENTS + query) == before
+        assert count_queries(admin, EVENTS + query) == before
 
-    def test_of_an_event_do_not_grow(self, admin: Client) -> None:
+    def test_query_count_of_event_page_does_not_grow(self, admin: Client) -> None:
         event = Event.objects.get(tag="b")
-        before = queries_of(admin, detail(event))
-        self.more()
+        before = count_queries(admin, detail_url(event))
+        self.add_events()
 
-        # One less: there is enough on the tag now that it isn't asked how far was searched.
-        assert queries_of(admin, detail(event)) in (before, before - 1)
+        # With enough events of the tag, the query for how far the search got is skipped.
+        assert count_queries(admin, detail_url(event)) in (before, before - 1)
 
     @pytest.mark.parametrize("query", URLS)
-    def test_count_and_deduplicate_nothing(self, admin: Client, query: str) -> None:
+    def test_list_queries_have_no_count_distinct_or_offset(self, admin: Client, query: str) -> None:
         with CaptureQueriesContext(connection) as queries:
             admin.get(EVENTS + query)
 
-        asked = [query["sql"].upper() for query in queries if "registry_activity_event" in query["sql"]]
-        assert asked
+        statements = [query["sql"].upper() for query in queries if "registry_activity_event" in query["sql"]]
+        assert statements
         assert not any(
-            "COUNT(" in sql or "DISTINCT" in sql or "OFFSET" in sql.split("FROM")[0] for sql in asked
+            "COUNT(" in sql or "DISTINCT" in sql or "OFFSET" in sql.split("FROM")[0] for sql in statements
         )
 
-    def more(self) -> None:
+    def add_events(self) -> None:
         for number in range(30):
             factories.record("update_tag", f"org{number}x/web", tag="v1", actor_name=f"user{number}x")
         for tag in "bbbb":
@@ -268,21 +268,23 @@ class TestQueries:
 
 
 class TestDetail:
-    def test_shows_everything_that_is_known(self, auditor: Client, web: Repository) -> None:
+    def test_event_page_shows_all_fields(self, auditor: Client, web: Repository) -> None:
         event = factories.record(
             repository=web, digest=DIGEST, details={"user_agent": "docker", "node": "n1:5000"}
         )
 
-        html = auditor.get(detail(event)).content.decode()
+        html = auditor.get(detail_url(event)).content.decode()
 
-        for known in (str(event.pk), DIGEST, "Create Manifest", "acme/web", "jane", "docker", "n1:5000"):
-            assert known in html
+        for value in (str(event.pk), DIGEST, "Create Manifest", "acme/web", "jane", "docker", "n1:5000"):
+            assert value in html
 
-    def test_leads_to_what_it_speaks_of(self, admin: Client, web: Repository) -> None:
+    def test_event_page_links_to_repository_actor_and_related_events(
+        self, admin: Client, web: Repository
+    ) -> None:
         jane = factories.UserFactory(username="jane")
         event = factories.record("delete_tag", web, tag="v1", details={"request_id": "r 1"})
 
-        html = admin.get(detail(event)).content.decode()
+        html = admin.get(detail_url(event)).content.decode()
 
         for url in (
             f"/admin/registry_repositories/repository/{web.pk}/change/",
@@ -292,71 +294,77 @@ class TestDetail:
         ):
             assert f'href="{url}"' in html
         links = [part.split('"')[0].replace("&amp;", "&") for part in html.split('href="')[1:]]
-        for label in ("Same actor, same hour", "Events of the same request", "All they did"):
+        for label in (
+            "Events by this actor in the same hour",
+            "Events of the same request",
+            "All events by this actor",
+        ):
             (url,) = [link for link in links if f'{link.replace("&", "&amp;")}">{label}' in html]
             assert [found.pk for found in admin.get(url).context["cl"].result_list] == [event.pk]
 
-    def test_leads_to_the_policy(self, admin: Client, web: Repository) -> None:
+    def test_event_page_links_to_the_policy(self, admin: Client, web: Repository) -> None:
         policy = factories.PolicyFactory(kind=Policy.Kind.PRUNING, repository=web)
         event = factories.record(
             "delete_tag", web, tag="v1", actor_type=ActorType.PRUNING, actor_name=policy.public_id
         )
 
-        html = admin.get(detail(event)).content.decode()
+        html = admin.get(detail_url(event)).content.decode()
 
         assert f'href="{policy.get_absolute_url()}"' in html
         assert f"PRUNING {policy.public_id}" in html
 
-    def test_shows_what_came_before_and_after_on_the_tag(self, admin: Client, web: Repository) -> None:
+    def test_event_page_shows_previous_and_next_events_of_the_tag(
+        self, admin: Client, web: Repository
+    ) -> None:
         events = [factories.record("update_tag", web, tag=tag) for tag in "vwvvvvvvvw"]
-        here = [event for event in events if event.tag == "v"]
+        of_tag = [event for event in events if event.tag == "v"]
 
-        around = admin.get(detail(here[3])).context["around"]
+        nearby = admin.get(detail_url(of_tag[3])).context["nearby_events"]
 
-        assert [[event.pk for event in found] for _, _, found in around] == [
-            [event.pk for event in reversed(here[4:7])],
-            [event.pk for event in reversed(here[0:3])],
+        assert [[event.pk for event in found] for _, _, found in nearby] == [
+            [event.pk for event in reversed(of_tag[4:7])],
+            [event.pk for event in reversed(of_tag[0:3])],
         ]
 
     @pytest.mark.parametrize("details", [{"request_id": ["x"]}, {"request_id": None}, ["x"], {}], ids=str)
-    def test_takes_any_details(self, admin: Client, web: Repository, details: Any) -> None:
+    def test_event_page_accepts_any_details(self, admin: Client, web: Repository, details: Any) -> None:
         event = factories.event_row(repository=web, repository_name="acme/web", tag="v1", details=details)
         Event.objects.bulk_create([event])
 
-        assert admin.get(detail(event)).status_code == 200
+        assert admin.get(detail_url(event)).status_code == 200
 
-    def test_outlives_what_it_speaks_of(self, admin: Client) -> None:
+    def test_event_page_works_after_repository_actor_and_policy_are_deleted(self, admin: Client) -> None:
         event = factories.event_row(
             repository_id=999_999, repository_name="gone/away", actor_user_id=999_999, policy_id=999_999
         )
         Event.objects.bulk_create([event])
 
-        assert "gone/away" in admin.get(detail(event)).content.decode()
+        assert "gone/away" in admin.get(detail_url(event)).content.decode()
 
     @pytest.mark.parametrize("key", ["x", "%00", "00000000-0000-0000-0000-000000000000", "9" * 99])
-    def test_that_is_not_there_is_told_of(self, admin: Client, key: str) -> None:
+    def test_missing_event_redirects_or_is_not_found(self, admin: Client, key: str) -> None:
         assert admin.get(f"{EVENTS}{key}/change/").status_code in (302, 404)
 
 
-@pytest.mark.usefixtures("story")
+@pytest.mark.usefixtures("four_events")
 class TestExport:
     def export(self, client: Client, query: str = "", format: str = "jsonl") -> list[dict[str, Any]]:
         response: Any = client.post(f"{EVENTS}export/{query}", {"format": format})
         assert response.status_code == 200
         return [json.loads(line) for line in response.getvalue().decode().splitlines()]
 
-    def test_has_all_that_is_listed_on_all_pages(
+    def test_export_has_the_matching_events_of_all_pages(
         self, admin: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("activity.feed.export.CHUNK", 2)
-        monkeypatch.setattr(search, "STRETCH", 2)
+        monkeypatch.setattr(search, "MAX_EVENTS_READ", 2)
 
         assert [row["tag"] for row in self.export(admin)] == list("dcba")
         rows = self.export(admin, "?q=-ip:10.0.0.7+category:push&actor=jane&p=x")
         assert [row["tag"] for row in rows] == ["a"]
 
     @pytest.mark.audited
-    def test_says_which_filter(self, auditor: Client) -> None:
+    def test_export_is_recorded_with_its_filters(self, auditor: Client) -> None:
         self.export(auditor, "?q=jane+after:2026-01-01&type=DELETE")
 
         _, event = Event.objects.filter(kind="export_events").order_by("pk")
@@ -365,7 +373,9 @@ class TestExport:
         assert (event.details["exported"], event.details["state"]) == (1, "complete")
 
     @pytest.mark.parametrize(("action", "start"), [("export_csv", '"id"'), ("export_jsonl", "{")])
-    def test_of_what_was_chosen(self, auditor: Client, action: str, start: str) -> None:
+    def test_export_action_exports_the_selected_events(
+        self, auditor: Client, action: str, start: str
+    ) -> None:
         keys = [str(event.pk) for event in Event.objects.filter(tag__in="ac")]
 
         response: Any = auditor.post(EVENTS, {"action": action, "_selected_action": keys, "index": 0})
@@ -375,7 +385,7 @@ class TestExport:
         assert [key in text for key in keys] == [True, True]
         assert str(Event.objects.get(tag="b").pk) not in text
 
-    def test_of_all_that_is_listed_by_the_action_keeps_to_the_search(self, admin: Client) -> None:
+    def test_export_action_on_all_events_applies_the_search(self, admin: Client) -> None:
         data = {"action": "export_jsonl", "_selected_action": "x", "index": 0, "select_across": 1}
 
         response: Any = admin.post(f"{EVENTS}?q=jane", data)
@@ -387,23 +397,25 @@ class TestExport:
         ("query", "data"),
         [("?q=tpye:x", {"format": "csv"}), ("", {"format": "xls"}), ("?type=x", {"format": "csv"}), ("", {})],
     )
-    def test_of_what_makes_no_sense_is_none(self, admin: Client, query: str, data: dict[str, str]) -> None:
+    def test_invalid_export_redirects_and_is_not_recorded(
+        self, admin: Client, query: str, data: dict[str, str]
+    ) -> None:
         assert admin.post(f"{EVENTS}export/{query}", data).status_code == 302
         assert not Event.objects.filter(kind="export_events").exists()
 
-    def test_is_asked_for_by_post_with_a_token(self, log_in: Any) -> None:
-        person = factories.msr_admin()
-        assert log_in(person).get(f"{EVENTS}export/").status_code == 405
+    def test_export_requires_post_and_a_csrf_token(self, log_in: Any) -> None:
+        user = factories.msr_admin()
+        assert log_in(user).get(f"{EVENTS}export/").status_code == 405
         strict = Client(enforce_csrf_checks=True)
-        strict.force_login(person)
+        strict.force_login(user)
         assert strict.post(f"{EVENTS}export/", {"format": "csv"}).status_code == 403
 
-    def test_is_for_those_who_oversee_the_registry(self, log_in: Any, web: Repository) -> None:
-        person = factories.person_with("level_admin", web)
-        assert log_in(person).post(f"{EVENTS}export/", {"format": "csv"}).status_code == 302
-        person.is_staff = True
-        person.save()
-        assert log_in(person).post(f"{EVENTS}export/", {"format": "csv"}).status_code == 403
+    def test_export_is_forbidden_for_repository_admins(self, log_in: Any, web: Repository) -> None:
+        user = factories.user_with("level_admin", web)
+        assert log_in(user).post(f"{EVENTS}export/", {"format": "csv"}).status_code == 302
+        user.is_staff = True
+        user.save()
+        assert log_in(user).post(f"{EVENTS}export/", {"format": "csv"}).status_code == 403
 
 
 class TestHostileContent:
@@ -422,14 +434,14 @@ class TestHostileContent:
         Event.objects.bulk_create([event])
         return event
 
-    def test_is_text_in_the_admin(self, admin: Client, event: Event) -> None:
+    def test_html_in_an_event_is_escaped_in_the_admin(self, admin: Client, event: Event) -> None:
         factories.event_row(repository_name=HOSTILE)
-        for url in (EVENTS, detail(event), f"{EVENTS}?q={HOSTILE}", f"{EVENTS}?q=label:{HOSTILE}"):
+        for url in (EVENTS, detail_url(event), f"{EVENTS}?q={HOSTILE}", f"{EVENTS}?q=label:{HOSTILE}"):
             html = admin.get(url).content.decode()
             assert "<script>alert" not in html
             assert "&lt;script&gt;alert" in html
 
-    def test_is_text_in_exports(self, admin: Client, event: Event) -> None:
+    def test_exports_are_attachments_that_browsers_do_not_render(self, admin: Client, event: Event) -> None:
         for format in ("csv", "jsonl"):
             response: Any = admin.post(f"{EVENTS}export/", {"format": format})
             response.getvalue()
@@ -438,10 +450,10 @@ class TestHostileContent:
             assert response["Content-Disposition"].startswith("attachment")
 
 
-@pytest.mark.usefixtures("story")
-class TestNobody:
+@pytest.mark.usefixtures("four_events")
+class TestForbidden:
     @pytest.mark.parametrize("path", ["add/", "{pk}/delete/", "{pk}/change/"])
-    def test_changes_events(self, log_in: Any, path: str) -> None:
+    def test_nobody_can_add_change_or_delete_events(self, log_in: Any, path: str) -> None:
         event = Event.objects.first()
         assert event
         root = factories.UserFactory(is_staff=True, is_superuser=True)
@@ -450,7 +462,7 @@ class TestNobody:
             assert response.status_code == 403
         assert set(Event.objects.values_list("tag", flat=True)) == set("abcd")
 
-    def test_deletes_events_by_an_action(self, admin: Client) -> None:
+    def test_events_cannot_be_deleted_by_an_action(self, admin: Client) -> None:
         keys = [str(pk) for pk in Event.objects.values_list("pk", flat=True)]
 
         admin.post(EVENTS, {"action": "delete_selected", "_selected_action": keys, "post": "yes"})
@@ -458,12 +470,14 @@ class TestNobody:
         assert Event.objects.count() == 4
 
     @pytest.mark.parametrize(("staff", "status"), [(True, 403), (False, 302)])
-    def test_else_sees_events(self, log_in: Any, web: Repository, staff: bool, status: int) -> None:
-        person = factories.person_with("level_admin", web)
-        person.is_staff = staff
-        person.save()
+    def test_events_are_hidden_from_repository_admins(
+        self, log_in: Any, web: Repository, staff: bool, status: int
+    ) -> None:
+        user = factories.user_with("level_admin", web)
+        user.is_staff = staff
+        user.save()
 
-        assert log_in(person).get(EVENTS).status_code == status
+        assert log_in(user).get(EVENTS).status_code == status
         event = Event.objects.first()
         assert event
-        assert log_in(person).get(detail(event)).status_code == status
+        assert log_in(user).get(detail_url(event)).status_code == status

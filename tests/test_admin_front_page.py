@@ -1,4 +1,4 @@
-"""The admin's front page: what happened lately, and what needs attention, however many events there are."""
+"""The front page of the admin: recent activity, and what needs attention."""
 
 from __future__ import annotations
 
@@ -31,48 +31,52 @@ def page(client: Client) -> str:
 
 
 def card(client: Client, name: str) -> str:
-    """Return one part of the page as text."""
+    """Return the text of one section of the front page."""
     (part,) = re.findall(rf'aria-labelledby="front-{name}">(.*?)</section>', page(client), re.DOTALL)
     return " ".join(re.sub(r"<[^>]*>", " ", part).split())
 
 
-def found(url: str) -> list[Event]:
-    """Return what the list of events finds at an address."""
+def events_at(url: str) -> list[Event]:
+    """Return the events that the search in a URL of the events list finds."""
     (text,) = parse_qs(urlsplit(url).query)["q"]
-    return search.find(Event.objects.all(), search.conditions_of(search_language.parse(text, UTC)), 50).rows
+    return search.find(
+        Event.objects.all(), search.build_conditions(search_language.parse(text, UTC)), 50
+    ).rows
 
 
-def happened(kind: str, repository: Any, *, ago: timedelta = timedelta(), **values: Any) -> Event:
+def record(kind: str, repository: Any, *, ago: timedelta = timedelta(), **values: Any) -> Event:
     return factories.record(kind, repository, occurred_at=timezone.now() - ago, **values)
 
 
 class TestViewers:
-    def test_auditors_see_it_above_the_list_of_apps(self, auditor: Client, web: Repository) -> None:
+    def test_auditor_sees_the_front_page_above_the_list_of_apps(
+        self, auditor: Client, web: Repository
+    ) -> None:
         html = page(auditor)
 
         assert html.index("Needs attention") < html.index('<div class="app-')
 
-    def test_other_staff_see_the_list_of_apps_alone(self, log_in: Any, web: Repository) -> None:
-        happened("update_tag", web, tag="v1")
-        clerk = factories.UserFactory(is_staff=True)
-        factories.permit(clerk, "auth.view_user")
+    def test_other_staff_see_only_the_list_of_apps(self, log_in: Any, web: Repository) -> None:
+        record("update_tag", web, tag="v1")
+        staff = factories.UserFactory(is_staff=True)
+        factories.permit(staff, "auth.view_user")
 
-        html = page(log_in(clerk))
+        html = page(log_in(staff))
 
         assert "front-page" not in html.replace("admin_front_page.css", "")
         assert "acme/web" not in html
         assert ">Users</a>" in html
 
-    def test_pages_of_apps_are_without(self, admin: Client) -> None:
+    def test_front_page_is_not_part_of_app_pages(self, admin: Client) -> None:
         assert "Needs attention" not in admin.get("/admin/registry_activity/").content.decode()
 
 
 class TestChart:
-    def test_counts_events_by_day_and_category(self, admin: Client, web: Repository) -> None:
-        happened("update_tag", web, tag="v1")
-        happened("update_tag", web, tag="v1", ago=timedelta(days=2))
-        happened("get_tag", web, tag="v1", ago=timedelta(days=2))
-        happened("delete_tag", web, tag="v1", ago=timedelta(days=40))
+    def test_chart_counts_events_by_day_and_category(self, admin: Client, web: Repository) -> None:
+        record("update_tag", web, tag="v1")
+        record("update_tag", web, tag="v1", ago=timedelta(days=2))
+        record("get_tag", web, tag="v1", ago=timedelta(days=2))
+        record("delete_tag", web, tag="v1", ago=timedelta(days=40))
 
         chart = admin.get(INDEX).context["chart"]
 
@@ -80,17 +84,17 @@ class TestChart:
         assert [bar.total for bar in chart.bars if bar.total] == [2, 1]
         assert len(chart.bars) == front_page.DAYS
 
-    def test_bars_lead_to_their_events(self, admin: Client, web: Repository) -> None:
-        event = happened("update_tag", web, tag="v1", ago=timedelta(days=2))
-        happened("update_tag", web, tag="v2")
+    def test_bars_of_the_chart_link_to_their_events(self, admin: Client, web: Repository) -> None:
+        event = record("update_tag", web, tag="v1", ago=timedelta(days=2))
+        record("update_tag", web, tag="v2")
 
         (bar, _) = [bar for bar in admin.get(INDEX).context["chart"].bars if bar.total]
 
-        assert found(bar.url) == [event]
+        assert events_at(bar.url) == [event]
 
 
-class TestAttention:
-    def test_messages_stored_aside(self, admin: Client, registry: Any) -> None:
+class TestNeedsAttention:
+    def test_waiting_dead_letters_are_counted(self, admin: Client, registry: Any) -> None:
         assert "None waiting" in card(admin, "attention")
         registry({"action": "polish"})
         registry({"action": "polish", "id": "2"})
@@ -100,16 +104,16 @@ class TestAttention:
 
         assert "None waiting" in card(admin, "attention")
 
-    def test_count_of_them_is_bounded(
+    def test_count_of_dead_letters_is_limited(
         self, admin: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(front_page, "MOST_COUNTED", 2)
+        monkeypatch.setattr(front_page, "MAX_COUNTED", 2)
         for number in range(4):
             registry({"action": "polish", "id": str(number)})
 
         assert "more than 2 waiting" in card(admin, "attention")
 
-    def test_last_run_of_auto_deletion(self, admin: Client) -> None:
+    def test_last_run_of_auto_deletion_is_shown(self, admin: Client) -> None:
         assert "No run yet" in card(admin, "attention")
         values: dict[str, Any] = {"cutoff": timezone.now(), "lease_until": timezone.now(), "settings": {}}
         run = Run.objects.create(state="failed", deleted=7, **values)
@@ -118,18 +122,18 @@ class TestAttention:
         assert f"Run {run.pk}: Failed" in card(admin, "attention")
         assert "7 events deleted" in card(admin, "attention")
 
-    def test_registry_that_has_gone_quiet(self, admin: Client, registry: Any) -> None:
-        assert "None was heard from yet" in card(admin, "attention")
+    def test_quiet_registry_is_shown(self, admin: Client, registry: Any) -> None:
+        assert "No registry has delivered anything yet" in card(admin, "attention")
         registry(notification())
         assert "quiet" not in card(admin, "attention")
 
-        Registry.objects.update(last_heard_at=timezone.now() - timedelta(hours=25))
+        Registry.objects.update(last_contact_at=timezone.now() - timedelta(hours=25))
 
-        assert "registry : quiet , last heard from" in card(admin, "attention")
+        assert "registry : quiet , last contact" in card(admin, "attention")
 
-    def test_hours_after_which_a_registry_is_quiet_are_set(self, admin: Client, registry: Any) -> None:
+    def test_hours_until_a_registry_is_quiet_can_be_set(self, admin: Client, registry: Any) -> None:
         registry(notification())
-        Registry.objects.update(last_heard_at=timezone.now() - timedelta(hours=25))
+        Registry.objects.update(last_contact_at=timezone.now() - timedelta(hours=25))
         row = Registry.objects.get()
 
         admin.post(f"/admin/registry_activity/registry/{row.pk}/change/", {"quiet_after": "48"})
@@ -138,23 +142,23 @@ class TestAttention:
 
 
 class TestRegistries:
-    def test_are_heard_from_whatever_they_say(self, registry: Any) -> None:
+    def test_invalid_message_counts_as_contact_of_the_registry(self, registry: Any) -> None:
         registry(body=b"nonsense")
 
         assert Registry.objects.get().account.get_username() == "registry"
 
-    def test_are_written_once_a_minute(self, registry: Any) -> None:
+    def test_last_contact_of_a_registry_is_updated_once_a_minute(self, registry: Any) -> None:
         registry(notification())
-        first = Registry.objects.get().last_heard_at
+        first = Registry.objects.get().last_contact_at
         registry(notification())
-        assert Registry.objects.get().last_heard_at == first
+        assert Registry.objects.get().last_contact_at == first
 
-        Registry.objects.update(last_heard_at=first - timedelta(minutes=2))
+        Registry.objects.update(last_contact_at=first - timedelta(minutes=2))
         registry(notification())
 
-        assert Registry.objects.get().last_heard_at >= first
+        assert Registry.objects.get().last_contact_at >= first
 
-    def test_are_not_producers_of_other_events(self, web: Repository) -> None:
+    def test_producer_of_other_events_is_not_a_registry(self, web: Repository) -> None:
         event = {"id": "1", "kind": "scan", "repository": "acme/web", "occurred_at": "2026-11-22T12:00:00Z"}
         headers = factories.bearer(factories.producer())
 
@@ -164,14 +168,14 @@ class TestRegistries:
 
 
 class TestBusiest:
-    def test_repositories_of_the_last_day(self, admin: Client, web: Repository) -> None:
+    def test_busiest_repositories_of_the_last_day_are_shown(self, admin: Client, web: Repository) -> None:
         api = factories.repository("acme/api")
         for repository, number in ((web, 3), (api, 2)):
             for _ in range(number):
-                happened("update_tag", repository, tag="v1")
-        happened("get_tag", api, tag="v1")
-        happened("get_tag", api, tag="v1")
-        happened("update_tag", "acme/old", tag="v1", ago=timedelta(days=3))
+                record("update_tag", repository, tag="v1")
+        record("get_tag", api, tag="v1")
+        record("get_tag", api, tag="v1")
+        record("update_tag", "acme/old", tag="v1", ago=timedelta(days=3))
         tallies.fold()
 
         rows = admin.get(INDEX).context["busiest"]["rows"]
@@ -180,14 +184,14 @@ class TestBusiest:
             ("acme/api", 4),
             ("acme/web", 3),
         ]
-        assert [event.repository_name for event in found(rows[0][2])] == ["acme/api"] * 4
+        assert [event.repository_name for event in events_at(rows[0][2])] == ["acme/api"] * 4
 
-    def test_users_of_the_newest_events(
+    def test_busiest_users_of_the_newest_events_are_shown(
         self, admin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(front_page, "LOOKED_AT", 3)
+        monkeypatch.setattr(front_page, "SAMPLED_EVENTS", 3)
         for actor in ("long ago", "long ago", "<b>joe", "jane", "jane"):
-            happened("update_tag", web, tag="v1", actor_name=actor)
+            record("update_tag", web, tag="v1", actor_name=actor)
 
         rows = admin.get(INDEX).context["actors"]["rows"]
 
@@ -198,23 +202,23 @@ class TestBusiest:
 
 
 def test_failures_are_listed_newest_first(admin: Client, web: Repository) -> None:
-    happened("scan_failed", web, ago=timedelta(days=3))
-    happened("push_mirror_failed", web, actor_name="<i>robot")
-    happened("push_mirror", web)
+    record("scan_failed", web, ago=timedelta(days=3))
+    record("push_mirror_failed", web, actor_name="<i>robot")
+    record("push_mirror", web)
 
     text = card(admin, "failures")
 
     assert text.index("Push Mirror Failed") < text.index("Scan Failed")
     assert "&lt;i&gt;robot" in text
-    assert len(found(admin.get(INDEX).context["failures_url"])) == 2
+    assert len(events_at(admin.get(INDEX).context["failures_url"])) == 2
 
 
-def test_number_of_queries_does_not_grow(admin: Client, registry: Any) -> None:
+def test_query_count_of_front_page_does_not_grow(admin: Client, registry: Any) -> None:
     def fill(number: int) -> None:
         for _ in range(number):
             name = f"{factories.OrganizationFactory().name}/web"
             for kind in ("update_tag", "scan_failed", "get_tag"):
-                happened(kind, factories.repository(f"{name}-{kind[:3]}"), tag="v1", actor_name=name)
+                record(kind, factories.repository(f"{name}-{kind[:3]}"), tag="v1", actor_name=name)
             registry({"action": "polish", "id": name})
             Registry.objects.create(account=factories.UserFactory())
         tallies.fold()
@@ -226,7 +230,7 @@ def test_number_of_queries_does_not_grow(admin: Client, registry: Any) -> None:
 
     fill(1)
     queries()
-    few = queries()
+    before = queries()
     fill(6)
 
-    assert queries() == few
+    assert queries() == before

@@ -1,6 +1,7 @@
-"""Every page is there, without complaints on its console, fits the screen, and axe finds no violation on it.
+"""Every page loads without console errors, fits the screen, and has no accessibility violations.
 
-All in one visit, as opening the pages takes most of the time: in light on a desktop, in dark on a phone.
+All tests share one visit to each page, because opening the pages takes most of the time. Each page is checked
+in light mode on a desktop and in dark mode on a phone.
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ from selenium.webdriver import Chrome
 
 from tests import pages, services
 from tests.running import Application, application, status
-from tests.test_site_urls import TABLE
+from tests.url_tables import SITE_URLS
+
+pytestmark = pytest.mark.long
 
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PAGES_OF_THE_SITE = {
-    name for name, answers in TABLE.items() if answers[-1] == 200 and not name.endswith("-atom")
+SITE_PAGES = {
+    name for name, statuses in SITE_URLS.items() if statuses[-1] == 200 and not name.endswith("-atom")
 }
 SWAGGER = "api"
-"""The page that is mostly Swagger's own, which axe has complaints of."""
+"""The page of the API documentation. axe is not run on it, because Swagger UI itself has violations."""
 
 
 @dataclass
 class Visit:
-    """What was found wrong, by the page, and where it matters by the screen and the colours."""
+    """The problems found on each page, in each screen size and color scheme where that matters."""
 
-    names: set[str] = field(default_factory=set)
-    """Of the views that answered."""
-    complaints: dict[str, list[str]] = field(default_factory=dict)
+    view_names: set[str] = field(default_factory=set)
+    errors: dict[str, list[str]] = field(default_factory=dict)
     too_wide: dict[str, str] = field(default_factory=dict)
     violations: dict[str, list[str]] = field(default_factory=dict)
 
@@ -52,66 +54,67 @@ def visit(app: Application) -> Visit:
     with services.chromium(1280, 900) as driver:
         driver.set_script_timeout(120)
         for name in pages.visit(driver, app):
-            visit.names.add(resolve(urlsplit(driver.current_url).path).view_name)
-            visit.complaints[name] = complaints(driver, name)
+            visit.view_names.add(resolve(urlsplit(driver.current_url).path).view_name)
+            visit.errors[name] = errors(driver, name)
             driver.execute_script("document.querySelectorAll('details').forEach(part => part.open = true)")
             driver.execute_script(axe)
             for (width, size), scheme in zip(pages.SIZES.items(), pages.SCHEMES, strict=True):
-                pages.show(driver, size, scheme)
+                pages.emulate(driver, size, scheme)
                 visit.too_wide[f"{name}, {width}"] = too_wide(driver)
                 if name != SWAGGER:
                     visit.violations[f"{name}, {width}, {scheme}"] = violations(driver)
     return visit
 
 
-def complaints(driver: Chrome, name: str) -> list[str]:
-    """Return what is wrong with a page: not there, or something on its console."""
+def errors(driver: Chrome, name: str) -> list[str]:
+    """Return the problems of a page: an unexpected status, and messages on the console."""
     expected = pages.STATUS.get(name, 200)
     found = [] if status(driver) == expected else [f"Status {status(driver)}"]
-    # Not there are the page that says so, and the icon that Django's admin doesn't name.
+    # Ignore that a page with an error status, or the favicon that the admin doesn't have, failed to load.
     icon = urljoin(driver.current_url, "/favicon.ico")
-    missing = tuple(f"{address} - Failed to load" for address in (driver.current_url, icon))
+    ignored = tuple(f"{url} - Failed to load" for url in (driver.current_url, icon))
     messages = [entry["message"] for entry in driver.get_log("browser")]
-    return found + [message for message in messages if not message.startswith(missing)]
+    return found + [message for message in messages if not message.startswith(ignored)]
 
 
 def too_wide(driver: Chrome) -> str:
-    """Return by how much a page is wider than the screen."""
+    """Return a message if the page is wider than the screen, or else an empty string."""
     width, screen = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     return f"{width} pixels wide, on a screen of {screen}" if width > screen else ""
 
 
 def violations(driver: Chrome) -> list[str]:
-    """Return what axe, once it is loaded, finds on the page that is shown.
+    """Return the violations that axe finds on the current page. Its script must be loaded.
 
-    The admin's search fields are Select2's, as Django brings it: they have no names that axe knows of.
-    What is right isn't described, nor where on the page something is, which takes long on large ones. Nor
-    does axe copy stylesheets into the page, which the security policy would refuse.
+    The autocomplete fields of the admin are excluded, because Django's Select2 gives them no accessible name.
+    axe reports only violations, and no selectors, because computing those is slow on large pages. Stylesheets
+    aren't preloaded, because the content security policy would block that.
     """
     found: list[dict[str, Any]] = driver.execute_async_script(
-        "const few = {resultTypes: ['violations'], selectors: false, preload: false};"
-        "axe.run({exclude: ['.select2']}, {runOnly: arguments[0], ...few})"
+        "const options = {resultTypes: ['violations'], selectors: false, preload: false};"
+        "axe.run({exclude: ['.select2']}, {runOnly: arguments[0], ...options})"
         ".then(result => arguments[1](result.violations))",
         TAGS,
     )
     return [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found]
 
 
-def wrong(found: dict[str, Any]) -> dict[str, Any]:
-    return {page: what for page, what in found.items() if what}
+def failures(results: dict[str, Any]) -> dict[str, Any]:
+    """Return only the pages with problems."""
+    return {page: problems for page, problems in results.items() if problems}
 
 
-def test_all_of_the_site_is_visited(visit: Visit) -> None:
-    assert visit.names >= PAGES_OF_THE_SITE
+def test_every_page_of_the_site_is_visited(visit: Visit) -> None:
+    assert visit.view_names >= SITE_PAGES
 
 
-def test_no_page_has_complaints(visit: Visit) -> None:
-    assert wrong(visit.complaints) == {}
+def test_every_page_loads_without_console_errors(visit: Visit) -> None:
+    assert failures(visit.errors) == {}
 
 
 def test_every_page_fits_the_screen(visit: Visit) -> None:
-    assert wrong(visit.too_wide) == {}
+    assert failures(visit.too_wide) == {}
 
 
-def test_no_page_is_hard_to_use(visit: Visit) -> None:
-    assert wrong(visit.violations) == {}
+def test_axe_finds_no_violations_on_any_page(visit: Visit) -> None:
+    assert failures(visit.violations) == {}

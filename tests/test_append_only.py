@@ -1,4 +1,4 @@
-"""The database itself refuses to change or remove events, whatever statement anybody gives it."""
+"""The database rejects every statement that changes or deletes events."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from tests import factories
 pytestmark = pytest.mark.django_db
 
 JANUARY = datetime(2021, 1, 15, tzinfo=UTC)
-on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no such thing")
+on_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="SQLite has no such statement or table"
+)
 STATEMENTS = {
     "UPDATE": "UPDATE {table} SET tag = 'forged'",
-    "UPDATE of nothing": pytest.param("UPDATE {table} SET tag = '' WHERE false", marks=on_postgresql),
-    "INSERT that updates": "INSERT INTO {table} SELECT * FROM registry_activity_event WHERE true"
+    "UPDATE of no rows": pytest.param("UPDATE {table} SET tag = '' WHERE false", marks=on_postgresql),
+    "INSERT with ON CONFLICT UPDATE": "INSERT INTO {table} SELECT * FROM registry_activity_event WHERE true"
     " ON CONFLICT ({key}) DO UPDATE SET tag = 'forged'",
     "DELETE": "DELETE FROM {table}",
-    "DELETE in passing": pytest.param(
-        "WITH gone AS (DELETE FROM {table} RETURNING id) SELECT * FROM gone", marks=on_postgresql
+    "DELETE in a WITH clause": pytest.param(
+        "WITH deleted AS (DELETE FROM {table} RETURNING id) SELECT * FROM deleted", marks=on_postgresql
     ),
     "TRUNCATE": pytest.param("TRUNCATE {table}", marks=on_postgresql),
 }
@@ -44,8 +46,8 @@ def execute(sql: str) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("sql", STATEMENTS.values(), ids=STATEMENTS.keys())
-def test_statement_is_refused(sql: str, table: str) -> None:
-    partitions.create_ahead(JANUARY)  # later than the triggers
+def test_statement_that_changes_events_is_rejected(sql: str, table: str) -> None:
+    partitions.create_ahead(JANUARY)  # so that these partitions are newer than the triggers
     event = factories.record(occurred_at=JANUARY)
     key = "id" if connection.vendor == "sqlite" else "id, is_pull"
 
@@ -55,13 +57,17 @@ def test_statement_is_refused(sql: str, table: str) -> None:
     assert Event.objects.get(pk=event.pk).tag == event.tag
 
 
-def test_deletion_may_delete_and_no_more() -> None:
+def test_auto_deletion_may_delete_but_not_update() -> None:
     event = factories.record()
 
-    with pytest.raises(IntegrityError, match="append-only"), transaction.atomic(), append_only.deleting():
+    with (
+        pytest.raises(IntegrityError, match="append-only"),
+        transaction.atomic(),
+        append_only.deletion_allowed(),
+    ):
         execute("UPDATE registry_activity_event SET tag = 'forged'")
     with transaction.atomic():
-        with append_only.deleting():
+        with append_only.deletion_allowed():
             execute("DELETE FROM registry_activity_event WHERE 1 = 0")
         with pytest.raises(IntegrityError, match="append-only"):
             execute("DELETE FROM registry_activity_event")
@@ -73,15 +79,15 @@ def test_deletion_may_delete_and_no_more() -> None:
 def test_permission_to_delete_ends_with_its_transaction() -> None:
     factories.record()
 
-    with pytest.raises(ZeroDivisionError), transaction.atomic(), append_only.deleting():
+    with pytest.raises(ZeroDivisionError), transaction.atomic(), append_only.deletion_allowed():
         1 / 0  # noqa: B018
 
     with pytest.raises(IntegrityError, match="append-only"):
         execute("DELETE FROM registry_activity_event")
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="of SQLite's triggers")
-def test_other_programs_delete_nothing() -> None:
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="tests the triggers of SQLite")
+def test_other_programs_cannot_delete_events_from_the_sqlite_file() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT sql FROM sqlite_master WHERE tbl_name = 'registry_activity_event' AND sql IS NOT NULL"
@@ -96,10 +102,11 @@ def test_other_programs_delete_nothing() -> None:
 
 
 @on_postgresql
-def test_partition_made_by_hand_is_protected_by_the_next_migrate() -> None:
+def test_partition_created_by_hand_is_protected_by_the_next_migrate() -> None:
     execute(
-        "CREATE TABLE registry_activity_event_pull_2020_01 PARTITION OF registry_activity_event_pull FOR VALUES"
-        " FROM ('016f5e66-e800-0000-0000-000000000000') TO ('016ffe0c-4400-0000-0000-000000000000')"
+        "CREATE TABLE registry_activity_event_pull_2020_01 PARTITION OF registry_activity_event_pull"
+        " FOR VALUES FROM ('016f5e66-e800-0000-0000-000000000000')"
+        " TO ('016ffe0c-4400-0000-0000-000000000000')"
     )
     execute("DELETE FROM registry_activity_event_pull_2020_01")
 

@@ -1,4 +1,4 @@
-"""What people do to the system is recorded: by whom, from where, and shown to whom it concerns."""
+"""Changes to the system are recorded as events, which only certain users can see."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from knox.models import AuthToken
 from activity.deletion import runs
 from activity.models import Archive, AutoDeletion, DeadLetter, Event, Hold, Import
 from activity.sources import auditing
-from activity.sources.registries import allow_adding_events
+from activity.sources.registries import grant_add_event_permission
 from msr_project import demo
 from repositories.access.groups import AUDITORS, MSR_ADMINS
 from repositories.access.resolving import Access
@@ -40,7 +40,7 @@ from repositories.models import (
     Team,
 )
 from tests import factories
-from tests.test_admin_access import grant_forms, no_inlines
+from tests.admin_forms import empty_formsets, grant_prefixes
 
 pytestmark = [pytest.mark.django_db, pytest.mark.audited]
 
@@ -50,7 +50,7 @@ PASSWORD = "a-long-pass-1"
 
 @pytest.fixture
 def admin() -> Client:
-    """The browser of an MSR admin, whose account and log-in aren't recorded."""
+    """A client logged in as an MSR admin, whose account and log-in aren't recorded."""
     with current_request.auditing_disabled():
         client = Client(headers={"user-agent": "Firefox"}, REMOTE_ADDR="10.0.0.7")
         client.force_login(factories.msr_admin(username="admin"))
@@ -78,26 +78,26 @@ def devs(web: Repository) -> Team:
         return factories.TeamFactory(organization=web.namespace.organization, name="devs")
 
 
-def form_of(place: str, **values: Any) -> dict[str, Any]:
-    """Return what the admin page of a repository or a namespace sends, with no grant changed."""
-    return {**no_inlines(*grant_forms(place)), **values}
+def change_form(kind: str, **values: Any) -> dict[str, Any]:
+    """Return the form data for the admin page of a repository or a namespace, with no grant changed."""
+    return {**empty_formsets(*grant_prefixes(kind)), **values}
 
 
-def told() -> list[tuple[str, str, str, str]]:
-    """Return label, repository, subject and actor of all events, the oldest first."""
+def recorded() -> list[tuple[str, str, str, str]]:
+    """Return the label, repository, subject and actor of each event, oldest first."""
     return [
         (event.label, event.repository_name, event.details.get("subject", ""), event.actor_label)
         for event in Event.objects.order_by("pk")
     ]
 
 
-def one() -> Event:
-    """Return the one event that there is."""
+def only_event() -> Event:
+    """Return the only event."""
     return Event.objects.get()
 
 
 class TestAccess:
-    def test_grant_is_of_its_repository_with_level_and_holder(
+    def test_grant_on_a_repository_is_recorded_with_level_and_holder(
         self, admin: Client, web: Repository, jane: Any
     ) -> None:
         page = f"/admin/registry_repositories/repository/{web.pk}/permissions/user-manage/{jane.pk}/"
@@ -106,7 +106,7 @@ class TestAccess:
         admin.post(page, {"permissions": ["level_read"]})
         admin.post(page, {"permissions": [], "submit": "Save"})
 
-        assert told() == [
+        assert recorded() == [
             ("Create Grant", "acme/web", "read on acme/web to jane", "admin"),
             ("Delete Grant", "acme/web", "read on acme/web to jane", "admin"),
         ]
@@ -123,28 +123,30 @@ class TestAccess:
             "user_agent": "Firefox",
         }
 
-    def test_grants_are_recorded_on_the_page_of_their_repository_too(
+    def test_grant_created_on_the_repository_page_is_recorded(
         self, admin: Client, web: Repository, devs: Team
     ) -> None:
         row = {"TOTAL_FORMS": 1, "0-group": devs.group.pk, "0-access": "level_admin"}
         rows = {f"repositorygrouppermission_set-{key}": value for key, value in row.items()}
         page = f"/admin/registry_repositories/repository/{web.pk}/change/"
 
-        admin.post(page, form_of("repository", visibility="private", description="") | rows)
+        admin.post(page, change_form("repository", visibility="private", description="") | rows)
 
-        assert told() == [("Create Grant", "acme/web", "admin on acme/web to acme/devs", "admin")]
+        assert recorded() == [("Create Grant", "acme/web", "admin on acme/web to acme/devs", "admin")]
 
-    def test_grant_on_a_namespace_is_of_no_repository(self, web: Repository, devs: Team) -> None:
+    def test_grant_on_a_namespace_is_recorded_without_a_repository(self, web: Repository, devs: Team) -> None:
         assign_perm("view_pull_events", devs.group, web.namespace)
         remove_perm("view_pull_events", devs.group, web.namespace)
 
         subject = "view_pull_events on acme to acme/devs"
-        assert told() == [
+        assert recorded() == [
             ("Create Grant", "", subject, "SYSTEM the command line"),
             ("Delete Grant", "", subject, "SYSTEM the command line"),
         ]
 
-    def test_team_with_its_members(self, admin: Client, web: Repository, jane: Any) -> None:
+    def test_changes_of_a_team_and_its_members_are_recorded(
+        self, admin: Client, web: Repository, jane: Any
+    ) -> None:
         form = {"organization": web.namespace.organization_id, "name": "devs"}
 
         admin.post("/admin/registry_repositories/team/add/", {**form, "members": [jane.pk]})
@@ -154,7 +156,7 @@ class TestAccess:
         )
         admin.post(f"/admin/registry_repositories/team/{team.pk}/delete/", {"post": "yes"})
 
-        assert told() == [
+        assert recorded() == [
             ("Create Team", "", "acme/devs", "admin"),
             ("Create Team Member", "", "acme/devs", "admin"),
             ("Update Team", "", "acme/ops", "admin"),
@@ -164,7 +166,7 @@ class TestAccess:
         assert Event.objects.get(kind="create_team_member").details["members"] == ["jane"]
         assert Event.objects.get(kind="update_team").details["changes"] == {"name": ["devs", "ops"]}
 
-    def test_deleting_a_team_is_one_event_whatever_goes_with_it(self, web: Repository, devs: Team) -> None:
+    def test_deleting_a_team_records_a_single_event(self, web: Repository, devs: Team) -> None:
         with current_request.auditing_disabled():
             for number in range(5):
                 devs.group.user_set.add(factories.UserFactory())
@@ -172,10 +174,10 @@ class TestAccess:
 
         devs.delete()
 
-        assert [label for label, *_ in told()] == ["Delete Team"]
+        assert [label for label, *_ in recorded()] == ["Delete Team"]
         assert not Group.objects.filter(name="acme/devs").exists()
 
-    def test_organization_and_its_members(self, admin: Client, jane: Any) -> None:
+    def test_changes_of_an_organization_and_its_members_are_recorded(self, admin: Client, jane: Any) -> None:
         forms = {"memberships-TOTAL_FORMS": "1", "memberships-INITIAL_FORMS": "0"}
         member = {"memberships-0-user": jane.pk, "memberships-0-role": "member"}
 
@@ -193,7 +195,7 @@ class TestAccess:
             },
         )
 
-        assert [label for label, *_ in told()] == [
+        assert [label for label, *_ in recorded()] == [
             "Create Organization",
             "Update Namespace",
             "Create Organization Member",
@@ -205,26 +207,26 @@ class TestAccess:
         updated = Event.objects.get(kind="update_organization_member")
         assert updated.details["changes"] == {"role": ["member", "owner"]}
 
-    def test_claim_of_a_namespace(self, admin: Client, jane: Any, registry: Any) -> None:
+    def test_claiming_a_namespace_is_recorded(self, admin: Client, jane: Any, registry: Any) -> None:
         registry(factories.notification(target={"repository": "newcorp/app"}))
         namespace = Namespace.objects.get(name="newcorp")
 
         admin.post(
             f"/admin/registry_repositories/namespace/{namespace.pk}/change/",
-            form_of("namespace", user=jane.pk, organization=""),
+            change_form("namespace", user=jane.pk, organization=""),
         )
 
         event = Event.objects.get(category="access", actor_name="admin")
         assert (event.label, event.details["subject"]) == ("Update Namespace", "newcorp")
         assert event.details["changes"] == {"user": [None, "jane"]}
 
-    def test_visibility_and_description(self, admin: Client, web: Repository) -> None:
+    def test_changes_of_visibility_and_description_are_recorded(self, admin: Client, web: Repository) -> None:
         page = f"/admin/registry_repositories/repository/{web.pk}/change/"
 
-        admin.post(page, form_of("repository", visibility="private", description="Our website."))
-        admin.post(page, form_of("repository", visibility="public", description=""))
+        admin.post(page, change_form("repository", visibility="private", description="Our website."))
+        admin.post(page, change_form("repository", visibility="public", description=""))
 
-        assert told() == [
+        assert recorded() == [
             ("Update Description", "acme/web", "acme/web", "admin"),
             ("Update Visibility", "acme/web", "acme/web", "admin"),
         ]
@@ -235,11 +237,11 @@ class TestAccess:
             "description": ["Our website.", ""],
         }
 
-    def test_hold(self, admin: Client, web: Repository) -> None:
+    def test_creating_and_deleting_a_hold_is_recorded(self, admin: Client, web: Repository) -> None:
         admin.post("/admin/registry_activity/hold/add/", {"repository": web.pk, "reason": "An inquiry."})
         admin.post(f"/admin/registry_activity/hold/{Hold.objects.get().pk}/delete/", {"post": "yes"})
 
-        assert [(label, name) for label, name, *_ in told()] == [
+        assert [(label, name) for label, name, *_ in recorded()] == [
             ("Create Hold", "acme/web"),
             ("Delete Hold", "acme/web"),
         ]
@@ -252,7 +254,7 @@ class TestAccounts:
         client.post("/accounts/login/", form)
         return client
 
-    def test_session_from_log_in_to_log_out(self, jane: Any) -> None:
+    def test_log_in_and_log_out_are_recorded(self, jane: Any) -> None:
         client = self.log_in(username="jane", password=PASSWORD)
         client.post("/accounts/logout/")
         client.post("/accounts/logout/")
@@ -273,22 +275,22 @@ class TestAccounts:
         ],
     )
     @pytest.mark.parametrize("page", ["/accounts/login/", "/admin/login/"])
-    def test_failed_log_in_keeps_the_name_and_never_the_password(
+    def test_failed_log_in_is_recorded_with_the_username_but_not_the_password(
         self, jane: Any, name: str, shown: str, page: str
     ) -> None:
         Client().post(page, {"username": name, "password": "s3cret-guess"})
 
-        event = one()
+        event = only_event()
         assert (event.label, event.type, event.actor_name) == ("Create Session Failed", "FAIL", shown)
         assert "s3cret-guess" not in str(event.__dict__)
 
     @pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 1000])
-    def test_failed_log_in_with_a_hostile_name_is_stored(self, name: str) -> None:
+    def test_failed_log_in_with_an_unstorable_username_is_recorded(self, name: str) -> None:
         user_login_failed.send("a backend", credentials={"username": name}, request=None)
 
-        assert len(one().actor_name) <= 255
+        assert len(only_event().actor_name) <= 255
 
-    def test_users_are_made_changed_and_deleted(self, admin: Client) -> None:
+    def test_creating_changing_and_deleting_a_user_is_recorded(self, admin: Client) -> None:
         passwords = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
         admin.post("/admin/auth/user/add/", {"username": "mia", **passwords})
         mia = User.objects.get(username="mia")
@@ -296,7 +298,7 @@ class TestAccounts:
         mia.save()
         mia.delete()
 
-        assert [label for label, *_ in told()] == [
+        assert [label for label, *_ in recorded()] == [
             "Create User",
             "Create Namespace",
             "Update User",
@@ -308,19 +310,17 @@ class TestAccounts:
             list(Event.objects.values_list("details", flat=True))
         )
 
-    def test_password_is_changed_by_oneself(self, jane: Any, log_in: Any) -> None:
+    def test_changing_your_own_password_is_recorded(self, jane: Any, log_in: Any) -> None:
         with current_request.auditing_disabled():
             client = log_in(jane)
 
         new = {"old_password": PASSWORD, "new_password1": "another-1-pass", "new_password2": "another-1-pass"}
         client.post("/settings/password/", new)
 
-        assert told() == [("Update Password", "", "jane", "jane")]
-        assert one().details["changes"] == {"password": ["hidden", "hidden"]}
+        assert recorded() == [("Update Password", "", "jane", "jane")]
+        assert only_event().details["changes"] == {"password": ["hidden", "hidden"]}
 
-    def test_password_that_is_merely_hashed_anew_at_log_in_was_not_changed(
-        self, jane: Any, settings: Any
-    ) -> None:
+    def test_rehashing_the_password_at_log_in_is_not_recorded(self, jane: Any, settings: Any) -> None:
         settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
         with current_request.auditing_disabled():
             jane.password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
@@ -330,21 +330,21 @@ class TestAccounts:
 
         jane.refresh_from_db()
         assert "$1$" not in jane.password
-        assert told() == [("Create Session", "", "", "jane")]
+        assert recorded() == [("Create Session", "", "", "jane")]
 
-    def test_log_in_time_is_no_change(self, jane: Any) -> None:
+    def test_update_of_last_login_is_not_recorded(self, jane: Any) -> None:
         jane.last_login = factories.NOON
         jane.save()
 
         assert not Event.objects.exists()
 
-    def test_tokens(self, admin: Client, jane: Any) -> None:
+    def test_creating_and_deleting_a_token_is_recorded(self, admin: Client, jane: Any) -> None:
         call_command("create_token", "jane", stdout=StringIO(), stderr=StringIO())
         token = AuthToken.objects.get()
         admin.post(f"/admin/knox/authtoken/{token.pk}/delete/", {"post": "yes"})
 
         subject = f"{token.token_key[:8]}… of jane"
-        assert told() == [
+        assert recorded() == [
             ("Create Token", "", subject, "SYSTEM the command line"),
             ("Delete Token", "", subject, "admin"),
         ]
@@ -352,7 +352,7 @@ class TestAccounts:
         assert token.digest not in details
         assert token.token_key not in details
 
-    def test_token_that_expired_is_removed_by_nobody(self, jane: Any) -> None:
+    def test_deletion_of_an_expired_token_is_not_recorded(self, jane: Any) -> None:
         with current_request.auditing_disabled():
             expired = factories.bearer(jane)
             AuthToken.objects.update(expiry=factories.NOON - timedelta(days=365))
@@ -361,14 +361,14 @@ class TestAccounts:
         assert Client().get("/api/v0/events/", headers=valid).status_code == 200
         assert Client().get("/api/v0/events/", headers=expired).status_code == 401
         assert AuthToken.objects.count() == 1
-        assert told() == []
+        assert recorded() == []
 
-    def test_becoming_an_msr_admin(self, jane: Any) -> None:
+    def test_joining_and_leaving_a_group_is_recorded(self, jane: Any) -> None:
         jane.groups.add(Group.objects.get(name=MSR_ADMINS))
         jane.groups.set([Group.objects.get(name=AUDITORS)])
         jane.groups.clear()
 
-        assert [(label, subject) for label, _, subject, _ in told()] == [
+        assert [(label, subject) for label, _, subject, _ in recorded()] == [
             ("Create Group Member", MSR_ADMINS),
             ("Delete Group Member", MSR_ADMINS),
             ("Create Group Member", AUDITORS),
@@ -376,15 +376,15 @@ class TestAccounts:
         ]
         assert {tuple(event.details["members"]) for event in Event.objects.all()} == {("jane",)}
 
-    def test_permissions_of_users_and_groups(self, jane: Any) -> None:
-        allow_adding_events(jane)
+    def test_permission_changes_of_users_and_groups_are_recorded(self, jane: Any) -> None:
+        grant_add_event_permission(jane)
         permission = jane.user_permissions.get()
         with current_request.auditing_disabled():
             group = Group.objects.create(name="producers")
         group.permissions.add(permission)
         group.permissions.clear()
 
-        assert [(label, subject) for label, _, subject, _ in told()] == [
+        assert [(label, subject) for label, _, subject, _ in recorded()] == [
             ("Update User", "jane"),
             ("Update Group", "producers"),
             ("Update Group", "producers"),
@@ -396,7 +396,7 @@ class TestAccounts:
             [["registry_activity.add_event"], []],
         ]
 
-    def test_deleting_a_user_is_one_event_whatever_goes_with_them(self, web: Repository, jane: Any) -> None:
+    def test_deleting_a_user_records_a_single_event(self, web: Repository, jane: Any) -> None:
         with current_request.auditing_disabled():
             assign_perm("level_read", jane, web)
             factories.team_of(web.namespace.organization, jane)
@@ -404,29 +404,29 @@ class TestAccounts:
 
         jane.delete()
 
-        assert told() == [("Delete User", "", "jane", "SYSTEM the command line")]
+        assert recorded() == [("Delete User", "", "jane", "SYSTEM the command line")]
 
 
 class TestSystem:
-    def test_settings(self, admin: Client) -> None:
+    def test_change_of_registry_settings_is_recorded(self, admin: Client) -> None:
         admin.get("/admin/registry_repositories/registrysettings/")
         admin.post("/admin/registry_repositories/registrysettings/", {})
         assert not Event.objects.exists()
         admin.post("/admin/registry_repositories/registrysettings/", {"scanning_enabled": "on"})
 
-        assert told() == [("Update Registry Settings", "", "Registry settings", "admin")]
-        assert one().details["changes"] == {"scanning_enabled": [False, True]}
+        assert recorded() == [("Update Registry Settings", "", "Registry settings", "admin")]
+        assert only_event().details["changes"] == {"scanning_enabled": [False, True]}
 
-    def test_settings_that_are_made_by_their_first_reader_are_no_change(self) -> None:
+    def test_creation_of_settings_on_first_read_is_not_recorded(self) -> None:
         RegistrySettings.get_solo()
         AutoDeletion.get_solo()
         assert not Event.objects.exists()
 
         AutoDeletion.objects.all().delete()
         AutoDeletion(enabled=True, age=2).save()
-        assert one().details["changes"] == {"age": [None, 2], "enabled": [False, True]}
+        assert only_event().details["changes"] == {"age": [None, 2], "enabled": [False, True]}
 
-    def test_deletion_rules_previews_and_runs(self, admin: Client) -> None:
+    def test_changes_of_auto_deletion_and_previews_are_recorded(self, admin: Client) -> None:
         rule = {
             "category": "pull",
             "age": "1",
@@ -439,28 +439,28 @@ class TestSystem:
         admin.post("/admin/registry_activity/autodeletion/", on)
         admin.post("/admin/registry_activity/autodeletion/start/", {"preview": ""})
 
-        assert [(label, actor) for label, _, _, actor in told()] == [
+        assert [(label, actor) for label, _, _, actor in recorded()] == [
             ("Create Deletion Rule", "admin"),
             ("Update Auto Deletion", "admin"),
             ("Create Deletion Preview", "admin"),
         ]
 
-    def test_stop_of_a_run(self, admin: Client) -> None:
+    def test_stopping_a_run_is_recorded_once(self, admin: Client) -> None:
         with current_request.auditing_disabled():
             run = runs.start("a test")
         admin.post(f"/admin/registry_activity/run/{run.pk}/stop/")
         admin.post(f"/admin/registry_activity/run/{run.pk}/stop/")
 
-        assert (one().label, one().details["run"]) == ("Stop Deletion", run.pk)
+        assert (only_event().label, only_event().details["run"]) == ("Stop Deletion", run.pk)
 
-    def test_release_of_an_import(self, admin: Client) -> None:
+    def test_releasing_an_import_is_recorded_once(self, admin: Client) -> None:
         imported = Import.objects.create(archive_name="x.jsonl.gz")
         for _ in range(2):
             admin.post(
                 "/admin/registry_activity/import/", {"action": "release", "_selected_action": [imported.pk]}
             )
 
-        assert (one().label, one().details["archives"]) == ("Release Import", ["x.jsonl.gz"])
+        assert (only_event().label, only_event().details["archives"]) == ("Release Import", ["x.jsonl.gz"])
 
     @pytest.mark.parametrize(
         ("started_by", "shown"),
@@ -470,14 +470,14 @@ class TestSystem:
             ("admin", "admin"),
         ],
     )
-    def test_run_is_its_starters(self, started_by: str, shown: str) -> None:
+    def test_actor_of_a_run_is_who_started_it(self, started_by: str, shown: str) -> None:
         with current_request.auditing_disabled():
             run = runs.start(started_by)
         runs.record_run(run)
 
-        assert (one().label, one().actor_label) == ("Delete Events", shown)
+        assert (only_event().label, only_event().actor_label) == ("Delete Events", shown)
 
-    def test_schedule_but_not_the_housekeeping_of_beat(self, admin: Client) -> None:
+    def test_schedule_change_is_recorded_but_not_the_bookkeeping_of_beat(self, admin: Client) -> None:
         task = PeriodicTask.objects.get(name="Auto-delete events")
         task.last_run_at, task.total_run_count = factories.NOON, 7
         task.save()
@@ -486,13 +486,13 @@ class TestSystem:
         task.crontab = CrontabSchedule.objects.create(hour="5", minute="30")
         task.save()
 
-        assert [label for label, *_ in told()] == ["Create Schedule", "Update Periodic Task"]
+        assert [label for label, *_ in recorded()] == ["Create Schedule", "Update Periodic Task"]
         before, after = Event.objects.get(kind="update_periodic_task").details["changes"]["crontab"]
         assert (before[:3], after[:4]) == ("0 0", "30 5")
 
 
 class TestRecording:
-    def test_is_undone_with_the_change(self, jane: Any) -> None:
+    def test_event_is_rolled_back_with_the_change(self, jane: Any) -> None:
         with transaction.atomic():
             jane.email = "x@example.com"
             jane.save()
@@ -501,7 +501,7 @@ class TestRecording:
         assert not Event.objects.exists()
 
     @pytest.mark.django_db(transaction=True)
-    def test_change_is_undone_if_it_can_not_be_recorded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_change_is_rolled_back_if_recording_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with current_request.auditing_disabled():
             jane = factories.UserFactory(username="jane", email="")
         monkeypatch.setattr(auditing, "record_events", lambda *_: 1 / 0)
@@ -513,40 +513,40 @@ class TestRecording:
         jane.refresh_from_db()
         assert jane.email == ""
 
-    def test_nothing_is_recorded_when_nothing_changed(self, jane: Any, web: Repository, devs: Team) -> None:
+    def test_saving_without_changes_is_not_recorded(self, jane: Any, web: Repository, devs: Team) -> None:
         for row in (jane, web, web.namespace, devs):
             type(row).objects.get(pk=row.pk).save()
 
         assert not Event.objects.exists()
 
-    def test_fixtures_migrations_and_demo_are_nobodys_acts(self, tmp_path: Any, jane: Any) -> None:
+    def test_fixtures_migrations_and_demo_are_not_recorded(self, tmp_path: Any, jane: Any) -> None:
         fixture = tmp_path / "fixture.json"
         call_command("dumpdata", "auth.user", "registry_repositories", output=str(fixture), verbosity=0)
         call_command("loaddata", str(fixture), verbosity=0)
         call_command("migrate", verbosity=0)
-        demo.load_world()
+        demo.create_objects()
 
         assert not Event.objects.exists()
 
-    def test_costs_no_more_for_many_members(self, devs: Team) -> None:
+    def test_query_count_does_not_grow_with_the_number_of_new_members(self, devs: Team) -> None:
         def queries(count: int) -> int:
             with current_request.auditing_disabled():
-                people = factories.UserFactory.create_batch(count)
+                users = factories.UserFactory.create_batch(count)
             with CaptureQueriesContext(connection) as captured:
-                devs.group.user_set.add(*people)
+                devs.group.user_set.add(*users)
             return len(captured)
 
         assert queries(2) == queries(60)
         event = Event.objects.latest("pk")
         assert (len(event.details["members"]), event.details["count"]) == (50, 60)
 
-    def test_every_model_that_people_change_in_the_admin_is_audited(self) -> None:
-        told_of_by_others = {Archive, DeadLetter, Event, Import, Policy}
+    def test_every_model_that_users_change_in_the_admin_is_audited(self) -> None:
+        recorded_elsewhere = {Archive, DeadLetter, Event, Import, Policy}
 
-        assert set(site.site._registry) - set(auditing.AUDITED) == told_of_by_others
+        assert set(site.site._registry) - set(auditing.AUDITED) == recorded_elsewhere
 
-    def test_every_kind_has_a_model_or_is_told_of(self) -> None:
-        """A kind that nothing records would promise what isn't kept."""
+    def test_every_audited_model_has_an_update_kind(self) -> None:
+        """Runs are the exception: users start and stop them, but never change them."""
         nouns = {audited.noun for audited in auditing.AUDITED.values()}
 
         assert {f"update_{noun}" for noun in nouns} - set(auditing.KINDS) == {"update_deletion_run"}
@@ -564,22 +564,22 @@ class TestRecording:
         ("delete_events", False, {"msr admin", "auditor"}),
     ],
 )
-def test_who_sees_what_is_done_to_the_system(
+def test_audit_events_are_visible_only_to_certain_users(
     web: Repository, jane: Any, kind: str, in_repository: bool, seen_by: set[str]
 ) -> None:
     with current_request.auditing_disabled():
         assign_perm("level_read", jane, web)
         viewers = {
             "jane": jane,
-            "reader": factories.person_with("level_read_write", web),
-            "repoadmin": factories.person_with("level_admin", web),
-            "watcher": factories.person_with("view_access_events", web),
+            "reader": factories.user_with("level_read_write", web),
+            "repoadmin": factories.user_with("level_admin", web),
+            "watcher": factories.user_with("view_access_events", web),
             "outsider": factories.UserFactory(),
             "msr admin": factories.msr_admin(),
             "auditor": factories.auditor(),
         }
     auditing.record(kind, username="jane", repository=web if in_repository else None)
-    event = one()
+    event = only_event()
 
     def api(viewer: Any) -> int:
         client = Client()
@@ -590,14 +590,16 @@ def test_who_sees_what_is_done_to_the_system(
         seen = {name for name, viewer in viewers.items() if api(viewer) == 200}
     assert seen == seen_by
     listed = {
-        name for name, who in viewers.items() if Event.objects.visible_to(Access.of(who)).filter(pk=event.pk)
+        name
+        for name, viewer in viewers.items()
+        if Event.objects.visible_to(Access.for_user(viewer)).filter(pk=event.pk)
     }
     assert listed == seen_by
 
 
-def test_category_that_one_never_sees_is_no_filter(jane: Any, log_in: Any) -> None:
+def test_filter_by_a_category_that_the_user_never_sees_is_rejected(jane: Any, log_in: Any) -> None:
     with current_request.auditing_disabled():
-        viewers = {name: log_in(who) for name, who in (("jane", jane), ("auditor", factories.auditor()))}
+        viewers = {name: log_in(user) for name, user in (("jane", jane), ("auditor", factories.auditor()))}
 
     def status(viewer: str, category: str) -> int:
         return viewers[viewer].get("/api/v0/events/", {"category": category}).status_code

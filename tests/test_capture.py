@@ -1,4 +1,4 @@
-"""However the messages of a real registry arrive, they leave the same events, each once."""
+"""Messages captured from a real registry give the same events, each once, however they are delivered."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 
 from tests.running import Application, application
 
-# Two pushes of one image under two tags, a pull and a deletion; here of a repository never seen before.
+# Two pushes of one image under two tags, a pull and a deletion, moved to a repository that doesn't exist yet.
 CAPTURE = Path(__file__).with_name("skopeo-1.9-registry-2.8.jsonl")
 MESSAGES = CAPTURE.read_text().replace("acme/web", "fresh/web").splitlines()
 IMAGE = "sha256:091abecba022a088aa5a7c98264763fc9af539034902ba080dc8ea55f0faad61"
 
-# Kind, tag, digest, who, and when (in the minute 10:37 of that day), newest first.
+# Label, tag, digest, actor, and time (after 2026-11-22T10:37), newest first.
 EVENTS = [
     ("Delete Tag", "fresh/web:v1", "", "repoadmin", "16.363882Z"),
     ("Delete Tag", "fresh/web:latest", "", "repoadmin", "16.361685Z"),
@@ -57,17 +57,17 @@ def in_one_envelope(send: Send) -> None:
     send(json.dumps({"events": [event for message in MESSAGES for event in json.loads(message)["events"]]}))
 
 
-def by_eight_clients_at_once(send: Send) -> None:
-    """Each of them delivers everything, in an order of its own."""
+def by_eight_clients(send: Send) -> None:
+    """Deliver all messages from eight clients concurrently, each in a different order."""
     with ThreadPoolExecutor(8) as clients:
         for done in [clients.submit(shuffled(seed), send) for seed in range(8)]:
             done.result()
 
 
 def events_after(deliver: Callable[[Send], None], folder: Path) -> list[dict[str, Any]]:
-    """Return all events of its repository after a delivery to a new installation, which refused nothing.
+    """Return the events of the repository after a delivery to a new installation.
 
-    What differs between installations is left out: their address, and when they received it.
+    Leaves out what differs between installations: the URL of the site, and when an event was received.
     """
     with application(folder) as app:
         deliver(lambda message: send(app, message))
@@ -79,15 +79,15 @@ def events_after(deliver: Callable[[Send], None], folder: Path) -> list[dict[str
 def send(app: Application, message: str) -> None:
     response = app.notify(message)
     assert response.status_code == 200, response.text
-    assert response.json()["stored_aside"] == 0
+    assert response.json()["dead_letters"] == 0
 
 
-def without_registration(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_creation(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [event for event in events if event["label"] != "Create Repository"]
 
 
-def told(events: list[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
-    """Return the events as `EVENTS` has them, with the rest of what they tell checked."""
+def summarize(events: list[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
+    """Return the events in the format of `EVENTS`. Also check their repository and date."""
     assert {event["repository"] for event in events} == {"fresh/web"}
     day = "2026-11-22T10:37:"
     assert all(event["occurred_at"].startswith(day) for event in events)
@@ -108,24 +108,24 @@ def events_in_order(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, 
     return events_after(in_order, tmp_path_factory.mktemp("in-order"))
 
 
-def test_in_order(events_in_order: list[dict[str, Any]]) -> None:
-    *events, registration = told(events_in_order)
+def test_captured_messages_are_recorded_as_events(events_in_order: list[dict[str, Any]]) -> None:
+    *events, creation = summarize(events_in_order)
 
     assert events == EVENTS
-    # The registration comes first of all that happened in the repository.
-    assert registration == ("Create Repository", "", "", "repoadmin", "10.173601Z")
+    # The oldest event is the creation of the repository.
+    assert creation == ("Create Repository", "", "", "repoadmin", "10.173601Z")
 
 
 @pytest.mark.parametrize(
     "deliver",
-    [shuffled(1), shuffled(2), shuffled(3), each_twice, in_one_envelope, by_eight_clients_at_once],
-    ids=["shuffled-1", "shuffled-2", "shuffled-3", "each-twice", "in-one-envelope", "by-eight-at-once"],
+    [shuffled(1), shuffled(2), shuffled(3), each_twice, in_one_envelope, by_eight_clients],
+    ids=["shuffled-1", "shuffled-2", "shuffled-3", "each-twice", "in-one-envelope", "by-eight-clients"],
 )
-def test_otherwise(
+def test_captured_messages_give_the_same_events_however_they_are_delivered(
     deliver: Callable[[Send], None], events_in_order: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     events = events_after(deliver, tmp_path)
 
-    # Who is said to have created the repository, and when, depends on whom was heard of first.
-    assert without_registration(events) == without_registration(events_in_order)
+    # The actor and time of the repository's creation are those of the message that arrived first.
+    assert without_creation(events) == without_creation(events_in_order)
     assert len(events) == len(events_in_order)

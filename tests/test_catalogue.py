@@ -1,12 +1,12 @@
-"""The catalogue knows every kind of event that registries have, and who may see each."""
+"""The catalogue of event kinds: their categories, labels and types, and which level can see them."""
 
 import pytest
 
 from activity.catalogue import KINDS, REPOSITORY_KINDS, Type, offered_categories, offered_types
-from repositories.access.levels import ALLOWED_BY, GRANTABLE, REPOSITORY_CATEGORIES, Category, Level
+from repositories.access.levels import GRANTABLE, PERMISSIONS_BY_LEVEL, REPOSITORY_CATEGORIES, Category, Level
 
 VERBS = ["create", "update", "delete"]
-SEEN_FROM = {
+KINDS_BY_CATEGORY = {
     "push": {"create_manifest", "update_tag", "create_tag"},
     "scan": {"scan", "scan_failed"},
     "delete": {"delete_tag", "delete_manifest", "delete_repository"},
@@ -77,7 +77,7 @@ SEEN_FROM = {
 
 
 def test_every_kind_is_in_its_category() -> None:
-    assert {c: {k.key for k in KINDS.values() if k.category == c} for c in Category} == SEEN_FROM
+    assert {c: {k.key for k in KINDS.values() if k.category == c} for c in Category} == KINDS_BY_CATEGORY
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_every_kind_is_in_its_category() -> None:
         ("delete_session", "Delete Session", "DELETE"),
     ],
 )
-def test_kinds_have_the_labels_and_types_of_registries(kind: str, label: str, type: str) -> None:
+def test_kinds_have_the_expected_labels_and_types(kind: str, label: str, type: str) -> None:
     assert (KINDS[kind].label, KINDS[kind].type) == (label, type)
 
 
@@ -110,29 +110,31 @@ def test_kinds_have_the_labels_and_types_of_registries(kind: str, label: str, ty
         (Level.ADMIN, set(REPOSITORY_CATEGORIES)),
     ],
 )
-def test_each_level_sees_its_categories(level: Level, sees: set[str]) -> None:
-    assert {c.value for c in Category if c.permission in ALLOWED_BY[level]} == sees
+def test_each_level_allows_its_categories(level: Level, sees: set[str]) -> None:
+    assert {c.value for c in Category if c.permission in PERMISSIONS_BY_LEVEL[level]} == sees
 
 
-def test_every_category_of_repositories_can_be_granted_alone() -> None:
+def test_every_category_of_repositories_can_be_granted_separately() -> None:
     granted = {codename for codename, _ in GRANTABLE}
 
     assert {c for c in Category if c.permission not in granted} == {Category.ACCOUNT, Category.SYSTEM}
 
 
-def test_what_is_done_to_the_system_is_told_by_no_producer() -> None:
+def test_producers_cannot_send_access_account_or_system_events() -> None:
     assert not {kind.category for kind in REPOSITORY_KINDS.values()} & {"access", "account", "system"}
 
 
-def test_system_is_offered_to_those_who_see_it() -> None:
+def test_system_category_is_offered_only_to_users_who_can_see_it() -> None:
     assert Category.SYSTEM in offered_categories(True, sees_system=True)
     assert Category.SYSTEM not in offered_categories(True, sees_system=False)
-    assert Category.ACCOUNT in offered_categories(True, sees_system=False)  # one's own
+    assert Category.ACCOUNT in offered_categories(
+        True, sees_system=False
+    )  # users can see their own account events
 
 
-def test_scans_are_offered_only_where_scanning_is_set_up() -> None:
+def test_scans_are_offered_only_if_scanning_is_on() -> None:
     assert Category.SCAN in offered_categories(True)
     assert Category.SCAN not in offered_categories(False)
     assert Type.SCAN in offered_types(True)
     assert Type.SCAN not in offered_types(False)
-    assert Type.FAIL in offered_types(False)  # mirrors and promotions fail as well
+    assert Type.FAIL in offered_types(False)  # mirroring and promotions can fail too

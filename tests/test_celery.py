@@ -1,4 +1,4 @@
-"""Beat schedules and a worker runs tasks, with no server or with Redis, beside a web server that records."""
+"""Celery beat and a worker run tasks while the web server records events, with and without Redis."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ print(*poll(lambda: list(Session.objects.values_list("session_key", flat=True)),
 
 
 def push(app: Application) -> int:
-    """Have the registry tell of a push, and return the status of the answer."""
+    """Deliver a notification of a push, and return the status code."""
     return app.notify(json.dumps({"events": [notification()]})).status_code
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("broker", ["files", "redis"])
-def test_expired_sessions_are_cleared_as_often_as_the_administrator_says(tmp_path: Path, broker: str) -> None:
+def test_expired_sessions_are_cleared_at_the_configured_interval(tmp_path: Path, broker: str) -> None:
     with ExitStack() as stack:
         redis_url = stack.enter_context(services.redis(tmp_path)) if broker == "redis" else None
         app = stack.enter_context(application(tmp_path, redis_url=redis_url))

@@ -1,4 +1,4 @@
-"""The management commands."""
+"""Management commands."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def deliver(authorization: str) -> int:
     return Client().post(url, body, "application/json", headers={"authorization": authorization}).status_code
 
 
-def test_registry_config_is_what_a_registry_needs() -> None:
+def test_registry_config_prints_a_working_endpoint() -> None:
     configured = endpoint()
 
     assert configured["url"] == "http://localhost:8000/api/v0/notifications/registry"
@@ -47,7 +47,7 @@ def test_registry_config_is_what_a_registry_needs() -> None:
     assert deliver(authorization) == 200
 
 
-def test_registry_config_again_leaves_older_tokens_valid() -> None:
+def test_registry_config_does_not_revoke_earlier_tokens() -> None:
     tokens = [endpoint()["headers"]["Authorization"][0] for _ in range(2)]
 
     assert len(set(tokens)) == 2
@@ -55,7 +55,7 @@ def test_registry_config_again_leaves_older_tokens_valid() -> None:
     assert not get_user_model().objects.get().has_usable_password()
 
 
-def test_create_token_prints_it_alone_on_the_last_line() -> None:
+def test_create_token_prints_the_token_on_the_last_line() -> None:
     factories.producer(username="ci")
 
     tokens = [run("create_token", "ci").splitlines()[-1] for _ in range(2)]
@@ -63,12 +63,12 @@ def test_create_token_prints_it_alone_on_the_last_line() -> None:
     assert [deliver(f"Bearer {token}") for token in tokens] == [200, 200]
 
 
-def test_create_token_for_nobody_says_what_to_do() -> None:
+def test_create_token_for_an_unknown_user_fails() -> None:
     with pytest.raises(CommandError, match="There is no user nobody"):
         run("create_token", "nobody")
 
 
-def test_load_demo_makes_people_of_each_level_and_events_of_every_kind(
+def test_load_demo_creates_users_of_each_level_and_events_of_every_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DEMO_PASSWORD", "demo-password")
@@ -77,21 +77,27 @@ def test_load_demo_makes_people_of_each_level_and_events_of_every_kind(
 
     assert "demo-password" in output
     web = Repository.objects.named("acme/web").get()
-    people = ["admin", "auditor", "repoadmin", "reader", "outsider"]
-    seen = {
-        user.username: Access.of(user).permissions_on(web)
-        for user in get_user_model().objects.filter(username__in=people)
+    usernames = ["admin", "auditor", "repoadmin", "reader", "outsider"]
+    permissions = {
+        user.username: Access.for_user(user).permissions_on(web)
+        for user in get_user_model().objects.filter(username__in=usernames)
         if user.check_password("demo-password")
     }
-    assert seen["admin"] == seen["repoadmin"] > seen["auditor"] > seen["outsider"] == frozenset()
-    assert "view_pull_events" not in seen["reader"]
-    assert "view_push_events" in seen["reader"]
+    assert (
+        permissions["admin"]
+        == permissions["repoadmin"]
+        > permissions["auditor"]
+        > permissions["outsider"]
+        == frozenset()
+    )
+    assert "view_pull_events" not in permissions["reader"]
+    assert "view_push_events" in permissions["reader"]
     kinds = set(Event.objects.filter(repository=web).values_list("kind", flat=True))
     assert kinds == set(REPOSITORY_KINDS) - {"delete_repository"}
     assert Repository.objects.named("acme/prototype").get().deleted_at
 
 
-def test_load_demo_again_keeps_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_load_demo_keeps_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEMO_PASSWORD", raising=False)
     first = run("load_demo", "--events", "50")
     count = Event.objects.count()
@@ -99,5 +105,5 @@ def test_load_demo_again_keeps_the_data(monkeypatch: pytest.MonkeyPatch) -> None
     second = run("load_demo", "--events", "50")
 
     assert Event.objects.count() == count
-    assert "as printed at the first start" in second
-    assert "as printed at the first start" not in first
+    assert "as printed on the first start" in second
+    assert "as printed on the first start" not in first

@@ -1,4 +1,4 @@
-"""Which tags the criteria of a policy choose, what they may say, and what new tags are called."""
+"""Policy criteria (the tags that they match, and valid values) and the templates for new tags."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from repositories import names
 from repositories.models import Criterion
 from repositories.policies import tag_templates
 from repositories.policies.criteria import (
-    NUMBERS,
+    NUMERIC_LIMITS,
     Operator,
-    TagFacts,
+    TagActivity,
     clean_value,
-    problem,
-    touched,
+    find_conflict,
+    matching_tags,
 )
 from repositories.policies.models import in_words
 
@@ -33,8 +33,8 @@ def criteria(*pairs: tuple[str, str]) -> list[Criterion]:
     return [Criterion(operator=operator, value=value) for operator, value in pairs]
 
 
-def chosen(tags: list[TagFacts], *pairs: tuple[str, str]) -> list[str]:
-    return [tag.name for tag in touched(tags, criteria(*pairs), NOW)]
+def matched(tags: list[TagActivity], *pairs: tuple[str, str]) -> list[str]:
+    return [tag.name for tag in matching_tags(tags, criteria(*pairs), NOW)]
 
 
 class TestNames:
@@ -49,62 +49,74 @@ class TestNames:
             ("not_one_of", "v1, latest", ["v1-rc"]),
         ],
     )
-    def test_choose(self, operator: str, value: str, tags: list[str]) -> None:
-        assert chosen([TagFacts(name, NOW) for name in ("v1", "v1-rc", "latest")], (operator, value)) == tags
+    def test_name_criterion_matches_tags(self, operator: str, value: str, tags: list[str]) -> None:
+        assert (
+            matched([TagActivity(name, NOW) for name in ("v1", "v1-rc", "latest")], (operator, value)) == tags
+        )
 
-    def test_must_all_be_met(self) -> None:
-        tags = [TagFacts("v1", NOW), TagFacts("v1-rc", NOW), TagFacts("x-rc", NOW)]
+    def test_tag_must_meet_all_criteria(self) -> None:
+        tags = [TagActivity("v1", NOW), TagActivity("v1-rc", NOW), TagActivity("x-rc", NOW)]
 
-        assert chosen(tags, ("starts_with", "v"), ("ends_with", "-rc")) == ["v1-rc"]
+        assert matched(tags, ("starts_with", "v"), ("ends_with", "-rc")) == ["v1-rc"]
 
-    def test_are_all_chosen_without_criteria(self) -> None:
-        assert chosen([TagFacts("a", NOW), TagFacts("b", NOW)]) == ["a", "b"]
+    def test_all_tags_match_without_criteria(self) -> None:
+        assert matched([TagActivity("a", NOW), TagActivity("b", NOW)]) == ["a", "b"]
 
 
 class TestAges:
-    def test_are_counted_to_the_moment(self) -> None:
-        tags = [TagFacts("older", days_ago(30.001)), TagFacts("exact", days_ago(30)), TagFacts("new", NOW)]
+    def test_tag_of_exactly_the_maximum_age_does_not_match(self) -> None:
+        tags = [
+            TagActivity("older", days_ago(30.001)),
+            TagActivity("exact", days_ago(30)),
+            TagActivity("new", NOW),
+        ]
 
-        assert chosen(tags, ("pushed_before", "30")) == ["older"]
+        assert matched(tags, ("pushed_before", "30")) == ["older"]
 
     def test_push_counts_as_a_pull(self) -> None:
         tags = [
-            TagFacts("forgotten", days_ago(200), days_ago(100)),
-            TagFacts("pulled", days_ago(200), days_ago(1)),
-            TagFacts("never-pulled", days_ago(200)),
-            TagFacts("pushed-again", days_ago(1), days_ago(100)),
+            TagActivity("forgotten", days_ago(200), days_ago(100)),
+            TagActivity("pulled", days_ago(200), days_ago(1)),
+            TagActivity("never-pulled", days_ago(200)),
+            TagActivity("pushed-again", days_ago(1), days_ago(100)),
         ]
 
-        assert chosen(tags, ("not_pulled_for", "90")) == ["forgotten", "never-pulled"]
+        assert matched(tags, ("not_pulled_for", "90")) == ["forgotten", "never-pulled"]
 
-    def test_newest_are_counted_among_those_so_named(self) -> None:
-        tags = [TagFacts("v2", days_ago(2)), TagFacts("v1", days_ago(3)), TagFacts("latest", days_ago(1))]
+    def test_newest_tags_are_counted_among_tags_with_matching_names(self) -> None:
+        tags = [
+            TagActivity("v2", days_ago(2)),
+            TagActivity("v1", days_ago(3)),
+            TagActivity("latest", days_ago(1)),
+        ]
 
-        assert chosen(tags, ("all_but_newest", "1"), ("starts_with", "v")) == ["v1"]
+        assert matched(tags, ("all_but_newest", "1"), ("starts_with", "v")) == ["v1"]
 
-    def test_newest_are_kept_however_old(self) -> None:
-        tags = [TagFacts("v2", days_ago(200)), TagFacts("v1", days_ago(300))]
+    def test_newest_tags_are_kept_at_any_age(self) -> None:
+        tags = [TagActivity("v2", days_ago(200)), TagActivity("v1", days_ago(300))]
 
-        assert chosen(tags, ("pushed_before", "90"), ("all_but_newest", "1")) == ["v1"]
+        assert matched(tags, ("pushed_before", "90"), ("all_but_newest", "1")) == ["v1"]
 
 
-few_tags = st.text("ab", min_size=1, max_size=3)
+tag_names = st.text("ab", min_size=1, max_size=3)
 moments = st.integers(0, 6).map(days_ago)
 tag_lists = st.lists(
-    st.builds(TagFacts, few_tags, moments, st.none() | moments), max_size=8, unique_by=lambda tag: tag.name
+    st.builds(TagActivity, tag_names, moments, st.none() | moments),
+    max_size=8,
+    unique_by=lambda tag: tag.name,
 )
 any_criteria = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["equals", "starts_with", "ends_with", "contains"]), few_tags),
-        st.tuples(st.sampled_from(["one_of", "not_one_of"]), st.lists(few_tags, min_size=1).map(", ".join)),
-        st.tuples(st.sampled_from(list(NUMBERS)), st.integers(1, 5).map(str)),
+        st.tuples(st.sampled_from(["equals", "starts_with", "ends_with", "contains"]), tag_names),
+        st.tuples(st.sampled_from(["one_of", "not_one_of"]), st.lists(tag_names, min_size=1).map(", ".join)),
+        st.tuples(st.sampled_from(list(NUMERIC_LIMITS)), st.integers(1, 5).map(str)),
     ),
     max_size=4,
 )
 
 
-def plainly_touched(tags: list[TagFacts], pairs: list[tuple[str, str]]) -> list[str]:
-    """Say it again, tag by tag, with nothing shared."""
+def matched_by_reference(tags: list[TagActivity], pairs: list[tuple[str, str]]) -> list[str]:
+    """Return the names of the matching tags. A reference implementation that checks one tag at a time."""
     by_name = {
         "equals": lambda tag, value: tag.name == value,
         "starts_with": lambda tag, value: tag.name[: len(value)] == value,
@@ -113,38 +125,42 @@ def plainly_touched(tags: list[TagFacts], pairs: list[tuple[str, str]]) -> list[
         "one_of": lambda tag, value: tag.name in value.split(", "),
         "not_one_of": lambda tag, value: tag.name not in value.split(", "),
     }
-    rivals = [tag for tag in tags if all(by_name[o](tag, v) for o, v in pairs if o in by_name)]
+    candidates = [tag for tag in tags if all(by_name[o](tag, v) for o, v in pairs if o in by_name)]
 
-    def meets(tag: TagFacts, operator: str, number: int) -> bool:
+    def meets(tag: TagActivity, operator: str, number: int) -> bool:
         if operator == "pushed_before":
             return NOW - tag.pushed_at > timedelta(days=number)
         if operator == "not_pulled_for":
             last = [moment for moment in (tag.pushed_at, tag.last_pulled_at) if moment]
             return all(NOW - moment > timedelta(days=number) for moment in last)
-        newer = [other for other in rivals if (other.pushed_at, other.name) > (tag.pushed_at, tag.name)]
+        newer = [other for other in candidates if (other.pushed_at, other.name) > (tag.pushed_at, tag.name)]
         return len(newer) >= number
 
-    return [tag.name for tag in rivals if all(meets(tag, o, int(v)) for o, v in pairs if o not in by_name)]
+    return [
+        tag.name for tag in candidates if all(meets(tag, o, int(v)) for o, v in pairs if o not in by_name)
+    ]
 
 
 @given(tag_lists, any_criteria)
-def test_choice_is_what_the_criteria_say(tags: list[TagFacts], pairs: list[tuple[str, str]]) -> None:
-    assert chosen(tags, *pairs) == plainly_touched(tags, pairs)
+def test_matching_tags_agree_with_the_reference_implementation(
+    tags: list[TagActivity], pairs: list[tuple[str, str]]
+) -> None:
+    assert matched(tags, *pairs) == matched_by_reference(tags, pairs)
 
 
 @given(tag_lists, any_criteria)
-def test_criteria_that_contradict_choose_nothing(tags: list[TagFacts], pairs: list[tuple[str, str]]) -> None:
-    if problem(criteria(*pairs)).startswith("No tag"):
-        assert chosen(tags, *pairs) == []
+def test_contradictory_criteria_match_no_tags(tags: list[TagActivity], pairs: list[tuple[str, str]]) -> None:
+    if find_conflict(criteria(*pairs)).startswith("No tag"):
+        assert matched(tags, *pairs) == []
 
 
 @given(tag_lists, any_criteria, any_criteria)
-def test_further_criteria_of_age_never_choose_more(
-    tags: list[TagFacts], pairs: list[tuple[str, str]], further: list[tuple[str, str]]
+def test_further_age_criteria_never_match_more_tags(
+    tags: list[TagActivity], pairs: list[tuple[str, str]], further: list[tuple[str, str]]
 ) -> None:
-    aged = [pair for pair in further if pair[0] in NUMBERS]
+    age_criteria = [pair for pair in further if pair[0] in NUMERIC_LIMITS]
 
-    assert set(chosen(tags, *pairs, *aged)) <= set(chosen(tags, *pairs))
+    assert set(matched(tags, *pairs, *age_criteria)) <= set(matched(tags, *pairs))
 
 
 class TestValues:
@@ -158,13 +174,13 @@ class TestValues:
             ("all_but_newest", "100000", "100000"),
         ],
     )
-    def test_are_stored_alike(self, operator: str, text: str, value: str) -> None:
+    def test_criterion_values_are_normalized(self, operator: str, text: str, value: str) -> None:
         assert clean_value(operator, text) == value
 
     @pytest.mark.parametrize(
-        ("operator", "text", "words"),
+        ("operator", "text", "expected"),
         [
-            ("equals", "a b", "No tag can be “a b”"),
+            ("equals", "a b", "No tag can match “a b”"),
             ("equals", "", "No tag"),
             ("equals", "v1\n\0", "No tag"),
             ("starts_with", "-rc", "“-rc”"),
@@ -180,14 +196,14 @@ class TestValues:
             ("all_but_newest", "9" * 5000, "whole number"),
         ],
     )
-    def test_that_make_no_sense_are_refused(self, operator: str, text: str, words: str) -> None:
+    def test_invalid_criterion_values_are_rejected(self, operator: str, text: str, expected: str) -> None:
         with pytest.raises(ValidationError) as error:
             clean_value(operator, text)
 
-        assert words in error.value.messages[0]
+        assert expected in error.value.messages[0]
 
     @given(st.sampled_from(Operator), st.text())
-    def test_are_stable(self, operator: str, text: str) -> None:
+    def test_normalizing_a_criterion_value_twice_changes_nothing(self, operator: str, text: str) -> None:
         try:
             value = clean_value(operator, text)
         except ValidationError:
@@ -195,13 +211,13 @@ class TestValues:
         assert clean_value(operator, value) == value
 
     @pytest.mark.parametrize(
-        ("pairs", "words"),
+        ("pairs", "expected"),
         [
             (
                 [("starts_with", "v"), ("starts_with", "v")],
-                "more than one criterion like this: tag starts with",
+                "more than one criterion of this kind: tag starts with",
             ),
-            ([("not_pulled_for", "1"), ("not_pulled_for", "2")], "more than one criterion like this"),
+            ([("not_pulled_for", "1"), ("not_pulled_for", "2")], "more than one criterion of this kind"),
             ([("equals", "a"), ("equals", "b")], "No tag can meet"),
             ([("equals", "a"), ("not_one_of", "a, b")], "No tag can meet"),
             ([("one_of", "a, b"), ("ends_with", "c")], "No tag can meet"),
@@ -214,15 +230,15 @@ class TestValues:
             ([], ""),
         ],
     )
-    def test_must_make_sense_together(self, pairs: list[tuple[str, str]], words: str) -> None:
-        said = problem(criteria(*pairs))
+    def test_conflicting_criteria_are_rejected(self, pairs: list[tuple[str, str]], expected: str) -> None:
+        message = find_conflict(criteria(*pairs))
 
-        assert words in said
-        assert bool(said) == bool(words)
+        assert expected in message
+        assert bool(message) == bool(expected)
 
 
 @pytest.mark.parametrize(
-    ("pairs", "words"),
+    ("pairs", "expected"),
     [
         ([], "every tag"),
         ([("starts_with", "v"), ("not_pulled_for", "90")], "tag starts with “v”, and not pulled for 90 days"),
@@ -231,11 +247,11 @@ class TestValues:
         ([("all_but_newest", "1000")], "all but the newest 1,000"),
     ],
 )
-def test_criteria_in_words(pairs: list[tuple[str, str]], words: str) -> None:
-    assert in_words(criteria(*pairs)) == words
+def test_criteria_are_described_in_words(pairs: list[tuple[str, str]], expected: str) -> None:
+    assert in_words(criteria(*pairs)) == expected
 
 
-class TestNamesOfNewTags:
+class TestTagTemplates:
     @pytest.mark.parametrize(
         ("template", "tag"),
         [
@@ -245,12 +261,12 @@ class TestNamesOfNewTags:
             ("%Y.%m.%d_%H%M%S", "2026.11.22_120000"),
         ],
     )
-    def test_are_made_of_the_tag_and_the_time(self, template: str, tag: str) -> None:
+    def test_tag_template_inserts_the_tag_and_the_time(self, template: str, tag: str) -> None:
         tag_templates.validate(template)
 
         assert tag_templates.render(template, "v1", NOW) == tag
 
-    def test_are_in_utc(self) -> None:
+    def test_tag_template_uses_utc(self) -> None:
         tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
 
         assert tag_templates.render("%H", "v1", tokyo) == "12"
@@ -258,15 +274,15 @@ class TestNamesOfNewTags:
     @pytest.mark.parametrize(
         "template", ["", "%", "%x", "%%", "-%n", "%n:%n", "a b", "%n\n", "%\n", "é", "a" * 129]
     )
-    def test_that_no_tag_can_have_are_refused(self, template: str) -> None:
+    def test_tag_template_that_never_gives_a_valid_tag_is_rejected(self, template: str) -> None:
         with pytest.raises(ValidationError):
             tag_templates.validate(template)
 
     @given(st.text("%nYmdHMS.-_a", max_size=8), st.from_regex(names._TAG, fullmatch=True))
-    def test_are_tags(self, template: str, tag: str) -> None:
+    def test_valid_tag_template_gives_valid_tags(self, template: str, tag: str) -> None:
         try:
             tag_templates.validate(template)
         except ValidationError:
             return
-        made = tag_templates.render(template, tag, NOW)
-        assert names.is_tag(made) or len(made) > names.MAX_TAG_LENGTH
+        rendered = tag_templates.render(template, tag, NOW)
+        assert names.is_tag(rendered) or len(rendered) > names.MAX_TAG_LENGTH

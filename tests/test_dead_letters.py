@@ -1,4 +1,4 @@
-"""Messages stored aside: MSR admins replay and dismiss them, auditors look on, and all of it is recorded."""
+"""Dead letters in the admin: MSR admins replay and dismiss them, auditors only view them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from activity.admin import dead_letters
 from activity.models import DeadLetter, Event
 from activity.sources import replay
-from activity.sources.dead_letters import store_aside
+from activity.sources.dead_letters import store_dead_letters
 from tests import factories
 from tests.factories import notification
 
@@ -22,12 +22,13 @@ LETTERS = "/admin/registry_activity/deadletter/"
 
 
 @pytest.fixture
-def mended(registry: Any, monkeypatch: pytest.MonkeyPatch) -> DeadLetter:
-    """A message that can be recorded by now."""
-    return stored(registry, monkeypatch)
+def recordable(registry: Any, monkeypatch: pytest.MonkeyPatch) -> DeadLetter:
+    """A dead letter that can be recorded now."""
+    return create_recordable(registry, monkeypatch)
 
 
-def stored(registry: Any, monkeypatch: pytest.MonkeyPatch, **values: Any) -> DeadLetter:
+def create_recordable(registry: Any, monkeypatch: pytest.MonkeyPatch, **values: Any) -> DeadLetter:
+    """Deliver a valid notification while recording fails, and return the dead letter."""
     with monkeypatch.context() as patch:
         patch.setattr("activity.sources.notifications.record_events", lambda *_: 1 / 0)
         registry(notification(**values))
@@ -35,13 +36,13 @@ def stored(registry: Any, monkeypatch: pytest.MonkeyPatch, **values: Any) -> Dea
 
 
 @pytest.fixture
-def garbage(registry: Any) -> DeadLetter:
-    """A message that makes no sense."""
+def invalid(registry: Any) -> DeadLetter:
+    """A dead letter that isn't a valid message."""
     registry(body=b'{"events": [<script>\xff')
     return DeadLetter.objects.latest("pk")
 
 
-def listed(client: Client, **query: str) -> list[int]:
+def listed_ids(client: Client, **query: str) -> list[int]:
     return [letter.pk for letter in client.get(LETTERS, query).context["cl"].result_list]
 
 
@@ -49,15 +50,16 @@ def page(client: Client, letter: DeadLetter) -> str:
     return client.get(f"{LETTERS}{letter.pk}/change/").content.decode()
 
 
-def act(client: Client, letter: DeadLetter, what: str, **data: str) -> str:
-    return client.post(f"{LETTERS}{letter.pk}/{what}/", data, follow=True).content.decode()
+def submit(client: Client, letter: DeadLetter, action: str, **data: str) -> str:
+    """Replay or dismiss a dead letter on its page, and return the HTML of the resulting page."""
+    return client.post(f"{LETTERS}{letter.pk}/{action}/", data, follow=True).content.decode()
 
 
 class TestReplay:
-    def test_of_one_on_its_page(self, admin: Client, mended: DeadLetter) -> None:
-        assert f'formaction="{LETTERS}{mended.pk}/replay/"' in page(admin, mended)
+    def test_dead_letter_is_replayed_on_its_page(self, admin: Client, recordable: DeadLetter) -> None:
+        assert f'formaction="{LETTERS}{recordable.pk}/replay/"' in page(admin, recordable)
 
-        html = act(admin, mended, "replay")
+        html = submit(admin, recordable, "replay")
 
         assert "Recorded: 1." in html
         assert [event.label for event in Event.objects.all()] == [
@@ -65,81 +67,89 @@ class TestReplay:
             "Create Manifest",
             "Create Repository",
         ]
-        assert "Replay" not in page(admin, mended).partition("<form")[2].partition("Replayed at")[0]
+        assert "Replay" not in page(admin, recordable).partition("<form")[2].partition("Replayed at")[0]
 
-    def test_of_an_event_whose_sender_is_gone_says_so(self, admin: Client) -> None:
-        store_aside([(b'{"kind": "scan"}', "The database failed.")], DeadLetter.Source.PRODUCER, None)
+    def test_replay_fails_if_the_sending_account_was_deleted(self, admin: Client) -> None:
+        store_dead_letters([(b'{"kind": "scan"}', "The database failed.")], DeadLetter.Source.PRODUCER, None)
         letter = DeadLetter.objects.get()
 
-        act(admin, letter, "replay")
+        submit(admin, letter, "replay")
 
-        assert "The account that sent it is gone." in page(admin, letter)
+        assert "The account that sent this event has been deleted." in page(admin, letter)
         assert not Event.objects.filter(kind="scan").exists()
 
-    def test_of_all_that_are_listed(
-        self, admin: Client, garbage: DeadLetter, registry: Any, monkeypatch: pytest.MonkeyPatch
+    def test_replay_action_on_all_listed_dead_letters(
+        self, admin: Client, invalid: DeadLetter, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for number in range(5):
-            stored(registry, monkeypatch, target={"repository": f"acme/r{number}"})
+            create_recordable(registry, monkeypatch, target={"repository": f"acme/r{number}"})
         monkeypatch.setattr(replay, "CHUNK", 2)
-        data = {"action": "replay", "select_across": "1", "_selected_action": [garbage.pk]}
+        data = {"action": "replay", "select_across": "1", "_selected_action": [invalid.pk]}
 
         html = admin.post(LETTERS, data, follow=True).content.decode()
 
         assert "Recorded: 5." in html
-        assert "Still stored aside, for the reasons in the list: 1." in html
-        assert listed(admin) == [garbage.pk]
+        assert "Rejected again, for the reasons shown in the list: 1." in html
+        assert listed_ids(admin) == [invalid.pk]
 
-    def test_that_fails_is_told_of_and_the_rest_goes_on(
-        self, admin: Client, mended: DeadLetter, garbage: DeadLetter, monkeypatch: pytest.MonkeyPatch
+    def test_failed_replay_is_reported_and_the_others_continue(
+        self, admin: Client, recordable: DeadLetter, invalid: DeadLetter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(replay, "record_events", lambda drafts, *_: drafts and 1 / 0)
-        data = {"action": "replay", "_selected_action": [mended.pk, garbage.pk]}
+        data = {"action": "replay", "_selected_action": [recordable.pk, invalid.pk]}
 
         html = admin.post(LETTERS, data, follow=True).content.decode()
 
-        assert "Failed, for reasons that the server&#x27;s log tells: 1." in html
-        assert "Still stored aside, for the reasons in the list: 1." in html
-        assert sorted(listed(admin)) == sorted([mended.pk, garbage.pk])
+        assert "Failed because of errors (see the server log): 1." in html
+        assert "Rejected again, for the reasons shown in the list: 1." in html
+        assert sorted(listed_ids(admin)) == sorted([recordable.pk, invalid.pk])
 
-    def test_stops_when_time_is_up(self, mended: DeadLetter) -> None:
+    def test_replay_stops_when_its_time_is_up(self, recordable: DeadLetter) -> None:
         assert replay.replay_all(DeadLetter.objects.all(), budget=-1).is_partial
 
-        mended.refresh_from_db()
-        assert not mended.replayed_at
+        recordable.refresh_from_db()
+        assert not recordable.replayed_at
 
     @pytest.mark.audited
-    def test_is_one_event_however_many(self, admin: Client, mended: DeadLetter, garbage: DeadLetter) -> None:
-        admin.post(LETTERS, {"action": "replay", "_selected_action": [mended.pk, garbage.pk]})
+    def test_replay_of_several_dead_letters_records_one_event(
+        self, admin: Client, recordable: DeadLetter, invalid: DeadLetter
+    ) -> None:
+        admin.post(LETTERS, {"action": "replay", "_selected_action": [recordable.pk, invalid.pk]})
 
         event = Event.objects.get(kind="replay_messages")
         assert (event.category, event.actor_label) == ("system", "admin")
-        assert {key: event.details[key] for key in ("recorded", "left", "failed")} == {
+        assert {key: event.details[key] for key in ("recorded", "rejected", "failed")} == {
             "recorded": 1,
-            "left": 1,
+            "rejected": 1,
             "failed": 0,
         }
 
 
 class TestDismissal:
-    def test_says_who_when_and_why(self, admin: Client, garbage: DeadLetter) -> None:
-        act(admin, garbage, "dismiss", note=" A test\0 <b>of mine</b>. ")
+    def test_dismissal_stores_user_time_and_note(self, admin: Client, invalid: DeadLetter) -> None:
+        submit(admin, invalid, "dismiss", note=" A test\0 <b>of mine</b>. ")
 
-        garbage.refresh_from_db()
-        assert (str(garbage.dismissed_by), garbage.note) == ("admin", "A test <b>of mine</b>.")
-        assert garbage.dismissed_at
-        assert "A test &lt;b&gt;of mine&lt;/b&gt;." in page(admin, garbage)
+        invalid.refresh_from_db()
+        assert (str(invalid.dismissed_by), invalid.note) == ("admin", "A test <b>of mine</b>.")
+        assert invalid.dismissed_at
+        assert "A test &lt;b&gt;of mine&lt;/b&gt;." in page(admin, invalid)
 
-    def test_needs_a_note(self, admin: Client, garbage: DeadLetter) -> None:
-        assert "Say in a note why" in act(admin, garbage, "dismiss", note=" ")
-        data = {"action": "dismiss", "_selected_action": [garbage.pk], "note": ""}
-        assert "Say in a note why" in admin.post(LETTERS, data, follow=True).content.decode()
+    def test_dismissal_requires_a_note(self, admin: Client, invalid: DeadLetter) -> None:
+        assert "Enter a note that explains" in submit(admin, invalid, "dismiss", note=" ")
+        data = {"action": "dismiss", "_selected_action": [invalid.pk], "note": ""}
+        assert "Enter a note that explains" in admin.post(LETTERS, data, follow=True).content.decode()
 
-        assert listed(admin) == [garbage.pk]
+        assert listed_ids(admin) == [invalid.pk]
 
     @pytest.mark.audited
-    def test_of_many_is_one_event(self, admin: Client, mended: DeadLetter, garbage: DeadLetter) -> None:
-        data = {"action": "dismiss", "_selected_action": [mended.pk, garbage.pk], "note": "An old registry."}
+    def test_dismissal_of_several_dead_letters_records_one_event(
+        self, admin: Client, recordable: DeadLetter, invalid: DeadLetter
+    ) -> None:
+        data = {
+            "action": "dismiss",
+            "_selected_action": [recordable.pk, invalid.pk],
+            "note": "An old registry.",
+        }
 
         assert "Dismissed: 2." in admin.post(LETTERS, data, follow=True).content.decode()
 
@@ -150,38 +160,38 @@ class TestDismissal:
             "An old registry.",
         )
 
-    def test_leaves_the_note_of_the_first(self, admin: Client, garbage: DeadLetter) -> None:
-        act(admin, garbage, "dismiss", note="The first.")
-        act(admin, garbage, "dismiss", note="The second.")
+    def test_second_dismissal_does_not_change_the_note(self, admin: Client, invalid: DeadLetter) -> None:
+        submit(admin, invalid, "dismiss", note="The first.")
+        submit(admin, invalid, "dismiss", note="The second.")
 
-        garbage.refresh_from_db()
-        assert garbage.note == "The first."
+        invalid.refresh_from_db()
+        assert invalid.note == "The first."
 
 
 class TestList:
-    def test_shows_at_first_what_waits(
-        self, admin: Client, registry: Any, garbage: DeadLetter, monkeypatch: pytest.MonkeyPatch
+    def test_list_shows_waiting_dead_letters_by_default(
+        self, admin: Client, registry: Any, invalid: DeadLetter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        replayed, dismissed = (stored(registry, monkeypatch, id=name) for name in ("one", "two"))
-        act(admin, replayed, "replay")
-        act(admin, dismissed, "dismiss", note="x")
+        replayed, dismissed = (create_recordable(registry, monkeypatch, id=name) for name in ("one", "two"))
+        submit(admin, replayed, "replay")
+        submit(admin, dismissed, "dismiss", note="x")
 
-        assert listed(admin) == [garbage.pk]
-        assert listed(admin, state="nonsense") == [garbage.pk]
-        assert listed(admin, state="replayed") == [replayed.pk]
-        assert listed(admin, state="dismissed") == [dismissed.pk]
-        assert len(listed(admin, state="all")) == 3
+        assert listed_ids(admin) == [invalid.pk]
+        assert listed_ids(admin, state="nonsense") == [invalid.pk]
+        assert listed_ids(admin, state="replayed") == [replayed.pk]
+        assert listed_ids(admin, state="dismissed") == [dismissed.pk]
+        assert len(listed_ids(admin, state="all")) == 3
 
-    def test_reads_no_contents(self, auditor: Client, garbage: DeadLetter) -> None:
+    def test_list_does_not_read_the_contents(self, auditor: Client, invalid: DeadLetter) -> None:
         with CaptureQueriesContext(connection) as queries:
-            assert listed(auditor) == [garbage.pk]
+            assert listed_ids(auditor) == [invalid.pk]
 
         assert not [query["sql"] for query in queries if '"content"' in query["sql"]]
 
-    def test_number_of_queries_does_not_grow(self, auditor: Client, registry: Any) -> None:
+    def test_query_count_of_dead_letter_list_does_not_grow(self, auditor: Client, registry: Any) -> None:
         def queries() -> int:
             with CaptureQueriesContext(connection) as captured:
-                listed(auditor)
+                listed_ids(auditor)
             return len(captured)
 
         registry(body=b"0")
@@ -193,20 +203,20 @@ class TestList:
 
 
 class TestContent:
-    def test_is_shown_as_text(self, auditor: Client, db: None) -> None:
+    def test_content_of_dead_letter_is_escaped(self, auditor: Client, db: None) -> None:
         content = "<script>\u202egnp.exe\n\tü \x1b[31m".encode() + b"\xff"
-        store_aside([(content, "A reason.")], DeadLetter.Source.REGISTRY, None)
+        store_dead_letters([(content, "A reason.")], DeadLetter.Source.REGISTRY, None)
 
         html = page(auditor, DeadLetter.objects.get())
 
         assert "&lt;script&gt;\\u202egnp.exe\n\tü \\x1b[31m\\xff" in html
 
-    def test_that_is_long_is_shown_in_part_and_downloaded_whole(
+    def test_long_content_is_shown_in_part_and_downloaded_in_full(
         self, auditor: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(dead_letters, "SHOWN", 10)
+        monkeypatch.setattr(dead_letters, "MAX_SHOWN", 10)
         content = b"0123456789<rest>\xff"
-        store_aside([(content, "A reason.")], DeadLetter.Source.REGISTRY, None)
+        store_dead_letters([(content, "A reason.")], DeadLetter.Source.REGISTRY, None)
         letter = DeadLetter.objects.get()
 
         html = page(auditor, letter)
@@ -220,25 +230,25 @@ class TestContent:
         assert response["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.parametrize("what", ["replay", "dismiss"])
-def test_auditors_and_others_act_on_nothing(
-    auditor: Client, log_in: Any, mended: DeadLetter, what: str
+@pytest.mark.parametrize("action", ["replay", "dismiss"])
+def test_auditors_and_other_staff_cannot_replay_or_dismiss(
+    auditor: Client, log_in: Any, recordable: DeadLetter, action: str
 ) -> None:
     outsider = log_in(factories.UserFactory(is_staff=True))
     for client in (auditor, outsider):
-        assert client.post(f"{LETTERS}{mended.pk}/{what}/", {"note": "x"}).status_code == 403
-        client.post(LETTERS, {"action": what, "_selected_action": [mended.pk], "note": "x"})
+        assert client.post(f"{LETTERS}{recordable.pk}/{action}/", {"note": "x"}).status_code == 403
+        client.post(LETTERS, {"action": action, "_selected_action": [recordable.pk], "note": "x"})
 
-    assert outsider.get(f"{LETTERS}{mended.pk}/download/").status_code == 403
-    assert "formaction" not in page(auditor, mended)
-    mended.refresh_from_db()
-    assert (mended.replayed_at, mended.dismissed_at) == (None, None)
+    assert outsider.get(f"{LETTERS}{recordable.pk}/download/").status_code == 403
+    assert "formaction" not in page(auditor, recordable)
+    recordable.refresh_from_db()
+    assert (recordable.replayed_at, recordable.dismissed_at) == (None, None)
 
 
-@pytest.mark.parametrize("what", ["replay", "dismiss", "download"])
-def test_link_acts_on_nothing(admin: Client, mended: DeadLetter, what: str) -> None:
-    assert admin.get(f"{LETTERS}{mended.pk}/{what}/").status_code in (200, 302)
-    assert admin.post(f"{LETTERS}999/{what}/", {"note": "x"}).status_code in (302, 404)
+@pytest.mark.parametrize("action", ["replay", "dismiss", "download"])
+def test_get_request_does_not_replay_or_dismiss(admin: Client, recordable: DeadLetter, action: str) -> None:
+    assert admin.get(f"{LETTERS}{recordable.pk}/{action}/").status_code in (200, 302)
+    assert admin.post(f"{LETTERS}999/{action}/", {"note": "x"}).status_code in (302, 404)
 
-    mended.refresh_from_db()
-    assert (mended.replayed_at, mended.dismissed_at) == (None, None)
+    recordable.refresh_from_db()
+    assert (recordable.replayed_at, recordable.dismissed_at) == (None, None)

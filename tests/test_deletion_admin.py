@@ -1,4 +1,4 @@
-"""Auto-deletion in the admin: MSR admins set it up, preview it, run it and stop it; auditors look on."""
+"""The admin pages of auto-deletion: settings, runs, rules, holds and imports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from activity.deletion import jobs, runs
+from activity.deletion import execution, runs
 from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, Run
 from repositories.models import Repository
 from tests import factories
@@ -18,19 +18,20 @@ SETTINGS = "/admin/registry_activity/autodeletion/"
 VALID = {"enabled": "on", "age": "2", "age_unit": "months", "max_events": "", "archive": "on"}
 
 
-def page(client: Client, url: str) -> str:
+def get_page(client: Client, url: str) -> str:
+    """Return the HTML of a page, after checking that its status is 200."""
     response = client.get(url)
     assert response.status_code == 200
     return response.content.decode()
 
 
 class TestSettings:
-    def test_are_off_at_first(self, admin: Client) -> None:
-        page(admin, SETTINGS)
+    def test_auto_deletion_is_off_by_default(self, admin: Client) -> None:
+        get_page(admin, SETTINGS)
 
         assert not AutoDeletion.get_solo().enabled
 
-    def test_are_turned_on_with_a_condition(self, admin: Client) -> None:
+    def test_auto_deletion_is_turned_on_with_a_condition(self, admin: Client) -> None:
         admin.post(SETTINGS, VALID)
 
         setting = AutoDeletion.get_solo()
@@ -44,16 +45,16 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"age": ""}, "Give an age, a maximum number of events, or a rule"),
+            ({"age": ""}, "Set an age or a maximum number of events, or add a rule"),
             ({"age": "0"}, "greater than or equal to 1"),
             ({"age": "-1"}, "greater than or equal to"),
             ({"max_events": "0"}, "greater than or equal to 1"),
-            ({"age": "30000"}, "There were no events that long ago"),
+            ({"age": "30000"}, "This age is too large"),
             ({"age": "x"}, "Enter a whole number"),
         ],
         ids=str,
     )
-    def test_that_make_no_sense_are_refused(
+    def test_invalid_settings_are_rejected(
         self, admin: Client, changes: dict[str, str], message: str
     ) -> None:
         html = admin.post(SETTINGS, {**VALID, **changes}).content.decode()
@@ -61,7 +62,7 @@ class TestSettings:
         assert message in html
         assert not AutoDeletion.get_solo().enabled
 
-    def test_are_changed_by_msr_admins_alone(self, auditor: Client) -> None:
+    def test_auditors_can_view_but_not_change_the_settings(self, auditor: Client) -> None:
         assert auditor.get(SETTINGS).status_code == 200
         assert auditor.post(SETTINGS, VALID).status_code == 403
         auditor.post(f"{SETTINGS}start/", {"preview": ""})
@@ -70,30 +71,31 @@ class TestSettings:
 
 class TestRuns:
     def start(self, client: Client, button: str) -> Run:
+        """Press a button on the settings page, and return the new run."""
         response = client.post(f"{SETTINGS}start/", {button: ""})
         run = Run.objects.latest("pk")
         assert response["Location"] == f"/admin/registry_activity/run/{run.pk}/change/"
         return run
 
-    def old(self, web: Repository) -> Event:
+    def record_old_event(self, web: Repository) -> Event:
         return factories.record(repository=web, occurred_at=timezone.now() - timedelta(days=100))
 
-    def test_preview_says_what_would_go(self, admin: Client, web: Repository) -> None:
+    def test_preview_page_shows_what_a_run_would_delete(self, admin: Client, web: Repository) -> None:
         admin.post(SETTINGS, VALID)
-        self.old(web)
+        self.record_old_event(web)
 
         run = self.start(admin, "preview")
         runs.execute(run)
 
-        html = page(admin, f"/admin/registry_activity/run/{run.pk}/change/")
-        assert "The global setting" in html
+        html = get_page(admin, f"/admin/registry_activity/run/{run.pk}/change/")
+        assert "Global setting" in html
         assert "push: 1" in html
         assert "acme/web: 1" in html
         assert Event.objects.count() == 1
 
-    def test_run_is_started_by_a_person(self, admin: Client, web: Repository) -> None:
+    def test_run_is_attributed_to_the_user_who_started_it(self, admin: Client, web: Repository) -> None:
         admin.post(SETTINGS, VALID)
-        self.old(web)
+        self.record_old_event(web)
 
         run = self.start(admin, "run")
         runs.execute(run)
@@ -102,23 +104,23 @@ class TestRuns:
         assert (run.started_by, run.state, run.deleted) == ("admin", "finished", 1)
         event = Event.objects.get()
         assert (event.label, event.actor_label, event.details["deleted"]) == ("Delete Events", "admin", 1)
-        assert "(1 event)" in page(admin, f"/admin/registry_activity/run/{run.pk}/change/")
+        assert "(1 event)" in get_page(admin, f"/admin/registry_activity/run/{run.pk}/change/")
 
-    def test_run_is_not_started_while_it_is_off(self, admin: Client) -> None:
+    def test_run_is_not_started_while_auto_deletion_is_off(self, admin: Client) -> None:
         html = admin.post(f"{SETTINGS}start/", {"run": ""}, follow=True).content.decode()
 
         assert "Auto-deletion is off" in html
         assert not Run.objects.exists()
 
-    def test_second_start_says_that_one_is_under_way(self, admin: Client) -> None:
+    def test_second_run_is_rejected_while_one_is_active(self, admin: Client) -> None:
         run = self.start(admin, "preview")
 
         html = admin.post(f"{SETTINGS}start/", {"preview": ""}, follow=True).content.decode()
 
-        assert f"{run}, started by admin, is under way" in html
+        assert f"{run}, started by admin, has not finished yet" in html
         assert Run.objects.count() == 1
 
-    def test_run_is_stopped_by_msr_admins(self, admin: Client, auditor: Client) -> None:
+    def test_only_msr_admins_can_stop_a_run(self, admin: Client, auditor: Client) -> None:
         run = self.start(admin, "preview")
 
         auditor.post(f"/admin/registry_activity/run/{run.pk}/stop/")
@@ -130,20 +132,24 @@ class TestRuns:
         run.refresh_from_db()
         assert run.state == "stopped"
 
-    def test_queue_out_of_reach_is_told_of(self, admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        def unreachable(*_: Any) -> None:
+    def test_run_fails_if_the_task_queue_is_unreachable(
+        self, admin: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def raise_connection_error(*_: Any) -> None:
             raise ConnectionRefusedError("no queue")
 
-        monkeypatch.setattr("activity.admin.deletion.execute_run.delay", unreachable)
+        monkeypatch.setattr("activity.admin.deletion.execute_run.delay", raise_connection_error)
 
         html = admin.post(f"{SETTINGS}start/", {"preview": ""}, follow=True).content.decode()
 
-        assert "The task queue is out of reach" in html
+        assert "The task queue is unreachable" in html
         assert Run.objects.get().state == "failed"
 
 
 class TestRules:
-    def test_show_which_one_decides(self, admin: Client, web: Repository) -> None:
+    def test_deciding_rules_page_shows_the_rule_of_each_category(
+        self, admin: Client, web: Repository
+    ) -> None:
         add = "/admin/registry_activity/deletionrule/add/"
         base = {"age": "", "age_unit": "days", "max_events": "", "max_per": "repository"}
         admin.post(add, {**base, "category": "pull", "age": "1"})
@@ -151,15 +157,17 @@ class TestRules:
         admin.post(add, {**base, "namespace": web.namespace_id, "category": "", "max_events": "6000"})
         assert DeletionRule.objects.count() == 3
 
-        html = page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
+        html = get_page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
 
         rows = html.partition("<tbody>")[2]
         assert '<th scope="row">Delete</th><td>acme/web, Delete</td><td>never</td>' in rows
         assert "<td>acme, all categories</td><td>beyond the newest 6,000 in each repository</td>" in rows
-        assert "everywhere, Pull" not in rows  # the namespace comes first
+        assert "everywhere, Pull" not in rows  # because the rule of the namespace takes precedence
         assert "Auto-deletion is off" in html
 
-    def test_are_one_for_each_scope_and_category(self, admin: Client, web: Repository) -> None:
+    def test_second_rule_for_the_same_scope_and_category_is_rejected(
+        self, admin: Client, web: Repository
+    ) -> None:
         data = {"category": "pull", "age": "1", "age_unit": "days", "max_events": "", "max_per": "repository"}
         admin.post("/admin/registry_activity/deletionrule/add/", data)
 
@@ -168,7 +176,9 @@ class TestRules:
         assert "errornote" in html
         assert DeletionRule.objects.count() == 1
 
-    def test_cover_one_scope(self, admin: Client, web: Repository) -> None:
+    def test_rule_for_both_a_repository_and_a_namespace_is_rejected(
+        self, admin: Client, web: Repository
+    ) -> None:
         data = {"category": "", "age": "1", "age_unit": "days", "max_events": "", "max_per": "repository"}
         scopes = {"repository": web.pk, "namespace": web.namespace_id}
 
@@ -178,21 +188,21 @@ class TestRules:
 
 
 class TestHolds:
-    def test_say_who_set_them_and_why(self, admin: Client, web: Repository) -> None:
+    def test_hold_shows_who_set_it_and_why(self, admin: Client, web: Repository) -> None:
         admin.post("/admin/registry_activity/hold/add/", {"repository": web.pk, "reason": "An inquiry."})
 
         hold = Hold.objects.get()
         assert (str(hold.set_by), hold.reason) == ("admin", "An inquiry.")
-        html = page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
+        html = get_page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
         assert "by admin:</strong> An inquiry." in html
 
-    def test_are_on_something(self, admin: Client, web: Repository) -> None:
+    def test_hold_without_a_repository_or_namespace_is_rejected(self, admin: Client, web: Repository) -> None:
         html = admin.post("/admin/registry_activity/hold/add/", {"reason": "x"}).content.decode()
 
         assert "Choose a repository or a namespace" in html
 
 
-def test_imports_are_released_by_msr_admins(admin: Client, auditor: Client) -> None:
+def test_only_msr_admins_can_release_imports(admin: Client, auditor: Client) -> None:
     imported = Import.objects.create(archive_name="x")
     data = {"action": "release", "_selected_action": imported.pk}
 
@@ -205,13 +215,14 @@ def test_imports_are_released_by_msr_admins(admin: Client, auditor: Client) -> N
     assert imported.released_at
 
 
-def test_preview_names_the_largest_repositories(db: None) -> None:
-    names = [f"acme/r{number}" for number in range(jobs.LARGEST + 5)]
+def test_preview_reports_the_largest_repositories_across_categories(db: None) -> None:
+    names = [f"acme/r{number}" for number in range(execution.REPOSITORIES_SHOWN + 5)]
     rows = [factories.repository(name) for name in names]
     old = timezone.now() - timedelta(days=100)
     for row in rows[:-1] * 2:
         factories.record("delete_manifest", row, occurred_at=old)
-    for kind in ("create_manifest", "get_manifest", "delete_manifest"):  # the largest, but in no category
+    # The largest repository in total, but not in any single category.
+    for kind in ("create_manifest", "get_manifest", "delete_manifest"):
         factories.record(kind, rows[-1], occurred_at=old)
     AutoDeletion.get_solo()
     AutoDeletion.objects.update(enabled=True, age=2, age_unit="months")
@@ -220,5 +231,5 @@ def test_preview_names_the_largest_repositories(db: None) -> None:
     runs.execute(run)
 
     run.refresh_from_db()
-    largest = run.report["The global setting"]["largest"]
-    assert (len(largest), largest[0]) == (jobs.LARGEST, [names[-1], 3])
+    largest = run.report["Global setting"]["largest"]
+    assert (len(largest), largest[0]) == (execution.REPOSITORIES_SHOWN, [names[-1], 3])

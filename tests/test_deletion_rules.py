@@ -1,26 +1,24 @@
-"""Auto-deletion removes exactly what its rules say, and a preview tells beforehand what that is."""
+"""Auto-deletion deletes exactly the events that its rules select, and a preview reports the same ones."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from dateutil.relativedelta import relativedelta
-from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity.deletion import jobs, runs
-from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, Run, oldest_kept
+from activity.deletion import execution, runs
+from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, Run, subtract_age
 from activity.storage import partitions, tallies
 from activity.storage.events import insert
 from repositories.models import Namespace, Repository
 from tests import factories, tally_checks
+from tests.deletion import rolled_back
 
 CATEGORIES = ["push", "pull", "delete", "polish"]
 KINDS = {"push": "create_manifest", "pull": "get_manifest", "delete": "delete_manifest", "polish": "polish"}
@@ -28,8 +26,8 @@ NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Given:
-    """A rule as the property draws it; the global setting is the one whose scope is `global`."""
+class RuleSpec:
+    """A generated rule. The global setting is the rule with the scope `global`."""
 
     scope: int | str
     """A repository's number, a namespace, `everywhere`, or `global`."""
@@ -40,7 +38,9 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Happened:
+class EventSpec:
+    """A generated event."""
+
     repository: int | None
     category: str
     hours_ago: int
@@ -49,18 +49,20 @@ class Happened:
 
 @dataclass
 class World:
+    """Generated repositories, rules, holds and events, and the cutoff of the run."""
+
     repositories: list[str]
-    """The namespace of each."""
-    rules: list[Given]
+    """The namespace of each repository."""
+    rules: list[RuleSpec]
     holds: list[int | str]
-    events: list[Happened]
+    events: list[EventSpec]
     cutoff: datetime
 
-    def namespace_of(self, event: Happened) -> str | None:
+    def namespace_of(self, event: EventSpec) -> str | None:
         return None if event.repository is None else self.repositories[event.repository]
 
-    def rule_of(self, event: Happened) -> Given:
-        """Restate which rule decides."""
+    def rule_of(self, event: EventSpec) -> RuleSpec:
+        """Return the deciding rule, independently of the code under test."""
         for scope in (event.repository, self.namespace_of(event), "everywhere"):
             for category in (event.category, ""):
                 for rule in self.rules:
@@ -68,41 +70,41 @@ class World:
                         return rule
         return self.rules[-1]
 
-    def staying(self) -> set[int]:
-        """Restate which events stay, by their numbers."""
-        gone: set[int] = set()
+    def kept(self) -> set[int]:
+        """Return the numbers of the events that are kept, independently of the code under test."""
+        deleted: set[int] = set()
         for rule in self.rules:
-            mine = [
+            decided = [
                 (NOW - timedelta(hours=event.hours_ago), number)
                 for number, event in enumerate(self.events)
                 if self.rule_of(event) == rule and not self.is_held(event)
             ]
-            mine = sorted((moment, number) for moment, number in mine if moment < self.cutoff)
+            decided = sorted((moment, number) for moment, number in decided if moment < self.cutoff)
             if rule.age:
                 oldest = self.cutoff - relativedelta(**{rule.age[1]: rule.age[0]})  # type: ignore[arg-type]
-                gone |= {number for moment, number in mine if moment < oldest}
+                deleted |= {number for moment, number in decided if moment < oldest}
             if rule.max_events:
-                groups = {n: 0 for _, n in mine}
+                groups = {n: 0 for _, n in decided}
                 if rule.max_per == "repository":
-                    groups = {n: self.events[n].repository for _, n in mine}  # type: ignore[misc]
+                    groups = {n: self.events[n].repository for _, n in decided}  # type: ignore[misc]
                 for group in set(groups.values()):
-                    numbers = [number for _, number in mine if groups[number] == group]
-                    gone |= set(numbers[: -rule.max_events])
-        return set(range(len(self.events))) - gone
+                    numbers = [number for _, number in decided if groups[number] == group]
+                    deleted |= set(numbers[: -rule.max_events])
+        return set(range(len(self.events))) - deleted
 
-    def is_held(self, event: Happened) -> bool:
+    def is_held(self, event: EventSpec) -> bool:
         return event.imported or event.repository in self.holds or self.namespace_of(event) in self.holds
 
-    def build(self) -> list[str]:
-        """Make the world, and return the ids of its events."""
-        spaces = {name: Namespace.objects.create(name=name) for name in ("acme", "globex")}
+    def create(self) -> list[str]:
+        """Store everything in the database, and return the ids of the events."""
+        namespaces = {name: Namespace.objects.create(name=name) for name in ("acme", "globex")}
         rows = [
-            Repository.objects.create(namespace=spaces[space], name=f"r{number}")
-            for number, space in enumerate(self.repositories)
+            Repository.objects.create(namespace=namespaces[namespace], name=f"r{number}")
+            for number, namespace in enumerate(self.repositories)
         ]
 
         def target(scope: int | str) -> dict[str, Any]:
-            return {"repository": rows[scope]} if isinstance(scope, int) else {"namespace": spaces[scope]}
+            return {"repository": rows[scope]} if isinstance(scope, int) else {"namespace": namespaces[scope]}
 
         for rule in self.rules[:-1]:
             age, unit = rule.age or (None, "days")
@@ -133,6 +135,7 @@ class World:
 
 
 def turn_on(age: tuple[int, str] | None = None, max_events: int | None = None, archive: bool = False) -> None:
+    """Turn on auto-deletion, with these conditions in the global setting."""
     setting = AutoDeletion.get_solo()
     setting.enabled, setting.archive, setting.max_events = True, archive, max_events
     setting.age, setting.age_unit = age or (None, "months")
@@ -144,7 +147,7 @@ AGES = (
     | st.tuples(st.integers(1, 40), st.sampled_from(["hours", "days"]))
     | st.tuples(st.integers(1, 3), st.sampled_from(["weeks", "months"]))
 )
-MAXIMA = st.none() | st.integers(1, 4)
+MAX_EVENTS = st.none() | st.integers(1, 4)
 
 
 @st.composite
@@ -155,11 +158,11 @@ def worlds(draw: st.DrawFn) -> World:
     rules = draw(
         st.lists(
             st.builds(
-                Given,
+                RuleSpec,
                 scopes,
                 st.sampled_from(["", *CATEGORIES]),
                 AGES,
-                MAXIMA,
+                MAX_EVENTS,
                 st.sampled_from(["repository", "rule"]),
             ),
             unique_by=lambda rule: (rule.scope, rule.category),
@@ -168,12 +171,12 @@ def worlds(draw: st.DrawFn) -> World:
     )
     return World(
         repositories=repositories,
-        rules=[*rules, Given("global", "", draw(AGES), draw(MAXIMA), "rule")],
+        rules=[*rules, RuleSpec("global", "", draw(AGES), draw(MAX_EVENTS), "rule")],
         holds=draw(st.lists(numbers | st.sampled_from(["acme", "globex"]), max_size=1)),
         events=draw(
             st.lists(
                 st.builds(
-                    Happened,
+                    EventSpec,
                     numbers | st.none(),
                     st.sampled_from(CATEGORIES),
                     st.integers(-48, 2400) | st.integers(0, 60),
@@ -187,27 +190,22 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-@contextmanager
-def undone() -> Iterator[None]:
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)
-
-
-def run(preview: bool = False, cutoff: datetime = NOW) -> Run:
-    job = runs.start("a test", preview=preview, cutoff=cutoff)
-    runs.execute(job)
-    job.refresh_from_db()
-    assert (job.state, job.error) == ("finished", "")
-    return job
+def execute_run(preview: bool = False, cutoff: datetime = NOW) -> Run:
+    """Execute a run, check that it finished without an error, and return it."""
+    run = runs.start("a test", preview=preview, cutoff=cutoff)
+    runs.execute(run)
+    run.refresh_from_db()
+    assert (run.state, run.error) == ("finished", "")
+    return run
 
 
 @pytest.fixture(autouse=True)
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PAUSE", 0)
-    monkeypatch.setattr(jobs, "BATCH", 3)
+def small_batches_without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "PAUSE", 0)
+    monkeypatch.setattr(execution, "BATCH_SIZE", 3)
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @settings(suppress_health_check=list(HealthCheck))
 @given(
@@ -215,9 +213,9 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     archive=st.booleans(),
     day_batch=st.integers(1, 12),
     folded=st.booleans(),
-    days=st.sampled_from([30, 200]),  # charted by days, and by weeks
+    days=st.sampled_from([30, 200]),  # the chart has buckets of days, or of weeks
 )
-def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
+def test_run_deletes_exactly_the_events_selected_by_rules_and_reported_by_preview(
     world: World,
     archive: bool,
     day_batch: int,
@@ -226,38 +224,38 @@ def test_run_deletes_exactly_what_the_rules_say_and_the_preview_said(
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(jobs, "DAY_BATCH", day_batch)
+    monkeypatch.setattr(execution, "MAX_EVENTS_OF_DAYS", day_batch)
     settings.STORAGES = {"archives": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
-    with undone():
-        partitions.create_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # so that whole months can go
-        ids = world.build()
+    with rolled_back():
+        partitions.create_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # so that the run can drop whole months
+        ids = world.create()
         AutoDeletion.objects.update(archive=archive)
         if folded:
             tallies.fold()
-        staying = {ids[number] for number in world.staying()}
+        kept = {ids[number] for number in world.kept()}
 
-        preview = run(preview=True, cutoff=world.cutoff)
+        preview = execute_run(preview=True, cutoff=world.cutoff)
         assert Event.objects.count() == len(ids)
-        job = run(cutoff=world.cutoff)
+        run = execute_run(cutoff=world.cutoff)
 
-        left = Event.objects.exclude(kind="delete_events")
-        assert {str(pk) for pk in left.values_list("pk", flat=True)} == staying
-        assert job.deleted == preview.expected == len(ids) - len(staying)
-        assert counts(job) == counts(preview)
-        gone = Counter(
-            event.category for event, id in zip(world.events, ids, strict=True) if id not in staying
+        remaining = Event.objects.exclude(kind="delete_events")
+        assert {str(pk) for pk in remaining.values_list("pk", flat=True)} == kept
+        assert run.deleted == preview.expected == len(ids) - len(kept)
+        assert counts_by_rule(run) == counts_by_rule(preview)
+        deleted = Counter(
+            event.category for event, id in zip(world.events, ids, strict=True) if id not in kept
         )
-        total: Counter[str] = sum((Counter(entry) for entry in counts(job).values()), Counter())
-        assert total == gone
-        assert Event.objects.filter(kind="delete_events").count() == bool(gone)
+        total: Counter[str] = sum((Counter(entry) for entry in counts_by_rule(run).values()), Counter())
+        assert total == deleted
+        assert Event.objects.filter(kind="delete_events").count() == bool(deleted)
 
-        tally_checks.assert_right(NOW - timedelta(days=days), NOW + timedelta(days=3))
+        tally_checks.assert_tallies_match_events(NOW - timedelta(days=days), NOW + timedelta(days=3))
         tallies.fold()
-        tally_checks.assert_right(NOW - timedelta(days=days), NOW + timedelta(days=3))
+        tally_checks.assert_tallies_match_events(NOW - timedelta(days=days), NOW + timedelta(days=3))
 
 
-def counts(job: Run) -> dict[str, dict[str, int]]:
-    return {rule: entry["categories"] for rule, entry in job.report.items() if entry["events"]}
+def counts_by_rule(run: Run) -> dict[str, dict[str, int]]:
+    return {rule: entry["categories"] for rule, entry in run.report.items() if entry["events"]}
 
 
 @pytest.mark.parametrize(
@@ -272,5 +270,7 @@ def counts(job: Run) -> dict[str, dict[str, int]]:
         ("2026-11-22T12:30", (2, "weeks"), "2026-11-08T12:30"),
     ],
 )
-def test_ages_are_counted_by_the_calendar_in_utc(cutoff: str, age: tuple[int, str], oldest: str) -> None:
-    assert oldest_kept(datetime.fromisoformat(cutoff), *age) == datetime.fromisoformat(oldest)
+def test_age_is_calculated_with_calendar_months_in_utc(
+    cutoff: str, age: tuple[int, str], oldest: str
+) -> None:
+    assert subtract_age(datetime.fromisoformat(cutoff), *age) == datetime.fromisoformat(oldest)

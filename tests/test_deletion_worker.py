@@ -1,8 +1,7 @@
-"""Auto-deletion by a real worker that is killed, beside real recording, and started by a real beat."""
+"""Auto-deletion with real processes: a killed worker, concurrent recording, and Celery beat."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import signal
@@ -25,12 +24,13 @@ from celery import Celery
 from django.db import connection
 
 from tests import services
+from tests.deletion import count_archived
 from tests.factories import notification
-from tests.running import PROJECT, SECONDS, Application, application, poll
+from tests.running import PROJECT, TIMEOUT, Application, application, poll
 
 on_postgresql = pytest.mark.skipif(
     connection.vendor != "postgresql",
-    reason="only PostgreSQL's tables are partitioned, and take many writers",
+    reason="only PostgreSQL has partitions and concurrent writers",
 )
 
 TURN_ON = """
@@ -42,7 +42,7 @@ held = Repository.objects.exclude(namespace__name="acme").first()
 Hold.objects.create(repository=held, reason="An inquiry")
 print(Repository.objects.get(namespace__name="acme", name="web").pk, held.pk, held.full_name)
 """
-MAKE_PARTITIONS = """
+CREATE_PARTITIONS = """
 from datetime import UTC, datetime
 from activity.storage import partitions
 for month in (1, 4):
@@ -68,25 +68,25 @@ FIRST = datetime(2021, 1, 1, tzinfo=UTC)
 
 
 class Database:
-    """The application's database, to look at from outside."""
+    """A connection to the application's database."""
 
     def __init__(self, app: Application) -> None:
         self.connection = psycopg.connect(app.environ["DATABASE_URL"], autocommit=True)
 
-    def ask(self, sql: str, **params: Any) -> Any:
+    def query_value(self, sql: str, **params: Any) -> Any:
         """Return the first column of the first row."""
         row = self.connection.execute(sql, params).fetchone()
         return row and row[0]
 
     def ids(self) -> set[str]:
-        """Return the events, but for those of what is done to the system, such as runs."""
+        """Return the ids of all events except system events, which include those of runs."""
         rows = self.connection.execute(
             "SELECT id::text FROM registry_activity_event WHERE category != 'system'"
         )
         return {id for (id,) in rows}
 
     def fill(self, repository: int, count: int, begin: datetime, span: timedelta) -> set[str]:
-        """Store events at even distances of a repository, and return their ids."""
+        """Store evenly spaced events of a repository, and return their ids."""
         before = self.ids()
         values = {"repository": repository, "count": count, "begin": begin, "step": span / (count + 1)}
         self.connection.execute(FILL, values)
@@ -95,7 +95,7 @@ class Database:
 
 @contextmanager
 def killable_worker(app: Application) -> Iterator[Callable[[], None]]:
-    """A worker of its own; yields what kills it with all its processes."""
+    """Start a worker, and yield a function that kills it together with its child processes."""
     celery = str(Path(sys.executable).parent / "celery")
     command = [celery, "-A", "msr_project", "worker", "--loglevel", "WARNING", "--concurrency", "1"]
     folder = app.folder / f"worker-{uuid4().hex}"
@@ -109,16 +109,7 @@ def killable_worker(app: Application) -> Iterator[Callable[[], None]]:
         yield kill
 
 
-def archived(app: Application) -> Counter[str]:
-    """Return how often each event is in an archive."""
-    found: Counter[str] = Counter()
-    for path in (app.folder / "data" / "archives").rglob("*.jsonl.gz"):
-        lines = gzip.decompress(path.read_bytes()).splitlines()
-        found.update(json.loads(line)["id"] for line in lines)
-    return found
-
-
-# When to kill each run, in turn.
+# The nth run is killed as soon as the nth condition is true.
 IN_BATCHES = [
     "SELECT count(*) > 0 FROM registry_activity_archive",
     "SELECT sum(deleted) > 5000 FROM registry_activity_run",
@@ -132,42 +123,48 @@ IN_PARTITIONS = [
 LAST_RUN = "SELECT state FROM registry_activity_run ORDER BY id DESC LIMIT 1"
 
 
+@pytest.mark.long
 @on_postgresql
-@pytest.mark.parametrize("moments", [IN_BATCHES, IN_PARTITIONS], ids=["in batches", "in partitions"])
-def test_worker_may_be_killed_at_any_moment(tmp_path: Path, moments: list[str], redis_url: str) -> None:
+@pytest.mark.parametrize("conditions", [IN_BATCHES, IN_PARTITIONS], ids=["in batches", "in partitions"])
+def test_run_is_completed_after_its_worker_is_killed_three_times(
+    tmp_path: Path, conditions: list[str], redis_url: str
+) -> None:
     with application(tmp_path, redis_url=redis_url) as app:
         database, queue = Database(app), Celery(broker=redis_url)
         web, held, _ = app.shell(TURN_ON.format(archive=True)).split()
-        if moments is IN_PARTITIONS:
-            app.shell(MAKE_PARTITIONS)
-        staying = database.ids()
-        staying |= database.fill(int(held), 1000, FIRST + timedelta(days=70), timedelta(days=10))
-        going = database.fill(int(web), 50_000, FIRST, timedelta(days=58))
+        if conditions is IN_PARTITIONS:
+            app.shell(CREATE_PARTITIONS)
+        kept = database.ids()
+        kept |= database.fill(int(held), 1000, FIRST + timedelta(days=70), timedelta(days=10))
+        expired = database.fill(int(web), 50_000, FIRST, timedelta(days=58))
 
-        for number, moment in enumerate(moments, 1):
+        for number, condition in enumerate(conditions, 1):
             with killable_worker(app) as kill:
                 queue.send_task("activity.tasks.delete_events")
-                reached = f"SELECT count(*) = {number} AND ({moment}) FROM registry_activity_run"
-                assert poll(partial(database.ask, reached), True) is True
+                reached = f"SELECT count(*) = {number} AND ({condition}) FROM registry_activity_run"
+                assert poll(partial(database.query_value, reached), True) is True
                 kill()
-            assert database.ask(LAST_RUN) == "running"
-            assert staying <= database.ids()
+            assert database.query_value(LAST_RUN) == "running"
+            assert kept <= database.ids()
             database.connection.execute(
                 "UPDATE registry_activity_run SET lease_until = now() - interval '1 second'"
             )
         with killable_worker(app):
             queue.send_task("activity.tasks.delete_events")
-            assert poll(lambda: database.ask(LAST_RUN), "finished") == "finished"
+            assert poll(lambda: database.query_value(LAST_RUN), "finished") == "finished"
 
-        assert database.ids() == staying
-        assert archived(app) == Counter(going)
-        assert database.ask("SELECT sum(deleted) FROM registry_activity_run") == len(going)
-        assert database.ask("SELECT count(*) FROM registry_activity_archive WHERE deleted_at IS NULL") == 0
-        assert database.ask("SELECT to_regclass('registry_activity_event_other_2021_01')") is None
+        assert database.ids() == kept
+        assert count_archived(app.folder / "data" / "archives") == Counter(expired)
+        assert database.query_value("SELECT sum(deleted) FROM registry_activity_run") == len(expired)
+        assert (
+            database.query_value("SELECT count(*) FROM registry_activity_archive WHERE deleted_at IS NULL")
+            == 0
+        )
+        assert database.query_value("SELECT to_regclass('registry_activity_event_other_2021_01')") is None
 
 
 class Client:
-    """Delivers notifications of a moment one after the other, until it is told that it is over."""
+    """A registry that delivers notifications one by one, all with the same timestamp, until `over` is set."""
 
     def __init__(self, app: Application, repository: str, moment: datetime, over: Signal) -> None:
         self.app, self.repository, self.moment, self.over = app, repository, moment, over
@@ -181,24 +178,25 @@ class Client:
             session.headers["Authorization"] = f"Bearer {self.app.token('registry')}"
             while not self.over.is_set():
                 event = notification(id=str(uuid4()), timestamp=self.moment.isoformat(), target=target)
-                response = session.post(url, json.dumps({"events": [event]}), timeout=SECONDS)
+                response = session.post(url, json.dumps({"events": [event]}), timeout=TIMEOUT)
                 self.statuses[response.status_code] += 1
                 self.sent += 1
 
 
+@pytest.mark.long
 @on_postgresql
-def test_recording_goes_on_beside_a_run_that_drops_partitions(tmp_path: Path) -> None:
-    with application(tmp_path) as app, ThreadPoolExecutor() as threads, ended() as over:
+def test_recording_continues_while_a_run_drops_partitions(tmp_path: Path) -> None:
+    with application(tmp_path) as app, ThreadPoolExecutor() as threads, set_at_end() as over:
         database = Database(app)
         web, _, held = app.shell(TURN_ON.format(archive=False)).split()
-        app.shell(MAKE_PARTITIONS)
-        staying = database.ids()
-        going = database.fill(int(web), 50_000, FIRST, timedelta(days=150))
+        app.shell(CREATE_PARTITIONS)
+        kept = database.ids()
+        expired = database.fill(int(web), 50_000, FIRST, timedelta(days=150))
         now = datetime.now(UTC)
         clients = [
             Client(app, "acme/web", now, over),
             Client(app, "acme/web", now, over),
-            # These are late, of months that are about to be dropped. The first stay, as they are held.
+            # Late events, of months that are about to be dropped. Those of the held repository stay.
             Client(app, held, FIRST + timedelta(days=40), over),
             Client(app, "acme/web", FIRST + timedelta(days=70), over),
         ]
@@ -207,9 +205,9 @@ def test_recording_goes_on_beside_a_run_that_drops_partitions(tmp_path: Path) ->
             recording = [threads.submit(client) for client in clients]
             run = threads.submit(app.manage, "delete_events")
             waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
-            assert poll(lambda: database.ask(waiting), True) is True
+            assert poll(lambda: database.query_value(waiting), True) is True
             reader.execute("SELECT pg_sleep(2)")
-        assert "Run 1 Finished" in run.result()
+        assert "Run 1: Finished" in run.result()
         over.set()
         for done in recording:
             done.result()
@@ -217,21 +215,21 @@ def test_recording_goes_on_beside_a_run_that_drops_partitions(tmp_path: Path) ->
         for client in clients:
             assert client.statuses.keys() == {200}
             assert client.sent > 10
-        left = database.ids()
-        assert database.ask("SELECT to_regclass('registry_activity_event_other_2021_05')") is None
-        assert not going & left
-        assert staying <= left
+        remaining = database.ids()
+        assert database.query_value("SELECT to_regclass('registry_activity_event_other_2021_05')") is None
+        assert not expired & remaining
+        assert kept <= remaining
         count = """
             SELECT count(*) FROM registry_activity_event
             WHERE repository_name = %(name)s AND digest != '' AND occurred_at = %(moment)s
         """
-        assert database.ask(count, name="acme/web", moment=now) == clients[0].sent + clients[1].sent
-        assert database.ask(count, name=held, moment=clients[2].moment) == clients[2].sent
+        assert database.query_value(count, name="acme/web", moment=now) == clients[0].sent + clients[1].sent
+        assert database.query_value(count, name=held, moment=clients[2].moment) == clients[2].sent
 
 
 @contextmanager
-def ended() -> Iterator[Signal]:
-    """Yield a signal that is set at the end of the block, however it ends."""
+def set_at_end() -> Iterator[Signal]:
+    """Yield a signal that is set when the block ends, even with an exception."""
     signal = Signal()
     try:
         yield signal
@@ -245,18 +243,19 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 AutoDeletion.get_solo()
 AutoDeletion.objects.update(enabled=True, age=1)
 second, _ = IntervalSchedule.objects.get_or_create(every=1, period="seconds")
-PeriodicTask.objects.create(name="often", task="activity.tasks.delete_events", interval=second)
+PeriodicTask.objects.create(name="every second", task="activity.tasks.delete_events", interval=second)
 """
 WAIT_FOR_RUNS = """
 from activity.models import Run
 from tests.running import poll
-ended = Run.objects.exclude(state__in=["queued", "running"]).values_list("started_by", "state", "error")
-print(*poll(lambda: set(ended.all()), {("the schedule", "finished", "")}))
+finished = Run.objects.exclude(state__in=["queued", "running"]).values_list("started_by", "state", "error")
+print(*poll(lambda: set(finished.all()), {("the schedule", "finished", "")}))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("broker", ["files", "redis"])
-def test_beat_starts_the_run(tmp_path: Path, broker: str) -> None:
+def test_beat_starts_scheduled_runs(tmp_path: Path, broker: str) -> None:
     with ExitStack() as stack:
         redis_url = stack.enter_context(services.redis(tmp_path)) if broker == "redis" else None
         app = stack.enter_context(application(tmp_path, redis_url=redis_url))

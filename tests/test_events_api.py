@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from activity.catalogue import REPOSITORY_KINDS
 from activity.models import DeadLetter, Event
-from activity.storage.events import remove
+from activity.storage.events import delete_events
 from repositories.models import Repository
 from tests import factories
 from tests.factories import DIGEST, NOON
@@ -81,15 +81,15 @@ class TestEvent:
 
         urls = {}
         for level in ("level_read", "level_admin"):
-            client = log_in(factories.person_with(level, web))
+            client = log_in(factories.user_with(level, web))
             (event,) = get(client)["results"]
             assert event["actor"]["label"] == f"PRUNING {policy.public_id}"
             urls[level] = event["actor"]["url"]
 
         path = f"/policies/{policy.public_id}/"
         assert urls == {"level_read": None, "level_admin": f"http://testserver{path}"}
-        assert log_in(factories.person_with("level_admin", web)).get(path).status_code == 200
-        assert log_in(factories.person_with("level_read", web)).get(path).status_code == 404
+        assert log_in(factories.user_with("level_admin", web)).get(path).status_code == 200
+        assert log_in(factories.user_with("level_read", web)).get(path).status_code == 404
 
     def test_manual_promotion_is_named_so(self, admin: Client, web: Repository) -> None:
         factories.record("promote", web, tag="v1", actor_type="manual_promotion", actor_name="MANUAL_P")
@@ -112,7 +112,7 @@ class TestFilters:
             digest = DIGEST if tag == "b" else ""
             moment = NOON + timedelta(hours=number)
             factories.record(kind, repository, tag=tag, actor_name=actor, digest=digest, occurred_at=moment)
-        remove(Event.objects.filter(kind="create_repository"))
+        delete_events(Event.objects.filter(kind="create_repository"))
         factories.record(
             "promote",
             "acme/web",
@@ -189,7 +189,7 @@ class TestFilters:
     def test_of_scans_are_offered_only_where_scanning_is_set_up(self, admin: Client) -> None:
         assert admin.get(URL, {"category": "scan"}).status_code == 400
 
-        factories.set_up_scanning()
+        factories.enable_scanning()
 
         assert admin.get(URL, {"category": "scan"}).status_code == 200
 
@@ -264,7 +264,7 @@ class TestPages:
             factories.record("get_tag", web, tag="v1")
         factories.record("update_tag", web, tag="v1")
 
-        page = get(log_in(factories.person_with("level_read", web)))
+        page = get(log_in(factories.user_with("level_read", web)))
 
         assert (len(page["results"]), page["next"], page["previous"]) == (1, None, None)
 
@@ -292,14 +292,14 @@ class TestAccess:
 
     def test_by_token(self, web: Repository) -> None:
         factories.record(repository=web)
-        reader = factories.person_with("level_read", web)
+        reader = factories.user_with("level_read", web)
 
         response = Client().get(URL, headers=factories.bearer(reader))
 
         assert len(response.json()["results"]) == 1
 
     def test_token_of_somebody_who_left_is_refused(self, web: Repository) -> None:
-        reader = factories.person_with("level_read", web)
+        reader = factories.user_with("level_read", web)
         headers = factories.bearer(reader)
         reader.is_active = False
         reader.save()
@@ -310,7 +310,7 @@ class TestAccess:
         factories.repository("acme/secret")
         factories.repository("globex/open", public=True)
 
-        rows = get(log_in(factories.person_with("view_pull_events", web)), "/api/v0/repositories/")["results"]
+        rows = get(log_in(factories.user_with("view_pull_events", web)), "/api/v0/repositories/")["results"]
 
         assert [(row["name"], "view_pull_events" in row["permissions"]) for row in rows] == [
             ("acme/web", True),
@@ -323,7 +323,7 @@ class TestAccess:
 
     @pytest.mark.parametrize("url", [URL, "/api/v0/repositories/", "/api/v0/repositories/acme/web/events/"])
     def test_number_of_queries_does_not_grow(self, log_in: Any, web: Repository, url: str) -> None:
-        person = factories.person_with("level_admin", web)
+        person = factories.user_with("level_admin", web)
         client = log_in(person)
 
         def grow(number: int) -> int:
@@ -372,7 +372,7 @@ class TestProducers:
 
         assert [answer.status_code for answer in answers] == [201, 201]
         event = Event.objects.get()
-        assert answers[0].json() == answers[1].json() == {"id": str(event.pk), "stored_aside": None}
+        assert answers[0].json() == answers[1].json() == {"id": str(event.pk), "dead_letter": None}
         assert (event.label, event.type, event.actor_label) == ("Push Mirror", "SEND", "ci")
         assert event.details == {"to": "example.org", "source_id": "1"}
 
@@ -457,15 +457,15 @@ class TestProducers:
     def test_scan_is_stored_aside_until_scanning_is_set_up(self, post: Any, web: Repository) -> None:
         answer = post([self.event(kind="scan", digest=DIGEST), self.event(id="2")]).json()
 
-        assert [bool(outcome["stored_aside"]) for outcome in answer] == [True, False]
+        assert [bool(outcome["dead_letter"]) for outcome in answer] == [True, False]
         assert "scanning" in DeadLetter.objects.get().reason
 
-        factories.set_up_scanning()
-        assert post(self.event(kind="scan", id="3")).json()["stored_aside"] is None
+        factories.enable_scanning()
+        assert post(self.event(kind="scan", id="3")).json()["dead_letter"] is None
         assert Event.objects.filter(kind="scan").count() == 1
 
     def test_without_the_permission_is_forbidden(self, web: Repository) -> None:
-        reader = factories.person_with("level_admin", web)
+        reader = factories.user_with("level_admin", web)
 
         response = Client().post(URL, self.event(), "application/json", headers=factories.bearer(reader))
 
@@ -473,7 +473,7 @@ class TestProducers:
         assert Client().post(URL, self.event(), "application/json").status_code == 401
 
     def test_may_tell_of_every_kind_in_the_catalogue(self, post: Any, web: Repository) -> None:
-        factories.set_up_scanning()
+        factories.enable_scanning()
         events = [self.event(id=kind, kind=kind, tag="v1", digest=DIGEST) for kind in REPOSITORY_KINDS]
 
         assert post(events).status_code == 201

@@ -167,13 +167,13 @@ class TestRecord:
         (who, begun), (_, ended) = records()
         told = {"request_id": begun["request_id"], "format": "csv", "filters": "type:delete"}
         assert who == "iris"
-        assert begun == {**told, "state": "begun"}
+        assert begun == {**told, "state": "started"}
         assert ended == {**told, "state": "complete", "exported": 5}
 
     def test_is_made_before_anything_is_sent(self, person: Any) -> None:
         exported("csv", person)
 
-        assert [details["state"] for _, details in records()] == ["begun"]
+        assert [details["state"] for _, details in records()] == ["started"]
 
     def test_tells_what_a_client_had_that_went_away(self, person: Any) -> None:
         response = exported("jsonl", person)
@@ -183,7 +183,7 @@ class TestRecord:
         request_finished.connect(close_old_connections)
 
         (_, _), (_, ended) = records()
-        assert (ended["state"], ended["exported"]) == ("broken off", 2)
+        assert (ended["state"], ended["exported"]) == ("aborted", 2)
 
     def test_is_not_in_the_export_itself(self, person: Any) -> None:
         response = export.response(Event.objects.all(), "jsonl", "events.jsonl", actor=person)
@@ -192,7 +192,7 @@ class TestRecord:
 
     def test_is_for_those_alone_who_oversee_the_registry(self, person: Any, web: Any, log_in: Any) -> None:
         text(exported("csv", person))
-        owner = factories.person_with("level_admin", web)
+        owner = factories.user_with("level_admin", web)
 
         assert [
             sum(event["label"] == "Export Events" for event in found["results"])

@@ -17,14 +17,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from activity.feed import counting
+from activity.feed import chart_counts
 from activity.models import MANUAL_PROMOTION_NAME, ActorType, Event
 from activity.storage import tallies
 from repositories.accounts.tokens import new_token
 from repositories.models import Membership, RegistrySettings, Repository
-from repositories.utils.among import FEW
+from repositories.utils.among import MAX_LISTED
 from tests import factories
-from tests.test_activity_page import column, page
+from tests.event_tables import column, get_page
 
 NEXT = re.compile(r'rel="next" href="([^"]*)"')
 
@@ -37,7 +37,7 @@ def join(user: Any, repository: Repository) -> None:
 @pytest.fixture
 def person(web: Repository) -> Any:
     """A member of acme who may read acme/web."""
-    person = factories.person_with("level_read", web)
+    person = factories.user_with("level_read", web)
     join(person, web)
     return person
 
@@ -48,12 +48,12 @@ def client(log_in: Any, person: Any) -> Client:
 
 
 def tags(client: Client, url: str, **query: Any) -> list[str]:
-    return column(page(client, url, **query), "Tag")
+    return column(get_page(client, url, **query), "Tag")
 
 
 def listed(client: Client, url: str, **query: Any) -> int:
     """Count the rows of all pages."""
-    html = page(client, url, **query)
+    html = get_page(client, url, **query)
     number = len(column(html, "Label"))
     while found := NEXT.search(html):
         html = client.get(url + found[1].replace("&amp;", "&")).content.decode()
@@ -99,7 +99,7 @@ class TestScope:
 
     def test_leads_to_the_repositories(self, client: Client, log_in: Any) -> None:
         def led_to(client: Client, url: str) -> list[str]:
-            return re.findall(r'<td data-label="Repository"><a href="([^"]+)"', page(client, url))
+            return re.findall(r'<td data-label="Repository"><a href="([^"]+)"', get_page(client, url))
 
         former = factories.repository("acme/former")
         factories.record("update_tag", former)
@@ -145,7 +145,7 @@ class TestProfile:
             for user in (jane, viewer):
                 join(user, web)
 
-        html = page(log_in(viewer), "/users/jane/")
+        html = get_page(log_in(viewer), "/users/jane/")
 
         assert "Jane Doe" in html
         assert column(html, "Tag") == ([] if by == "organization" else ["acme/web:v1"])
@@ -158,7 +158,7 @@ class TestProfile:
                 Membership.objects.create(organization=organization, user=user)
 
         def named(client: Client) -> list[str]:
-            return re.findall(r'href="/organizations/(\w+)/activity/"', page(client, "/users/jane/"))
+            return re.findall(r'href="/organizations/(\w+)/activity/"', get_page(client, "/users/jane/"))
 
         assert named(log_in(viewer)) == ["both"]
         assert named(log_in(factories.auditor())) == ["both", "hers"]
@@ -207,7 +207,7 @@ class TestFilters:
         assert charted(client, "/activity/", **query) == len(shown)
 
     def test_are_kept_by_the_form_and_by_links(self, client: Client) -> None:
-        html = page(client, "/activity/", tag="v1", type="UPDATE")
+        html = get_page(client, "/activity/", tag="v1", type="UPDATE")
 
         assert '<option value="UPDATE" selected>' in html
         assert re.search(r'name="tag" value="v1"', html)
@@ -226,9 +226,9 @@ class TestFilters:
         ids=str,
     )
     def test_that_make_no_sense_are_told_of(self, client: Client, query: dict[str, str]) -> None:
-        html = page(client, "/activity/", **query)
+        html = get_page(client, "/activity/", **query)
 
-        assert "The default is shown." in html
+        assert "Using the default instead." in html
         assert "<script>alert" not in html
 
     @pytest.mark.parametrize("url", ["/activity/", "/activity/atom/", "/repositories/acme/web/activity/"])
@@ -245,13 +245,13 @@ class TestFilters:
     def test_offer_no_type_that_only_pulls_have_to_those_who_see_none(
         self, log_in: Any, client: Client
     ) -> None:
-        assert "GET" not in page(client, "/activity/")
-        assert '<option value="GET"' in page(log_in(factories.auditor()), "/activity/")
+        assert "GET" not in get_page(client, "/activity/")
+        assert '<option value="GET"' in get_page(log_in(factories.auditor()), "/activity/")
 
 
 class TestApiCall:
     def test_lists_what_the_page_lists(self, log_in: Any, web: Repository) -> None:
-        person = factories.person_with("level_admin", web)
+        person = factories.user_with("level_admin", web)
         client = log_in(person)
         for kind, tag in [
             ("update_tag", "v1"),
@@ -265,7 +265,7 @@ class TestApiCall:
         for url in ("/activity/", "/repositories/acme/web/activity/", f"/users/{person.username}/"):
             for query in ({}, {"tag": "v1"}, {"type": "UPDATE", "exclude_pull": "false"}, {"range": "day"}):
                 response = client.get(url, query)
-                call = response.context["call"]
+                call = response.context["api_call"]
                 *_, header, value, address = shlex.split(call["curl"])
                 assert (header, value, address) == ("-H", "Authorization: Bearer $TOKEN", call["url"])
                 found = client.get(call["url"].removeprefix("http://testserver")).json()["results"]
@@ -274,7 +274,7 @@ class TestApiCall:
                 ]
 
     def test_is_safe_in_a_shell(self, client: Client, web: Repository) -> None:
-        call = client.get("/activity/", {"tag": "'; rm -rf $HOME `x`"}).context["call"]
+        call = client.get("/activity/", {"tag": "'; rm -rf $HOME `x`"}).context["api_call"]
 
         assert len(shlex.split(call["curl"])) == 4
         assert "'" not in call["url"]
@@ -417,7 +417,7 @@ class TestChart:
         {"actor": "u1", "exclude_pull": "false"},
     ]
 
-    @pytest.mark.parametrize(("permission", "few"), [("level_read", FEW), ("level_admin", 0)])
+    @pytest.mark.parametrize(("permission", "few"), [("level_read", MAX_LISTED), ("level_admin", 0)])
     @pytest.mark.parametrize(
         "place", ["activity", "repositories/acme/web/activity", "organizations/acme/activity"]
     )
@@ -431,9 +431,9 @@ class TestChart:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(
-            "repositories.access.resolving.FEW", few
+            "repositories.access.resolving.MAX_LISTED", few
         )  # of repositories, for counting another way
-        person = factories.person_with(permission, web)
+        person = factories.user_with(permission, web)
         join(person, web)
         client = log_in(person)
 
@@ -448,7 +448,7 @@ class TestChart:
     def test_narrows_to_just_what_a_bar_counts(
         self, log_in: Any, web: Repository, query: dict[str, str]
     ) -> None:
-        client = log_in(factories.person_with("level_admin", web))
+        client = log_in(factories.user_with("level_admin", web))
         url = "/repositories/acme/web/activity/"
 
         for bar in client.get(url, query).context["chart"].bars:
@@ -459,12 +459,12 @@ class TestChart:
     def test_counts_no_more_than_it_can_and_says_so(
         self, admin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(counting.by_events, "__defaults__", (10,))
+        monkeypatch.setattr(chart_counts.count_events, "__defaults__", (10,))
 
         response = admin.get("/activity/", {"tag": "v1"})
 
         assert response.context["chart"].total == 10
-        assert "The chart shows the newest 10 of these events" in response.content.decode()
+        assert "The chart only shows the newest 10 events" in response.content.decode()
         bars = response.context["chart"].bars
         assert sum(listed(admin, "/activity/", **parse_qs(bar.url[1:])) for bar in bars) == 10
 
@@ -473,14 +473,14 @@ class TestChart:
         for number in range(5):
             factories.record("update_tag", web, tag="now", source_id=f"now-{number}", occurred_at=now)
 
-        buckets, ended = counting.by_events(Event.objects.filter(tag="now"), None, None, most=3)
+        buckets, ended = chart_counts.count_events(Event.objects.filter(tag="now"), None, None, limit=3)
 
         assert (buckets, ended is not None) == ([], True)
 
 
 def test_number_of_queries_does_not_grow(log_in: Any, web: Repository) -> None:
     RegistrySettings.get_solo()
-    person = factories.person_with("level_admin", web)
+    person = factories.user_with("level_admin", web)
     join(person, web)
     client = log_in(person)
 

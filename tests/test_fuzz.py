@@ -81,7 +81,7 @@ def test_damaged_notification_is_recorded_or_stored_aside(registry: Any, message
 
     assert response.status_code == 200
     receipt = response.json()
-    if receipt["stored_aside"]:
+    if receipt["dead_letters"]:
         content = json.dumps({"events": [message]}).encode()
         assert DeadLetter.objects.filter(content=content).exists()
     else:
@@ -98,5 +98,5 @@ def test_damaged_notification_is_recorded_or_stored_aside(registry: Any, message
 def test_what_is_no_envelope_is_stored_aside_byte_by_byte(registry: Any, body: bytes) -> None:
     response = registry(body=body)
 
-    assert (response.status_code, response.json()) == (200, {"events": 0, "stored_aside": 1})
+    assert (response.status_code, response.json()) == (200, {"events": 0, "dead_letters": 1})
     assert DeadLetter.objects.filter(content=body).exists()

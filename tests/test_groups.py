@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from knox.models import get_token_model
 
-from repositories.access.groups import AUDITORS, MSR_ADMINS, make_groups
+from repositories.access.groups import AUDITORS, MSR_ADMINS, create_groups
 from repositories.models import Repository
 from tests import factories
 
@@ -78,7 +78,7 @@ class TestPermissions:
         group = Group.objects.get(name=AUDITORS)
         group.permissions.set([Permission.objects.get(codename="change_group")])
 
-        make_groups()
+        create_groups()
 
         assert {"change_group", "audit_registry", "view_event"} <= codenames(AUDITORS)
 

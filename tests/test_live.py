@@ -26,7 +26,7 @@ URL = "/repositories/acme/web/activity/"
 
 @pytest.fixture
 def reader(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.person_with("level_read", web))
+    return log_in(factories.user_with("level_read", web))
 
 
 def watched(client: Client, **query: Any) -> str:
@@ -36,7 +36,7 @@ def watched(client: Client, **query: Any) -> str:
 
 
 def news(client: Client, url: str, told: int = 0) -> str:
-    response = client.get(f"{url}&told={told}")
+    response = client.get(f"{url}&announced={told}")
     assert response.status_code in (200, 204)
     return " ".join(re.sub("<[^>]*>", "", response.content.decode()).split())
 
@@ -79,7 +79,7 @@ def test_late_arrivals_are_news(reader: Client, web: Repository) -> None:
 
 def test_what_leaves_the_last_hour_meanwhile_makes_up_for_nothing(reader: Client, web: Repository) -> None:
     shown = factories.record("update_tag", web, tag="v1", occurred_at=timezone.now() - timedelta(minutes=61))
-    opened_two_minutes_ago = f"{URL}?range=hour&since={shown.pk}&had=1"
+    opened_two_minutes_ago = f"{URL}?range=hour&since={shown.pk}&shown=1"
 
     record(web)
 
@@ -135,7 +135,7 @@ def test_show_them_leads_to_the_first_page_with_the_same_choice(reader: Client, 
     html = reader.get(url).content.decode()
 
     assert 'href="?tag=v1&amp;type=UPDATE"' in html
-    assert 'name="told" value="1"' in html
+    assert 'name="announced" value="1"' in html
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_are_for_those_who_may_see_the_page(reader: Client, log_in: Any, web: Re
         {"since": ""},
         {"since": "x"},
         {"since": "\0"},
-        {"since": "0" * 32, "had": "-1"},
-        {"since": "0" * 32, "told": "1" * 5000},
-        {"since": "0" * 32, "had": "²"},
+        {"since": "0" * 32, "shown": "-1"},
+        {"since": "0" * 32, "announced": "1" * 5000},
+        {"since": "0" * 32, "shown": "²"},
     ],
     ids=lambda query: str(query)[:60],
 )
@@ -227,21 +227,21 @@ class TestInABrowser:
         self.ask(page)
 
         told = "2 new events. Show them"  # the manifest and the tag
-        assert poll(lambda: text(page, "#news[role=status]"), told) == told
+        assert poll(lambda: text(page, "#new-events[role=status]"), told) == told
         assert (rows(page), page.execute_script(place)) == (before, top)
 
-        page.find_element(By.ID, "show-news").click()
+        page.find_element(By.ID, "show-new-events").click()
         assert poll(lambda: rows(page)[0]["Tag"], "acme/web:brand-new") == "acme/web:brand-new"
         assert rows(page)[2:] == before[:-2]
         focused = "return document.activeElement.id"
-        assert poll(lambda: page.execute_script(focused), "feed") == "feed"
-        assert poll(lambda: text(page, "#news"), "") == ""
+        assert poll(lambda: page.execute_script(focused), "events") == "events"
+        assert poll(lambda: text(page, "#new-events"), "") == ""
 
     def test_come_by_themselves(self, app: Application, page: Chrome) -> None:
         self.push(app, "by-itself")
 
         told = "2 new events. Show them"
-        assert poll(lambda: text(page, "#news"), told) == told
+        assert poll(lambda: text(page, "#new-events"), told) == told
 
     def test_are_not_asked_for_in_a_hidden_tab(self, app: Application, page: Chrome) -> None:
         asked = (
@@ -255,7 +255,7 @@ class TestInABrowser:
         page.execute_script("delete document.hidden")
         self.ask(page)
         told = "2 new events. Show them"
-        assert poll(lambda: text(page, "#news"), told) == told
+        assert poll(lambda: text(page, "#new-events"), told) == told
         assert page.execute_script(asked) == 1
 
     def test_time_zone_is_that_of_the_browser_until_another_is_chosen(self, app: Application) -> None:
@@ -265,6 +265,6 @@ class TestInABrowser:
 
             def zone() -> bool:
                 driver.get(app.url + URL)
-                return "Times are in Asia/Tokyo (guessed from your browser)" in text(driver, "#feed")
+                return "Times are in Asia/Tokyo (detected from your browser)" in text(driver, "#events")
 
             assert poll(zone, True) is True

@@ -53,7 +53,7 @@ def test_after_too_many_one_has_to_wait(jane: Any, page: str) -> None:
     refused = log_in(page, PASSWORD)
 
     assert refused.status_code == 429
-    assert "Too many attempts to log in" in refused.content.decode()
+    assert "Too many failed log-ins" in refused.content.decode()
     assert "15 minutes" in refused.content.decode()
     later = timedelta(minutes=15, seconds=1)
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - later)

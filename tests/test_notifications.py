@@ -135,7 +135,7 @@ class TestMapping:
     ) -> None:
         response = registry(notification(action=action, target={"mediaType": media_type, "tag": None}))
 
-        assert response.json() == {"events": 0, "stored_aside": 0}
+        assert response.json() == {"events": 0, "dead_letters": 0}
         assert not Repository.objects.exists()
 
     @pytest.mark.parametrize("tag", ["v1", None])
@@ -201,7 +201,7 @@ class TestMapping:
     ) -> None:
         body = json.dumps({"events": [notification(id="n1", odd=odd)]}).encode()
 
-        assert registry(body=body).json() == {"events": 2, "stored_aside": 0}
+        assert registry(body=body).json() == {"events": 2, "dead_letters": 0}
         details = Event.objects.latest("pk").details
         assert details["notification_id"] == "n1"
         assert "message" not in details
@@ -210,7 +210,7 @@ class TestMapping:
         agent = "x\0y\ud800" + "z" * 5000
         body = json.dumps({"events": [notification(request={"useragent": agent})]}).encode()
 
-        assert registry(body=body).json() == {"events": 2, "stored_aside": 0}
+        assert registry(body=body).json() == {"events": 2, "dead_letters": 0}
         assert Event.objects.latest("pk").details["user_agent"].startswith("x�y?zzz")
 
 
@@ -392,7 +392,7 @@ class TestStoredAside:
     def test_message_that_is_none(self, registry: Any, body: bytes, reason: str) -> None:
         response = registry(body=body)
 
-        assert (response.status_code, response.json()) == (200, {"events": 0, "stored_aside": 1})
+        assert (response.status_code, response.json()) == (200, {"events": 0, "dead_letters": 1})
         assert reason in DeadLetter.objects.get().reason
 
     @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ class TestStoredAside:
             ({"action": "polish"}, "action"),
             ({"action": ["push"]}, "action"),
             ({"timestamp": "yesterday"}, "not a time"),
-            ({"timestamp": "2026-11-22T10:37:10"}, "not a time with a zone"),
+            ({"timestamp": "2026-11-22T10:37:10"}, "not a timestamp with a time zone"),
             ({"timestamp": "1969-12-31T23:59:59Z"}, "from 1970"),
             ({"timestamp": "0001-01-01T00:00:00+14:00"}, "from 1970"),
             ({"timestamp": "9999-12-31T23:59:59Z"}, "to 8999"),
@@ -411,20 +411,20 @@ class TestStoredAside:
             ({"timestamp": None}, "not a time"),
             ({"id": ""}, "no id"),
             ({"id": "x" * 256}, "no id"),
-            ({"id": 7}, "not a text"),
+            ({"id": 7}, "not a string"),
             ({"actor": {"name": "x" * 256}}, "actor"),
             ({"actor": {"name": "a\0b"}}, "actor"),
             ({"actor": {"name": "\ud800"}}, "actor"),
             ({"actor": "jane"}, "not an object"),
-            ({"target": {"repository": "Acme/Web"}}, "not the name"),
-            ({"target": {"repository": "../etc"}}, "not the name"),
-            ({"target": {"repository": "a/" * 200 + "a"}}, "not the name"),
-            ({"target": {"repository": None}}, "not the name"),
-            ({"target": {"tag": "<script>"}}, "not a tag"),
-            ({"target": {"digest": "sha256:xyz"}}, "not a digest"),
+            ({"target": {"repository": "Acme/Web"}}, "not a valid repository name"),
+            ({"target": {"repository": "../etc"}}, "not a valid repository name"),
+            ({"target": {"repository": "a/" * 200 + "a"}}, "not a valid repository name"),
+            ({"target": {"repository": None}}, "not a valid repository name"),
+            ({"target": {"tag": "<script>"}}, "not a valid tag"),
+            ({"target": {"digest": "sha256:xyz"}}, "not a valid digest"),
             ({"target": {"digest": None}}, "no digest"),
             ({"target": {"mediaType": None, "tag": None}}, "no media type"),
-            ({"target": {"mediaType": ["x"]}}, "not a text"),
+            ({"target": {"mediaType": ["x"]}}, "not a string"),
         ],
         ids=str,
     )
@@ -433,13 +433,13 @@ class TestStoredAside:
     ) -> None:
         response = registry(notification(), notification(**changes), notification())
 
-        assert (response.status_code, response.json()) == (200, {"events": 4, "stored_aside": 1})
+        assert (response.status_code, response.json()) == (200, {"events": 4, "dead_letters": 1})
         assert reason in DeadLetter.objects.get().reason
 
     def test_beginning_of_an_oversized_message(self, registry: Any) -> None:
         size = notifications.MAX_SIZE + 1
 
-        assert registry(body=b"x" * size).json() == {"events": 0, "stored_aside": 1}
+        assert registry(body=b"x" * size).json() == {"events": 0, "dead_letters": 1}
         letter = DeadLetter.objects.get()
         assert (letter.size, len(letter.content)) == (size, 64 * 1024)
         assert "larger than" in letter.reason
@@ -458,7 +458,7 @@ class TestStoredAside:
     def test_message_whose_recording_fails(self, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(notifications, "record_events", lambda *_: 1 / 0)
 
-        assert registry(notification()).json() == {"events": 0, "stored_aside": 1}
+        assert registry(notification()).json() == {"events": 0, "dead_letters": 1}
         assert "ZeroDivisionError" in DeadLetter.objects.get().reason
 
     def test_nothing_is_acknowledged_while_the_database_is_away(

@@ -45,8 +45,8 @@ def acme(web: Repository) -> Organization:
 
 PEOPLE = {
     "outsider": lambda web: factories.UserFactory(),
-    "repoadmin": lambda web: factories.person_with("level_admin", web),
-    "namespace admin": lambda web: factories.person_with("level_admin", web.namespace),
+    "repoadmin": lambda web: factories.user_with("level_admin", web),
+    "namespace admin": lambda web: factories.user_with("level_admin", web.namespace),
     "owner of another": lambda web: joined(factories.OrganizationFactory(), OWNER),
     "member": lambda web: joined(web.namespace.organization),
     "owner": lambda web: joined(web.namespace.organization, OWNER),
@@ -144,7 +144,7 @@ class TestKnowing:
 
         assert "acme" in text(client_of("member"), "/organizations/")
         assert "hidden" not in text(client_of("member"), "/organizations/", q="i")
-        assert "You belong to no organization" in text(client_of("outsider"), "/organizations/")
+        assert "You don't belong to any organizations" in text(client_of("outsider"), "/organizations/")
         for who in ("auditor", "admin"):
             assert "hidden" in text(client_of(who), "/organizations/")
 
@@ -223,11 +223,11 @@ class TestMembers:
         group = Group.objects.get(name="acme/dev")
         group.user_set.add(mia)
         assign_perm("level_read", group, web)
-        assert Access.of(mia).repositories().exists()
+        assert Access.for_user(mia).repositories().exists()
 
         log_in(joined(acme, OWNER)).post(MEMBERS, {"remove_member": "", "user": "mia"})
 
-        assert not Access.of(mia).repositories().exists()
+        assert not Access.for_user(mia).repositories().exists()
 
     @pytest.mark.parametrize("name", ["nobody", "", "\0", "MIA", "a" * 300])
     def test_are_named_exactly(self, client_of: Any, acme: Organization, name: str) -> None:

@@ -50,8 +50,8 @@ class TestTimeZone:
         assert self.guess(client, "Europe/Rome") == 204
 
         assert Profile.objects.get(user=jane).time_zone.key == "Asia/Tokyo"
-        assert "Asia/Tokyo was taken from your browser" in html(client)
-        assert "Times are in Asia/Tokyo (guessed from your browser)" in html(client, "/activity/")
+        assert "Asia/Tokyo was detected from your browser" in html(client)
+        assert "Times are in Asia/Tokyo (detected from your browser)" in html(client, "/activity/")
         assert "data-guess-time-zone" not in html(client)
 
     def test_that_was_chosen_is_never_guessed(self, client: Client, jane: Any) -> None:
@@ -60,15 +60,15 @@ class TestTimeZone:
         self.guess(client, "Asia/Tokyo")
 
         assert Profile.objects.get(user=jane).time_zone.key == "Europe/Rome"
-        assert "taken from your browser" not in html(client)
+        assert "detected from your browser" not in html(client)
 
     def test_that_was_guessed_is_no_guess_once_another_is_chosen(self, client: Client) -> None:
         self.guess(client, "Asia/Tokyo")
 
         client.post("/settings/", {"time_zone": "Asia/Tokyo", "theme": "dark"})
-        assert "taken from your browser" in html(client)
+        assert "detected from your browser" in html(client)
         client.post("/settings/", {"time_zone": "Europe/Rome"})
-        assert "taken from your browser" not in html(client)
+        assert "detected from your browser" not in html(client)
 
     def test_may_be_left_to_the_browser_again(self, client: Client) -> None:
         client.post("/settings/", {"time_zone": "Europe/Rome"})

@@ -23,11 +23,11 @@ from tests import factories
 URL = "/repositories/acme/web/permissions/"
 PEOPLE = {
     "outsider": lambda web: factories.UserFactory(),
-    "reader": lambda web: factories.person_with("level_read", web),
-    "writer": lambda web: factories.person_with("level_read_write", web),
-    "sees access": lambda web: factories.person_with("view_access_events", web),
-    "repoadmin": lambda web: factories.person_with("level_admin", web),
-    "namespace admin": lambda web: factories.person_with("level_admin", web.namespace),
+    "reader": lambda web: factories.user_with("level_read", web),
+    "writer": lambda web: factories.user_with("level_read_write", web),
+    "sees access": lambda web: factories.user_with("view_access_events", web),
+    "repoadmin": lambda web: factories.user_with("level_admin", web),
+    "namespace admin": lambda web: factories.user_with("level_admin", web.namespace),
     "auditor": lambda web: factories.auditor(username="audrey"),
     "admin": lambda web: factories.msr_admin(username="root"),
 }
@@ -72,7 +72,7 @@ class TestWho:
     def test_may_grant(self, client_of: Any, web: Repository, jane: Any, who: str) -> None:
         grant(client_of(who), "jane")
 
-        assert Access.of(jane).repositories().exists() == (who in CHANGE)
+        assert Access.for_user(jane).repositories().exists() == (who in CHANGE)
 
     def test_may_revoke(self, client_of: Any, web: Repository, jane: Any, who: str) -> None:
         assign_perm("level_read", jane, web)
@@ -80,7 +80,7 @@ class TestWho:
 
         client_of(who).post(URL, {"revoke": "", "user_grant": row.pk})
 
-        assert Access.of(jane).repositories().exists() != (who in CHANGE)
+        assert Access.for_user(jane).repositories().exists() != (who in CHANGE)
 
 
 class TestPeople:
@@ -91,7 +91,7 @@ class TestPeople:
 
         html = text(client_of("repoadmin"), q="jan")
 
-        assert re.search("jane read .*pull events: granted to them on the repository acme/web", html)
+        assert re.search("jane read .*pull events: granted directly on the repository acme/web", html)
         assert f"read: team {team}, granted on the namespace acme" in html
 
     def test_who_oversee_the_registry_are_not_told_to_everybody(self, client_of: Any) -> None:
@@ -110,7 +110,9 @@ class TestPeople:
     def test_public_access_is_told_of(self, client_of: Any) -> None:
         Repository.objects.update(visibility="public")
 
-        assert "Everybody who is logged in may read" in text(client_of("repoadmin"))
+        assert "This repository is public: everyone who is logged in can read it" in text(
+            client_of("repoadmin")
+        )
 
     @pytest.mark.parametrize(
         "query", [{"q": "\0"}, {"cursor": "\0"}, {"by": "team", "cursor": "x"}, {"by": "\0"}]
@@ -164,7 +166,7 @@ class TestGranting:
         assert response.status_code == 200
         assert "errorlist" in response.content.decode()
         if holder.endswith("/dev"):  # there, but not for an outsider; and not there
-            assert "You know of no organization that has a team of this name." in response.content.decode()
+            assert "There is no team with this name" in response.content.decode()
         assert not RepositoryGroupPermission.objects.exists()
         assert not held(web, jane)
 
@@ -178,7 +180,7 @@ class TestGranting:
     def test_to_a_team_is_for_those_who_know_of_it(self, log_in: Any, web: Repository) -> None:
         organization = web.namespace.organization
         team = factories.TeamFactory(organization=organization, name="dev")
-        person = factories.person_with("level_admin", web)
+        person = factories.user_with("level_admin", web)
         assert organization
         Membership.objects.create(organization=organization, user=person)
         client = log_in(person)
@@ -190,7 +192,7 @@ class TestGranting:
         assert "acme/dev" in text(client, by="team")
         link = '<a href="/organizations/acme/teams/dev/">acme/dev</a>'
         assert link in client.get(URL, {"by": "team"}).content.decode()
-        stranger = log_in(factories.person_with("level_admin", web))
+        stranger = log_in(factories.user_with("level_admin", web))
         assert "acme/dev" in text(stranger, by="team")
         assert link not in stranger.get(URL, {"by": "team"}).content.decode()
         client.post(f"{URL}?by=team", {"revoke": "", "team_grant": row.pk})
@@ -208,6 +210,6 @@ class TestGranting:
 
     def test_needs_the_forms_token(self, web: Repository, jane: Any) -> None:
         strict = Client(enforce_csrf_checks=True)
-        strict.force_login(factories.person_with("level_admin", web))
+        strict.force_login(factories.user_with("level_admin", web))
 
         assert grant(strict, "jane").status_code == 403

@@ -49,7 +49,7 @@ def production(web: Repository) -> Repository:
 @pytest.fixture
 def repoadmin(log_in: Any, web: Repository, production: Repository) -> Client:
     """The browser of one who administers acme/web, and may push to acme/production."""
-    person = factories.person_with("level_admin", web)
+    person = factories.user_with("level_admin", web)
     factories.assign_perm("level_read_write", person, production)
     return log_in(person)
 
@@ -98,12 +98,12 @@ class TestAccess:
 
     @pytest.fixture
     def clients(self, web: Repository, production: Repository, log_in: Any) -> dict[str, Client]:
-        repoadmin = factories.person_with("level_admin", web)
+        repoadmin = factories.user_with("level_admin", web)
         factories.assign_perm("level_admin", repoadmin, production)
         people = {
             "outsider": factories.UserFactory(),
-            "reader": factories.person_with("level_read", web),
-            "writer": factories.person_with("level_read_write", web),
+            "reader": factories.user_with("level_read", web),
+            "writer": factories.user_with("level_read_write", web),
             "repoadmin": repoadmin,
             "auditor": factories.auditor(),
             "admin": factories.msr_admin(),
@@ -161,7 +161,7 @@ class TestAccess:
 
     def test_promotion_events_alone_show_no_policies(self, log_in: Any, web: Repository) -> None:
         policy = made("promotion")
-        client = log_in(factories.person_with("view_promotion_events", web))
+        client = log_in(factories.user_with("view_promotion_events", web))
 
         assert client.get(f"{WEB}promotions/").status_code == 404
         assert client.get(policy.get_absolute_url()).status_code == 404
@@ -241,25 +241,25 @@ class TestMakingOne:
         ("kind", "field", "value", "words"),
         [
             ("promotion", "target", "", "This field is required."),
-            ("promotion", "target", "acme/web", "A repository isn't promoted to itself."),
-            ("promotion", "target", "acme/none", "no repository of this name that you can push to"),
-            ("promotion", "target", "acme/secret", "no repository of this name that you can push to"),
-            ("promotion", "target", "acme/readable", "no repository of this name that you can push to"),
-            ("promotion", "target", "acme/former", "no repository of this name that you can push to"),
-            ("promotion", "target", "_/alpine", "no repository of this name that you can push to"),
+            ("promotion", "target", "acme/web", "A repository can't be promoted to itself."),
+            ("promotion", "target", "acme/none", "no repository with this name that you can push to"),
+            ("promotion", "target", "acme/secret", "no repository with this name that you can push to"),
+            ("promotion", "target", "acme/readable", "no repository with this name that you can push to"),
+            ("promotion", "target", "acme/former", "no repository with this name that you can push to"),
+            ("promotion", "target", "_/alpine", "no repository with this name that you can push to"),
             ("promotion", "target", "a\0b", "Null characters are not allowed."),
             ("promotion", "target", "a" * 256, "at most 255 characters"),
             ("promotion", "tag_template", "", "This field is required."),
-            ("promotion", "tag_template", "%q", "There is no placeholder “%q”. There are %n, %Y"),
-            ("promotion", "tag_template", ":%n", "This makes no tag"),
+            ("promotion", "tag_template", "%q", "Unknown placeholder “%q”. The placeholders are %n, %Y"),
+            ("promotion", "tag_template", ":%n", "This doesn't produce a valid tag"),
             ("push_mirroring", "remote_registry", "", "This field is required."),
-            ("push_mirroring", "remote_registry", "mirror.example.com", "registry's address alone"),
-            ("push_mirroring", "remote_registry", "ftp://mirror.example.com", "registry's address alone"),
+            ("push_mirroring", "remote_registry", "mirror.example.com", "only the address"),
+            ("push_mirroring", "remote_registry", "ftp://mirror.example.com", "only the address"),
             ("push_mirroring", "remote_registry", "https://mirror.example.com/v2/", "no path"),
             ("push_mirroring", "remote_registry", "https://jane:hunter2@mirror.example.com", "password"),
             ("push_mirroring", "remote_registry", "https://mirror.example.com:99999", "a port"),
-            ("push_mirroring", "remote_registry", "javascript:alert(1)", "registry's address alone"),
-            ("push_mirroring", "remote_registry", "https://[::1", "registry's address alone"),
+            ("push_mirroring", "remote_registry", "javascript:alert(1)", "only the address"),
+            ("push_mirroring", "remote_registry", "https://[::1", "only the address"),
             ("push_mirroring", "remote_repository", "Acme/Web", "Enter a repository's full name"),
             ("pull_mirroring", "interval", "", "This field is required."),
             ("pull_mirroring", "interval", "0", "Select a valid choice."),
@@ -276,14 +276,14 @@ class TestMakingOne:
         page = text(create(repoadmin, kind, **{field: value}))
 
         assert words in page
-        assert "Nothing was saved" in page
+        assert "Please correct the errors below" in page
         assert not Policy.objects.exists()
         assert events() == []
 
     @pytest.mark.parametrize(
         ("kind", "criteria", "words"),
         [
-            ("pruning", [], "Pruning needs a criterion"),
+            ("pruning", [], "Add at least one criterion"),
             ("pruning", [("not_pulled_for", "0")], "Enter a whole number from 1 to 36,500."),
             ("pruning", [("all_but_newest", "x")], "Enter a whole number"),
             ("pruning", [("equals", "a\0")], "Null characters are not allowed."),
@@ -293,10 +293,10 @@ class TestMakingOne:
             (
                 "pruning",
                 [("equals", "a"), ("equals", "a")],
-                "more than one criterion like this: tag equals “a”",
+                "more than one criterion of this kind: tag equals “a”",
             ),
             ("pruning", [("equals", "a"), ("starts_with", "b")], "No tag can meet all of these criteria."),
-            ("promotion", [("not_pulled_for", "90")], "Only pruning goes by pulls, age and number."),
+            ("promotion", [("not_pulled_for", "90")], "Only pruning policies can have this criterion."),
             ("pruning", [("contains", "x" * n) for n in range(1, 23)], "at most 20"),
         ],
     )
@@ -312,7 +312,7 @@ class TestMakingOne:
         page = text(create(repoadmin, "pruning", ("equals", "")))
 
         assert "This field is required." in page
-        assert "No tag can be" not in page
+        assert "No tag can match" not in page
 
     @pytest.mark.parametrize("url", ["http://registry:5000", "https://10.0.0.7", "https://[::1]:5000"])
     def test_takes_any_host(self, repoadmin: Client, url: str) -> None:
@@ -331,7 +331,7 @@ class TestMakingOne:
     def test_without_its_rows_is_told_of(self, repoadmin: Client) -> None:
         response = repoadmin.post(f"{WEB}new-pruning-policy/", {"enabled": "on"})
 
-        assert "Nothing was saved" in text(response)
+        assert "Please correct the errors below" in text(response)
 
 
 class TestEditing:
@@ -357,7 +357,7 @@ class TestEditing:
             )
         ]
         page = text(repoadmin.get(policy.get_absolute_url()))
-        assert "name of the new tag: %n → %n-%Y" in page
+        assert "new tag name: %n → %n-%Y" in page
         assert "criteria: tag starts with “v” → tag ends with “-rc”" in page
 
     def test_that_changes_nothing_is_none(self, repoadmin: Client) -> None:
@@ -378,7 +378,7 @@ class TestEditing:
     def test_takes_the_right_to_push_to_the_target(self, log_in: Any, web: Repository) -> None:
         secret = factories.repository("acme/secret")
         policy = made("promotion", target=secret, tag_template="%n", enabled=False)
-        client = log_in(factories.person_with("level_admin", web))
+        client = log_in(factories.user_with("level_admin", web))
         url = policy.get_absolute_url()
 
         for page in ("", "edit/"):
@@ -388,7 +388,7 @@ class TestEditing:
         client.post(f"{url}edit/", sent(target="", tag_template="latest"))
         page = text(client.post(f"{url}switch/", {"enabled": "true"}, follow=True))
 
-        assert "You can't push to its target repository" in page
+        assert "You can't push to the target repository" in page
         policy.refresh_from_db()
         assert (policy.tag_template, policy.enabled) == ("%n", False)
         assert events() == []
@@ -398,7 +398,7 @@ class TestEditing:
     ) -> None:
         create(admin, "promotion")
         policy = Policy.objects.get()
-        repoadmin = log_in(factories.person_with("level_admin", web))
+        repoadmin = log_in(factories.user_with("level_admin", web))
 
         for url in (policy.get_absolute_url(), f"{WEB}activity/", "/api/v0/events/"):
             page = repoadmin.get(url)
@@ -463,7 +463,7 @@ class TestPage:
     ) -> None:
         create(repoadmin, "promotion")
         url = Policy.objects.get().get_absolute_url()
-        watcher = log_in(factories.person_with("view_promotion_events", web))
+        watcher = log_in(factories.user_with("view_promotion_events", web))
 
         for client, linked in ((repoadmin, True), (watcher, False)):
             page = client.get(f"{WEB}activity/").content.decode()
@@ -555,7 +555,7 @@ class TestPreview:
         policy.criteria.create(operator="not_pulled_for", value="30")
 
         assert self.shown(repoadmin, policy) == [("v1", "")]
-        assert "1 of 4 tags." in text(repoadmin.get(policy.get_absolute_url()))
+        assert "1 of 4 tags currently matches." in text(repoadmin.get(policy.get_absolute_url()))
 
     def test_shows_the_new_names(self, repoadmin: Client, web: Repository, production: Repository) -> None:
         self.push(web, v1=2, v2=1)
@@ -574,16 +574,16 @@ class TestPreview:
 
         page = text(repoadmin.get(made("pull_mirroring").get_absolute_url()))
 
-        assert "The tags of the other registry aren't known here." in page
+        assert "Tags in other registries can't be previewed." in page
 
     def test_is_bounded(self, repoadmin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(policies, "MOST_READ", 3)
-        monkeypatch.setattr(policies, "MOST_SHOWN", 1)
+        monkeypatch.setattr(policies, "MAX_TAGS_READ", 3)
+        monkeypatch.setattr(policies, "MAX_TAGS_SHOWN", 1)
         self.push(web, v1=5, v2=4, v3=3, v4=2, x=1)
 
         page = text(repoadmin.get(made("promotion").get_absolute_url()))
 
-        assert "2 of the 3 newest tags; older ones weren't looked at." in page
+        assert "2 of the 3 newest tags currently match. Older tags were not checked." in page
         assert "And 1 more." in page
 
 
@@ -616,9 +616,9 @@ class TestAdmin:
         ("kind", "fields", "criteria", "words"),
         [
             ("promotion", {"tag_template": "%n"}, [], "This field is required."),
-            ("pruning", {"tag_template": "%n"}, [("equals", "v1")], "A policy of this kind has none."),
-            ("pruning", {}, [], "Pruning needs a criterion"),
-            ("promotion", {"tag_template": "%n"}, [("not_pulled_for", "90")], "Only pruning goes by"),
+            ("pruning", {"tag_template": "%n"}, [("equals", "v1")], "This field doesn't apply"),
+            ("pruning", {}, [], "Add at least one criterion"),
+            ("promotion", {"tag_template": "%n"}, [("not_pulled_for", "90")], "Only pruning policies"),
             ("", {}, [], "This field is required."),
         ],
     )

@@ -67,11 +67,11 @@ class TestNamespaces:
         user = factories.UserFactory(username="jane")
         factories.repository("jane/app", public=True)
         reader = factories.UserFactory()
-        assert Access.of(reader).repositories().exists()
+        assert Access.for_user(reader).repositories().exists()
 
         user.delete()
 
-        assert not Access.of(reader).repositories().exists()
+        assert not Access.for_user(reader).repositories().exists()
         assert Namespace.objects.get(name="jane").is_unclaimed
 
     @pytest.mark.parametrize("name", ["Bad Name", "a/b", ""])
@@ -114,17 +114,17 @@ class TestRepositories:
         event = factories.record(repository=successor)
         reader, admin = factories.UserFactory(), factories.msr_admin()
 
-        assert list(Event.objects.visible_to(Access.of(reader))) == [event]
-        assert list(Event.objects.visible_to(Access.of(reader), successor)) == [event]
-        assert Event.objects.visible_to(Access.of(admin)).count() == 3  # with the event of the deletion
+        assert list(Event.objects.visible_to(Access.for_user(reader))) == [event]
+        assert list(Event.objects.visible_to(Access.for_user(reader), successor)) == [event]
+        assert Event.objects.visible_to(Access.for_user(admin)).count() == 3  # with the event of the deletion
 
     def test_grants_on_a_former_one_do_not_pass_to_its_successor(self) -> None:
         former = factories.repository("acme/web")
-        reader = factories.person_with("level_read", former)
+        reader = factories.user_with("level_read", former)
         former.delete()
         factories.repository("acme/web")
 
-        assert not Access.of(reader).repositories().exists()
+        assert not Access.for_user(reader).repositories().exists()
 
 
 @pytest.mark.django_db
@@ -134,11 +134,11 @@ class TestTeams:
         person = factories.UserFactory()
         team = factories.team_of(row.namespace.organization, person)
         factories.assign_perm("level_read", team.group, row)
-        assert Access.of(person).repositories().exists()
+        assert Access.for_user(person).repositories().exists()
 
         Team.objects.all().delete()
 
-        assert not Access.of(person).repositories().exists()
+        assert not Access.for_user(person).repositories().exists()
         assert not Group.objects.filter(pk=team.group_id).exists()
 
     def test_renamed_ones_keep_their_grants(self) -> None:
@@ -167,7 +167,7 @@ class TestGroups:
     def test_superusers_are_msr_admins(self) -> None:
         root = factories.UserFactory(is_superuser=True)
 
-        assert Access.of(root).sees_everything
+        assert Access.for_user(root).sees_everything
 
     def test_who_left_may_do_nothing(self) -> None:
-        assert not Access.of(factories.msr_admin(is_active=False)).sees_everything
+        assert not Access.for_user(factories.msr_admin(is_active=False)).sees_everything

@@ -36,9 +36,9 @@ PEOPLE = {
     "member": lambda web: (
         factories.team_of(web.namespace.organization, user := factories.UserFactory()) and user
     ),
-    "sees pushes": lambda web: factories.person_with("view_push_events", web),
-    "reader": lambda web: factories.person_with("level_read", web),
-    "repoadmin": lambda web: factories.person_with("level_admin", web),
+    "sees pushes": lambda web: factories.user_with("view_push_events", web),
+    "reader": lambda web: factories.user_with("level_read", web),
+    "repoadmin": lambda web: factories.user_with("level_admin", web),
     "owner": lambda web: owner_of(web.namespace.organization),
     "auditor": lambda web: factories.auditor(),
     "admin": lambda web: factories.msr_admin(),
@@ -182,7 +182,7 @@ class TestSettings:
         client = client_of("repoadmin")
 
         wrong = client.post(f"{PLACE}settings/", {"delete": "", "confirmation": "acme/wed"})
-        assert "That is not its name." in wrong.content.decode()
+        assert "The name does not match." in wrong.content.decode()
         assert Repository.objects.live().exists()
 
         right = client.post(f"{PLACE}settings/", {"delete": "", "confirmation": "acme/web"}, follow=True)
@@ -192,7 +192,7 @@ class TestSettings:
 
     def test_need_the_forms_token(self, log_in: Any, web: Repository) -> None:
         strict = Client(enforce_csrf_checks=True)
-        strict.force_login(factories.person_with("level_admin", web))
+        strict.force_login(factories.user_with("level_admin", web))
 
         assert strict.post(f"{PLACE}settings/", {"delete": "", "confirmation": "acme/web"}).status_code == 403
 
@@ -261,7 +261,7 @@ class TestLastActivity:
         assert "Last activity" not in text(client_of("reader"), "/repositories/")
 
     def test_takes_as_many_queries_for_many_repositories(self, log_in: Any, web: Repository) -> None:
-        person = factories.person_with("level_admin", web)
+        person = factories.user_with("level_admin", web)
         client = log_in(person)
 
         def count() -> int:
@@ -312,7 +312,7 @@ class TestCreating:
 
     def test_is_for_those_to_whom_its_admin_level_was_granted(self, log_in: Any, web: Repository) -> None:
         for level, may in (("level_read_write", False), ("level_admin", True)):
-            create(log_in(factories.person_with(level, web.namespace)), "acme")
+            create(log_in(factories.user_with(level, web.namespace)), "acme")
             assert Repository.objects.named("acme/app").exists() == may
 
     def test_in_ones_own_namespace_is_recorded(self, log_in: Any) -> None:
@@ -338,7 +338,7 @@ class TestCreating:
         assert answer("acme") == answer("none") == answer("joe") == answer("unclaimed")
         assert create(client, "_", "web").status_code == 200
         assert not Repository.objects.exclude(pk=web.pk).exists()
-        assert "There is no namespace of this name" in answer("acme")[1]
+        assert "There is no namespace with this name" in answer("acme")[1]
 
     @pytest.mark.parametrize("name", ["App", "a//b", "/a", "a b", "a" * 300, "é", "\0", ""])
     def test_needs_a_name_that_registries_have(self, log_in: Any, name: str) -> None:
@@ -358,7 +358,7 @@ class TestCreating:
     def test_of_what_is_there_is_refused_in_clear_words(self, log_in: Any, web: Repository) -> None:
         response = create(log_in(owner_of(web.namespace.organization)), "acme", "web")
 
-        assert "already has a repository of that name" in response.content.decode()
+        assert "already has a repository with that name" in response.content.decode()
 
     def test_takes_the_name_of_a_deleted_one(self, log_in: Any, web: Repository) -> None:
         web.delete()

@@ -14,57 +14,8 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from repositories.models import Membership, Organization, Repository
 from tests import factories
+from tests.url_tables import ROLES, SITE_URLS
 
-COLUMNS = ["anonymous", "outsider", "reader", "repoadmin", "owner", "auditor", "admin"]
-PUBLIC = [200] * 7
-EVERYBODY = [302, 200, 200, 200, 200, 200, 200]
-READERS = [302, 404, 200, 200, 200, 200, 200]
-REPOADMINS = [302, 404, 404, 200, 200, 404, 200]
-REPOADMINS_AND_AUDITORS = [302, 404, 404, 200, 200, 200, 200]
-MEMBERS = [302, 404, 404, 404, 200, 200, 200]
-POSTED = [302, 405, 405, 405, 405, 405, 405]
-POSTED_BY_REPOADMINS = [302, 404, 404, 405, 405, 404, 405]
-LED_ON = [302] * 7
-
-TABLE = {
-    "login": PUBLIC,
-    "logout": POSTED,
-    "registry_repositories:home": LED_ON,
-    "registry_repositories:preferences": EVERYBODY,
-    "registry_repositories:password": EVERYBODY,
-    "registry_repositories:tokens": EVERYBODY,
-    "registry_repositories:revoke-token": POSTED,
-    "registry_repositories:guess-time-zone": POSTED,
-    "registry_repositories:list": EVERYBODY,
-    "registry_repositories:new": EVERYBODY,
-    "registry_repositories:organizations": EVERYBODY,
-    "registry_repositories:organization": MEMBERS,
-    "registry_repositories:members": MEMBERS,
-    "registry_repositories:teams": MEMBERS,
-    "registry_repositories:team": MEMBERS,
-    "registry_repositories:team_access": MEMBERS,
-    "registry_repositories:repository": [302, 404, 302, 302, 302, 302, 302],
-    "registry_repositories:info": READERS,
-    "registry_repositories:permissions": REPOADMINS_AND_AUDITORS,
-    "registry_repositories:repository_settings": REPOADMINS,
-    "registry_repositories:promotions": REPOADMINS_AND_AUDITORS,
-    "registry_repositories:mirrors": REPOADMINS_AND_AUDITORS,
-    "registry_repositories:pruning": REPOADMINS_AND_AUDITORS,
-    "registry_repositories:policy_create": REPOADMINS,
-    "registry_repositories:policy_edit": REPOADMINS,
-    "registry_repositories:policy_switch": POSTED_BY_REPOADMINS,
-    "registry_repositories:policy_delete": REPOADMINS,
-    "registry_activity:all": EVERYBODY,
-    "registry_activity:all-atom": [401, *EVERYBODY[1:]],
-    "registry_activity:repository": READERS,
-    "registry_activity:repository-atom": [401, *READERS[1:]],
-    "registry_activity:organization": MEMBERS,
-    "registry_activity:organization-atom": [401, *MEMBERS[1:]],
-    "registry_activity:tags": READERS,
-    "registry_activity:user": READERS,
-    "registry_activity:user-atom": [401, *READERS[1:]],
-    "registry_activity:policy": REPOADMINS_AND_AUDITORS,
-}
 ELSEWHERE = {"admin", "registry_api"}
 """Namespaces with tests of their own."""
 
@@ -95,7 +46,7 @@ def web(db: None) -> Repository:
 
 def person(who: str, web: Repository) -> Any:
     if who in ("reader", "repoadmin"):
-        return factories.person_with({"reader": "level_read", "repoadmin": "level_admin"}[who], web)
+        return factories.user_with({"reader": "level_read", "repoadmin": "level_admin"}[who], web)
     user = {"auditor": factories.auditor, "admin": factories.msr_admin}.get(who, factories.UserFactory)()
     if who == "owner":
         Membership.objects.create(organization=Organization.objects.get(), user=user, role="owner")
@@ -132,20 +83,20 @@ def _of_namespace(url_name: str) -> Any:
 
 
 def test_table_is_complete() -> None:
-    assert set(NAMES) <= set(TABLE)
+    assert set(NAMES) <= set(SITE_URLS)
 
 
 @pytest.mark.parametrize("url_name", NAMES)
 def test_everybody_is_answered_as_the_table_says(log_in: Any, web: Repository, url_name: str) -> None:
     url = address(url_name, THERE, "acme", "web")
-    clients = {who: Client() if who == "anonymous" else log_in(person(who, web)) for who in COLUMNS}
+    clients = {who: Client() if who == "anonymous" else log_in(person(who, web)) for who in ROLES}
 
     answers = {who: client.get(url).status_code for who, client in clients.items()}
 
-    assert answers == dict(zip(COLUMNS, TABLE[url_name], strict=True))
+    assert answers == dict(zip(ROLES, SITE_URLS[url_name], strict=True))
 
 
-@pytest.mark.parametrize("url_name", [name for name in NAMES if 404 in TABLE[name]])
+@pytest.mark.parametrize("url_name", [name for name in NAMES if 404 in SITE_URLS[name]])
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_what_is_hidden_answers_like_what_is_not_there(
     log_in: Any, web: Repository, url_name: str, method: str

@@ -16,9 +16,17 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
 from tests import services
+from tests.activity_tab import (
+    choose_range,
+    click_button,
+    expected_rows,
+    newer_than,
+    sort_by,
+    toggle_exclude_pull,
+    wait_for_rows,
+)
 from tests.pages import SIZES
-from tests.running import SECONDS, Application, application, follow, poll, rows, sign_in, text
-from tests.test_browser import becomes, choose_range, exclude_pull, press, shown, since, sort_by
+from tests.running import TIMEOUT, Application, application, click_link, poll, rows, sign_in, text
 
 TOKYO = ZoneInfo("Asia/Tokyo")
 BROWSERS = {"desktop": ("desktop", True), "phone": ("phone", True), "no-scripts": ("phone", False)}
@@ -75,12 +83,12 @@ def arrives(driver: Chrome, address: str) -> bool:
 
 def open_tab(driver: Chrome, tab: str) -> None:
     """Find the repository acme/web, and open one of its tabs."""
-    driver.find_element(By.CSS_SELECTOR, "nav.side").find_element(By.LINK_TEXT, "Repositories").click()
+    driver.find_element(By.CSS_SELECTOR, "nav.sidebar").find_element(By.LINK_TEXT, "Repositories").click()
     assert arrives(driver, "/repositories/")
     fill(driver, "q", "web")
-    press(driver, "Search")
+    click_button(driver, "Search")
     assert arrives(driver, "?q=web&namespace=")
-    follow(driver, "acme/web")
+    click_link(driver, "acme/web")
     assert arrives(driver, "/repositories/acme/web/info/")
     driver.find_element(By.CSS_SELECTOR, "nav.tabs").find_element(By.LINK_TEXT, tab).click()
     assert arrives(driver, f"/repositories/acme/web/{tab.lower()}/")
@@ -88,7 +96,7 @@ def open_tab(driver: Chrome, tab: str) -> None:
 
 
 def open_settings(driver: Chrome) -> None:
-    follow(driver, "repoadmin")
+    click_link(driver, "repoadmin")
     assert arrives(driver, "/settings/")
 
 
@@ -101,27 +109,27 @@ class TestActivity:
         self.choose_time_zone(driver)
         open_tab(driver, "Activity")
         events = app.events("repoadmin", repository="acme/web", exclude_pull="true")
-        assert becomes(driver, shown(events, TOKYO))
+        assert wait_for_rows(driver, expected_rows(events, TOKYO))
 
-        exclude_pull(driver)
+        toggle_exclude_pull(driver)
         events = app.events("repoadmin", repository="acme/web")
-        assert becomes(driver, shown(events, TOKYO), exclude_pull="false")
+        assert wait_for_rows(driver, expected_rows(events, TOKYO), exclude_pull="false")
 
         choose_range(driver, "Last 30 days")
-        events = since(events, days=30)
-        assert becomes(driver, shown(events, TOKYO), range="month")
+        events = newer_than(events, days=30)
+        assert wait_for_rows(driver, expected_rows(events, TOKYO), range="month")
 
         sort_by(driver, "Type")
         events.sort(key=lambda event: event["type"])
-        assert becomes(driver, shown(events, TOKYO), sort="type")
+        assert wait_for_rows(driver, expected_rows(events, TOKYO), sort="type")
 
         driver.find_element(By.PARTIAL_LINK_TEXT, "Next").click()
-        assert becomes(driver, shown(events[10:], TOKYO))
+        assert wait_for_rows(driver, expected_rows(events[10:], TOKYO))
 
     def choose_time_zone(self, driver: Chrome) -> None:
         open_settings(driver)
         select(driver, "time_zone", TOKYO.key)
-        press(driver, "Save")
+        click_button(driver, "Save")
         assert told(driver, "Saved.")
 
     def test_is_narrowed_by_a_bar_of_the_chart(self, driver: Chrome) -> None:
@@ -154,12 +162,12 @@ class TestActivity:
         open_tab(driver, "Activity")
         fill(driver, "actor", policy["id"]).send_keys(Keys.ENTER)
         assert poll(lambda: set(initiators(driver)), {policy["label"]}) == {policy["label"]}
-        follow(driver, policy["label"])
+        click_link(driver, policy["label"])
         assert arrives(driver, f"/policies/{policy['id']}/")
-        follow(driver, "Edit")
+        click_link(driver, "Edit")
         assert arrives(driver, "/edit/")
         fill(driver, "tag_template", f"%n-{name}")
-        press(driver, "Save")
+        click_button(driver, "Save")
         assert told(driver, "Saved.")
         assert f"→ %n-{name}" in text(driver, ".changes")
         self.assert_newest_is_the_change(driver)
@@ -186,30 +194,30 @@ class TestOnesOwnSettings:
         open_settings(driver)
         light = background()
         select(driver, "theme", "dark")
-        press(driver, "Save")
+        click_button(driver, "Save")
         assert told(driver, "Saved.")
         dark = background()
         assert dark != light
 
         select(driver, "theme", "light")
-        press(driver, "Save")
+        click_button(driver, "Save")
         assert poll(background, light) == light
 
     def test_make_and_revoke_a_token(self, app: Application, driver: Chrome, name: str) -> None:
         def answer(token: str) -> int:
             headers = {"Authorization": f"Bearer {token}"}
-            return requests.get(f"{app.url}/api/v0/events/", headers=headers, timeout=SECONDS).status_code
+            return requests.get(f"{app.url}/api/v0/events/", headers=headers, timeout=TIMEOUT).status_code
 
         open_settings(driver)
-        follow(driver, "Access tokens")
+        click_link(driver, "Access tokens")
         assert arrives(driver, "/tokens/")
         fill(driver, "name", f"CI on {name}")
-        press(driver, "Create token")
+        click_button(driver, "Create token")
         assert poll(lambda: bool(driver.find_elements(By.ID, "new-token")), True)
         token = driver.find_element(By.ID, "new-token").get_attribute("value") or ""
         assert answer(token) == 200
 
-        follow(driver, "Access tokens")
+        click_link(driver, "Access tokens")
         assert poll(lambda: bool(driver.find_elements(By.ID, "new-token")), False) is False
         assert token not in driver.page_source
         driver.find_element(By.CSS_SELECTOR, f"[aria-label='Revoke CI on {name}']").click()
@@ -225,8 +233,8 @@ class TestPermissions:
         open_tab(driver, "Permissions")
         assert answer() == 404
         fill(driver, "holder", "outsider")
-        press(driver, "Grant")
+        click_button(driver, "Grant")
         assert poll(answer, 200) == 200
 
-        driver.find_element(By.CSS_SELECTOR, "[aria-label='Revoke read of outsider']").click()
+        driver.find_element(By.CSS_SELECTOR, "[aria-label='Revoke read from outsider']").click()
         assert poll(answer, 404) == 404

@@ -1,4 +1,4 @@
-"""The tags of a repository, as the events tell them: kept in any order of arrival, and shown."""
+"""The tags of a repository: how events update them, in any order of arrival, and the Tags page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests import factories
 
 DIGESTS = ["sha256:" + digit * 64 for digit in "ab"]
 
-happenings = st.lists(
+draft_lists = st.lists(
     st.builds(
         lambda kind, minute, number, tag, digest, actor: Draft(
             kind=kind,
@@ -49,43 +49,43 @@ happenings = st.lists(
 )
 
 
-def table(repository: Repository) -> list[tuple]:
-    """Return all that is kept of a repository's tags, and which of them are there."""
+def tag_rows(repository: Repository) -> list[tuple]:
+    """Return everything that is stored about a repository's tags, and whether each tag exists."""
     columns = [
         "name",
         "last_push",
         "digest",
         "pushed_by_name",
         "last_deletion",
-        "all_pulls",
+        "total_pulls",
         "last_pulled_at",
     ]
     rows = tags.with_pulls(Tag.objects.filter(repository=repository)).order_by("name")
-    there = set(tags.current(repository).values_list("name", flat=True))
-    # A row that tells of nothing yet is made for a tag that was pulled alone, once that is folded.
-    return [(*row, row[0] in there) for row in rows.values_list(*columns)]
+    existing = set(tags.current_tags(repository).values_list("name", flat=True))
+    # A row doesn't imply that the tag exists: folding also creates one for a tag that was only pulled.
+    return [(*row, row[0] in existing) for row in rows.values_list(*columns)]
 
 
 def deliver(messages: Iterable[list[Draft]], fold_after: int = -1) -> list[tuple]:
-    """Record messages one by one, fold, return what was kept, and undo it all."""
+    """Record messages one by one, fold, return the tags, and roll back."""
     with transaction.atomic():
         for number, message in enumerate(messages):
             record_events(message)
             if number == fold_after:
                 tags.fold()
         tags.fold()
-        kept = table(Repository.objects.get(name="web"))
+        stored = tag_rows(Repository.objects.get(name="web"))
         transaction.set_rollback(True)
-    return kept
+    return stored
 
 
 @pytest.mark.django_db
 @settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_are_the_same_in_any_order_however_split_and_however_often_delivered(
+def test_tags_do_not_depend_on_the_order_grouping_or_repetition_of_messages(
     data: Any, web: Repository
 ) -> None:
-    drafts = data.draw(happenings)
+    drafts = data.draw(draft_lists)
     once = deliver([drafts])
     shuffled = data.draw(st.permutations([*drafts, *drafts[:4]]))
     size = data.draw(st.integers(1, 6))
@@ -95,27 +95,27 @@ def test_are_the_same_in_any_order_however_split_and_however_often_delivered(
 
 
 def current_tags(repository: Repository) -> dict[str, str]:
-    return dict(tags.current(repository).order_by("name").values_list("name", "digest"))
+    return dict(tags.current_tags(repository).order_by("name").values_list("name", "digest"))
 
 
 def pulls_of(repository: Repository) -> dict[str, tuple]:
-    rows = tags.with_pulls(tags.current(repository))
-    return {name: tuple(pulls) for name, *pulls in rows.values_list("name", "all_pulls", "last_pulled_at")}
+    rows = tags.with_pulls(tags.current_tags(repository))
+    return {name: tuple(pulls) for name, *pulls in rows.values_list("name", "total_pulls", "last_pulled_at")}
 
 
 @pytest.mark.django_db
-class TestKeeping:
-    def test_newest_push_counts(self, web: Repository) -> None:
+class TestUpdating:
+    def test_newest_push_determines_the_tag(self, web: Repository) -> None:
         record = factories.record
         late = factories.NOON + timedelta(days=300)
         record("update_tag", web, tag="v1", digest=DIGESTS[0], actor_name="joe", occurred_at=late)
         record("update_tag", web, tag="v1", digest=DIGESTS[1], actor_name="jane")
 
-        tag = tags.current(web).get()
+        tag = tags.current_tags(web).get()
 
         assert (tag.digest, tag.pushed_by, tag.pushed_at) == (DIGESTS[0], "joe", late)
 
-    def test_deleted_tag_is_gone_until_it_is_pushed_again(self, web: Repository) -> None:
+    def test_deleted_tag_is_not_listed_until_it_is_pushed_again(self, web: Repository) -> None:
         factories.record("update_tag", web, tag="v1", digest=DIGESTS[0])
         factories.record("update_tag", web, tag="v2", digest=DIGESTS[0])
 
@@ -125,7 +125,7 @@ class TestKeeping:
         factories.record("update_tag", web, tag="v1", digest=DIGESTS[1])
         assert current_tags(web) == {"v1": DIGESTS[1], "v2": DIGESTS[0]}
 
-    def test_deleted_manifest_takes_the_tags_that_point_to_it(self, web: Repository) -> None:
+    def test_deleting_a_manifest_deletes_the_tags_that_point_to_it(self, web: Repository) -> None:
         for tag, digest in (("a", DIGESTS[0]), ("b", DIGESTS[0]), ("c", DIGESTS[1]), ("moved", DIGESTS[0])):
             factories.record("update_tag", web, tag=tag, digest=digest)
         factories.record("update_tag", web, tag="moved", digest=DIGESTS[1])
@@ -136,7 +136,7 @@ class TestKeeping:
         factories.record("update_tag", web, tag="b", digest=DIGESTS[0])
         assert list(current_tags(web)) == ["b", "c", "moved"]
 
-    def test_deletion_that_arrives_before_the_push_still_counts(self, web: Repository) -> None:
+    def test_deletion_that_arrives_before_an_earlier_push_deletes_the_tag(self, web: Repository) -> None:
         later = factories.NOON + timedelta(days=300)
         factories.record("delete_manifest", web, digest=DIGESTS[0], occurred_at=later)
         factories.record("delete_tag", web, tag="b", occurred_at=later)
@@ -146,13 +146,13 @@ class TestKeeping:
 
         assert current_tags(web) == {}
 
-    def test_tag_that_was_only_pulled_is_not_told_of(self, web: Repository) -> None:
+    def test_tag_that_was_only_pulled_is_not_listed(self, web: Repository) -> None:
         factories.record("get_tag", web, tag="v1", digest=DIGESTS[0])
         tags.fold()
 
         assert current_tags(web) == {}
 
-    def test_pulls_are_counted_folded_or_not(self, web: Repository) -> None:
+    def test_pulls_are_counted_before_and_after_folding(self, web: Repository) -> None:
         factories.record("update_tag", web, tag="v1", digest=DIGESTS[0])
         factories.record("get_tag", web, tag="v1", digest=DIGESTS[0])
         assert tags.fold() == 1
@@ -164,12 +164,12 @@ class TestKeeping:
         assert pulls_of(web) == {"v1": (2, last.occurred_at)}
         assert not TagPull.objects.exists()
 
-    def test_tag_that_was_never_pulled_says_so(self, web: Repository) -> None:
+    def test_tag_that_was_never_pulled_has_no_last_pull(self, web: Repository) -> None:
         factories.record("update_tag", web, tag="v1", digest=DIGESTS[0])
 
         assert pulls_of(web) == {"v1": (0, None)}
 
-    def test_many_pulls_in_one_message_are_one_row(self, web: Repository, registry: Any) -> None:
+    def test_pulls_of_one_message_are_stored_in_one_row(self, web: Repository, registry: Any) -> None:
         pulls = [factories.notification(action="pull", request={"method": "GET"}) for _ in range(20)]
 
         assert registry(*pulls).json()["events"] == 20
@@ -179,7 +179,7 @@ class TestKeeping:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
 @pytest.mark.django_db(transaction=True)
-def test_many_recorders_at_once_never_deadlock_and_count_once() -> None:
+def test_concurrent_recordings_do_not_deadlock_and_count_each_event_once() -> None:
     web = factories.repository("acme/web")
     drafts = [
         Draft(
@@ -196,11 +196,11 @@ def test_many_recorders_at_once_never_deadlock_and_count_once() -> None:
     ]
 
     def record(seed: int) -> None:
-        """Deliver everything, in an order of one's own, and fold now and then."""
-        own = random.Random(seed).sample(drafts, len(drafts))
+        """Record all drafts in a random order, folding after every ten."""
+        shuffled = random.Random(seed).sample(drafts, len(drafts))
         try:
-            for start in range(0, len(own), 10):
-                record_events(own[start : start + 10])
+            for start in range(0, len(shuffled), 10):
+                record_events(shuffled[start : start + 10])
                 tags.fold()
         finally:
             connection.close()
@@ -210,7 +210,8 @@ def test_many_recorders_at_once_never_deadlock_and_count_once() -> None:
             done.result()
     tags.fold()
 
-    # The newest pushes, in the minutes 45 to 49, of which the last two delete either manifest first.
+    # The newest pushes are in minutes 45 to 49. Minutes 48 and 49 each delete one of the two manifests first,
+    # so only the tags pushed in these two minutes remain.
     assert current_tags(web) == {f"t{number % 5}": DIGESTS[number % 2] for number in (48, 49)}
     assert dict(Tag.objects.values_list("name", "pulls")) == {f"t{number}": 10 for number in range(5)}
 
@@ -219,50 +220,52 @@ URL = "/repositories/acme/web/tags/"
 
 
 def rows(client: Client, url: str = URL, **query: Any) -> list[dict[str, str]]:
-    """Return what each row of the page says, by the labels of its columns."""
+    """Return the text of each row of the page, by column label."""
     response = client.get(url, query)
     assert response.status_code == 200
     found = re.findall(r"<tr>(.*?)</tr>", response.content.decode(), re.DOTALL)
-    found = [
-        re.sub(r'<span class="ago">.*?</span>', "", row) for row in found
-    ]  # how long ago, by today's clock
+    # "… ago" depends on the current time.
+    found = [re.sub(r'<span class="ago">.*?</span>', "", row) for row in found]
     cells = [re.findall(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', row, re.DOTALL) for row in found]
     return [
         {label: " ".join(re.sub("<[^>]*>", " ", cell).split()) for label, cell in row} for row in cells if row
     ]
 
 
-def names(client: Client, **query: Any) -> list[str]:
+def listed_tags(client: Client, **query: Any) -> list[str]:
+    """Return the names of the tags on the page."""
     return [row["Tag"] for row in rows(client, **query)]
 
 
 @pytest.fixture
 def reader(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.person_with("level_read", web))
+    return log_in(factories.user_with("level_read", web))
 
 
 @pytest.fixture
 def repoadmin(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.person_with("level_admin", web))
+    return log_in(factories.user_with("level_admin", web))
 
 
 class TestPage:
     @pytest.mark.parametrize(
-        ("who", "status"),
+        ("create_viewer", "status"),
         [
             (lambda web: factories.UserFactory(), 404),
-            (lambda web: factories.person_with("view_push_events", web), 404),
-            (lambda web: factories.person_with("view_pull_events", web), 404),
-            (lambda web: factories.person_with("level_read", web), 200),
+            (lambda web: factories.user_with("view_push_events", web), 404),
+            (lambda web: factories.user_with("view_pull_events", web), 404),
+            (lambda web: factories.user_with("level_read", web), 200),
             (lambda web: factories.auditor(), 200),
             (lambda web: factories.msr_admin(), 200),
         ],
     )
-    def test_is_for_those_who_may_read(self, log_in: Any, web: Repository, who: Any, status: int) -> None:
-        assert log_in(who(web)).get(URL).status_code == status
+    def test_tags_page_requires_read_access(
+        self, log_in: Any, web: Repository, create_viewer: Any, status: int
+    ) -> None:
+        assert log_in(create_viewer(web)).get(URL).status_code == status
         assert Client().get(URL).status_code == 302
 
-    def test_says_what_was_pushed_and_pulled(
+    def test_tags_page_shows_pushes_to_readers_and_pulls_to_admins(
         self, reader: Client, repoadmin: Client, web: Repository
     ) -> None:
         factories.UserFactory(username="jane")
@@ -284,24 +287,26 @@ class TestPage:
         assert '<a href="/users/jane/">' in html
         assert 'href="/repositories/acme/web/activity/?tag=v1"' in html
 
-    def test_is_searched_and_sorted(self, reader: Client, web: Repository) -> None:
+    def test_tags_page_can_be_searched_and_sorted(self, reader: Client, web: Repository) -> None:
         for tag in ("beta", "alpha", "Beta-2"):
             factories.record("update_tag", web, tag=tag)
 
-        assert names(reader) == ["Beta-2", "alpha", "beta"]
-        assert names(reader, sort="pushed") == ["beta", "alpha", "Beta-2"]
-        assert names(reader, sort="name") == names(reader, sort="-name")[::-1]
-        assert names(reader, q="BETA") == ["Beta-2", "beta"]
-        assert names(reader, q="_%") == []
+        assert listed_tags(reader) == ["Beta-2", "alpha", "beta"]
+        assert listed_tags(reader, sort="pushed") == ["beta", "alpha", "Beta-2"]
+        assert listed_tags(reader, sort="name") == listed_tags(reader, sort="-name")[::-1]
+        assert listed_tags(reader, q="BETA") == ["Beta-2", "beta"]
+        assert listed_tags(reader, q="_%") == []
 
     @pytest.mark.parametrize("query", [{"q": "\0"}, {"sort": "\0"}, {"cursor": "x"}, {"q": "a" * 1000}])
-    def test_takes_odd_queries(self, reader: Client, query: dict[str, str]) -> None:
+    def test_tags_page_accepts_unusual_queries(self, reader: Client, query: dict[str, str]) -> None:
         assert reader.get(URL, query).status_code == 200
 
     @pytest.mark.parametrize("sort", ["-pushed", "pushed", "name", "-name"])
-    def test_is_paged_in_every_order(self, repoadmin: Client, web: Repository, sort: str) -> None:
-        drafts = [f"t{number}" if number % 2 else f"T{number}" for number in range(60)]
-        for tag in drafts:
+    def test_tags_page_is_paginated_in_every_order(
+        self, repoadmin: Client, web: Repository, sort: str
+    ) -> None:
+        names = [f"t{number}" if number % 2 else f"T{number}" for number in range(60)]
+        for tag in names:
             factories.record("update_tag", web, tag=tag)
 
         url, seen = f"{URL}?sort={sort}", []
@@ -312,9 +317,11 @@ class TestPage:
             url = URL + following.group(1).replace("&amp;", "&") if following else ""
 
         assert [len(page) for page in seen] == [25, 25, 10]
-        assert {tag for page in seen for tag in page} == set(drafts)
+        assert {tag for page in seen for tag in page} == set(names)
 
-    def test_takes_as_many_queries_for_many_tags(self, repoadmin: Client, web: Repository) -> None:
+    def test_tags_page_takes_as_many_queries_for_many_tags_as_for_one(
+        self, repoadmin: Client, web: Repository
+    ) -> None:
         def count() -> int:
             with CaptureQueriesContext(connection) as queries:
                 rows(repoadmin)
@@ -329,13 +336,15 @@ class TestPage:
 
         assert count() == few
 
-    def test_that_is_empty_says_so(self, reader: Client, repoadmin: Client) -> None:
-        assert "No pushes yet" in reader.get(URL).content.decode()
+    def test_empty_tags_page_shows_a_hint(self, reader: Client, repoadmin: Client) -> None:
+        assert "Nothing has been pushed yet" in reader.get(URL).content.decode()
         assert "docker push localhost:5000/acme/web:TAG" in repoadmin.get(URL).content.decode()
 
-    def test_tells_of_a_former_repository_nothing(self, reader: Client, web: Repository, log_in: Any) -> None:
+    def test_tags_page_does_not_show_tags_of_a_deleted_repository_with_the_same_name(
+        self, reader: Client, web: Repository, log_in: Any
+    ) -> None:
         factories.record("update_tag", web, tag="v1")
         web.delete()
         successor = factories.repository("acme/web")
 
-        assert rows(log_in(factories.person_with("level_read", successor))) == []
+        assert rows(log_in(factories.user_with("level_read", successor))) == []

@@ -1,4 +1,4 @@
-"""The counts of events by time agree with the events, whatever comes, goes or is folded."""
+"""Tallies match the events after recording, deletion and folding, in any order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from activity.feed import counting
+from activity.feed import chart_counts
 from activity.identity import first_id
 from activity.models import Event, Tally, TallyChange
 from activity.recording.drafts import Draft
@@ -44,16 +44,17 @@ RANGES = [
 
 @pytest.fixture
 def outsider() -> Any:
+    """A user without any grant."""
     return factories.UserFactory(username="outsider")
 
 
 @pytest.fixture
 def repositories(outsider: Any) -> list[Repository]:
-    """Two repositories with events over fifty days, many in the first of them; half are folded."""
-    chance = random.Random(5)
+    """Two repositories, with 150 events of one day, whose tallies are folded, and 150 of the next 50 days."""
+    rng = random.Random(5)
     repositories = [factories.repository("acme/web"), factories.repository("acme/api", public=True)]
-    moments = [START + timedelta(days=1) * chance.random() for _ in range(150)]
-    moments += [START + timedelta(days=50) * chance.random() for _ in range(150)]
+    moments = [START + timedelta(days=1) * rng.random() for _ in range(150)]
+    moments += [START + timedelta(days=50) * rng.random() for _ in range(150)]
     drafts = [
         factories.draft(
             KINDS[number % len(KINDS)],
@@ -64,9 +65,9 @@ def repositories(outsider: Any) -> list[Repository]:
         )
         for number, moment in enumerate(moments)
     ]
-    record_by_tens(drafts[:150])
+    record_in_tens(drafts[:150])
     assert tallies.fold()
-    record_by_tens(drafts[150:])
+    record_in_tens(drafts[150:])
     factories.record("delete_events", "", occurred_at=START)
     record_events(
         [
@@ -77,25 +78,27 @@ def repositories(outsider: Any) -> list[Repository]:
     return repositories
 
 
-def record_by_tens(drafts: list[Draft]) -> None:
-    """Record ten at a time: as of several that come one by one, there are many changes of one count."""
+def record_in_tens(drafts: list[Draft]) -> None:
+    """Record ten events at a time, so that several changes of the same tally are stored."""
     for start in range(0, len(drafts), 10):
         record_events(drafts[start : start + 10])
 
 
-def viewers(repository: Repository, outsider: Any) -> dict[str, Access]:
+def all_viewers(repository: Repository, outsider: Any) -> dict[str, Access]:
+    """Return the access of each kind of viewer."""
     return {
-        "outsider": Access.of(outsider),
-        "reader": Access.of(factories.person_with("level_read", repository)),
-        "repoadmin": Access.of(factories.person_with("level_admin", repository.namespace)),
-        "auditor": Access.of(factories.auditor()),
-        "msr admin": Access.of(factories.msr_admin()),
+        "outsider": Access.for_user(outsider),
+        "reader": Access.for_user(factories.user_with("level_read", repository)),
+        "repoadmin": Access.for_user(factories.user_with("level_admin", repository.namespace)),
+        "auditor": Access.for_user(factories.auditor()),
+        "msr admin": Access.for_user(factories.msr_admin()),
     }
 
 
-def listed(
+def list_events(
     access: Access, repository: Repository | None, after: datetime | None, before: datetime | None
 ) -> list[Event]:
+    """Return the visible events in a time range."""
     events = Event.objects.visible_to(access, repository)
     if after:
         events = events.filter(id__gte=first_id(after))
@@ -106,20 +109,18 @@ def listed(
 
 @pytest.mark.parametrize(("since", "until"), RANGES)
 @pytest.mark.parametrize("exclude_pull", [True, False])
-def test_every_event_that_could_be_listed_is_counted_in_its_bucket(
-    repositories, outsider, since, until, exclude_pull
-):
+def test_every_visible_event_is_counted_in_its_bucket(repositories, outsider, since, until, exclude_pull):
     after = None if since is None else START + since
     before = None if until is None else START + until
-    for access in viewers(repositories[0], outsider).values():
+    for access in all_viewers(repositories[0], outsider).values():
         for repository in [None, *repositories]:
-            buckets = counting.by_tallies(
+            buckets = chart_counts.count_by_tallies(
                 access, repository=repository, after=after, before=before, exclude_pull=exclude_pull
             )
-            found = listed(access, repository, after, before)
+            found = list_events(access, repository, after, before)
             if exclude_pull:
                 found = [event for event in found if not event.is_pull]
-            assert len(buckets) <= counting.MAX_BUCKETS + 1
+            assert len(buckets) <= chart_counts.MAX_BUCKETS + 1
             for bucket in buckets:
                 inside = [event for event in found if bucket.start <= event.occurred_at < bucket.end]
                 assert bucket.counts == Counter(event.category for event in inside)
@@ -128,42 +129,42 @@ def test_every_event_that_could_be_listed_is_counted_in_its_bucket(
                 assert bucket.end == following.start
 
 
-def test_folding_changes_no_count(repositories):
-    access = Access.of(factories.msr_admin())
-    read = lambda: counting.by_tallies(access, before=START + timedelta(days=60))  # noqa: E731
+def test_folding_does_not_change_any_count(repositories):
+    access = Access.for_user(factories.msr_admin())
+    read = lambda: chart_counts.count_by_tallies(access, before=START + timedelta(days=60))  # noqa: E731
     before = read()
     assert tallies.fold() > 0
     assert not TallyChange.objects.exists()
     assert read() == before
 
 
-def test_an_event_that_comes_again_is_counted_once(repositories):
+def test_event_delivered_twice_is_counted_once(repositories):
     event = Event.objects.latest("id")
     count = TallyChange.objects.count()
     assert insert([event]) == []
     assert TallyChange.objects.count() == count
 
 
-def test_what_went_leaves_no_tally(repositories):
+def test_tallies_that_reach_zero_are_deleted(repositories):
     tallies.fold()
-    gone = Counter({tallies.cell_of(event): 0 for event in Event.objects.all()})
+    changes = Counter({tallies.cell_of(event): 0 for event in Event.objects.all()})
     for event in Event.objects.all():
-        gone[tallies.cell_of(event)] -= 1
-    tallies.change(gone)
+        changes[tallies.cell_of(event)] -= 1
+    tallies.record_changes(changes)
     tallies.fold()
     assert not Tally.objects.exists()
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
-    chance = random.Random(seed)
-    monkeypatch.setattr(tallies, "FOLDED", 5)
-    monkeypatch.setattr(tallies, "REMOVED", 7)
-    drop_tallies, counted = tallies.drop, list[Counter]()
+def test_tallies_match_events_after_recording_deletion_and_folding_in_random_order(seed, monkeypatch):
+    rng = random.Random(seed)
+    monkeypatch.setattr(tallies, "FOLD_BATCH", 5)
+    monkeypatch.setattr(tallies, "DELETE_BATCH", 7)
+    drop_tallies, dropped_counts = tallies.drop, list[Counter]()
     monkeypatch.setattr(
         tallies,
         "drop",
-        lambda *given, by_repository: counted.append(drop_tallies(*given, by_repository=True)),
+        lambda *args, by_repository: dropped_counts.append(drop_tallies(*args, by_repository=True)),
     )
     repositories = [None, factories.repository("acme/web"), factories.repository("acme/api")]
     first = tallies.floor(START, tallies.WEEK)
@@ -172,67 +173,68 @@ def test_whatever_comes_goes_and_is_folded_in_any_order(seed, monkeypatch):
         insert(
             [
                 factories.event_row(
-                    occurred_at=first + timedelta(days=28) * chance.random(),
-                    category=chance.choice(["push", "pull", "scan"]),
-                    repository=chance.choice(repositories),
+                    occurred_at=first + timedelta(days=28) * rng.random(),
+                    category=rng.choice(["push", "pull", "scan"]),
+                    repository=rng.choice(repositories),
                 )
-                for _ in range(chance.randint(1, 25))
+                for _ in range(rng.randint(1, 25))
             ]
         )
 
-    def there() -> Counter[tuple[int | None, str]]:
+    def count_events() -> Counter[tuple[int | None, str]]:
         return Counter(Event.objects.values_list("repository", "category"))
 
-    def drop() -> None:
-        start = first + timedelta(days=chance.randrange(28))
-        end = start + timedelta(days=chance.randint(1, 10))
-        going = Event.objects.exclude(repository=chance.choice(repositories[1:])).exclude(category="scan")
-        lanes = chance.choice([[True], [False], [False, True]])
-        before = there()
+    def delete_whole_days() -> None:
+        start = first + timedelta(days=rng.randrange(28))
+        end = start + timedelta(days=rng.randint(1, 10))
+        deletable = Event.objects.exclude(repository=rng.choice(repositories[1:])).exclude(category="scan")
+        pull_flags = rng.choice([[True], [False], [False, True]])
+        before = count_events()
         with transaction.atomic():
-            event_storage.remove_days(chance.choice([going, Event.objects.all()]), lanes, start, end)
-        assert counted.pop() == before - there()
+            event_storage.delete_days(rng.choice([deletable, Event.objects.all()]), pull_flags, start, end)
+        assert dropped_counts.pop() == before - count_events()
 
-    def remove() -> None:
+    def delete() -> None:
         with transaction.atomic():
-            event_storage.remove(
-                Event.objects.filter(id__lt=first_id(first + timedelta(days=28) * chance.random()))
+            event_storage.delete_events(
+                Event.objects.filter(id__lt=first_id(first + timedelta(days=28) * rng.random()))
             )
 
-    drops = [drop] * 4 if connection.vendor == "postgresql" else []  # which alone drops whole days
-    steps = [record] * 6 + drops + [remove] + [tallies._fold_some] * 10 + [tallies.fold]
+    # SQLite never deletes whole days.
+    drops = [delete_whole_days] * 4 if connection.vendor == "postgresql" else []
+    steps = [record] * 6 + drops + [delete] + [tallies._fold_batch] * 10 + [tallies.fold]
     for _ in range(40):
-        chance.choice(steps)()
-        days = chance.choice([5, 40, 200])
-        begin = first + timedelta(days=chance.randint(-20, 27), hours=chance.randrange(24))
-        tally_checks.assert_right(begin, begin + timedelta(days=days))
+        rng.choice(steps)()
+        days = rng.choice([5, 40, 200])
+        begin = first + timedelta(days=rng.randint(-20, 27), hours=rng.randrange(24))
+        tally_checks.assert_tallies_match_events(begin, begin + timedelta(days=days))
     tallies.fold()
     for days in (5, 40, 200):
-        tally_checks.assert_right(first, first + timedelta(days=days))
+        tally_checks.assert_tallies_match_events(first, first + timedelta(days=days))
     with transaction.atomic():
-        event_storage.remove(Event.objects.all())
+        event_storage.delete_events(Event.objects.all())
     tallies.fold()
     assert not Tally.objects.exists()
 
 
-def test_some_repositories(repositories):
-    access = Access.of(factories.msr_admin())
+def test_counts_are_limited_to_some_repositories(repositories):
+    access = Access.for_user(factories.msr_admin())
     within = Repository.objects.filter(name="api")
-    buckets = counting.by_tallies(access, within=within)
+    buckets = chart_counts.count_by_tallies(access, within=within)
     assert sum(b.counts.total() for b in buckets) == Event.objects.filter(repository__in=within).count()
 
 
-def test_a_fixed_number_of_queries(repositories):
-    access = Access.of(factories.person_with("level_admin", repositories[0]))
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        counting.by_tallies(access, repository=repositories[0])
+def test_counting_takes_three_queries(repositories):
+    access = Access.for_user(factories.user_with("level_admin", repositories[0]))
+    with CaptureQueriesContext(connection) as queries:
+        chart_counts.count_by_tallies(access, repository=repositories[0])
     assert len(queries) == 3
 
 
-def test_ones_own_log_ins_alone(outsider):
+def test_user_without_grants_sees_the_count_of_their_own_log_ins(outsider):
     event = factories.record("create_session", "", actor_name="outsider")
-    (bucket,) = [bucket for bucket in counting.by_tallies(Access.of(outsider)) if bucket.counts]
+    (bucket,) = [
+        bucket for bucket in chart_counts.count_by_tallies(Access.for_user(outsider)) if bucket.counts
+    ]
     assert bucket.start <= event.occurred_at < bucket.end
     assert bucket.counts == {"account": 1}

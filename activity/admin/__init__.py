@@ -1,3 +1,3 @@
-"""The admin of events and of what concerns them, one module for each subject."""
+"""The admin of events, registries, dead letters and auto-deletion, one module for each."""
 
 from activity.admin import dead_letters, deletion, events, registries, schedules  # noqa: F401

@@ -1,4 +1,4 @@
-"""Messages stored aside, for MSR admins and auditors."""
+"""The admin of dead letters, for MSR admins and auditors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from activity.admin.read_only import ReadOnlyAdmin
 from activity.models import DeadLetter
 from activity.sources import replay
 
-SHOWN = 64 * 1024
-"""Characters of a message that its page shows; the whole can be downloaded."""
+MAX_SHOWN = 64 * 1024
+"""The most characters of a message that its page shows; the whole message can be downloaded."""
 MAX_NOTE_LENGTH = 1000
 
 
 class StateFilter(admin.SimpleListFilter):
-    """What has become of a message; at first, those are shown that somebody has to look at."""
+    """Filters dead letters by state. By default, shows those that are neither replayed nor dismissed."""
 
     title = "state"
     parameter_name = "state"
@@ -54,14 +54,14 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class NoteForm(ActionForm):
-    """The actions of the list, with the note that one of them needs."""
+    """The action form of the list, with a note for dismissals."""
 
-    note = forms.CharField(label="Note, to dismiss:", required=False, max_length=MAX_NOTE_LENGTH)
+    note = forms.CharField(label="Note (required to dismiss):", required=False, max_length=MAX_NOTE_LENGTH)
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """What could not be recorded, with the reason; MSR admins try it again, or dismiss it."""
+    """Dead letters with their reasons. MSR admins can replay or dismiss them."""
 
     change_form_template = "admin/registry_activity/deadletter/change_form.html"
     list_display = ["received_at", "source", "account", "reason", "size", "replayed_at", "dismissed_at"]
@@ -79,7 +79,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         "dismissed_at",
         "dismissed_by",
         "note",
-        "content_shown",
+        "formatted_content",
     ]
     actions = ["replay", "dismiss"]
     action_form = NoteForm
@@ -90,36 +90,38 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         views = {"replay": self.replay_one, "dismiss": self.dismiss_one, "download": self.download}
         wrapped = {name: self.admin_site.admin_view(view) for name, view in views.items()}
-        own = [
+        urls = [
             path(f"<int:pk>/{name}/", wrapped[name], name=f"registry_activity_deadletter_{name}")
             for name in views
         ]
-        return [*own, *super().get_urls()]
+        return [*urls, *super().get_urls()]
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        kwargs["extra_context"] = {"may_replay": self.has_replay_permission(request)}
+        kwargs["extra_context"] = {"can_replay": self.has_replay_permission(request)}
         return super().change_view(request, object_id, *args, **kwargs)
 
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("registry_activity.change_deadletter")
 
-    @admin.action(description="Replay selected messages", permissions=["replay"])
+    @admin.action(description="Replay selected dead letters", permissions=["replay"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
         outcome = replay.replay_all(queryset)
         if outcome.recorded:
             messages.success(request, f"Recorded: {outcome.recorded}.")
-        if outcome.left:
-            messages.warning(request, f"Still stored aside, for the reasons in the list: {outcome.left}.")
+        if outcome.rejected:
+            messages.warning(
+                request, f"Rejected again, for the reasons shown in the list: {outcome.rejected}."
+            )
         if outcome.failed:
-            messages.error(request, f"Failed, for reasons that the server's log tells: {outcome.failed}.")
+            messages.error(request, f"Failed because of errors (see the server log): {outcome.failed}.")
         if outcome.is_partial:
-            messages.warning(request, "There was no time for all of them: replay the rest again.")
+            messages.warning(request, "The time limit was reached. Replay the remaining messages again.")
 
-    @admin.action(description="Dismiss selected messages", permissions=["replay"])
+    @admin.action(description="Dismiss selected dead letters", permissions=["replay"])
     def dismiss(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
         note = request.POST.get("note", "").replace("\0", "").strip()[:MAX_NOTE_LENGTH]
         if not note:
-            messages.error(request, "Say in a note why they are dismissed.")
+            messages.error(request, "Enter a note that explains the dismissal.")
             return
         count = replay.dismiss_all(queryset, request.user, note)
         messages.success(request, f"Dismissed: {count}.")
@@ -131,7 +133,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return self._act(request, pk, self.dismiss)
 
     def _act(self, request: HttpRequest, pk: int, action: Any) -> HttpResponse:
-        """Carry out an action of the list on one message, and lead back to its page."""
+        """Apply an action of the list to one message, and redirect to its page."""
         if not self.has_replay_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -139,7 +141,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:registry_activity_deadletter_change", args=[pk]))
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return a message byte by byte, as a file: no browser makes anything of it."""
+        """Return the raw message as a download, so that browsers do not interpret it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         letter = get_object_or_404(DeadLetter, pk=pk)
@@ -147,15 +149,15 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return HttpResponse(bytes(letter.content), "application/octet-stream", headers=name)
 
     @admin.display(description="content")
-    def content_shown(self, letter: DeadLetter) -> str:
+    def formatted_content(self, letter: DeadLetter) -> str:
         text, url = letter.text, reverse("admin:registry_activity_deadletter_download", args=[letter.pk])
         link = format_html('<a href="{}">Download</a>', url)
-        rest = f" The first {SHOWN:,} of {len(text):,} characters." if len(text) > SHOWN else ""
-        return format_html("<p>{}{}</p><pre>{}</pre>", link, rest, visible(text[:SHOWN]))
+        excerpt = f" The first {MAX_SHOWN:,} of {len(text):,} characters." if len(text) > MAX_SHOWN else ""
+        return format_html("<p>{}{}</p><pre>{}</pre>", link, excerpt, escape_invisible(text[:MAX_SHOWN]))
 
 
-def visible(text: str) -> str:
-    """Escape what can't be seen, or turns the order of what can: control and format characters."""
+def escape_invisible(text: str) -> str:
+    """Escape control and format characters, which are invisible or change the order of the visible text."""
     return "".join(
         character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1]
         for character in text

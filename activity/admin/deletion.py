@@ -1,4 +1,4 @@
-"""Auto-deletion in the admin: its settings, runs and previews, and what they left behind."""
+"""The admin of auto-deletion: its settings, rules, holds, runs, archives and imports."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from solo.admin import SingletonModelAdmin
 
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import rules, runs
+from activity.deletion.holds import holds_on
 from activity.feed import chart
 from activity.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
 from activity.sources import auditing
@@ -28,16 +29,16 @@ from repositories.models import Repository
 
 @admin.register(AutoDeletion)
 class AutoDeletionAdmin(SingletonModelAdmin):
-    """The registry-wide setting, with its buttons."""
+    """The registry-wide settings, with buttons to start a run or a preview."""
 
     change_form_template = "admin/registry_activity/autodeletion/change_form.html"
     fieldsets = [
         (None, {"fields": ["enabled"]}),
         (
-            "An event goes if either is met",
+            "Delete events that meet either condition",
             {
                 "fields": [("age", "age_unit"), "max_events"],
-                "description": "This decides for the events that no rule decides for.",
+                "description": "This applies to events that no deletion rule applies to.",
             },
         ),
         (None, {"fields": ["archive"]}),
@@ -48,31 +49,33 @@ class AutoDeletionAdmin(SingletonModelAdmin):
         return [path("start/", start, name="registry_activity_autodeletion_start"), *super().get_urls()]
 
     def start(self, request: HttpRequest) -> HttpResponse:
-        """Start a run, or a preview, in the worker, and lead to its job log."""
+        """Start a run or a preview in the Celery worker, and redirect to its page."""
         settings = reverse("admin:registry_activity_autodeletion_change")
         if request.method != "POST" or not self.has_change_permission(request):
             return HttpResponseRedirect(settings)
         preview = "preview" in request.POST
         if not preview and not AutoDeletion.get_solo().enabled:
-            messages.error(request, "Auto-deletion is off. Turn it on and save first.")
+            messages.error(request, "Auto-deletion is off. Turn it on and save the settings first.")
             return HttpResponseRedirect(settings)
         try:
             run = runs.start(request.user.get_username(), preview=preview)
-        except runs.UnderWay as reason:
-            messages.warning(request, f"{reason} Stop it there, or wait until it has ended.")
+        except runs.AlreadyRunning as reason:
+            messages.warning(request, f"{reason} Stop it, or wait for it to finish.")
             return HttpResponseRedirect(reverse("admin:registry_activity_run_changelist"))
         try:
             execute_run.delay(run.pk)
-            messages.success(request, f"{run} was started. Reload this page to see how it goes.")
+            messages.success(request, f"{run} was started. Reload this page to see its progress.")
         except (QueueError, OSError) as error:
-            runs.give_up(run, f"The task queue is out of reach: {error}")
-            messages.error(request, "The task queue is out of reach: are Redis and the Celery worker up?")
+            runs.fail_queued(run, f"The task queue is unreachable: {error}")
+            messages.error(
+                request, "The task queue is unreachable. Check that Redis and the Celery worker are running."
+            )
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[run.pk]))
 
 
 @admin.register(DeletionRule)
 class DeletionRuleAdmin(admin.ModelAdmin):
-    """Rules, and a page that shows which of them decides."""
+    """Deletion rules, with a page that shows which rule applies to a repository's events."""
 
     change_list_template = "admin/registry_activity/deletionrule/change_list.html"
     list_display = ["__str__", "conditions"]
@@ -81,45 +84,49 @@ class DeletionRuleAdmin(admin.ModelAdmin):
     autocomplete_fields = ["repository", "namespace"]
     fields = ["repository", "namespace", "category", ("age", "age_unit"), ("max_events", "max_per")]
 
-    @admin.display(description="events go")
+    @admin.display(description="deletes events")
     def conditions(self, rule: DeletionRule) -> str:
-        return describe(rules.rule_of(rule))
+        return describe_conditions(rules.rule_from_model(rule))
 
     def get_urls(self) -> list[Any]:
-        deciding = self.admin_site.admin_view(self.deciding)
+        view = self.admin_site.admin_view(self.applicable_rules)
         return [
-            path("deciding/", deciding, name="registry_activity_deletionrule_deciding"),
+            path("deciding/", view, name="registry_activity_deletionrule_deciding"),
             *super().get_urls(),
         ]
 
-    def deciding(self, request: HttpRequest) -> HttpResponse:
-        """Show for one repository which rule decides for which category."""
+    def applicable_rules(self, request: HttpRequest) -> HttpResponse:
+        """Show which rule applies to each category of a repository's events."""
         if not self.has_view_permission(request):
             return HttpResponseRedirect(reverse("admin:index"))
         name = request.GET.get("repository", "").replace("\0", "").removeprefix("_/")
         repository = Repository.objects.named(name).live().select_related("namespace").first()
         context = {
             **self.admin_site.each_context(request),
-            "title": "Which rule decides",
+            "title": "Which rule applies",
             "opts": self.opts,
             "name": name,
             "repository": repository,
             "enabled": AutoDeletion.get_solo().enabled,
-            "holds": rules.holds_on(repository) if repository else [],
-            "decisions": decisions(repository) if repository else [],
+            "holds": holds_on(repository) if repository else [],
+            "rules": rules_by_category(repository) if repository else [],
         }
-        return TemplateResponse(request, "admin/registry_activity/deletionrule/deciding.html", context)
+        return TemplateResponse(
+            request, "admin/registry_activity/deletionrule/applicable_rules.html", context
+        )
 
 
-def decisions(repository: Repository) -> list[tuple[str, rules.Rule, str]]:
-    """Return, for each category, the rule that decides in a repository, and when events go by it."""
+def rules_by_category(repository: Repository) -> list[tuple[str, rules.Rule, str]]:
+    """Return each category with the rule that applies to it in a repository, and the rule's conditions."""
     current = rules.current_rules()
-    deciding = [(category.label, rules.deciding_rule(current, repository, category)) for category in Category]
-    return [(label, rule, describe(rule)) for label, rule in deciding]
+    applicable = [
+        (category.label, rules.applicable_rule(current, repository, category)) for category in Category
+    ]
+    return [(label, rule, describe_conditions(rule)) for label, rule in applicable]
 
 
-def describe(rule: rules.Rule) -> str:
-    """Say when events go by a rule, such as `older than 2 months`."""
+def describe_conditions(rule: rules.Rule) -> str:
+    """Return the conditions of a rule as text, for example `older than 2 months`."""
     conditions = []
     if rule.age:
         conditions.append(f"older than {rule.age} {rule.age_unit if rule.age > 1 else rule.age_unit[:-1]}")
@@ -131,7 +138,7 @@ def describe(rule: rules.Rule) -> str:
 
 @admin.register(Hold)
 class HoldAdmin(admin.ModelAdmin):
-    """Holds. To lift one is to delete it."""
+    """Holds. Deleting a hold lifts it."""
 
     list_display = ["scope", "reason", "set_by", "set_at"]
     list_select_related = ["repository__namespace", "namespace", "set_by"]
@@ -146,7 +153,7 @@ class HoldAdmin(admin.ModelAdmin):
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
-    """Job logs."""
+    """Runs and previews, with their progress and reports."""
 
     change_form_template = "admin/registry_activity/run/change_form.html"
     list_display = ["__str__", "state", "started_by", "started_at", "finished_at", "expected", "deleted"]
@@ -160,9 +167,9 @@ class RunAdmin(ReadOnlyAdmin):
         "cutoff",
         "expected",
         "deleted",
-        "report_shown",
-        "archives_shown",
-        "settings_shown",
+        "report_table",
+        "archive_list",
+        "formatted_settings",
         "error",
     ]
 
@@ -174,14 +181,14 @@ class RunAdmin(ReadOnlyAdmin):
         """Ask a run to stop after its current batch."""
         if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
             with transaction.atomic():
-                going_on = Run.objects.filter(pk=pk, finished_at=None, stop_requested=False)
-                if going_on.update(stop_requested=True):
+                running = Run.objects.filter(pk=pk, finished_at=None, stop_requested=False)
+                if running.update(stop_requested=True):
                     auditing.record("stop_deletion", run=pk)
-            messages.success(request, "The run stops after the batch that it is at.")
+            messages.success(request, "The run will stop after its current batch.")
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        kwargs["extra_context"] = {"may_stop": request.user.has_perm("registry_activity.change_run")}
+        kwargs["extra_context"] = {"can_stop": request.user.has_perm("registry_activity.change_run")}
         return super().change_view(request, object_id, *args, **kwargs)
 
     @admin.display(description="progress")
@@ -192,7 +199,7 @@ class RunAdmin(ReadOnlyAdmin):
         return format_html("{} {} of {}", bar, run.deleted, run.expected)
 
     @admin.display(description="report")
-    def report_shown(self, run: Run) -> str:
+    def report_table(self, run: Run) -> str:
         rows = [
             (
                 rule,
@@ -205,7 +212,9 @@ class RunAdmin(ReadOnlyAdmin):
         ]
         cells = "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
         heads = format_html_join(
-            "", "<th>{}</th>", [[h] for h in ("Rule", "Events", "By category", "When", "Largest")]
+            "",
+            "<th>{}</th>",
+            [[h] for h in ("Rule", "Events", "By category", "Time range", "Largest repositories")],
         )
         return (
             format_html("<table><tr>{}</tr>{}</table>", heads, format_html_join("", cells, rows))
@@ -214,18 +223,20 @@ class RunAdmin(ReadOnlyAdmin):
         )
 
     @admin.display(description="archives")
-    def archives_shown(self, run: Run) -> str:
-        rows = ((archive.name, chart.events(archive.events)) for archive in run.archives.all()[:100])
+    def archive_list(self, run: Run) -> str:
+        rows = (
+            (archive.name, chart.event_count_text(archive.events)) for archive in run.archives.all()[:100]
+        )
         return format_html_join("", "<div>{} ({})</div>", rows) or "–"
 
-    @admin.display(description="settings it ran with")
-    def settings_shown(self, run: Run) -> str:
+    @admin.display(description="settings used")
+    def formatted_settings(self, run: Run) -> str:
         return format_html("<pre>{}</pre>", json.dumps(run.settings, indent=2))
 
 
 @admin.register(Archive)
 class ArchiveAdmin(ReadOnlyAdmin):
-    """Files of deleted events. `manage.py import_events NAME` brings one back."""
+    """Archives of deleted events. `manage.py import_events NAME` imports one."""
 
     list_display = ["name", "events", "created_at", "deleted_at", "run"]
     list_select_related = ["run"]
@@ -234,7 +245,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
 
 @admin.register(Import)
 class ImportAdmin(ReadOnlyAdmin):
-    """Archives that were brought back, held until they are released."""
+    """Imported archives, whose events are held until they are released."""
 
     list_display = ["archive_name", "events", "imported_at", "released_at"]
     actions = ["release"]
@@ -242,7 +253,10 @@ class ImportAdmin(ReadOnlyAdmin):
     def has_release_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("registry_activity.change_import")
 
-    @admin.action(description="Release: the rules apply to the events again", permissions=["release"])
+    @admin.action(
+        description="Release selected imports (deletion rules apply to their events again)",
+        permissions=["release"],
+    )
     @transaction.atomic
     def release(self, request: HttpRequest, queryset: QuerySet[Import]) -> None:
         names = list(queryset.filter(released_at=None).values_list("archive_name", flat=True))

@@ -1,4 +1,4 @@
-"""What narrows the admin's list of events beside the search box: each filter is a search of its own."""
+"""The filters of the admin list of events. Each adds terms to the search in the search box."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from activity import catalogue
-from activity.feed.choices import of_events
-from activity.feed.search_language import TERMS, Search, Term, Unreadable
+from activity.feed.choices import validate_event_time
+from activity.feed.search_language import TERMS, InvalidTerm, Search, Term
 from activity.identity import EPOCH, moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
 from repositories.models import Namespace, RegistrySettings, Repository
 
 
 class SearchFilter:
-    """A filter that says what it searches for, instead of narrowing a queryset."""
+    """A filter that provides a search instead of filtering a queryset."""
 
     search: Search
 
@@ -34,7 +34,7 @@ class SearchFilter:
 
 
 class TermFilter(SearchFilter, admin.SimpleListFilter):
-    """A choice of one term's value. The parameter is the term's name."""
+    """A filter on the value of one search term. The parameter is the name of the term."""
 
     parameter_name: str
 
@@ -44,7 +44,7 @@ class TermFilter(SearchFilter, admin.SimpleListFilter):
             return Search()
         try:
             return Search((Term(self.parameter_name, TERMS[self.parameter_name](value)),))
-        except Unreadable as error:
+        except InvalidTerm as error:
             raise IncorrectLookupParameters from error
 
 
@@ -73,18 +73,18 @@ class ActorTypeFilter(TermFilter):
 
 
 class OccurredFilter(SearchFilter, admin.SimpleListFilter):
-    """Drills down to a year, a month, a day.
+    """Drills down to a year, month or day.
 
-    Django's own `date_hierarchy` looks for the dates that have events, and so reads them all.
+    Django's `date_hierarchy` looks up which dates have events, and reads all events to do so.
     """
 
     title = "date"
     parameter_name = "occurred"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        parts = self._parts()
+        parts = self._selected_parts()
         if not parts:
-            return [(str(year), str(year)) for year in self._years()]
+            return [(str(year), str(year)) for year in self._event_years()]
         year, *rest = parts
         choices = [(f"{year}", f"{year}")]
         if not rest:
@@ -96,7 +96,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
 
     @property
     def search(self) -> Search:  # type: ignore[override]
-        parts = self._parts()
+        parts = self._selected_parts()
         if not parts:
             return Search()
         step = relativedelta(**{("years", "months", "days")[len(parts) - 1]: 1})  # type: ignore[arg-type]
@@ -107,8 +107,8 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
         except (ValueError, OverflowError) as error:
             raise IncorrectLookupParameters from error
 
-    def _parts(self) -> list[int]:
-        """Return year, month and day, as far as chosen."""
+    def _selected_parts(self) -> list[int]:
+        """Return the selected year, month and day, or as many of them as are selected."""
         value = self.value() or ""
         if not value:
             return []
@@ -118,7 +118,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
             raise IncorrectLookupParameters from error
         return [int(part) for part in value.split("-")]
 
-    def _years(self) -> range:
+    def _event_years(self) -> range:
         ids = Event.objects.values_list("pk", flat=True)
         first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
         if first is None or last is None:
@@ -127,17 +127,17 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
 
 
 def _autocomplete(field: Any) -> AutocompleteSelect:
-    """Return a choice out of thousands, which Django's admin looks up while one types."""
+    """Return a select widget that looks up its options as the user types, as there can be thousands."""
     return AutocompleteSelect(field, admin.site)
 
 
-def _time() -> forms.DateTimeField:
+def _time_field() -> forms.DateTimeField:
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-    return forms.DateTimeField(required=False, widget=widget, validators=[of_events])
+    return forms.DateTimeField(required=False, widget=widget, validators=[validate_event_time])
 
 
-class NarrowForm(forms.Form):
-    """What has too many values for a list of links."""
+class FilterForm(forms.Form):
+    """A form for the filters that have too many values for a list of links."""
 
     repository = forms.ModelChoiceField(
         Repository.objects.select_related("namespace"),
@@ -154,11 +154,11 @@ class NarrowForm(forms.Form):
         required=False,
         choices=[("", "Any"), *((kind.key, kind.label) for kind in catalogue.KINDS.values())],
     )
-    after = _time()
-    before = _time()
+    after = _time_field()
+    before = _time_field()
 
     def search(self) -> Search:
-        """Return what was chosen. Raises IncorrectLookupParameters for what can't be."""
+        """Return the search for the selected values. Raises IncorrectLookupParameters for invalid values."""
         if not self.is_valid():
             raise IncorrectLookupParameters
         chosen = self.cleaned_data
@@ -175,17 +175,17 @@ class NarrowForm(forms.Form):
         )
 
 
-class NarrowFilter(SearchFilter, admin.ListFilter):
-    """The form among the filters."""
+class FormFilter(SearchFilter, admin.ListFilter):
+    """Shows a `FilterForm` among the filters."""
 
-    title = "what, who and when"
-    template = "admin/registry_activity/event/narrow.html"
-    NAMES: ClassVar[list[str]] = list(NarrowForm.base_fields)
+    title = "repository, actor, kind and time"
+    template = "admin/registry_activity/event/filter_form.html"
+    NAMES: ClassVar[list[str]] = list(FilterForm.base_fields)
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
         self.used_parameters = {name: params.pop(name)[-1] for name in self.NAMES if name in params}
-        self.form = NarrowForm(self.used_parameters)
+        self.form = FilterForm(self.used_parameters)
         self.search = self.form.search()
 
     def has_output(self) -> bool:
@@ -195,7 +195,7 @@ class NarrowFilter(SearchFilter, admin.ListFilter):
         return [*self.NAMES]
 
     def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
-        """Yield the other parameters, which the form has to keep."""
+        """Yield the other parameters, which the form submits as hidden fields."""
         for name, value in changelist.params.items():
             if name not in self.NAMES:
                 yield {"name": name, "value": value}

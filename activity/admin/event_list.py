@@ -1,4 +1,4 @@
-"""The admin's list of events: what a search finds, a keyset page at a time."""
+"""The admin list of events: the results of a search, in keyset pages."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from repositories.utils.keyset import InvalidCursor
 
 
 class EventChangeList(ChangeList):
-    """A page of what is searched for in the box and beside it. Nothing is counted."""
+    """A page of the events that match the search box and the filters. Results are not counted."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
         queryset = super().get_queryset(request, exclude_parameters)
         self.search = parse(self.query, timezone.get_current_timezone())
         for spec in self.filter_specs:
             self.search &= cast(SearchFilter, spec).search
-        self.conditions = search.conditions_of(self.search)
+        self.conditions = search.build_conditions(self.search)
         return queryset.none() if self.conditions.problems else queryset.filter(self.conditions.all)
 
     def get_results(self, request: HttpRequest) -> None:
         self.problems = list(self.conditions.problems)
         self.cursor = request.GET.get(PAGE_VAR)
         try:
-            self.found = self._find(self.cursor)
+            self.search_page = self._find_page(self.cursor)
         except InvalidCursor:
-            self.problems.append("That page can't be found any more: this is the first one.")
-            self.found = self._find(None)
-        self.result_list = self.found.rows
-        # What the templates ask of a list that is counted and paged by numbers.
+            self.problems.append("That page no longer exists. This is the first page.")
+            self.search_page = self._find_page(None)
+        self.result_list = self.search_page.rows
+        # Attributes that the templates expect of a list with numbered pages.
         self.result_count = self.full_result_count = len(self.result_list)
         self.show_full_result_count = self.multi_page = False
         self.can_show_all = self.show_admin_actions = True
 
-    def _find(self, cursor: str | None) -> search.Found:
+    def _find_page(self, cursor: str | None) -> search.SearchPage:
         return search.find(self.root_queryset, self.conditions, self.list_per_page, cursor)
 
     @property
@@ -48,15 +48,15 @@ class EventChangeList(ChangeList):
 
     @property
     def newer_url(self) -> str:
-        return self._url(self.found.newer)
+        return self._page_url(self.search_page.newer)
 
     @property
     def older_url(self) -> str:
-        return self._url(self.found.older)
+        return self._page_url(self.search_page.older)
 
     @property
-    def onward_url(self) -> str:
-        return self._url(self.found.onward)
+    def continue_url(self) -> str:
+        return self._page_url(self.search_page.continue_cursor)
 
-    def _url(self, cursor: str | None) -> str:
+    def _page_url(self, cursor: str | None) -> str:
         return self.get_query_string({PAGE_VAR: cursor}) if cursor else ""

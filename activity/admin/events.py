@@ -1,4 +1,4 @@
-"""Events, for MSR admins and auditors: a list to search, a page for each, and exports."""
+"""The admin of events, for MSR admins and auditors: a searchable list, event pages, and exports."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from django.utils.safestring import SafeString
 from activity.admin.event_filters import (
     ActorTypeFilter,
     CategoryFilter,
-    NarrowFilter,
-    NarrowForm,
+    FilterForm,
+    FormFilter,
     OccurredFilter,
     TypeFilter,
 )
@@ -44,49 +44,52 @@ from activity.feed.search_language import Search, Term
 from activity.models import Event
 from repositories.access.resolving import Access
 
-AROUND = 3
-"""How many events on the same tag are shown before and after one."""
-SAME_REQUEST = timedelta(hours=1)
-"""Within which time the events of a request are looked for."""
+NEARBY_EVENTS = 3
+"""How many earlier and how many later events are shown on the page of an event."""
+REQUEST_WINDOW = timedelta(hours=1)
+"""How far before and after an event to look for other events of the same request."""
 EXAMPLES = [
-    ("repo:acme/web tag:v1", "what happened to a tag; acme/web:v1 alone does as well"),
-    ("type:delete after:2026-11", "what was deleted since the beginning of November"),
-    ("actor:jane on:yesterday", "what one user did yesterday, in your time zone; jane alone does as well"),
-    ("digest:sha256:09ab", "an image, by its digest or the beginning of it"),
-    ("ip:10.0.0.7 after:7d", "what came from an address in the last seven days"),
+    ("repo:acme/web tag:v1", "events on a tag (short form: acme/web:v1)"),
+    ("type:delete after:2026-11", "deletions since the beginning of November"),
+    (
+        "actor:jane on:yesterday",
+        "what a user did yesterday, in your time zone (short form: jane on:yesterday)",
+    ),
+    ("digest:sha256:09ab", "an image, by its digest or the start of it"),
+    ("ip:10.0.0.7 after:7d", "events from an address in the last seven days"),
     ("category:create_repo after:2026-11-01 before:2026-11-08", "repositories created between two dates"),
-    ("namespace:acme -type:get -actor:ci", "a namespace, without pulls, and without what ci did"),
-    ('label:"delete tag" type:fail', "labels with these words; what failed"),
+    ("namespace:acme -type:get -actor:ci", "events in a namespace, except pulls and events by ci"),
+    ('label:"delete tag" type:fail', "failures with these words in their label"),
 ]
 
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    """Shows everything that is known, and lets nobody change it."""
+    """The read-only admin of events."""
 
     change_list_template = "admin/registry_activity/event/change_list.html"
     change_form_template = "admin/registry_activity/event/change_form.html"
-    list_display = ["label", "repository_shown", "tag", "sha", "type_shown", "initiated_by", "time"]
-    list_filter = [NarrowFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
-    search_fields = ["actor_name"]  # that there is a search box, which `search_language` reads
+    list_display = ["label", "repository_column", "tag", "sha", "type_badge", "initiated_by", "time"]
+    list_filter = [FormFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
+    search_fields = ["actor_name"]  # only to show the search box; `search_language` parses it
     sortable_by = ()
     ordering = ["-id"]
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # they count all rows, once for each choice
+    show_facets = admin.ShowFacets.NEVER  # facets count all rows, once for each choice
     list_per_page = 50
     actions = ["export_csv", "export_jsonl"]
     fieldsets = [
-        (None, {"fields": ["label", "type_shown", "category", "kind", "time"]}),
-        ("What", {"fields": ["repository_links", "tag", "digest"]}),
-        ("Who", {"fields": ["actor_links", "actor_type", "same_actor"]}),
-        ("How it came here", {"fields": ["id", "received", "imported", "same_request"]}),
-        ("Everything else that the source told", {"fields": ["details_shown"]}),
+        (None, {"fields": ["label", "type_badge", "category", "kind", "time"]}),
+        ("Subject", {"fields": ["repository_links", "tag", "digest"]}),
+        ("Actor", {"fields": ["actor_links", "actor_type", "same_actor"]}),
+        ("Origin", {"fields": ["id", "received", "imported", "same_request"]}),
+        ("Additional information from the source", {"fields": ["formatted_details"]}),
     ]
 
-    # --- The list ---
+    # --- List ---
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
-        return Event.objects.visible_to(Access.of(request.user))
+        return Event.objects.visible_to(Access.for_user(request.user))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return EventChangeList
@@ -94,16 +97,16 @@ class EventAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
     ) -> tuple[QuerySet[Event], bool]:
-        """Leave it to the list, which reads the search together with the filters."""
+        """Do nothing: `EventChangeList` combines the search with the filters."""
         return queryset, False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow the filters alone: no index serves a look-up by any other field."""
-        return lookup in {*NarrowForm.base_fields, "category", "type", "actor-type", "occurred"}
+        """Allow only the filters: no index supports lookups by other fields."""
+        return lookup in {*FilterForm.base_fields, "category", "type", "actor-type", "occurred"}
 
     @property
     def media(self) -> Any:
-        return super().media + NarrowForm().media + Media(css={"all": ["activity/admin_events.css"]})
+        return super().media + FilterForm().media + Media(css={"all": ["activity/admin_events.css"]})
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {
@@ -114,7 +117,7 @@ class EventAdmin(ReadOnlyAdmin):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     @admin.display(description="repository")
-    def repository_shown(self, event: Event) -> str:
+    def repository_column(self, event: Event) -> str:
         return event.repository_name
 
     @admin.display(description="SHA")
@@ -126,7 +129,7 @@ class EventAdmin(ReadOnlyAdmin):
         )
 
     @admin.display(description="type")
-    def type_shown(self, event: Event) -> str:
+    def type_badge(self, event: Event) -> str:
         css = f"type-{event.type.lower()}"
         return format_html('<span class="badge {}">{}</span>', css, event.type) if event.type else ""
 
@@ -136,16 +139,16 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="date and time")
     def time(self, event: Event) -> str:
-        return _time(event.occurred_at)
+        return _format_time(event.occurred_at)
 
     # --- Exports ---
 
     def get_urls(self) -> list[Any]:
-        listed = self.admin_site.admin_view(self.export_listed)
-        return [path("export/", listed, name="registry_activity_event_export"), *super().get_urls()]
+        view = self.admin_site.admin_view(self.export_listed)
+        return [path("export/", view, name="registry_activity_event_export"), *super().get_urls()]
 
     def export_listed(self, request: HttpRequest) -> HttpResponseBase:
-        """Export all that the list shows, on all of its pages."""
+        """Export all events that match the search and the filters."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method != "POST":
@@ -158,23 +161,23 @@ class EventAdmin(ReadOnlyAdmin):
         except IncorrectLookupParameters:
             return HttpResponseRedirect(back)
         if listed.conditions.problems or format is None:
-            messages.error(request, "Nothing was exported.")
+            messages.error(request, "Nothing was exported because the search or the format is invalid.")
             return HttpResponseRedirect(back)
-        pages = search.pages(listed.root_queryset, listed.conditions, export.CHUNK)
-        return _exported(pages, format, request, str(listed.search))
+        pages = search.iter_pages(listed.root_queryset, listed.conditions, export.CHUNK)
+        return _export_response(pages, format, request, str(listed.search))
 
     @admin.action(description="Export selected events as CSV", permissions=["view"])
     def export_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
-        return _exported(queryset, "csv", request, _chosen(request))
+        return _export_response(queryset, "csv", request, _describe_selection(request))
 
     @admin.action(description="Export selected events as JSON lines", permissions=["view"])
     def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
-        return _exported(queryset, "jsonl", request, _chosen(request))
+        return _export_response(queryset, "jsonl", request, _describe_selection(request))
 
-    # --- The page of an event ---
+    # --- Event page ---
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
-        """Return the event with what its links need."""
+        """Return the event with the related objects that its links need."""
         event = super().get_object(request, object_id, from_field)
         related = ("actor_user", "policy__repository__namespace", "repository__namespace", "imported")
         return self.get_queryset(request).select_related(*related).get(pk=event.pk) if event else None
@@ -183,66 +186,72 @@ class EventAdmin(ReadOnlyAdmin):
         event = self.get_object(request, object_id)
         kwargs["extra_context"] = {"title": "Event"}
         if event:
-            kwargs["extra_context"]["around"] = around(self.get_queryset(request), event)
+            kwargs["extra_context"]["nearby_events"] = nearby_events(self.get_queryset(request), event)
         return super().change_view(request, object_id, *args, **kwargs)
 
     @admin.display(description="received at")
     def received(self, event: Event) -> str:
-        return _time(event.received_at)
+        return _format_time(event.received_at)
 
     @admin.display(description="repository")
     def repository_links(self, event: Event) -> str:
-        return _links(event.repository_name, repository_links(event))
+        return _render_links(event.repository_name, repository_links(event))
 
     @admin.display(description="initiated by")
     def actor_links(self, event: Event) -> str:
-        return _links(event.actor_label, actor_links(event))
+        return _render_links(event.actor_label, actor_links(event))
 
-    @admin.display(description="what else they did")
+    @admin.display(description="same actor")
     def same_actor(self, event: Event) -> str:
         if not event.actor_name:
             return "-"
         hour = event.occurred_at.replace(minute=0, second=0, microsecond=0)
         search = Search((Term("actor", event.actor_name),), hour, hour + timedelta(hours=1))
-        return _links("", [("Same actor, same hour", search_url(search))])
+        return _render_links("", [("Events by this actor in the same hour", search_url(search))])
 
-    @admin.display(description="the same request")
+    @admin.display(description="same request")
     def same_request(self, event: Event) -> str:
         request_id = event.details.get("request_id") if isinstance(event.details, dict) else None
         if not isinstance(request_id, str) or not request_id:
             return "-"
-        start, end = event.occurred_at - SAME_REQUEST, event.occurred_at + SAME_REQUEST
+        start, end = event.occurred_at - REQUEST_WINDOW, event.occurred_at + REQUEST_WINDOW
         search = Search((Term("request", request_id),), start, end)
-        return _links("", [("Events of the same request", search_url(search))])
+        return _render_links("", [("Events of the same request", search_url(search))])
 
     @admin.display(description="details")
-    def details_shown(self, event: Event) -> str:
+    def formatted_details(self, event: Event) -> str:
         return format_html("<pre>{}</pre>", json.dumps(event.details, indent=2, ensure_ascii=False))
 
 
 def search_url(search: Search) -> str:
-    """Return the address of the list of what a search finds."""
+    """Return the URL of the admin list of events for a search."""
     return f"{reverse('admin:registry_activity_event_changelist')}?{urlencode({'q': str(search)})}"
 
 
-def around(events: QuerySet[Event], event: Event) -> list[tuple[str, str, list[Event]]]:
-    """Return the events before and after one on its tag, or else on its digest: a few each, newest first."""
+def nearby_events(events: QuerySet[Event], event: Event) -> list[tuple[str, str, list[Event]]]:
+    """Return the next later and earlier events on an event's tag or, without a tag, on its digest.
+
+    Each of the two lists has a title and up to `NEARBY_EVENTS` events, newest first.
+    """
     if not event.repository_id or not (event.tag or event.digest):
         return []
     conditions = search.Conditions()
     repository = Q(repository=event.repository_id)
     conditions.add("repository", repository, [repository])
     conditions.add("tag", Q(tag=event.tag) if event.tag else Q(digest=event.digest))
-    what = event.reference if event.tag else event.short_digest
+    subject = event.reference if event.tag else event.short_digest
     after, before = (
-        search.find(events, conditions, AROUND, BY_TIME.encode(event, reverse=newer)).rows
+        search.find(events, conditions, NEARBY_EVENTS, BY_TIME.encode(event, reverse=newer)).rows
         for newer in (True, False)
     )
-    return [(f"After it, on {what}", "after", after), (f"Before it, on {what}", "before", before)]
+    return [
+        (f"Later events on {subject}", "after", after),
+        (f"Earlier events on {subject}", "before", before),
+    ]
 
 
 def repository_links(event: Event) -> Iterator[tuple[str, str]]:
-    """Yield what leads to the repository of an event, where there is one still."""
+    """Yield links to the repository of an event, if it still exists."""
     repository = event.repository
     if not repository:
         return
@@ -250,11 +259,11 @@ def repository_links(event: Event) -> Iterator[tuple[str, str]]:
     if repository.deleted_at is None:
         names = [repository.namespace.name, repository.name]
         yield "Activity", reverse("registry_activity:repository", args=names)
-    yield "All its events", search_url(Search((Term("repo", repository.full_name),)))
+    yield "All events of this repository", search_url(Search((Term("repo", repository.full_name),)))
 
 
 def actor_links(event: Event) -> Iterator[tuple[str, str]]:
-    """Yield what leads to whoever did it."""
+    """Yield links to the actor of an event, and to all events by this actor."""
     if user := event.actor_user:
         yield "Administer", reverse("admin:auth_user_change", args=[user.pk])
         yield "Profile", reverse("registry_activity:user", args=[user.get_username()])
@@ -262,16 +271,16 @@ def actor_links(event: Event) -> Iterator[tuple[str, str]]:
         yield "Policy", policy.get_absolute_url()
         yield "Administer", reverse("admin:registry_repositories_policy_change", args=[policy.pk])
     if event.actor_name:
-        yield "All they did", search_url(Search((Term("actor", event.actor_name),)))
+        yield "All events by this actor", search_url(Search((Term("actor", event.actor_name),)))
 
 
-def _links(text: str, links: Any) -> SafeString:
+def _render_links(text: str, links: Any) -> SafeString:
     return SafeString(
         render_to_string("admin/registry_activity/event/links.html", {"text": text, "links": links})
     )
 
 
-def _time(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     moment = timezone.localtime(moment)
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
@@ -281,11 +290,11 @@ def _time(moment: datetime) -> str:
     )
 
 
-def _chosen(request: HttpRequest) -> str:
-    return f"{len(request.POST.getlist('_selected_action'))} chosen one by one"
+def _describe_selection(request: HttpRequest) -> str:
+    return f"{len(request.POST.getlist('_selected_action'))} selected individually"
 
 
-def _exported(
+def _export_response(
     events: Any, format: export.Format, request: HttpRequest, filters: str
 ) -> StreamingHttpResponse:
     filename = f"events-{timezone.now():%Y-%m-%d-%H%M%S}.{format}"

@@ -1,7 +1,7 @@
-"""What the admin's front page shows: what happened lately, and what needs somebody's attention.
+"""The content of the admin's front page: recent activity, and what needs attention.
 
-However many events there are, it asks a fixed number of queries, and each reads a bounded number of
-rows: the counts come from the tallies, the rest from the newest events.
+It takes a fixed number of queries, each of which reads a bounded number of rows however many events there
+are: counts come from the tallies, everything else from the newest events.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from activity.admin.capped import MoreThan
-from activity.feed import chart, counting, search, search_language
+from activity.feed import chart, chart_counts, search, search_language
 from activity.identity import moment_of
 from activity.models import ActorType, DeadLetter, Event, Registry, Run, Tally
 from activity.storage import tallies
@@ -25,17 +25,18 @@ from repositories.access.resolving import Access
 from repositories.models import Repository
 
 DAYS = 30
-SHOWN = 5
-"""Rows of each list."""
-LOOKED_AT = 500
-"""The newest events, among which the busiest actors are looked for."""
-MOST_COUNTED = 1_000
+ROWS = 5
+"""Rows in each list."""
+SAMPLED_EVENTS = 500
+"""How many of the newest events are counted to find the busiest actors."""
+MAX_COUNTED = 1_000
+"""The most dead letters that are counted."""
 REGISTRIES = 20
 
 
-def contents(user: Any) -> dict[str, Any]:
-    """Return all that the page shows to an MSR admin or auditor."""
-    access = Access.of(user)
+def build_context(user: Any) -> dict[str, Any]:
+    """Return the template context of the front page for an MSR admin or auditor."""
+    access = Access.for_user(user)
     now = timezone.now()
     return {
         "days": DAYS,
@@ -44,31 +45,31 @@ def contents(user: Any) -> dict[str, Any]:
         "actors": busiest_actors(access),
         "failures": recent_failures(access),
         "failures_url": events_url("type:fail"),
-        "aside": aside(),
+        "waiting_dead_letters": waiting_dead_letters(),
         "run": Run.objects.filter(preview=False).first(),
         "registries": list(Registry.objects.select_related("account")[:REGISTRIES]),
     }
 
 
 def events_url(text: str) -> str:
-    """Return the list of events that a search finds."""
+    """Return the URL of the admin list of events for a search."""
     return f"{reverse('admin:registry_activity_event_changelist')}?{urlencode({'q': text})}"
 
 
-def within(after: datetime, before: datetime) -> str:
-    """Return the search for a time, given in UTC."""
+def time_terms(after: datetime, before: datetime) -> str:
+    """Return the search terms for a time range, in UTC."""
     return f"after:{after:%Y-%m-%dT%H:%MZ} before:{before:%Y-%m-%dT%H:%MZ}"
 
 
 def events_by_day(access: Access, now: datetime) -> chart.Chart:
-    """Return the chart of the last days, in UTC, each leading to its events."""
+    """Return the chart of the last `DAYS` days, in UTC, with a link from each day to its events."""
     today = floor(now, DAY)
-    buckets = counting.by_tallies(access, after=today - (DAYS - 1) * DAY, before=today + DAY)
-    return chart.draw(buckets, lambda bucket: events_url(within(bucket.start, bucket.end)))
+    buckets = chart_counts.count_by_tallies(access, after=today - (DAYS - 1) * DAY, before=today + DAY)
+    return chart.draw(buckets, lambda bucket: events_url(time_terms(bucket.start, bucket.end)))
 
 
 def busiest_repositories(now: datetime) -> dict[str, Any]:
-    """Return the repositories with most events on the last day that has any, with how many these are."""
+    """Return the repositories with the most events on the latest day that has any, with the event counts."""
     days = tallies.valid(Tally.Unit.DAY)
     starts = days.filter(repository=Tally.ALL, start__lte=now).order_by("-start")
     day = starts.values_list("start", flat=True).first()
@@ -79,14 +80,14 @@ def busiest_repositories(now: datetime) -> dict[str, Any]:
         .exclude(repository=Tally.ALL)
         .values_list("repository")
         .annotate(number=Sum("events"))
-        .order_by("-number", "repository")[:SHOWN]
+        .order_by("-number", "repository")[:ROWS]
     )
     counts = dict(sums)
     repositories = Repository.objects.select_related("namespace").in_bulk(counts)
     return {
         "day": day,
         "rows": [
-            (repository, number, events_url(f"repo:{repository.full_name} {within(day, day + DAY)}"))
+            (repository, number, events_url(f"repo:{repository.full_name} {time_terms(day, day + DAY)}"))
             for pk, number in counts.items()
             if (repository := repositories.get(pk))
         ],
@@ -94,9 +95,9 @@ def busiest_repositories(now: datetime) -> dict[str, Any]:
 
 
 def busiest_actors(access: Access) -> dict[str, Any]:
-    """Return who initiated most of the newest events, and since when these are."""
+    """Return the users with the most events among the newest `SAMPLED_EVENTS`, and since when these are."""
     newest = Event.objects.visible_to(access).order_by("-id")
-    rows = list(newest.values_list("id", "actor_type", "actor_name")[:LOOKED_AT])
+    rows = list(newest.values_list("id", "actor_type", "actor_name")[:SAMPLED_EVENTS])
     if not rows:
         return {}
     counts = Counter((type_, name) for _, type_, name in rows if type_ == ActorType.USER)
@@ -106,18 +107,18 @@ def busiest_actors(access: Access) -> dict[str, Any]:
         "since": since,
         "rows": [
             (name, number, events_url(str(search_language.Term("actor", name))))
-            for (_, name), number in counts.most_common(SHOWN)
+            for (_, name), number in counts.most_common(ROWS)
         ],
     }
 
 
 def recent_failures(access: Access) -> list[Any]:
-    """Return the newest events of type FAIL, among as many as a search reads at a time."""
-    failures = search.conditions_of(search_language.Search(terms=(search_language.Term("type", "FAIL"),)))
-    return search.find(Event.objects.visible_to(access), failures, SHOWN).rows
+    """Return the newest events of type FAIL, among the events that one page of a search reads."""
+    failures = search.build_conditions(search_language.Search(terms=(search_language.Term("type", "FAIL"),)))
+    return search.find(Event.objects.visible_to(access), failures, ROWS).rows
 
 
-def aside() -> int:
-    """Return how many messages stored aside wait for somebody, up to a bound."""
-    number = DeadLetter.objects.filter(DeadLetter.WAITING)[: MOST_COUNTED + 1].count()
-    return number if number <= MOST_COUNTED else MoreThan(MOST_COUNTED)
+def waiting_dead_letters() -> int:
+    """Return the number of dead letters neither replayed nor dismissed, counted up to `MAX_COUNTED`."""
+    number = DeadLetter.objects.filter(DeadLetter.WAITING)[: MAX_COUNTED + 1].count()
+    return number if number <= MAX_COUNTED else MoreThan(MAX_COUNTED)

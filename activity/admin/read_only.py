@@ -1,4 +1,4 @@
-"""Admin pages that show, and change nothing."""
+"""The base class of read-only admin pages."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Shows to MSR admins and auditors what nobody may change."""
+    """Lets MSR admins and auditors view objects. Nobody can add, change or delete them."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("registry_repositories.audit_registry")

@@ -1,4 +1,4 @@
-"""Registries, and whether they were heard from, for MSR admins and auditors."""
+"""The admin of registries, with their last contact."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from activity.models import Registry
 
 @admin.register(Registry)
 class RegistryAdmin(admin.ModelAdmin):
-    """Each is listed from its first delivery on, until it is deleted here."""
+    """Registries, which are added by their first delivery and can be deleted here."""
 
-    list_display = ["account", "last_heard_at", "quiet_after", "heard_from"]
+    list_display = ["account", "last_contact_at", "quiet_after", "is_active"]
     list_select_related = ["account"]
-    fields = ["account", "last_heard_at", "quiet_after"]
-    readonly_fields = ["account", "last_heard_at"]
+    fields = ["account", "last_contact_at", "quiet_after"]
+    readonly_fields = ["account", "last_contact_at"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    @admin.display(description="heard from", boolean=True)
-    def heard_from(self, registry: Registry) -> Any:
+    @admin.display(description="active", boolean=True)
+    def is_active(self, registry: Registry) -> Any:
         return not registry.is_quiet

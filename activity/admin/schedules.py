@@ -1,4 +1,4 @@
-"""The schedules of Celery beat, for MSR admins; auditors look."""
+"""The schedules of Celery beat. MSR admins can change them, auditors can view them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from django_celery_beat.models import PeriodicTask
 
 
 class ScheduledTaskAdmin(PeriodicTaskAdmin):
-    """Celery beat's own has actions that ask for no permission: who may only look could stop a task."""
+    """Offers actions only to users who can change schedules.
+
+    The actions of `PeriodicTaskAdmin` check no permission: users who can only view tasks could stop one.
+    """
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return super().get_actions(request) if self.has_change_permission(request) else {}

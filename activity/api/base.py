@@ -1,4 +1,4 @@
-"""The base of all API views. It sets everything that REST framework would take from the host's settings."""
+"""The base class of all API views. It sets everything that would otherwise come from `REST_FRAMEWORK`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from repositories.accounts.authentication import TokenAuthentication
 
 
 class ApiView(APIView):
-    """A view of this API, independent of the host's `REST_FRAMEWORK`."""
+    """A view of this API, independent of the project's `REST_FRAMEWORK` settings."""
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
     permission_classes = [IsAuthenticated]
@@ -40,15 +40,15 @@ class ApiView(APIView):
 
     @cached_property
     def access(self) -> Access:
-        """What the caller may do."""
-        return Access.of(self.request.user)
+        """The permissions of the caller."""
+        return Access.for_user(self.request.user)
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "access": self.access}  # type: ignore[misc]
 
 
-def describe(**description: Any) -> Any:
-    """Describe a view's method as `extend_schema` does, on this API's schema class instead of the host's."""
+def document(**description: Any) -> Any:
+    """Return a decorator like `extend_schema`, but with this API's schema class instead of the project's."""
 
     def decorate(method: Any) -> Any:
         method.kwargs = {"schema": AutoSchema}

@@ -1,4 +1,4 @@
-"""Keyset pages in the API: `{next, previous, results}` with absolute addresses."""
+"""Keyset pagination for the API: `{next, previous, results}` with absolute URLs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_SIZE = 100
 
 
 class KeysetPagination(BasePagination):
-    """Pages of a list in one order, without a count of the whole."""
+    """Paginates a list in a fixed order, without counting all rows."""
 
     keyset = BY_TIME
     page: Page
@@ -33,10 +33,10 @@ class KeysetPagination(BasePagination):
         return self.page.rows
 
     def size(self, request: Request) -> int:
-        """Return the number of rows that the caller wants on a page."""
+        """Return the requested page size."""
         text = request.query_params.get("page_size", str(DEFAULT_SIZE))
         if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_SIZE):
-            raise ValidationError({"page_size": [f"A whole number from 1 to {MAX_SIZE}."]})
+            raise ValidationError({"page_size": [f"Must be a whole number from 1 to {MAX_SIZE}."]})
         return int(text)
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -66,19 +66,19 @@ class KeysetPagination(BasePagination):
             {
                 "name": "cursor",
                 "in": "query",
-                "description": "Where the page begins; taken from `next` and `previous`.",
+                "description": "The start of the page, as given in `next` and `previous`.",
                 "schema": {"type": "string"},
             },
             {
                 "name": "page_size",
                 "in": "query",
-                "description": "Rows on a page.",
+                "description": "The number of results per page.",
                 "schema": {"type": "integer", "minimum": 1, "maximum": MAX_SIZE, "default": DEFAULT_SIZE},
             },
         ]
 
 
 class RepositoryPagination(KeysetPagination):
-    """Repositories by name."""
+    """Paginates repositories by name."""
 
     keyset = BY_NAME

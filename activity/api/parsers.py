@@ -1,4 +1,4 @@
-"""Reads the bodies of requests, in flat memory, however they come."""
+"""Reads request bodies, including chunked ones, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ CHUNK = 64 * 1024
 MAX_SIZE = 16 * 1024 * 1024
 
 
-def read_body(request: Request, max_size: int, kept: int = 0) -> tuple[bytes, int]:
-    """Return the body and its size in bytes; of one larger than `max_size` only the first `kept` bytes."""
-    # Django takes a chunked body for an empty one; the web server knows where it ends.
+def read_body(request: Request, max_size: int, truncate_to: int = 0) -> tuple[bytes, int]:
+    """Return the body and its size in bytes.
+
+    A body larger than `max_size` is cut to its first `truncate_to` bytes, but its full size is returned.
+    """
+    # Django treats a chunked body as empty, so read it from the web server, which knows where it ends.
     environ = request.META
     stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request._request
     parts: list[bytes] = []
@@ -25,25 +28,25 @@ def read_body(request: Request, max_size: int, kept: int = 0) -> tuple[bytes, in
         if size <= max_size:
             parts.append(chunk)
         else:
-            del parts[kept // CHUNK :]
+            del parts[truncate_to // CHUNK :]
     body = b"".join(parts)
-    return (body if size <= max_size else body[:kept]), size
+    return (body if size <= max_size else body[:truncate_to]), size
 
 
 class JSONParser(BaseParser):
-    """JSON of any shape that Python can read, up to `MAX_SIZE` bytes."""
+    """Parses a JSON body of any shape, up to `MAX_SIZE` bytes."""
 
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         body, size = read_body((parser_context or {})["request"], MAX_SIZE)
         if size > MAX_SIZE:
-            raise ParseError(f"The body is larger than {MAX_SIZE} bytes.")
+            raise ParseError(f"The request body is larger than {MAX_SIZE} bytes.")
         try:
-            return json.loads(body, parse_constant=_refuse)
+            return json.loads(body, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
             raise ParseError(f"JSON parse error - {error}") from error
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
+def _reject_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not valid JSON")

@@ -1,4 +1,4 @@
-"""Who may send events."""
+"""Permissions of the API."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 
-class MayAddEvents(BasePermission):
-    """Accounts of registries and other producers, by Django's own permission."""
+class CanAddEvents(BasePermission):
+    """Allows accounts that have the `add_event` permission: registries and other producers."""
 
-    message = "This account may not add events: give it the permission registry_activity.add_event."
+    message = "This account can't add events. It needs the permission registry_activity.add_event."
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return bool(request.user and request.user.has_perm("registry_activity.add_event"))

@@ -1,4 +1,4 @@
-"""How events and repositories look in the API."""
+"""Serializers for events, repositories and the results of deliveries."""
 
 from __future__ import annotations
 
@@ -7,31 +7,33 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from activity.gating import details_of
+from activity.gating import visible_details
 from activity.models import ActorType, Event
 from repositories.models import Repository
 
 
 class ActorField(serializers.Serializer):
-    """Who or what did it."""
+    """The actor of an event."""
 
     type = serializers.ChoiceField(ActorType.choices)
-    id = serializers.CharField(help_text="The user's name, or the policy's id.")
+    id = serializers.CharField(help_text="A user name, or the id of a policy.")
     label = serializers.CharField()  # type: ignore[assignment]
-    url = serializers.URLField(allow_null=True, help_text="Their page, if you may open it.")
+    url = serializers.URLField(allow_null=True, help_text="The page of the actor, if you can open it.")
 
 
 class EventSerializer(serializers.ModelSerializer):
-    """An event. The context brings the viewer's `access` beside the request."""
+    """An event. The context must contain `request` and the caller's `access`."""
 
     type = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
     repository = serializers.CharField(source="repository_name")
-    tag = serializers.SerializerMethodField(help_text="With the repository, such as `acme/web:v1`.")
+    tag = serializers.SerializerMethodField(
+        help_text="The tag with its repository, for example `acme/web:v1`."
+    )
     actor = serializers.SerializerMethodField()
     details = serializers.SerializerMethodField()
     policy_url = serializers.SerializerMethodField(
-        help_text="The page of the policy that did it, or to which it was done, if you may open it."
+        help_text="The page of the policy that is the actor or the subject of the event, if you can open it."
     )
 
     class Meta:
@@ -66,7 +68,7 @@ class EventSerializer(serializers.ModelSerializer):
 
     @extend_schema_field({"type": "object", "additionalProperties": {}})
     def get_details(self, event: Event) -> Any:
-        return details_of(event, self.context["access"])
+        return visible_details(event, self.context["access"])
 
     def get_policy_url(self, event: Event) -> str | None:
         return self._absolute(event.policy_url(self.context["access"]))
@@ -76,7 +78,7 @@ class EventSerializer(serializers.ModelSerializer):
 
 
 class RepositorySerializer(serializers.ModelSerializer):
-    """A repository, with what the caller may do in it."""
+    """A repository, with the caller's permissions on it."""
 
     name = serializers.CharField(source="full_name")
     namespace = serializers.CharField(source="namespace.name")
@@ -85,7 +87,7 @@ class RepositorySerializer(serializers.ModelSerializer):
     permissions = serializers.SerializerMethodField()
 
     def to_representation(self, repository: Repository) -> dict[str, Any]:
-        """Leave out what isn't for those who may see events of some category alone."""
+        """Hide visibility and creation time from callers who can only see some categories of events."""
         shown = super().to_representation(repository)
         if "pull" not in shown["permissions"] and not self.context["access"].sees_everything:
             shown.update(visibility=None, created_at=None)
@@ -99,17 +101,19 @@ class RepositorySerializer(serializers.ModelSerializer):
         return sorted(self.context["access"].permissions_on(repository))
 
 
-class OutcomeSerializer(serializers.Serializer):
-    """What became of an event that a producer sent."""
+class ResultSerializer(serializers.Serializer):
+    """The result for one event sent by a producer."""
 
-    id = serializers.UUIDField(allow_null=True)
-    stored_aside = serializers.CharField(
-        allow_null=True, help_text="Why it couldn't be recorded, if it couldn't."
+    id = serializers.UUIDField(
+        allow_null=True, help_text="The id of the recorded event, or null if it is a dead letter."
+    )
+    dead_letter = serializers.CharField(
+        allow_null=True, help_text="Why the event was stored as a dead letter, or null if it was recorded."
     )
 
 
 class ReceiptSerializer(serializers.Serializer):
-    """What became of a registry's notification."""
+    """The result for one message sent by a registry."""
 
-    events = serializers.IntegerField()
-    stored_aside = serializers.IntegerField()
+    events = serializers.IntegerField(help_text="The number of events recorded.")
+    dead_letters = serializers.IntegerField(help_text="The number of dead letters stored.")

@@ -1,4 +1,4 @@
-"""The API: events in and out."""
+"""API views that receive and return events, and list repositories."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
-from drf_spectacular.utils import OpenApiTypes, extend_schema
+from drf_spectacular.utils import OpenApiTypes
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework import status
 from rest_framework.generics import ListAPIView, RetrieveAPIView
@@ -16,36 +16,36 @@ from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from activity.api.base import ApiView, describe
+from activity.api.base import ApiView, document
 from activity.api.pagination import RepositoryPagination
 from activity.api.parsers import read_body
-from activity.api.permissions import MayAddEvents
+from activity.api.permissions import CanAddEvents
 from activity.api.serializers import (
     EventSerializer,
-    OutcomeSerializer,
     ReceiptSerializer,
     RepositorySerializer,
+    ResultSerializer,
 )
 from activity.feed.filters import EventFilterBackend, EventFilterSet
 from activity.models import Event
 from activity.sources import notifications, producers, registries
-from activity.sources.dead_letters import KEPT_OF_AN_OVERSIZED_MESSAGE
+from activity.sources.dead_letters import TRUNCATED_SIZE
 from repositories.access.resolving import repository_or_404
 from repositories.accounts.authentication import TokenAuthentication
 from repositories.models import Repository
 
 
 class EventListView(ApiView, ListAPIView):
-    """All events that the caller may see, newest first; and the way in for other producers' events."""
+    """List the events that the caller can see, newest first."""
 
-    queryset = Event.objects.none()  # tells the schema the model
+    queryset = Event.objects.none()  # for the OpenAPI schema, which needs the model
     serializer_class = EventSerializer
     filter_backends = [EventFilterBackend]
     filterset_class = EventFilterSet
 
     def get_permissions(self) -> Any:
         return (
-            [IsAuthenticated(), MayAddEvents()]
+            [IsAuthenticated(), CanAddEvents()]
             if self.request.method == "POST"
             else super().get_permissions()
         )
@@ -55,25 +55,25 @@ class EventListView(ApiView, ListAPIView):
 
     @cached_property
     def repository(self) -> Repository | None:
-        """The one repository of the list, None for a list of all."""
+        """The repository that the list is limited to, or None for all repositories."""
         return None
 
-    @describe(
-        request=producers.ProducedEventSerializer(many=True), responses={201: OutcomeSerializer(many=True)}
+    @document(
+        request=producers.ProducedEventSerializer(many=True), responses={201: ResultSerializer(many=True)}
     )
     def post(self, request: Request) -> Response:
-        """Record one event, or a list of up to 100: all of them, or, with a 400, none."""
+        """Record one event, or a list of up to 100. If any event is invalid, none is recorded."""
         many = isinstance(request.data, list)
         limits: dict[str, Any] = {"max_length": producers.MAX_EVENTS} if many else {}
         serializer = producers.ProducedEventSerializer(data=request.data, many=many, **limits)
         serializer.is_valid(raise_exception=True)
         events = serializer.validated_data if many else [serializer.validated_data]
-        outcomes = producers.receive(events, request.user)
-        return Response(outcomes if many else outcomes[0], status=status.HTTP_201_CREATED)
+        results = producers.receive(events, request.user)
+        return Response(results if many else results[0], status=status.HTTP_201_CREATED)
 
 
 class RepositoryEventListView(EventListView):
-    """The events of one repository that the caller may see, newest first."""
+    """List the events of one repository that the caller can see, newest first."""
 
     http_method_names = ["get", "head", "options"]
 
@@ -83,7 +83,7 @@ class RepositoryEventListView(EventListView):
 
 
 class EventDetailView(ApiView, RetrieveAPIView):
-    """One event, if the caller may see it."""
+    """Return one event, if the caller can see it."""
 
     serializer_class = EventSerializer
 
@@ -92,7 +92,7 @@ class EventDetailView(ApiView, RetrieveAPIView):
 
 
 class RepositoryListView(ApiView, ListAPIView):
-    """The repositories that the caller can see, by name."""
+    """List the repositories that the caller can see, by name."""
 
     serializer_class = RepositorySerializer
     pagination_class = RepositoryPagination
@@ -102,7 +102,7 @@ class RepositoryListView(ApiView, ListAPIView):
 
 
 class AnyContentNegotiation(BaseContentNegotiation):
-    """Answers in JSON whatever the caller accepts: a message must not be refused for its headers."""
+    """Ignores the Accept and Content-Type headers, so that no message is rejected because of them."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         return parsers[0]
@@ -112,39 +112,45 @@ class AnyContentNegotiation(BaseContentNegotiation):
 
 
 class RegistryNotificationView(ApiView):
-    """Takes the notifications of CNCF Distribution registries.
+    """Receive notifications from CNCF Distribution registries.
 
-    Answers 200 once everything in the message is committed, as events or stored aside.
+    Responds with 200 once everything in the message is committed, as events or as dead letters.
     """
 
     authentication_classes = [TokenAuthentication]
-    permission_classes = [IsAuthenticated, MayAddEvents]
+    permission_classes = [IsAuthenticated, CanAddEvents]
     content_negotiation_class = AnyContentNegotiation
 
-    @describe(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
+    @document(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
     def post(self, request: Request) -> Response:
-        body, size = read_body(request, notifications.MAX_SIZE, KEPT_OF_AN_OVERSIZED_MESSAGE)
+        body, size = read_body(request, notifications.MAX_SIZE, TRUNCATED_SIZE)
         receipt = notifications.receive(body, account_id=request.user.pk or 0, size=size)
-        registries.heard_from(request.user)
+        registries.update_last_contact(request.user)
         return Response(ReceiptSerializer(receipt).data)
 
 
 def with_actors(events: QuerySet[Event]) -> QuerySet[Event]:
-    """Load what the links to actors need, in the same query."""
+    """Add the related rows that the links to actors need, to avoid a query per event."""
     return events.select_related("actor_user", "policy__repository__namespace")
 
 
-@extend_schema(exclude=True)
 class SchemaView(ApiView, SpectacularAPIView):
     """The OpenAPI schema of this API."""
 
     renderer_classes = SpectacularAPIView.renderer_classes
 
+    @document(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
 
-@extend_schema(exclude=True)
+
 class DocsView(ApiView, SpectacularSwaggerSplitView):
-    """The API as Swagger UI describes it."""
+    """The API documentation, in Swagger UI."""
 
     renderer_classes = [TemplateHTMLRenderer]
     url_name = "registry_api:schema"
     template_name = "activity/api.html"
+
+    @document(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)

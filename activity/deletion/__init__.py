@@ -1,1 +1,1 @@
-"""Auto-deletion: what may go (rules, holds), and the runs that remove it, archived first if so set."""
+"""Auto-deletion: the rules and holds that decide what is deleted, and the runs that archive and delete it."""

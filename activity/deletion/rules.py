@@ -1,4 +1,7 @@
-"""Which rule decides for an event, and which events go by it. Everything that deletes asks here."""
+"""Deletion rules: which rule applies to an event, and which events it deletes.
+
+Previews and deletions both get the events to delete from this module.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +14,23 @@ from uuid import UUID
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
+from activity.deletion.holds import Holds, current_holds, held_events
 from activity.identity import first_id
-from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, oldest_kept
+from activity.models import AutoDeletion, DeletionRule, Event, subtract_age
 from repositories.access.levels import Category
 from repositories.models import Repository
 
-GLOBAL = "The global setting"
+GLOBAL = "Global setting"
 EARLIEST = UUID(int=0)
-GROUP = 50
-"""Repositories at most of which events are deleted together."""
-GROUP_EVENTS = 20_000
-"""Events that such repositories have together, unless it is one."""
-
-Holds = dict[str, list[int]]
-"""The ids of repositories, namespaces and imports that are held."""
+MAX_REPOSITORIES = 50
+"""The most repositories whose events are deleted together."""
+MAX_GROUP_EVENTS = 20_000
+"""The most events that such repositories have together, unless it is a single repository."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule as a run keeps it: plain data that outlives changes of the settings."""
+    """A rule as stored with a run: plain data that is not affected by later changes to the settings."""
 
     name: str
     repository: int | None = None
@@ -42,51 +43,51 @@ class Rule:
 
     @property
     def precedence(self) -> tuple[bool, bool, bool, bool]:
-        """Sorts the most specific rule first, and the global setting last."""
+        """The sort key: the most specific rule comes first, the global setting last."""
         return (self.repository is None, self.namespace is None, self.category == "", self.name == GLOBAL)
 
-    def covers(self) -> Q:
-        """Return the condition of events that this rule could decide for."""
-        condition = Q(pk__isnull=False)  # so that its negation is nothing: that of an empty Q is everything
+    def matching_events(self) -> Q:
+        """Return the condition for events that match this rule, even if a more specific rule applies."""
+        condition = Q(pk__isnull=False)  # an empty Q matches everything even when negated
         if self.repository is not None:
             condition &= Q(repository=self.repository)
         if self.namespace is not None:
             condition &= Q(repository__in=Repository.objects.filter(namespace=self.namespace).values("pk"))
         if self.category:
-            # Whether it is a pull follows; saying so spares PostgreSQL the other partitions.
+            # The category implies is_pull, but stating it lets PostgreSQL skip the other partitions.
             condition &= Q(category=self.category, is_pull=self.category == Category.PULL)
         return condition
 
-    def decides_for(self, repository: int | None, namespace: int | None, category: str) -> bool:
-        """Tell whether an event of this repository, namespace and category is covered."""
+    def matches(self, repository: int | None, namespace: int | None, category: str) -> bool:
+        """Return whether events of this repository, namespace and category match the rule."""
         return (
             self.repository in (None, repository)
             and self.namespace in (None, namespace)
             and self.category in ("", category)
         )
 
-    def decides_for_all(self, *, pulls: bool) -> bool:
-        """Tell whether all pulls, or all others, are covered."""
+    def matches_all(self, *, pulls: bool) -> bool:
+        """Return whether all pulls, or all other events, match the rule."""
         is_everywhere = self.repository is None and self.namespace is None
         return is_everywhere and self.category in ("", *([Category.PULL] if pulls else []))
 
     def age_bound(self, cutoff: datetime) -> UUID:
-        """Return the id from which on events are young enough to stay."""
-        return first_id(oldest_kept(cutoff, self.age, self.age_unit)) if self.age else EARLIEST
+        """Return the lowest id of events that are young enough to keep."""
+        return first_id(subtract_age(cutoff, self.age, self.age_unit)) if self.age else EARLIEST
 
 
 @dataclass(frozen=True)
-class Portion:
-    """Events that go by one rule, unless they are held: a set-based condition, and up to which id they go."""
+class Selection:
+    """Events that one rule deletes unless they are held: those that meet a condition and are below an id."""
 
     rule: Rule
     condition: Q
     bound: UUID
-    """The first id that stays."""
-    most: float = inf
-    """How many events it is of at most, if that is known."""
-    lanes: tuple[bool, ...] = ()
-    """Whether it is of all pulls (True), and of all else (False), but for what other rules decide about."""
+    """The first id to keep."""
+    max_size: float = inf
+    """An upper limit for the number of events, if known."""
+    is_pull_values: tuple[bool, ...] = ()
+    """Contains True for all pulls, and False for all other events, except those with a more specific rule."""
 
     def events(self) -> QuerySet[Event]:
         return Event.objects.filter(self.condition, id__lt=self.bound)
@@ -96,118 +97,95 @@ def current_rules() -> list[Rule]:
     """Return the rules in force, the most specific first."""
     setting = AutoDeletion.get_solo()
     rules = [
-        rule_of(row) for row in DeletionRule.objects.select_related("repository__namespace", "namespace")
+        rule_from_model(row)
+        for row in DeletionRule.objects.select_related("repository__namespace", "namespace")
     ]
     rules.append(Rule(GLOBAL, age=setting.age, age_unit=setting.age_unit, max_events=setting.max_events))
     return sorted(rules, key=lambda rule: rule.precedence)
 
 
-def current_holds() -> Holds:
-    """Return what is held now: repositories, namespaces, and imports not released."""
-    rows: dict[str, QuerySet] = {
-        "repositories": Hold.objects.exclude(repository=None).values_list("repository", flat=True),
-        "namespaces": Hold.objects.exclude(namespace=None).values_list("namespace", flat=True),
-        "imports": Import.objects.filter(released_at=None).values_list("pk", flat=True),
-    }
-    return {key: list(row) for key, row in rows.items()}
-
-
-def holds_on(repository: Repository) -> QuerySet[Hold]:
-    """Return the holds that exempt a repository's events."""
-    return Hold.objects.filter(Q(repository=repository) | Q(namespace=repository.namespace_id))
-
-
 def snapshot() -> dict[str, Any]:
-    """Return the settings as a run keeps them."""
+    """Return the current rules and holds, as stored with a run."""
     return {"rules": [asdict(rule) for rule in current_rules()], "holds": current_holds()}
 
 
-def deciding_rule(rules: list[Rule], repository: Repository, category: str) -> Rule:
-    """Return the one rule that decides for a repository's events of a category."""
-    return next(r for r in rules if r.decides_for(repository.pk, repository.namespace_id, category))
+def applicable_rule(rules: list[Rule], repository: Repository, category: str) -> Rule:
+    """Return the rule that applies to a repository's events of a category."""
+    return next(r for r in rules if r.matches(repository.pk, repository.namespace_id, category))
 
 
-def held(holds: Holds) -> Q:
-    """Return the condition of events that are exempt now: by the holds given, and by those set since.
+def select_by_rule(settings: dict[str, Any], cutoff: datetime) -> list[Selection]:
+    """Return one selection for each rule of a `snapshot`, bounded by its age and overall maximum.
 
-    It names rows by their ids, so that PostgreSQL finds them, or that there are none, by an index.
+    A rule with a maximum for each repository deletes more than that: see `select_all`.
     """
-    now = current_holds()
-    either = {key: {*holds[key], *now[key]} for key in now}
-    repositories = Repository.objects.filter(namespace__in=either["namespaces"]).values_list("pk", flat=True)
-    exempt = Q(repository__in=sorted(either["repositories"].union(repositories)))
-    return exempt | Q(imported__in=sorted(either["imports"]))
-
-
-def ranges(settings: dict[str, Any], cutoff: datetime) -> list[Portion]:
-    """Return, for each rule of a `snapshot`, what it decides for, and up to where all of that goes.
-
-    Where a rule keeps a number of events for each repository, more than that goes: see `portions`.
-    """
-    exempt = held(settings["holds"])
+    exempt = held_events(settings["holds"])
     rules = [Rule(**rule) for rule in settings["rules"]]
-    found = []
-    lanes = {False, True}
+    selections = []
+    remaining = {False, True}
     for number, rule in enumerate(rules):
-        condition = rule.covers()
-        for decided_before in rules[:number]:
-            condition &= ~decided_before.covers()
+        condition = rule.matching_events()
+        for more_specific in rules[:number]:
+            condition &= ~more_specific.matching_events()
         maximum = None if rule.max_per_repository else rule.max_events
-        bound = max(rule.age_bound(cutoff), _max_bound(maximum, condition & ~exempt, cutoff))
-        its_lanes = {is_pull for is_pull in lanes if rule.decides_for_all(pulls=is_pull)}
-        lanes -= its_lanes
-        found.append(Portion(rule, condition, bound, lanes=tuple(sorted(its_lanes))))
-    return found
+        bound = max(rule.age_bound(cutoff), _bound_by_number(maximum, condition & ~exempt, cutoff))
+        is_pull_values = {is_pull for is_pull in remaining if rule.matches_all(pulls=is_pull)}
+        remaining -= is_pull_values
+        selections.append(Selection(rule, condition, bound, is_pull_values=tuple(sorted(is_pull_values))))
+    return selections
 
 
-def portions(ranges: list[Portion], holds: Holds, cutoff: datetime) -> list[Portion]:
-    """Return all that goes. No event is in two of them."""
-    found: list[Portion] = []
-    for portion in ranges:
-        if portion.rule.max_events and portion.rule.max_per_repository:
-            found += _by_repository(portion, ~held(holds), cutoff)
+def select_all(by_rule: list[Selection], holds: Holds, cutoff: datetime) -> list[Selection]:
+    """Return all events to delete, given the result of `select_by_rule`, as disjoint selections."""
+    selections: list[Selection] = []
+    for selection in by_rule:
+        if selection.rule.max_events and selection.rule.max_per_repository:
+            selections += _split_by_repository(selection, ~held_events(holds), cutoff)
         else:
-            found.append(portion)
-    return [portion for portion in found if portion.bound > EARLIEST]
+            selections.append(selection)
+    return [selection for selection in selections if selection.bound > EARLIEST]
 
 
-def _by_repository(portion: Portion, not_held: Q, cutoff: datetime) -> Iterator[Portion]:
-    """Yield what goes by a maximum for each repository: of those that have more, some at a time, and of
-    the others by age. Events without a repository count as of one.
+def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) -> Iterator[Selection]:
+    """Apply a rule's maximum for each repository.
+
+    Yields groups of repositories that have more events than the maximum, each repository with its own bound,
+    and then all other repositories, whose events are deleted by age. Events without a repository count as
+    one repository.
     """
-    maximum = portion.rule.max_events or 0
-    events = Event.objects.filter(portion.condition, not_held, id__lt=first_id(cutoff)).order_by()
+    maximum = selection.rule.max_events or 0
+    events = Event.objects.filter(selection.condition, not_held, id__lt=first_id(cutoff)).order_by()
     counts = events.values_list("repository").annotate(events=Count("pk")).filter(events__gt=maximum)
-    crowded = dict(counts.order_by())
+    over_maximum = dict(counts.order_by())
     oldest_kept = events.filter(repository=OuterRef("pk")).order_by("-id").values("id")[maximum - 1 : maximum]
     bounds: dict[int | None, UUID] = dict(
-        Repository.objects.filter(pk__in=[pk for pk in crowded if pk is not None])
+        Repository.objects.filter(pk__in=[pk for pk in over_maximum if pk is not None])
         .annotate(bound=Subquery(oldest_kept))
         .values_list("pk", "bound")
     )
-    for group in _groups(crowded):
-        those, bound = Q(), EARLIEST
+    for group in _group_repositories(over_maximum):
+        of_group, bound = Q(), EARLIEST
         for repository in group:
-            its = Q(repository=repository) if repository else Q(repository__isnull=True)
-            first_kept = bounds.get(repository) or _max_bound(
-                maximum, portion.condition & not_held & its, cutoff
+            of_repository = Q(repository=repository) if repository else Q(repository__isnull=True)
+            first_kept = bounds.get(repository) or _bound_by_number(
+                maximum, selection.condition & not_held & of_repository, cutoff
             )
-            those |= its & Q(id__lt=max(first_kept, portion.bound))
-            bound = max(bound, first_kept, portion.bound)
-        most = sum(crowded[repository] for repository in group)
-        yield Portion(portion.rule, portion.condition & those, bound, most)
-    others = ~Q(repository__in=[pk for pk in crowded if pk is not None])
-    if None in crowded:
+            of_group |= of_repository & Q(id__lt=max(first_kept, selection.bound))
+            bound = max(bound, first_kept, selection.bound)
+        max_size = sum(over_maximum[repository] for repository in group)
+        yield Selection(selection.rule, selection.condition & of_group, bound, max_size)
+    others = ~Q(repository__in=[pk for pk in over_maximum if pk is not None])
+    if None in over_maximum:
         others &= Q(repository__isnull=False)
-    yield Portion(portion.rule, portion.condition & others, portion.bound)
+    yield Selection(selection.rule, selection.condition & others, selection.bound)
 
 
-def _groups(crowded: dict[int | None, int]) -> Iterator[list[int | None]]:
-    """Divide repositories into groups that have few events, or a single one that has many."""
+def _group_repositories(counts: dict[int | None, int]) -> Iterator[list[int | None]]:
+    """Divide repositories into groups that have few events together, or a single repository with many."""
     group: list[int | None] = []
     events = 0
-    for repository, count in crowded.items():
-        if group and (events + count > GROUP_EVENTS or len(group) == GROUP):
+    for repository, count in counts.items():
+        if group and (events + count > MAX_GROUP_EVENTS or len(group) == MAX_REPOSITORIES):
             yield group
             group, events = [], 0
         group.append(repository)
@@ -216,8 +194,8 @@ def _groups(crowded: dict[int | None, int]) -> Iterator[list[int | None]]:
         yield group
 
 
-def _max_bound(max_events: int | None, condition: Q, cutoff: datetime) -> UUID:
-    """Return the id of the oldest event to be kept, the earliest possible if all may be."""
+def _bound_by_number(max_events: int | None, condition: Q, cutoff: datetime) -> UUID:
+    """Return the id of the oldest event to keep, or the earliest possible id if all can be kept."""
     if not max_events:
         return EARLIEST
     events = Event.objects.filter(condition, id__lt=first_id(cutoff)).order_by("-id")
@@ -225,7 +203,7 @@ def _max_bound(max_events: int | None, condition: Q, cutoff: datetime) -> UUID:
     return oldest_and_next[0] if len(oldest_and_next) == 2 else EARLIEST
 
 
-def rule_of(row: DeletionRule) -> Rule:
+def rule_from_model(row: DeletionRule) -> Rule:
     """Return a stored rule as plain data."""
     return Rule(
         name=str(row),

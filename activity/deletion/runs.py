@@ -1,4 +1,4 @@
-"""Runs of auto-deletion: one at a time, over all workers, with a record that is the job log."""
+"""Starts, executes and finishes runs of auto-deletion: only one at a time, across all workers."""
 
 from __future__ import annotations
 
@@ -11,30 +11,37 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from activity.deletion import rules
-from activity.deletion.jobs import LEASE, Deletion, LeaseLost, Preview, Progress, Stopped
-from activity.models import PROGRAMS, ActorType, AutoDeletion, Run
+from activity.deletion.execution import (
+    LEASE,
+    DeletionExecution,
+    LeaseLost,
+    PreviewExecution,
+    Progress,
+    Stopped,
+)
+from activity.models import SYSTEM_ACTORS, ActorType, AutoDeletion, Run
 from activity.recording.drafts import Draft
 from activity.recording.record import record_events
 
 logger = logging.getLogger(__name__)
 
 KEPT_RUNS = 200
-"""Job logs that are kept; older ones go."""
+"""The number of runs to keep. Older ones are deleted."""
 
 
-class UnderWay(Exception):
-    """Another run has not ended yet."""
+class AlreadyRunning(Exception):
+    """Another run has not finished yet."""
 
 
 def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = None) -> Run:
-    """Make the record of a run, which `execute` then carries out. Raises UnderWay if there is one."""
+    """Create a queued run, to be passed to `execute`. Raises AlreadyRunning if another has not finished."""
     now = timezone.now()
     with transaction.atomic():
         AutoDeletion.get_solo()
-        setting = AutoDeletion.objects.select_for_update().get()  # one start at a time
+        setting = AutoDeletion.objects.select_for_update().get()  # serializes concurrent starts
         active = active_runs()
         if current := active.filter(lease_until__gt=now).first():
-            raise UnderWay(f"{current}, started by {current.started_by}, is under way.")
+            raise AlreadyRunning(f"{current}, started by {current.started_by}, has not finished yet.")
         active.update(state=Run.State.ABANDONED, finished_at=now)
         settings = {**rules.snapshot(), "enabled": setting.enabled, "archive": setting.archive}
         run = Run.objects.create(
@@ -50,24 +57,24 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
 
 
 def execute(run: Run, progress: Progress = lambda run: None) -> None:
-    """Carry a run out, if nobody else has begun to. How it ended is in its record."""
+    """Execute a queued run, unless another process has already started it, and store its outcome."""
     queued = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
     if not queued.update(state=Run.State.RUNNING, lease_until=timezone.now() + LEASE):
         return
     run.refresh_from_db()
     state, error = Run.State.FINISHED, ""
     try:
-        job = (Preview if run.preview else Deletion)(run, progress)
-        job.breathe()  # it may have been asked to stop while it waited
-        job.carry_out()
+        execution = (PreviewExecution if run.preview else DeletionExecution)(run, progress)
+        execution.pause_and_check_stop()  # it may have been asked to stop while it was queued
+        execution.execute()
     except Stopped:
         state = Run.State.STOPPED
     except LeaseLost:
-        logger.warning("%s was given up, and another took its place.", run)
+        logger.warning("%s was abandoned, and another run replaced it.", run)
         return
-    except Exception as problem:
+    except Exception as exception:
         logger.exception("%s failed.", run)
-        state, error = Run.State.FAILED, f"{type(problem).__name__}: {problem}"
+        state, error = Run.State.FAILED, f"{type(exception).__name__}: {exception}"
     finish(run, state, error)
 
 
@@ -77,16 +84,16 @@ def active_runs() -> QuerySet[Run]:
 
 @transaction.atomic
 def finish(run: Run, state: Run.State, error: str) -> None:
-    """Say how a run ended, with the counts of what it committed."""
-    mine = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING)
-    if mine.update(state=state, error=error, finished_at=timezone.now()):
+    """Store the outcome of a run, and record an event if it deleted anything."""
+    running = Run.objects.filter(pk=run.pk, state=Run.State.RUNNING)
+    if running.update(state=state, error=error, finished_at=timezone.now()):
         run.refresh_from_db()
         if run.deleted:
             record_run(run)
 
 
 def record_run(run: Run) -> None:
-    """Record a run that deleted something as an event, which MSR admins see."""
+    """Record an event, visible to MSR admins and auditors, for a run that deleted events."""
     counts = {rule: entry["events"] for rule, entry in run.report.items()}
     record_events(
         [
@@ -95,7 +102,7 @@ def record_run(run: Run) -> None:
                 repository_name="",
                 occurred_at=timezone.now(),
                 source_id=str(uuid4()),
-                actor_type=ActorType.SYSTEM if run.started_by in PROGRAMS else ActorType.USER,
+                actor_type=ActorType.SYSTEM if run.started_by in SYSTEM_ACTORS else ActorType.USER,
                 actor_name=run.started_by,
                 details={"run": run.pk, "deleted": run.deleted, "by_rule": counts, "state": run.state},
             )
@@ -103,7 +110,7 @@ def record_run(run: Run) -> None:
     )
 
 
-def give_up(run: Run, error: str) -> None:
-    """Say that a run never began, so that it doesn't keep others from starting."""
-    mine = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
-    mine.update(state=Run.State.FAILED, error=error, finished_at=timezone.now())
+def fail_queued(run: Run, error: str) -> None:
+    """Mark a queued run as failed, so that it does not block other runs."""
+    queued = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
+    queued.update(state=Run.State.FAILED, error=error, finished_at=timezone.now())

@@ -1,1 +1,1 @@
-"""How events are read: filtered, ordered, searched, counted, exported."""
+"""Reading events: filtering, sorting, searching, counting and exporting them."""

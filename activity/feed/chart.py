@@ -1,7 +1,7 @@
-"""A chart of events over time: stacked bars by category, as inline SVG that the server draws.
+"""A chart of events over time: stacked bars by category, rendered on the server as inline SVG.
 
-It only draws: what to count, and where a bar leads, its caller says. The template is
-`activity/_chart.html`, the style sheet `activity/chart.css`; neither knows more than this module.
+This module only lays out the bars. The caller supplies the counts and the link of each bar. The template is
+`activity/_chart.html` and the style sheet is `activity/chart.css`.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from datetime import datetime
 from django.utils import timezone
 from django.utils.formats import date_format
 
-from activity.feed.counting import Bucket
+from activity.feed.chart_counts import Bucket
 from repositories.access.levels import Category
 
 OTHER = "other"
 LABELS: dict[str, str] = {category.value: str(category.label) for category in Category} | {OTHER: "Other"}
 
-WIDTH, HEIGHT = 20, 1000
-"""Of a bar with its gap, and of the tallest bar, in units of the drawing: the page stretches them."""
-LEAST = 20
-"""A single deletion among thousands of pulls must stay visible."""
+SLOT_WIDTH, CHART_HEIGHT = 20, 1000
+"""The width of a bar with its gap, and the height of the tallest bar, in SVG units. CSS scales both."""
+MIN_SEGMENT_HEIGHT = 20
+"""Keeps a single deletion visible among thousands of pulls."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The part of a bar that stands for one category."""
+    """The part of a bar for one category."""
 
     category: str
     y: int
@@ -36,23 +36,23 @@ class Segment:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bucket, drawn."""
+    """A bucket laid out as a stacked bar."""
 
     x: int
     start: datetime
     period: str
-    """From when to when, in the viewer's time zone."""
+    """The start and end of the bucket, formatted in the viewer's time zone."""
     url: str
     total: int
     summary: str
     counts: list[int]
-    """In the order of the legend."""
+    """The count of each series, in legend order."""
     segments: list[Segment]
 
 
 @dataclass(frozen=True)
 class Series:
-    """A category that has events in the chart: a line of its legend, and a column of its table."""
+    """A category with events in the chart: one legend entry and one table column."""
 
     category: str
     label: str
@@ -61,25 +61,25 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """What the template shows."""
+    """Everything the template needs to render a chart."""
 
     bars: list[Bar]
     series: list[Series]
     total: int
-    top: int
-    """The events of the tallest bar."""
+    peak: int
+    """The number of events in the tallest bar."""
     width: int
     height: int
-    bar_width: int = WIDTH * 4 // 5
+    bar_width: int = SLOT_WIDTH * 4 // 5
 
     @property
     def summary(self) -> str:
-        """The chart in a sentence."""
+        """The chart described in words, for screen readers."""
         if not self.total:
             return "No events."
         parts = ", ".join(f"{series.label} {series.total:,}" for series in self.series)
         period = f"from {self.first} to {self.last}"
-        return f"{events(self.total)} {period}: {parts}. The highest bar has {self.top:,}."
+        return f"{event_count_text(self.total)} {period}: {parts}. The tallest bar has {self.peak:,}."
 
     @property
     def first(self) -> str:
@@ -90,48 +90,53 @@ class Chart:
         return self.bars[-1].period.partition(" – ")[2] if self.bars else ""
 
 
-def draw(buckets: Sequence[Bucket], address: Callable[[Bucket], str]) -> Chart:
-    """Draw buckets, which follow each other in time; `address` says where the events of one are listed."""
-    counts = [_by_series(bucket.counts) for bucket in buckets]
+def draw(buckets: Sequence[Bucket], url_for: Callable[[Bucket], str]) -> Chart:
+    """Return the chart of consecutive buckets.
+
+    `url_for` returns the URL of the list of a bucket's events, or an empty string for no link.
+    """
+    counts = [_merge_unknown(bucket.counts) for bucket in buckets]
     series = [
         Series(category, label, total)
         for category, label in LABELS.items()
         if (total := sum(counted.get(category, 0) for counted in counts))
     ]
-    top = max((sum(counted.values()) for counted in counts), default=0)
-    heights = [[_height(counted.get(one.category, 0), top) for one in series] for counted in counts]
-    height = max([HEIGHT, *(sum(stack) for stack in heights)])
+    peak = max((sum(counted.values()) for counted in counts), default=0)
+    heights = [
+        [_segment_height(counted.get(item.category, 0), peak) for item in series] for counted in counts
+    ]
+    chart_height = max([CHART_HEIGHT, *(sum(stack) for stack in heights)])
     bars = [
-        _bar(number, bucket, address(bucket), series, counted, stack, height)
-        for number, (bucket, counted, stack) in enumerate(zip(buckets, counts, heights, strict=True))
+        _draw_bar(index, bucket, url_for(bucket), series, counted, stack, chart_height)
+        for index, (bucket, counted, stack) in enumerate(zip(buckets, counts, heights, strict=True))
     ]
     return Chart(
         bars=bars,
         series=series,
-        total=sum(one.total for one in series),
-        top=top,
-        width=WIDTH * max(len(bars), 1),
-        height=height,
+        total=sum(item.total for item in series),
+        peak=peak,
+        width=SLOT_WIDTH * max(len(bars), 1),
+        height=chart_height,
     )
 
 
-def events(number: int) -> str:
+def event_count_text(number: int) -> str:
     return "1 event" if number == 1 else f"{number:,} events"
 
 
-def _by_series(counts: Mapping[str, int]) -> dict[str, int]:
-    """Put the categories that the software doesn't know together."""
+def _merge_unknown(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts by category, with all unknown categories merged into `OTHER`."""
     known = {category: number for category, number in counts.items() if category in LABELS}
     unknown = sum(number for category, number in counts.items() if category not in LABELS)
     return {**known, OTHER: known.get(OTHER, 0) + unknown}
 
 
-def _height(number: int, top: int) -> int:
-    return max(LEAST, HEIGHT * number // top) if number else 0
+def _segment_height(number: int, peak: int) -> int:
+    return max(MIN_SEGMENT_HEIGHT, CHART_HEIGHT * number // peak) if number else 0
 
 
-def _bar(
-    number: int,
+def _draw_bar(
+    index: int,
     bucket: Bucket,
     url: str,
     series: Sequence[Series],
@@ -140,24 +145,24 @@ def _bar(
     bottom: int,
 ) -> Bar:
     segments = []
-    for one, height in zip(series, heights, strict=True):
+    for item, height in zip(series, heights, strict=True):
         bottom -= height
         if height:
-            segments.append(Segment(one.category, bottom, height))
-    period = f"{_moment(bucket.start)} – {_moment(bucket.end)}"
+            segments.append(Segment(item.category, bottom, height))
+    period = f"{_format_time(bucket.start)} – {_format_time(bucket.end)}"
     total = sum(counted.values())
-    parts = ", ".join(f"{one.label} {n:,}" for one in series if (n := counted.get(one.category, 0)))
+    parts = ", ".join(f"{item.label} {n:,}" for item in series if (n := counted.get(item.category, 0)))
     return Bar(
-        x=number * WIDTH + WIDTH // 10,
+        x=index * SLOT_WIDTH + SLOT_WIDTH // 10,
         start=bucket.start,
         period=period,
         url=url,
         total=total,
-        summary=f"{period}: {events(total)}{f' ({parts})' if parts else ''}",
-        counts=[counted.get(one.category, 0) for one in series],
+        summary=f"{period}: {event_count_text(total)}{f' ({parts})' if parts else ''}",
+        counts=[counted.get(item.category, 0) for item in series],
         segments=segments,
     )
 
 
-def _moment(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return date_format(timezone.localtime(moment), "M j, Y g:i A")

@@ -1,4 +1,4 @@
-"""What a reader may choose on an events page: which events, the time range, the order, and pulls or not."""
+"""The form of an events page: filters, time range, sort order, and whether to include pulls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils import timezone
 from activity import catalogue
 from activity.feed.ordering import LONGEST_SORT, SORTABLE
 from activity.identity import END, EPOCH
-from activity.models import MAX_ACTOR_LENGTH, actor_in
+from activity.models import MAX_ACTOR_LENGTH, actor_name_from_label
 from repositories import names
 
 PERIODS = {
@@ -31,16 +31,16 @@ RANGES = [
     ("week", "Last 7 days"),
     ("month", "Last 30 days"),
     ("quarter", "Last 90 days"),
-    ("custom", "From … to …"),
+    ("custom", "Custom range"),
 ]
 SORTS = ["time", *SORTABLE]
-NARROWING = ("repository", "tag", "type", "actor")
-"""The choices that are filters of the API, by the same names."""
+FILTERS = ("repository", "tag", "type", "actor")
+"""The fields that are also API filters, under the same names."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the reader sees, after the longest sort was held to."""
+    """The choices in effect, after the time range has been limited for sorting."""
 
     range: str
     after: datetime | None
@@ -48,38 +48,38 @@ class Choice:
     column: str
     descending: bool
     exclude_pull: bool
-    narrowing: Mapping[str, str]
-    """The filters of the API that were chosen, besides time and pulls."""
+    filters: Mapping[str, str]
+    """The chosen API filters, except for time and pulls."""
     shortened: bool
-    """Whether the range was shortened for the sake of the sort."""
+    """Whether the time range was shortened to `LONGEST_SORT` because of the sort column."""
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The choice as the API's filters."""
+        """The choices as API filters."""
         bounds = {"after": self.after, "before": self.before}
         times = {name: iso(moment) for name, moment in bounds.items() if moment}
-        return {**self.narrowing, **times, **({"exclude_pull": "true"} if self.exclude_pull else {})}
+        return {**self.filters, **times, **({"exclude_pull": "true"} if self.exclude_pull else {})}
 
 
 def iso(moment: datetime) -> str:
-    """Return a moment to the millisecond in UTC, which no time zone makes ambiguous."""
+    """Format a time as ISO 8601 in UTC, to the millisecond."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def of_events(moment: datetime) -> None:
-    """Refuse times that no event can have."""
+def validate_event_time(moment: datetime) -> None:
+    """Raise ValidationError for a time that no event can have."""
     if moment > END:
-        raise ValidationError("There are no events that late.")
+        raise ValidationError("This time is too far in the future.")
     if moment < EPOCH + LONGEST_SORT:
-        raise ValidationError("There are no events that old.")
+        raise ValidationError("This time is too far in the past.")
 
 
 class ActivityForm(forms.Form):
-    """The choices, all in the address, so that a view can be shared."""
+    """The filter form of an events page, read from the query string so that views can be shared as links."""
 
     range = forms.ChoiceField(label="Time range", choices=RANGES)
-    after = forms.DateTimeField(label="From", required=False, validators=[of_events])
-    before = forms.DateTimeField(label="To", required=False, validators=[of_events])
+    after = forms.DateTimeField(label="From", required=False, validators=[validate_event_time])
+    before = forms.DateTimeField(label="To", required=False, validators=[validate_event_time])
     repository = forms.CharField(required=False, max_length=names.MAX_NAME_LENGTH)
     tag = forms.CharField(required=False, max_length=names.MAX_TAG_LENGTH)
     type = forms.ChoiceField(required=False)
@@ -97,11 +97,11 @@ class ActivityForm(forms.Form):
         *,
         offers_pulls: bool,
         scanning_enabled: bool,
-        settled: Collection[str],
+        fixed: Collection[str],
     ) -> None:
-        """`settled` are the choices that the page has made already, such as that of the actor."""
+        """Build the form. `fixed` names the fields that the page itself determines; they are left out."""
         super().__init__({**self.DEFAULTS, **{name: query[name] for name in query if query[name]}})
-        for name in settled:
+        for name in fixed:
             del self.fields[name]
         if not offers_pulls:
             del self.fields["exclude_pull"]
@@ -113,14 +113,19 @@ class ActivityForm(forms.Form):
         cleaned = super().clean() or {}
         after, before = cleaned.get("after"), cleaned.get("before")
         if after and before and after >= before:
-            self.add_error("before", "The end of the range must come after its beginning.")
-        # What stands in the columns is understood too: `acme/web:v1`, and `PROMOTION 7A4DC340`.
-        repository, _, tag = cleaned.get("tag", "").rpartition(":")
-        within = (cleaned.get("repository") or repository) if "repository" in self.fields else ""
-        return {**cleaned, "repository": within, "tag": tag, "actor": actor_in(cleaned.get("actor", ""))}
+            self.add_error("before", "The end of the range must be after its start.")
+        # Accept values as the columns show them, too: `acme/web:v1` and `PROMOTION 7A4DC340`.
+        tag_repository, _, tag = cleaned.get("tag", "").rpartition(":")
+        repository_name = (cleaned.get("repository") or tag_repository) if "repository" in self.fields else ""
+        return {
+            **cleaned,
+            "repository": repository_name,
+            "tag": tag,
+            "actor": actor_name_from_label(cleaned.get("actor", "")),
+        }
 
     def choice(self) -> Choice:
-        """Return what was chosen; what is invalid falls back to its default, and the page says so."""
+        """Return the choices in effect. Invalid fields fall back to their defaults, and the page says so."""
         chosen = (
             self.cleaned_data if self.is_valid() else {**self.cleaned_data, "after": None, "before": None}
         )
@@ -132,7 +137,8 @@ class ActivityForm(forms.Form):
         if column != "time":
             end = before or timezone.now()
             earliest = end - LONGEST_SORT
-            if after is None or after < earliest - PERIODS["hour"]:  # "Last 90 days" itself isn't too long
+            # An hour of leeway, so that "Last 90 days" itself is not shortened.
+            if after is None or after < earliest - PERIODS["hour"]:
                 shortened, after = True, earliest
                 range_ = "custom" if before else "quarter"
         return Choice(
@@ -142,7 +148,7 @@ class ActivityForm(forms.Form):
             column=column,
             descending=descending,
             exclude_pull=chosen.get("exclude_pull", True),
-            narrowing={name: chosen[name] for name in NARROWING if chosen.get(name)},
+            filters={name: chosen[name] for name in FILTERS if chosen.get(name)},
             shortened=shortened,
         )
 

@@ -1,8 +1,8 @@
-"""Exports events as CSV or as JSON lines, newest first, however many they are.
+"""Exporting any number of events as CSV or JSON Lines, newest first.
 
-An export is recorded twice: before anything is sent, so that none goes unrecorded whatever becomes of
-the program, and when it ends, with how many events were sent and whether these were all. Both records
-have the same `request_id`.
+Two events record each export. The first is recorded before any data is sent, so that the export is on
+record even if the process dies. The second is recorded at the end, with the number of exported events and
+whether the export is complete. Both have the same `request_id`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ CONTENT_TYPES: Mapping[Format, str] = {
     "jsonl": "application/jsonl; charset=utf-8",
 }
 CHUNK = 2000
-"""Events that are read at a time, and so all that are in memory."""
+"""The number of events that are read, and held in memory, at a time."""
 MAX_FILTERS_LENGTH = 1024
 
-# Where a spreadsheet may see the beginning of a formula: at the start of a value, be the sign of full
-# width, small, or behind what is invisible; and after a semicolon or a line's end, as one that takes
-# semicolons for separators doesn't see the quotes. Source: OWASP, CSV Injection.
+# Positions where a spreadsheet could detect a formula. One is the start of a value, even if the sign is
+# full-width or small, or follows invisible characters. Others follow a semicolon or a line break, because
+# spreadsheets with semicolons as separators ignore the quotes. Source: OWASP, CSV Injection.
 FORMULA = re.compile(
     r"(^|[;\t\r\n])(?=[\s\0-\x1f\x7f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠﹦﹢﹣﹫−])|^(?=[\t\r\n])"
 )
@@ -54,22 +54,23 @@ def response(
     actor: Any,
     filters: str = "",
 ) -> StreamingHttpResponse:
-    """Return events as a file to download, streamed in flat memory.
+    """Return a response that streams events as a download, in constant memory.
 
-    `events`, or pages of them, are such as `actor`, a user, may see; `filters` says what they were
-    narrowed by, as the user gave it, for the record.
+    `events` is a queryset, or an iterator of pages, of the events that `actor`, a user, may see. `filters` is
+    the filters or the search as the user entered it, and is recorded with the export.
     """
     chunks = _chunks(events) if isinstance(events, QuerySet) else events
-    first = next(chunks)  # while an error can still be told, and before the export is an event itself
+    # Read the first page now: errors can still be reported, and the export doesn't include its own event.
+    first = next(chunks)
     record = partial(
         auditing.record,
         "export_events",
         username=actor.get_username(),
         request_id=str(uuid4()),
         format=format,
-        filters=auditing.storable(filters, MAX_FILTERS_LENGTH),
+        filters=auditing.storable_text(filters, MAX_FILTERS_LENGTH),
     )
-    record(state="begun")
+    record(state="started")
     return StreamingHttpResponse(
         _stream(chain([first], chunks), format, columns_for(actor), record),
         headers={
@@ -81,7 +82,7 @@ def response(
 
 
 def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
-    """Yield the events by keyset pages: no cursor of the database is held open meanwhile."""
+    """Yield the events in keyset pages, so that no database cursor stays open."""
     cursor = None
     while True:
         page = BY_TIME.page(events, CHUNK, cursor)
@@ -93,8 +94,8 @@ def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
 def _stream(
     chunks: Iterable[list[Event]], format: Format, columns: Columns, record: Callable[..., None]
 ) -> Iterator[str]:
-    """Yield the file. A client that goes away ends it early: the web server closes the response then."""
-    exported, state = 0, "broken off"
+    """Yield the file in pieces. If the client disconnects, the web server closes the response early."""
+    exported, state = 0, "aborted"
     try:
         if format == "csv":
             yield _csv([columns.keys()])
@@ -126,8 +127,8 @@ COLUMNS: Columns = {
 
 
 def columns_for(viewer: Any) -> Columns:
-    """Return what a file tells of each event."""
-    return {**COLUMNS, "details": partial(gating.details_of, access=Access.of(viewer))}
+    """Return the columns of an export, including the details that the viewer may see."""
+    return {**COLUMNS, "details": partial(gating.visible_details, access=Access.for_user(viewer))}
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:
@@ -137,5 +138,5 @@ def _csv(rows: Iterable[Iterable[str]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a value as a spreadsheet shows it, and doesn't run it."""
+    """Return a value as a CSV cell that spreadsheets don't run as a formula."""
     return FORMULA.sub(r"\1'", value if isinstance(value, str) else json.dumps(value))

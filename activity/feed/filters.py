@@ -1,4 +1,4 @@
-"""Filters of event lists, the same on every one."""
+"""Filters for lists of events, shared by the pages and the API."""
 
 from __future__ import annotations
 
@@ -16,52 +16,60 @@ from activity import catalogue, gating
 from activity.identity import first_id
 from activity.models import ActorType, Event
 from repositories import names
-from repositories.access.people import known_organizations
-from repositories.models import MAX_GROUP_PART, Policy, RegistrySettings, Repository
+from repositories.access.people import visible_organizations
+from repositories.models import MAX_GROUP_NAME_PART, Policy, RegistrySettings, Repository
 
 
 class OccurredFilter(filters.IsoDateTimeFilter):
-    """A bound of `occurred_at`, to the millisecond, as a bound of the ids, which begin with it."""
+    """Filters `occurred_at`, to the millisecond, by comparing ids, which start with that time."""
 
     def filter(self, qs: QuerySet, value: datetime | None) -> QuerySet:
         return qs if value is None else qs.filter(**{f"id__{self.lookup_expr}": first_id(value)})
 
 
-def of_types(events: QuerySet, types: Collection[str]) -> QuerySet:
+def filter_by_types(events: QuerySet, types: Collection[str]) -> QuerySet:
     """Return the events of these types."""
     kinds = [kind for kind in catalogue.KINDS.values() if kind.type in types]
-    # The categories follow from the kinds; saying so lets their index serve.
+    # The kind already determines the category, but filtering by category allows PostgreSQL to use its index.
     return events.filter(
         kind__in=[kind.key for kind in kinds], category__in={kind.category.value for kind in kinds}
     )
 
 
 class EventFilterSet(filters.FilterSet):
-    """Narrows a list of events that the viewer may see. Conditions are combined by AND."""
+    """Filters for a list of events. Multiple filters are combined with AND."""
 
     repository = filters.CharFilter(
         max_length=names.MAX_NAME_LENGTH, method="filter_repository", label="Full name of the repository."
     )
     namespace = filters.CharFilter(
-        max_length=names.MAX_NAME_LENGTH, method="filter_namespace", label="Its namespace; `_` for none."
+        max_length=names.MAX_NAME_LENGTH,
+        method="filter_namespace",
+        label="Namespace of the repository, `_` for none.",
     )
     organization = filters.CharFilter(
-        max_length=MAX_GROUP_PART,
+        max_length=MAX_GROUP_NAME_PART,
         method="filter_organization",
-        label="An organization of yours: all of its namespaces.",
+        label="One of your organizations. Matches events in all of its namespaces.",
     )
-    type = filters.MultipleChoiceFilter(method="filter_types", label="CREATE, GET, … Repeat it for several.")
-    category = filters.MultipleChoiceFilter(distinct=False, label="push, scan, … Repeat it for several.")
+    type = filters.MultipleChoiceFilter(
+        method="filter_types", label="Event type, such as CREATE. Repeat for multiple values."
+    )
+    category = filters.MultipleChoiceFilter(
+        distinct=False, label="Event category, such as push. Repeat for multiple values."
+    )
     policy = filters.CharFilter(
-        max_length=8, method="filter_policy", label="A policy's id: what it did, and what was done to it."
+        max_length=8,
+        method="filter_policy",
+        label="Policy ID. Matches events caused by the policy, and changes to it.",
     )
-    tag = filters.CharFilter(max_length=names.MAX_TAG_LENGTH, label="The tag alone, such as `v1`.")
-    digest = filters.CharFilter(max_length=names.MAX_DIGEST_LENGTH, label="The whole digest.")
-    actor = filters.CharFilter(
-        max_length=255, field_name="actor_name", label="The user's name, or the policy's id."
+    tag = filters.CharFilter(
+        max_length=names.MAX_TAG_LENGTH, label="Tag without the repository, such as `v1`."
     )
+    digest = filters.CharFilter(max_length=names.MAX_DIGEST_LENGTH, label="Full digest.")
+    actor = filters.CharFilter(max_length=255, field_name="actor_name", label="Username or policy ID.")
     actor_type = filters.MultipleChoiceFilter(
-        choices=ActorType.choices, distinct=False, label="Repeat it for several."
+        choices=ActorType.choices, distinct=False, label="Type of the actor. Repeat for multiple values."
     )
     after = OccurredFilter(lookup_expr="gte", label="Occurred at this time or later (ISO 8601).")
     before = OccurredFilter(lookup_expr="lt", label="Occurred before this time (ISO 8601).")
@@ -69,7 +77,7 @@ class EventFilterSet(filters.FilterSet):
         choices=[("true", "true"), ("false", "false")],
         coerce=lambda text: text == "true",
         method="filter_exclude_pull",
-        label="Leave pulls out (default: false).",
+        label="Exclude pulls (default: false).",
     )
 
     class Meta:
@@ -78,65 +86,67 @@ class EventFilterSet(filters.FilterSet):
 
     def __init__(self, *args: Any, scanning_enabled: bool, sees_system: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        offers: dict[str, Any] = {
+        choices_by_filter: dict[str, Any] = {
             "type": catalogue.offered_types(scanning_enabled, sees_system),
             "category": catalogue.offered_categories(scanning_enabled, sees_system),
         }
-        for name, choices in offers.items():
+        for name, choices in choices_by_filter.items():
             self.filters[name].extra["choices"] = [(choice.value, choice.label) for choice in choices]
 
     def get_form_class(self) -> Any:
-        """Refuse parameters that are no filters: a misspelt one would silently show everything."""
+        """Return a form that rejects unknown parameters. A typo would otherwise silently show everything."""
         form_class = super().get_form_class()
         return type("EventFilterForm", (StrictForm, form_class), {})
 
     def filter_repository(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        # Fetched first, since the planner then knows how many events each has.
-        return queryset.filter(repository__in=_ids(Repository.objects.named(value)))
+        # Fetch the ids first, so that the planner can estimate the number of events of each.
+        return queryset.filter(repository__in=_ids_or_unused(Repository.objects.named(value)))
 
     def filter_namespace(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
         return queryset.filter(repository__in=Repository.objects.filter(namespace__name=value).values("pk"))
 
     def filter_organization(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        owners = known_organizations(self.request.user).filter(name=value)
+        owners = visible_organizations(self.request.user).filter(name=value)
         owned = Repository.objects.filter(namespace__organization__in=owners)
         return queryset.filter(repository__in=owned.order_by().values("pk"))
 
     def filter_policy(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        return queryset.filter(policy__in=_ids(Policy.objects.filter(public_id=value)))
+        return queryset.filter(policy__in=_ids_or_unused(Policy.objects.filter(public_id=value)))
 
     def filter_types(self, queryset: QuerySet, _: str, value: list[str]) -> QuerySet:
-        return of_types(queryset, value) if value else queryset
+        return filter_by_types(queryset, value) if value else queryset
 
     def filter_exclude_pull(self, queryset: QuerySet, _: str, value: bool) -> QuerySet:
         return gating.without_pulls(queryset) if value else queryset
 
 
-def _ids(rows: QuerySet) -> list[int]:
-    """Return the ids of rows, or one that none has: Django asks nothing of the database for an empty list,
-    and what isn't there must take as long as what the viewer can't see.
+def _ids_or_unused(rows: QuerySet) -> list[int]:
+    """Return the ids of rows, or an unused id if there are no rows.
+
+    Django runs no query for an empty list, and the response time would then reveal whether something that the
+    viewer can't see exists.
     """
     return list(rows.values_list("pk", flat=True)) or [0]
 
 
 class StrictForm(forms.Form):
-    """A form that knows its parameters."""
+    """A form that rejects unknown parameters."""
 
-    OTHERS = frozenset({"cursor", "page_size"})
+    PAGING_PARAMETERS = frozenset({"cursor", "page_size"})
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        for name in sorted(set(self.data) - set(self.fields) - self.OTHERS):
-            self.errors[name] = self.error_class(["This is not a filter of this list."])
+        for name in sorted(set(self.data) - set(self.fields) - self.PAGING_PARAMETERS):
+            self.errors[name] = self.error_class(["Unknown filter."])
         return cleaned
 
 
-def narrowed(
+def filter_events(
     events: QuerySet, parameters: Mapping[str, str], request: Any, scanning_enabled: bool
 ) -> QuerySet:
     """Return the events that the API would list for these parameters.
 
-    Raises ValueError for what the API would refuse.
+    Raises ValueError for parameters that the API would reject.
     """
     filterset = EventFilterSet(
         QueryDict(urlencode(parameters)),
@@ -150,7 +160,7 @@ def narrowed(
 
 
 class EventFilterBackend(filters.DjangoFilterBackend):
-    """Applies the filters to a view of the API. Offers scans where scanning is set up, and what is seen."""
+    """Applies the filters to an API view, with the choices that the settings and the viewer allow."""
 
     def get_filterset_kwargs(self, request: Any, queryset: QuerySet, view: Any) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""When the newest event occurred that a viewer may see, for each repository of a list."""
+"""The time of the newest visible event of each repository in a list."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from repositories.models import Repository
 
 
 def last_activity(access: Access, repositories: Collection[Repository]) -> dict[int, datetime]:
-    """Return, by the ids of those repositories where there is one, the hour of the newest visible event.
+    """Return the hour of the newest event that the viewer may see, by repository id.
 
-    One query. It reads the tallies, newest first: searched for among the events, what the viewer may see
-    could lie behind a million that they may not.
+    Repositories without visible events are left out. Takes one query, which reads the tallies, newest first:
+    a search of the events could have to skip a million of them to find one that the viewer may see.
     """
-    here = OuterRef("pk")
-    folded = tallies.valid(Tally.Unit.HOUR).filter(repository=here).order_by("-start")
-    waiting = TallyChange.objects.filter(repository=here, events__gt=0).order_by("-hour")
+    outer_pk = OuterRef("pk")
+    folded = tallies.valid(Tally.Unit.HOUR).filter(repository=outer_pk).order_by("-start")
+    waiting = TallyChange.objects.filter(repository=outer_pk, events__gt=0).order_by("-hour")
     rows = Repository.objects.filter(pk__in=[repository.pk for repository in repositories]).order_by()
     found: dict[int, datetime] = {}
     for pk, *hours in rows.values_list(

@@ -1,8 +1,8 @@
-"""What is new since a page of events was shown: asked for every few seconds, so it must cost little.
+"""Polling for new events while a page is open. Pages poll every few seconds, so this must be cheap.
 
-A page tells where it stands: an id (`since`), and how many events from there on it shows (`had`). If there
-are more of them now, those are news, late arrivals too. It looks back an hour at most, so that an answer
-reads few rows, however rarely there is something to show.
+A page sends its position: an id (`since`), and the number of events that it shows from that id on (`shown`).
+If there are more events now, the difference is new, including late arrivals. The id is at most an hour old,
+so that few rows are read even if events are rare.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from activity.identity import first_id
 from activity.models import Event
 
 LOOK_BACK = timedelta(hours=1)
-MOST = 100
-"""Events that are counted; of more, the page says only that there are more."""
+MAX_COUNTED = 100
+"""The most new events that are counted. Beyond that, the page only says that there are more."""
 
 
 def position(rows: Sequence[Event]) -> dict[str, str]:
-    """Return where a page with these rows, the newest, stands."""
+    """Return the position of a page that shows these rows, the newest ones, as query parameters."""
     horizon = first_id(timezone.now() - LOOK_BACK)
     since = max(rows[-1].pk, horizon) if rows else horizon
-    return {"since": str(since), "had": str(sum(row.pk >= since for row in rows))}
+    return {"since": str(since), "shown": str(sum(row.pk >= since for row in rows))}
 
 
 def response(
     request: HttpRequest, events: QuerySet[Event], query: Mapping[str, str], url: str
 ) -> HttpResponse:
-    """Say how much is new, or, with a 204, that nothing is that the page didn't tell (`told`) already.
+    """Return a notice with the number of new events, or a 204 response if there is nothing new to announce.
 
-    Raises Http404 for a position that no page has.
+    `announced` is the number that the page already shows. Raises Http404 for an invalid position.
     """
     try:
         since = UUID(query["since"])
     except ValueError as error:
         raise Http404 from error
-    had, told = (_number(query.get(name, "0")) for name in ("had", "told"))
+    shown, announced = (_parse_count(query.get(name, "0")) for name in ("shown", "announced"))
     ids = events.filter(id__gte=since).order_by("-id").values_list("id", flat=True)
-    new = len(ids[: had + MOST]) - had
-    if new <= 0 or new == told:
+    new = len(ids[: shown + MAX_COUNTED]) - shown
+    if new <= 0 or new == announced:
         return HttpResponse(status=204)
-    return render(request, "activity/_news.html", {"new": new, "more": new == MOST, "url": url})
+    return render(request, "activity/_new_events.html", {"new": new, "more": new == MAX_COUNTED, "url": url})
 
 
-def _number(text: str) -> int:
+def _parse_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 3):
         raise Http404
     return int(text)

@@ -1,4 +1,4 @@
-"""The orders of an events list: by time, or by another column."""
+"""The sort orders of event lists: by time, or by another column."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from activity.models import ActorType
 from repositories.utils.keyset import Key, Keyset
 
 LONGEST_SORT = timedelta(days=90)
-"""The longest range that is sorted by another column than time, since no index serves it."""
+"""The longest time range that can be sorted by a column other than time, as no index supports that."""
 
 BY_TIME = Keyset([Key("id", descending=True, type=UUID)])
 OLDEST_FIRST = Keyset([Key("id", type=UUID)])
 
 
-def _of_kind(attribute: str) -> Case:
-    """Return what the catalogue says of each kind, to sort by; an unknown kind has its key."""
+def _kind_attribute(attribute: str) -> Case:
+    """Return an expression for an attribute of the kind. The label of an unknown kind is its key."""
     whens = [When(kind=kind.key, then=Value(str(getattr(kind, attribute)))) for kind in KINDS.values()]
     return Case(*whens, default=F("kind") if attribute == "label" else Value(""), output_field=CharField())
 
 
 SORTABLE = {
-    "label": _of_kind("label"),
+    "label": _kind_attribute("label"),
     "repository": F("repository_name"),
     "tag": F("tag"),
     "digest": F("digest"),
-    "type": _of_kind("type"),
+    "type": _kind_attribute("type"),
     "actor": Case(
         When(actor_type=ActorType.USER, then=F("actor_name")),
         default=Concat("actor_type", Value(" "), "actor_name"),
         output_field=CharField(),
     ),
 }
-"""The columns that can be sorted by besides time, and what they sort by."""
+"""The sortable columns besides time, and the expressions to sort them by."""
 
 
 def sorted_by(events: QuerySet, column: str, descending: bool) -> tuple[QuerySet, Keyset]:
-    """Return the events with what they are to be sorted by, and the order: blanks last, then by time."""
+    """Return the events, annotated for sorting, and the order: blank values last, ties newest first."""
     events = events.annotate(
         sort_value=SORTABLE[column],
     ).annotate(sort_blank=Case(When(sort_value="", then=Value("1")), default=Value("0")))

@@ -1,13 +1,13 @@
-"""The tables of this application, one module for each subject."""
+"""The models of this app, grouped by subject."""
 
 from activity.models.actors import (
+    COMMAND_LINE_ACTOR,
     MANUAL_PROMOTION_NAME,
     MAX_ACTOR_LENGTH,
-    PROGRAMS,
-    THE_COMMAND_LINE,
-    THE_SCHEDULE,
+    SCHEDULE_ACTOR,
+    SYSTEM_ACTORS,
     ActorType,
-    actor_in,
+    actor_name_from_label,
     label_of_actor,
 )
 from activity.models.counts import DroppedTallies, Tally, TallyChange
@@ -20,18 +20,18 @@ from activity.models.deletion import (
     Hold,
     Import,
     Run,
-    oldest_kept,
+    subtract_age,
 )
 from activity.models.events import Event, EventQuerySet
 from activity.models.registries import Registry
 from activity.models.tags import DeletedManifest, Tag, TagPull
 
 __all__ = [
+    "COMMAND_LINE_ACTOR",
     "MANUAL_PROMOTION_NAME",
     "MAX_ACTOR_LENGTH",
-    "PROGRAMS",
-    "THE_COMMAND_LINE",
-    "THE_SCHEDULE",
+    "SCHEDULE_ACTOR",
+    "SYSTEM_ACTORS",
     "ActorType",
     "Archive",
     "AutoDeletion",
@@ -50,7 +50,7 @@ __all__ = [
     "TagPull",
     "Tally",
     "TallyChange",
-    "actor_in",
+    "actor_name_from_label",
     "label_of_actor",
-    "oldest_kept",
+    "subtract_age",
 ]

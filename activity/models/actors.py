@@ -1,4 +1,4 @@
-"""Who or what did something, and how they are called."""
+"""The actors of events and their labels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_ACTOR_LENGTH = 255
 
 
 class ActorType(models.TextChoices):
-    """Who or what did it."""
+    """The type of the actor of an event."""
 
     USER = "user", "User"
     ANONYMOUS = "anonymous", "Anonymous"
@@ -24,13 +24,15 @@ class ActorType(models.TextChoices):
 
 MANUAL_PROMOTION_NAME = "MANUAL_P"
 
-
-THE_SCHEDULE, THE_COMMAND_LINE = PROGRAMS = ("the schedule", "the command line")
-"""The actors of type SYSTEM: who acts where nobody is logged in."""
+SCHEDULE_ACTOR, COMMAND_LINE_ACTOR = SYSTEM_ACTORS = ("the schedule", "the command line")
+"""The names of actors of type SYSTEM, which act when no user is logged in."""
 
 
 def label_of_actor(type: str, name: str) -> str:
-    """Return the name of a user, the kind and id of a policy, or `PROMOTION MANUAL_P`."""
+    """Return the label of an actor.
+
+    It is the name of a user, the kind and id of a policy, `PROMOTION MANUAL_P`, or `SYSTEM the schedule`.
+    """
     if type == ActorType.USER:
         return name
     if type == ActorType.ANONYMOUS:
@@ -40,8 +42,11 @@ def label_of_actor(type: str, name: str) -> str:
     return f"{type.replace('_', ' ').upper()} {name}"
 
 
-def actor_in(label: str) -> str:
-    """Return the name of an actor, out of its label too: `7A4DC340` of `PROMOTION 7A4DC340`."""
+def actor_name_from_label(label: str) -> str:
+    """Return the name of an actor, given its name or its label.
+
+    For `PROMOTION 7A4DC340` it is `7A4DC340`.
+    """
     for type in set(ActorType) - {ActorType.USER, ActorType.ANONYMOUS}:
         label = label.removeprefix(label_of_actor(type, ""))
     return label

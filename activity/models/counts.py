@@ -1,4 +1,4 @@
-"""Tallies: counts of events by hour, day and week."""
+"""Tallies: stored counts of events by hour, day and week."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from repositories.models import Repository
 
 
 class Tally(models.Model):
-    """How many events of a category there are in an hour, a day or a week, in UTC. See `activity.tallies`."""
+    """The number of events of a category in an hour, day or week (UTC). See `activity.storage.tallies`."""
 
     ALL: ClassVar[int] = 0
-    """Stands for all events, whatever their repository; no repository has this id."""
+    """The repository id of tallies that count the events of all repositories. No repository has this id."""
 
     class Unit(models.TextChoices):
         HOUR = "hour"
@@ -33,10 +33,10 @@ class Tally(models.Model):
     class Meta:
         verbose_name_plural = "tallies"
         constraints = [
-            models.UniqueConstraint(fields=["repository", "unit", "start", "category"], name="one_tally")
+            models.UniqueConstraint(fields=["repository", "unit", "start", "category"], name="unique_tally")
         ]
         indexes = [
-            # With all that a sum over many repositories asks for, so that it is read from the index alone.
+            # Covers sums over many repositories, which then need an index-only scan.
             models.Index(
                 fields=["unit", "start", "category", "repository", "is_pull", "events"],
                 name="tally_by_time",
@@ -49,7 +49,10 @@ class Tally(models.Model):
 
 
 class TallyChange(models.Model):
-    """Events that came, or went (a negative number), and aren't in the tallies yet. Append-only."""
+    """A change that isn't folded into the tallies yet. Append-only.
+
+    The number of events is negative if they were deleted.
+    """
 
     repository = models.ForeignKey(
         Repository, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
@@ -67,14 +70,19 @@ class TallyChange(models.Model):
 
 
 class DroppedTallies(models.Model):
-    """Whole days whose tallies count no more, as their events were dropped; folding removes them."""
+    """A range of whole days whose tallies are invalid because the events were dropped.
+
+    Folding deletes these tallies.
+    """
 
     is_pull = models.BooleanField()
     start = models.DateTimeField()
     end = models.DateTimeField()
     weeks_start = models.DateTimeField()
     weeks_end = models.DateTimeField()
-    """The whole weeks that the days are of: their tallies count no more, either, until they are made anew."""
+    """The range of weeks that contain the days. Their tallies are invalid until folding recalculates them."""
 
     def __str__(self) -> str:
-        return f"{'Pulls' if self.is_pull else 'The rest'} from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
+        return (
+            f"{'Pulls' if self.is_pull else 'Other events'} from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
+        )

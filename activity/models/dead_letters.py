@@ -1,4 +1,4 @@
-"""Messages that could not be recorded."""
+"""Dead letters: messages that could not be recorded."""
 
 from __future__ import annotations
 
@@ -11,34 +11,38 @@ from django.utils import timezone
 
 
 class DeadLetter(models.Model):
-    """A message, or a part of one, that could not be recorded, stored aside with the reason."""
+    """A message, or part of a message, that could not be recorded, with the reason."""
 
     class Source(models.TextChoices):
         REGISTRY = "registry", "Registry notification"
         PRODUCER = "producer", "Events API"
 
     fingerprint = models.CharField(
-        max_length=64, unique=True, editable=False, help_text="SHA-256 of account, source and content."
+        max_length=64, unique=True, editable=False, help_text="SHA-256 hash of account, source and content."
     )
     source = models.CharField(max_length=10, choices=Source)
     account = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", help_text="Who delivered it."
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        related_name="+",
+        help_text="The account that delivered the message.",
     )
     received_at = models.DateTimeField(default=timezone.now, db_index=True)
     reason = models.CharField(max_length=500)
-    content = models.BinaryField(help_text="The raw message, byte by byte.")
-    size = models.BigIntegerField(help_text="Of the whole message, in bytes.")
+    content = models.BinaryField(help_text="The raw bytes of the message.")
+    size = models.BigIntegerField(help_text="Size of the whole message, in bytes.")
     replayed_at = models.DateTimeField(null=True, editable=False)
     dismissed_at = models.DateTimeField(null=True, editable=False)
     dismissed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
     )
-    note = models.TextField(blank=True, editable=False, help_text="Why it was dismissed.")
+    note = models.TextField(blank=True, editable=False, help_text="Why the message was dismissed.")
 
     NOT_REPLAYED: ClassVar[Q] = Q(replayed_at=None)
     NOT_DISMISSED: ClassVar[Q] = Q(dismissed_at=None)
     WAITING: ClassVar[Q] = NOT_REPLAYED & NOT_DISMISSED
-    """Neither recorded since, nor dismissed: somebody has to look at it."""
+    """Neither replayed nor dismissed: an admin still has to deal with it."""
 
     class Meta:
         ordering = ["-received_at", "-pk"]
@@ -51,14 +55,14 @@ class DeadLetter(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_source_display()} of {self.received_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"{self.get_source_display()}, {self.received_at:%Y-%m-%d %H:%M:%S} UTC"
 
     @property
     def is_truncated(self) -> bool:
-        """Whether only the beginning was kept, so that it can't be replayed."""
+        """Whether only the beginning of the message is stored, so that it can't be replayed."""
         return len(self.content) < self.size
 
     @property
     def text(self) -> str:
-        """The content as text; bytes that are none are shown escaped."""
+        """The content decoded as UTF-8, with invalid bytes escaped."""
         return bytes(self.content).decode("utf-8", "backslashreplace")

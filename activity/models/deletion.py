@@ -1,4 +1,4 @@
-"""The settings of auto-deletion, the holds against it, and the records of its runs."""
+"""Auto-deletion: its settings, rules and holds, and the records of its runs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class AgeUnit(models.TextChoices):
 
 
 class Conditions(models.Model):
-    """When events go: an event goes if it is too old, or if there are too many newer ones."""
+    """The conditions for deleting events: a maximum age and a maximum number."""
 
     age = models.PositiveIntegerField(
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Events older than this go. Empty: no event goes by its age.",
+        help_text="Delete events older than this. Leave empty for no age limit.",
     )
     age_unit = models.CharField(max_length=10, choices=AgeUnit, default=AgeUnit.MONTHS)
     max_events = models.PositiveIntegerField(
@@ -40,7 +40,7 @@ class Conditions(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="At most this many are kept, the oldest go first. Empty: no event goes by their number.",
+        help_text="Keep at most this many events, the newest ones. Leave empty for no limit.",
     )
 
     class Meta:
@@ -49,31 +49,29 @@ class Conditions(models.Model):
     def clean(self) -> None:
         if self.age:
             try:
-                oldest_kept(timezone.now(), self.age, self.age_unit)
+                subtract_age(timezone.now(), self.age, self.age_unit)
             except (ValueError, OverflowError) as error:
-                raise ValidationError({"age": "There were no events that long ago."}) from error
+                raise ValidationError({"age": "This age is too large."}) from error
 
 
-def oldest_kept(cutoff: datetime, age: int, unit: str) -> datetime:
-    """Return the moment before which events are older than `age` at the `cutoff`, in UTC.
+def subtract_age(cutoff: datetime, age: int, unit: str) -> datetime:
+    """Return the moment that is `age` units before `cutoff`: events before it are too old.
 
-    Months are those of the calendar, their ends clamped: a month before March 31 is February 28.
-    Raises ValueError or OverflowError before year 1.
+    Months are calendar months, clamped to their last day: one month before March 31 is February 28.
+    Raises ValueError or OverflowError if the result is before year 1.
     """
     steps: dict[str, Any] = {unit: age}
     return cutoff - relativedelta(**steps)
 
 
 class AutoDeletion(Conditions, SingletonModel):
-    """The registry-wide setting: the master switch, and the rule for what no other rule decides."""
+    """The registry-wide settings: the master switch, and the default for events without a rule."""
 
-    enabled = models.BooleanField(
-        default=False, help_text="While this is off, nothing is deleted by any rule."
-    )
+    enabled = models.BooleanField(default=False, help_text="While this is off, no rule deletes anything.")
     archive = models.BooleanField(
         "archive before deletion",
         default=True,
-        help_text="Events are first written to the archive storage; only what is safely there is deleted.",
+        help_text="Write events to the archive storage first, and delete only events that were archived.",
     )
 
     class Meta:
@@ -85,11 +83,13 @@ class AutoDeletion(Conditions, SingletonModel):
     def clean(self) -> None:
         super().clean()
         if self.enabled and not self.age and not self.max_events and not DeletionRule.objects.exists():
-            raise ValidationError("Give an age, a maximum number of events, or a rule, before turning it on.")
+            raise ValidationError(
+                "Set an age or a maximum number of events, or add a rule, before you enable auto-deletion."
+            )
 
 
 class Scope(models.Model):
-    """A repository, a namespace, or everything."""
+    """The scope of a rule or hold: a repository, a namespace, or everything."""
 
     repository = models.ForeignKey(Repository, models.CASCADE, null=True, blank=True)
     namespace = models.ForeignKey(Namespace, models.CASCADE, null=True, blank=True)
@@ -108,41 +108,44 @@ class Scope(models.Model):
 
 
 class DeletionRule(Scope, Conditions):
-    """Decides for a repository, a namespace or everything, and for one category of events or all.
+    """A rule for a repository, a namespace or everything, and for one category of events or all.
 
-    For an event the most specific rule decides alone: that of its repository before that of its
-    namespace before that of everything, and within each, that of its category before that of all. One
-    without conditions keeps its events for ever.
+    Only the most specific rule applies to an event. A rule for its repository takes precedence over one
+    for its namespace, and that over one for everything. Within the same scope, a rule for its category
+    takes precedence over one for all categories. A rule without conditions keeps its events forever.
     """
 
     class MaxPer(models.TextChoices):
         REPOSITORY = "repository", "each repository"
-        RULE = "rule", "all that the rule decides"
+        RULE = "rule", "the rule as a whole"
 
     category = models.CharField(
-        max_length=20, choices=Category, blank=True, help_text="Empty: all categories."
+        max_length=20, choices=Category, blank=True, help_text="Leave empty for all categories."
     )
-    max_per = models.CharField("the maximum counts", max_length=10, choices=MaxPer, default=MaxPer.REPOSITORY)
+    max_per = models.CharField("maximum applies to", max_length=10, choices=MaxPer, default=MaxPer.REPOSITORY)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["repository", "category"],
                 condition=Q(repository__isnull=False),
-                name="one_rule_of_a_repository",
+                name="unique_rule_per_repository",
+                violation_error_message="A rule for this repository and category already exists.",
             ),
             models.UniqueConstraint(
                 fields=["namespace", "category"],
                 condition=Q(namespace__isnull=False),
-                name="one_rule_of_a_namespace",
+                name="unique_rule_per_namespace",
+                violation_error_message="A rule for this namespace and category already exists.",
             ),
             models.UniqueConstraint(
                 fields=["category"],
                 condition=Q(repository__isnull=True, namespace__isnull=True),
-                name="one_rule_everywhere",
+                name="unique_registry_wide_rule",
+                violation_error_message="A registry-wide rule for this category already exists.",
             ),
             models.CheckConstraint(
-                condition=Q(repository__isnull=True) | Q(namespace__isnull=True), name="rule_of_one_scope"
+                condition=Q(repository__isnull=True) | Q(namespace__isnull=True), name="rule_has_one_scope"
             ),
         ]
 
@@ -151,7 +154,7 @@ class DeletionRule(Scope, Conditions):
 
 
 class Hold(Scope):
-    """Exempts the events of a repository or a namespace from every rule, until it is lifted (deleted)."""
+    """Exempts the events of a repository or a namespace from every rule until the hold is deleted."""
 
     reason = models.TextField()
     set_by = models.ForeignKey(
@@ -164,7 +167,7 @@ class Hold(Scope):
             models.CheckConstraint(
                 condition=Q(repository__isnull=True, namespace__isnull=False)
                 | Q(repository__isnull=False, namespace__isnull=True),
-                name="hold_on_one_scope",
+                name="hold_has_one_scope",
             )
         ]
 
@@ -178,7 +181,7 @@ class Hold(Scope):
 
 
 class Run(models.Model):
-    """The job log of one run, or of one preview: a run that deletes nothing."""
+    """One execution of auto-deletion. A preview is a run that deletes nothing."""
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -190,17 +193,21 @@ class Run(models.Model):
 
     preview = models.BooleanField(default=False)
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
-    started_by = models.CharField(max_length=255, help_text="A user, the schedule, or the command line.")
-    cutoff = models.DateTimeField(help_text="Events from then on are left alone; ages are counted from it.")
+    started_by = models.CharField(max_length=255, help_text="A user, the schedule or the command line.")
+    cutoff = models.DateTimeField(
+        help_text="Events from this time on are not deleted. Ages are relative to it."
+    )
     started_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
-    lease_until = models.DateTimeField(help_text="Past this, a run that shows no progress is given up.")
+    lease_until = models.DateTimeField(
+        help_text="If the run shows no progress by this time, it is considered abandoned."
+    )
     stop_requested = models.BooleanField(default=False)
-    settings = models.JSONField(help_text="What it runs with, whatever is changed meanwhile.")
-    expected = models.BigIntegerField(null=True, help_text="Events that are to go.")
+    settings = models.JSONField(help_text="The settings when the run started. Later changes don't affect it.")
+    expected = models.BigIntegerField(null=True, help_text="Number of events to delete.")
     deleted = models.BigIntegerField(default=0)
     report = models.JSONField(
-        default=dict, help_text="For each rule: events, by category, from when to when."
+        default=dict, help_text="For each rule: the number of events by category, and their time range."
     )
     error = models.TextField(blank=True)
 
@@ -212,13 +219,15 @@ class Run(models.Model):
 
 
 class Archive(models.Model):
-    """A file of events that were, or are just about to be, deleted."""
+    """A file of events that have been or are about to be deleted."""
 
     run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="archives")
-    name = models.CharField(max_length=255, unique=True, help_text="In the archive storage.")
+    name = models.CharField(max_length=255, unique=True, help_text="File name in the archive storage.")
     created_at = models.DateTimeField(default=timezone.now)
-    written_at = models.DateTimeField(null=True, help_text="Empty: writing it was broken off.")
-    deleted_at = models.DateTimeField(null=True, help_text="When its events were gone from the database.")
+    written_at = models.DateTimeField(null=True, help_text="Empty if the file was never completed.")
+    deleted_at = models.DateTimeField(
+        null=True, help_text="When the last of its events was deleted from the database."
+    )
     events = models.PositiveIntegerField(default=0)
     first_id = models.UUIDField(null=True)
     last_id = models.UUIDField(null=True)
@@ -232,7 +241,7 @@ class Archive(models.Model):
 
 
 class Import(models.Model):
-    """An archive that was brought back. Its events are held until it is released."""
+    """An imported archive. Its events are on hold until the import is released."""
 
     archive_name = models.CharField(max_length=255, unique=True)
     imported_at = models.DateTimeField(default=timezone.now)

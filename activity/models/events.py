@@ -1,4 +1,4 @@
-"""Events. Append-only."""
+"""The event model, which is append-only."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from repositories.models import Policy, Repository
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    """Events are only ever inserted; `storage.events` deletes them for auto-deletion."""
+    """Refuses to update or delete events. Auto-deletion deletes them with `activity.storage.events`."""
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> EventQuerySet:
-        """Return the events that a viewer may see: of one repository, or of all. See `gating`."""
+        """Return the events that a viewer may see, in one repository or in all. See `activity.gating`."""
         return gating.visible_events(self, access, repository)  # type: ignore[return-value]
 
     def update(self, **_: Any) -> NoReturn:
@@ -36,8 +36,8 @@ class EventQuerySet(models.QuerySet["Event"]):
 class Event(models.Model):
     """Something that happened in the registry. Append-only.
 
-    An event outlives what it speaks of: it keeps the names as they were, and its references have no
-    constraint in the database, so they may point to nothing.
+    An event outlives the objects that it refers to. It stores their names at the time, and its foreign
+    keys have no constraint in the database, so they may point to rows that no longer exist.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -46,7 +46,7 @@ class Event(models.Model):
     kind = models.CharField(max_length=40)
     category = models.CharField(max_length=20)
     is_pull = models.BooleanField(default=False)
-    """Whether its category is pull: what indexes and partitions go by."""
+    """Whether the category is pull. Used by the partial indexes and the partitions."""
     repository = models.ForeignKey(
         Repository,
         models.DO_NOTHING,
@@ -71,19 +71,19 @@ class Event(models.Model):
     policy = models.ForeignKey(
         Policy, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
     )
-    """The policy that did it, or to which it was done."""
+    """The policy that is the actor or the subject of the event."""
     imported = models.ForeignKey(
         Import, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
     )
-    """The import that brought it back from an archive, if one did."""
+    """The import that restored the event from an archive, if any."""
     details = models.JSONField(default=dict)
 
     objects = EventQuerySet.as_manager()
 
     class Meta:
         ordering = ["-id"]
-        # Pulls are nine tenths of all events: the default view of a repository, which leaves them
-        # out, must not read through them, hence the partial indexes.
+        # Nine tenths of all events are pulls. The default view of a repository excludes them and must not
+        # scan them, hence the partial indexes.
         indexes = [
             models.Index(fields=["repository", "id"], name="event_repository"),
             models.Index(
@@ -94,7 +94,7 @@ class Event(models.Model):
             models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
             models.Index(fields=["category", "id"], name="event_category"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
-            # One's own account events, few among all that one did: a robot may have pulled a million times.
+            # For the viewer's own account events. A robot can have a million pulls and only a few of these.
             models.Index(fields=["actor_user", "id"], condition=Q(category="account"), name="event_account"),
             models.Index(fields=["imported"], condition=Q(imported__isnull=False), name="event_imported"),
             models.Index(fields=["policy", "id"], condition=Q(policy__isnull=False), name="event_policy"),
@@ -113,23 +113,23 @@ class Event(models.Model):
 
     @property
     def reference(self) -> str:
-        """The repository with the tag, such as `acme/web:v1`; without a tag, the repository."""
+        """The name of the repository with the tag, if any: `acme/web:v1` or `acme/web`."""
         return f"{self.repository_name}:{self.tag}" if self.tag else self.repository_name
 
     @property
     def short_digest(self) -> str:
-        """The algorithm and the first eight digits, such as `sha256:bbf09ba3`."""
+        """The algorithm and the first eight digits of the digest, for example `sha256:bbf09ba3`."""
         return names.short_digest(self.digest)
 
     @property
     def actor_label(self) -> str:
-        """The name of a user, the kind and id of a policy, `PROMOTION MANUAL_P`, or `SYSTEM the schedule`."""
+        """The label of the actor; see `label_of_actor`."""
         return label_of_actor(self.actor_type, self.actor_name)
 
     def repository_url(self, access: Access) -> str:
-        """Return the page of the repository, while there is one that the viewer may open.
+        """Return the URL of the repository, or an empty string if it is deleted or the viewer can't open it.
 
-        Reads `repository__namespace`, so load it with the events.
+        Reads `repository__namespace`; use `select_related`.
         """
         repository = self.repository
         if not repository or repository.deleted_at or not access.permissions_on(repository):
@@ -137,22 +137,22 @@ class Event(models.Model):
         return reverse("registry_repositories:repository", args=[repository.namespace.name, repository.name])
 
     def actor_url(self, access: Access) -> str:
-        """Return the page of the actor, or nothing where there is none that the viewer may open.
+        """Return the URL of the actor, or an empty string if there is no page that the viewer can open.
 
-        Reads `actor_user` and `policy__repository__namespace`, so load them with the events.
+        Reads `actor_user` and `policy__repository__namespace`; use `select_related`.
         """
         if self.actor_user_id and self.actor_user:
             return reverse("registry_activity:user", args=[self.actor_user.get_username()])
         return self.policy_url(access) if self.actor_type in Policy.Kind.values else ""
 
     def subject_url(self, access: Access) -> str:
-        """Return the page of the policy to which it was done, or nothing; see `policy_url`."""
+        """Return the URL of the policy that is the subject, or an empty string; see `policy_url`."""
         return "" if self.actor_type in Policy.Kind.values else self.policy_url(access)
 
     def policy_url(self, access: Access) -> str:
-        """Return the page of the policy that did it, or to which it was done, while there is one.
+        """Return the URL of the policy, or an empty string if it was deleted or the viewer can't open it.
 
-        Nothing for those who may not open it. Reads `policy__repository__namespace`.
+        Reads `policy__repository__namespace`; use `select_related`.
         """
         if not self.policy_id or not self.policy:
             return ""

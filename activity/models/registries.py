@@ -1,4 +1,4 @@
-"""The registries that deliver notifications."""
+"""Registries that deliver notifications."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from django.utils import timezone
 
 
 class Registry(models.Model):
-    """A registry, by the account that it delivers its notifications with. See `activity.registries`."""
+    """A registry, identified by the account that delivers its notifications.
+
+    See `activity.sources.registries`.
+    """
 
     account = models.OneToOneField(
         settings.AUTH_USER_MODEL, models.CASCADE, editable=False, related_name="registry"
     )
-    last_heard_at = models.DateTimeField(
-        default=timezone.now, editable=False, help_text="To the minute, by this server's clock."
+    last_contact_at = models.DateTimeField(
+        default=timezone.now,
+        editable=False,
+        help_text="When the registry last delivered a message, to the minute, by this server's clock.",
     )
     quiet_after = models.PositiveIntegerField(
         "quiet after (hours)",
         default=24,
         validators=[MinValueValidator(1), MaxValueValidator(24 * 366)],
-        help_text="A registry that wasn't heard from for longer than this has gone quiet.",
+        help_text="Report the registry as quiet if it delivers nothing for longer than this.",
     )
 
     class Meta:
-        ordering = ["last_heard_at"]
+        ordering = ["last_contact_at"]
         verbose_name_plural = "registries"
 
     def __str__(self) -> str:
@@ -35,4 +40,4 @@ class Registry(models.Model):
 
     @property
     def is_quiet(self) -> bool:
-        return self.last_heard_at < timezone.now() - timedelta(hours=self.quiet_after)
+        return self.last_contact_at < timezone.now() - timedelta(hours=self.quiet_after)

@@ -1,4 +1,4 @@
-"""The tags of repositories, as the events describe them."""
+"""The tags of repositories, derived from the events."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from repositories.models import Repository
 
 
 class Tag(models.Model):
-    """What the events tell of a tag, whether it is there or was deleted. See `activity.tags`."""
+    """The state of a tag, existing or deleted, derived from its events. See `activity.storage.tags`."""
 
     NEVER: ClassVar[UUID] = UUID(int=0)
-    """Stands for the event of what never happened; all others come after it."""
+    """The event id of something that never happened. All other ids are greater."""
     NOT_DELETED: ClassVar[Q] = Q(last_push__gt=F("last_deletion"))
 
     repository = models.ForeignKey(
@@ -28,7 +28,7 @@ class Tag(models.Model):
     )
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
     last_push = models.UUIDField(default=NEVER)
-    """The id of the event of its newest push, of which the next four tell."""
+    """The id of the event of the newest push. The next four fields describe that push."""
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
     pushed_by_type = models.CharField(max_length=20, choices=ActorType, blank=True)
     pushed_by_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
@@ -41,13 +41,13 @@ class Tag(models.Model):
         related_name="+",
     )
     last_deletion = models.UUIDField(default=NEVER)
-    """The id of the event of its newest deletion."""
+    """The id of the event of the newest deletion."""
     pulls = models.BigIntegerField(default=0)
-    """Pulls of this name that were folded; more may wait in `TagPull`."""
+    """Number of folded pulls of this name. `TagPull` may contain pulls that aren't folded yet."""
     pulled_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="one_tag_of_a_name")]
+        constraints = [models.UniqueConstraint(fields=["repository", "name"], name="unique_tag_name")]
         indexes = [
             models.Index(
                 fields=["repository", "name"],
@@ -66,7 +66,7 @@ class Tag(models.Model):
 
     @property
     def pushed_at(self) -> datetime:
-        """When it was last pushed, to the millisecond."""
+        """The time of the newest push, to the millisecond."""
         return moment_of(self.last_push)
 
     @property
@@ -79,18 +79,18 @@ class Tag(models.Model):
 
 
 class DeletedManifest(models.Model):
-    """The newest deletion of a manifest by its digest: no tag that was pushed before points to it."""
+    """The newest deletion of a manifest. Tags of this digest that were pushed before it no longer exist."""
 
     repository = models.ForeignKey(
         Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
     )
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH)
     last_deletion = models.UUIDField(default=Tag.NEVER)
-    """The id of the event."""
+    """The id of the event of the newest deletion."""
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["repository", "digest"], name="one_deletion_of_a_manifest")
+            models.UniqueConstraint(fields=["repository", "digest"], name="unique_deleted_manifest")
         ]
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class TagPull(models.Model):
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
     pulls = models.BigIntegerField()
     pulled_at = models.DateTimeField()
-    """When the newest of them was."""
+    """The time of the newest of these pulls."""
 
     class Meta:
         indexes = [models.Index(fields=["repository", "name"], name="tag_pull_name")]

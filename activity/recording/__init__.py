@@ -1,1 +1,1 @@
-"""Records events."""
+"""Recording of events."""

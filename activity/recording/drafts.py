@@ -1,4 +1,4 @@
-"""An event that is to be recorded, as its source tells it."""
+"""Drafts: events as their source describes them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from repositories.models import Policy, Repository
 
 @dataclass(frozen=True)
 class Draft:
-    """An event before it is recorded: names instead of references, and no id yet."""
+    """An event before it is recorded. It has names instead of foreign keys, and no id."""
 
     kind: str
     repository_name: str
-    """Empty for what happens in no repository."""
+    """Empty for events that aren't about a repository."""
     occurred_at: datetime
     source_id: str
-    """The source's own id of the message: the same message has the same id, and so the same events."""
+    """The id of the message at its source. A redelivered message has the same id, and so the same events."""
     ordinal: int = 1
-    """Tells the events of one message apart, 1 to 7; 0 is that of the repository's registration."""
+    """Distinguishes the events of one message: 1 to 7, or 0 for the registration of the repository."""
     tag: str = ""
     digest: str = ""
     actor_type: ActorType = ActorType.ANONYMOUS
     actor_name: str = ""
     details: dict[str, Any] = field(default_factory=dict)
     repository: Repository | None = None
-    """The repository, if it is known; else it is looked up by its name, or registered."""
+    """The repository, if known. Otherwise it is looked up by name, or registered."""
     policy: Policy | None = None
-    """The policy to which it was done. One that did it itself is the actor, looked up by its id."""
+    """The policy that is the subject. A policy that is the actor is looked up by its id instead."""
 
-    def of_kind(self, kind: str, **changes: Any) -> Draft:
+    def with_kind(self, kind: str, **changes: Any) -> Draft:
+        """Return a copy of another kind, with further changes."""
         return replace(self, kind=kind, **changes)

@@ -1,8 +1,9 @@
-"""Records events: the one function through which every event enters the table."""
+"""Records events. All new events go through `record_events`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -17,83 +18,85 @@ from activity.storage import tags
 from activity.storage.events import insert
 from repositories.models import Policy, Repository
 
-POLICIES = frozenset(Policy.Kind.values)
-"""The types of actors that are policies; made once, as Django makes `values` anew each time."""
+POLICY_ACTOR_TYPES = frozenset(Policy.Kind.values)
+"""The actor types of policies. A constant, because Django recreates `values` at each access."""
 
 
 @transaction.atomic(savepoint=False)
 def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> list[UUID]:
-    """Record events, once: those that are there already are left as they are.
+    """Record the events that don't exist yet, and return the ids of all, in the order of the drafts.
 
-    `account_id` is the user whose token delivered them, None for the application itself. Returns
-    the id of each draft's event, in their order. All are committed, or none.
+    `account_id` is the user whose token delivered the events, or None for the application itself. Either all
+    events are committed or none. Existing events are left unchanged.
     """
-    ids = [_id(draft, account_id) for draft in drafts]
-    placed = _place(dict(zip(ids, drafts, strict=True)), account_id)
-    _mark_deleted(placed.values())
-    users = _users(placed.values())
-    policies = _policies(placed.values())
+    ids = [_event_id(draft, account_id) for draft in drafts]
+    resolved = _resolve_repositories(dict(zip(ids, drafts, strict=True)), account_id)
+    _mark_deleted(resolved.values())
+    users = _user_ids(resolved.values())
+    policies = _policy_ids(resolved.values())
     # Sorted, so that two messages with the same events can't deadlock.
-    events = [_event(id, placed[id], users, policies) for id in sorted(placed)]
-    tags.keep(insert(events))
+    events = [_build_event(id, resolved[id], users, policies) for id in sorted(resolved)]
+    tags.update_tags(insert(events))
     return ids
 
 
-def _place(drafts: dict[UUID, Draft], account_id: int | None) -> dict[UUID, Draft]:
-    """Give each draft its repository, and add the events of those that had to be registered."""
+def _resolve_repositories(drafts: dict[UUID, Draft], account_id: int | None) -> dict[UUID, Draft]:
+    """Set the repository of each draft, and add a draft for each newly registered repository."""
     finder = RepositoryFinder(
         draft.repository_name for draft in drafts.values() if draft.repository_name and not draft.repository
     )
-    placed: dict[UUID, Draft] = {}
-    unplaced: dict[UUID, Draft] = {}
+    resolved: dict[UUID, Draft] = {}
+    unresolved: dict[UUID, Draft] = {}
     for id, draft in drafts.items():
-        if not draft.repository_name:  # what happens to the system is in no repository
-            placed[id] = draft
+        if not draft.repository_name:  # such as changes of system settings
+            resolved[id] = draft
             continue
-        repository = draft.repository or finder.at(draft.repository_name, draft.occurred_at)
-        (placed if repository else unplaced)[id] = draft.of_kind(draft.kind, repository=repository)
-    if not unplaced:
-        return placed
-    # A message that comes again after its repository's deletion must not bring the name back.
-    for id in Event.objects.filter(pk__in=unplaced).values_list("pk", flat=True):
-        del unplaced[id]
+        repository = draft.repository or finder.find(draft.repository_name, draft.occurred_at)
+        (resolved if repository else unresolved)[id] = replace(draft, repository=repository)
+    if not unresolved:
+        return resolved
+    # A message that is redelivered after its repository was deleted must not register the name again.
+    for id in Event.objects.filter(pk__in=unresolved).values_list("pk", flat=True):
+        del unresolved[id]
     first_seen: dict[str, Draft] = {}
-    for draft in sorted(unplaced.values(), key=lambda draft: (draft.occurred_at, draft.ordinal)):
+    for draft in sorted(unresolved.values(), key=lambda draft: (draft.occurred_at, draft.ordinal)):
         first_seen.setdefault(draft.repository_name, draft)
     for draft in finder.register(first_seen):
-        placed[_id(draft, account_id)] = draft
-    for id, draft in unplaced.items():
-        placed[id] = draft.of_kind(draft.kind, repository=finder.at(draft.repository_name, draft.occurred_at))
-    return placed
+        resolved[_event_id(draft, account_id)] = draft
+    for id, draft in unresolved.items():
+        resolved[id] = replace(draft, repository=finder.find(draft.repository_name, draft.occurred_at))
+    return resolved
 
 
 def _mark_deleted(drafts: Iterable[Draft]) -> None:
-    """Mark the repositories that were deleted in the registry, from the moment of their deletion on."""
+    """Mark repositories that were deleted in the registry, with the time of their deletion."""
     for draft in drafts:
         if draft.kind == "delete_repository" and draft.repository:
             live = Repository.objects.filter(pk=draft.repository.pk, deleted_at=None)
             live.update(deleted_at=draft.occurred_at)
 
 
-def _id(draft: Draft, account_id: int | None) -> UUID:
+def _event_id(draft: Draft, account_id: int | None) -> UUID:
     is_pull = KINDS[draft.kind].is_pull
     return event_id(draft.occurred_at, draft.ordinal, account_id, draft.source_id, is_pull=is_pull)
 
 
-def _users(drafts) -> dict[str, int]:
-    """Return the users whom actors are linked to, by name."""
+def _user_ids(drafts) -> dict[str, int]:
+    """Return the primary keys of the users who are actors, by username."""
     names = {draft.actor_name for draft in drafts if draft.actor_type == ActorType.USER}
     field = get_user_model().USERNAME_FIELD
     return dict(get_user_model()._default_manager.filter(**{f"{field}__in": names}).values_list(field, "pk"))
 
 
-def _policies(drafts) -> dict[str, int]:
-    """Return the policies that actors are linked to, by their ids."""
-    ids = {draft.actor_name for draft in drafts if draft.actor_type in POLICIES}
-    return dict(Policy.objects.filter(public_id__in=ids).values_list("public_id", "pk")) if ids else {}
+def _policy_ids(drafts) -> dict[str, int]:
+    """Return the primary keys of the policies that are actors, by public id."""
+    public_ids = {draft.actor_name for draft in drafts if draft.actor_type in POLICY_ACTOR_TYPES}
+    if not public_ids:
+        return {}
+    return dict(Policy.objects.filter(public_id__in=public_ids).values_list("public_id", "pk"))
 
 
-def _event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int]) -> Event:
+def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int]) -> Event:
     return Event(
         id=id,
         occurred_at=draft.occurred_at,
@@ -107,13 +110,13 @@ def _event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, in
         actor_type=draft.actor_type,
         actor_name=draft.actor_name,
         actor_user_id=users.get(draft.actor_name) if draft.actor_type == ActorType.USER else None,
-        policy_id=_policy(draft, policies),
+        policy_id=_policy_id(draft, policies),
         details=draft.details,
     )
 
 
-def _policy(draft: Draft, policies: dict[str, int]) -> int | None:
-    """Return the policy that an event is about: that to which it was done, or that which did it."""
+def _policy_id(draft: Draft, policies: dict[str, int]) -> int | None:
+    """Return the primary key of the policy that is the subject of an event, or else its actor."""
     if draft.policy:
         return draft.policy.pk
-    return policies.get(draft.actor_name) if draft.actor_type in POLICIES else None
+    return policies.get(draft.actor_name) if draft.actor_type in POLICY_ACTOR_TYPES else None

@@ -1,4 +1,4 @@
-"""Finds the repositories that events speak of, and registers those seen for the first time."""
+"""Finds the repositories that events refer to, and registers new ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from repositories.models import Namespace, Repository
 
 
 class RepositoryFinder:
-    """Tells which repository bore a name at a moment: an event belongs to that one.
+    """Finds the repository that had a name at a given time.
 
-    An event dated before a deletion, and the deletion itself, belongs to the deleted repository, even
-    if it arrives when another has taken the name: else the one's events would leak into the other.
+    Events up to the deletion of a repository belong to the deleted repository, even if they arrive after a
+    new repository has taken the name. Otherwise they would leak into the new repository.
     """
 
     def __init__(self, full_names: Iterable[str]) -> None:
@@ -27,24 +27,24 @@ class RepositoryFinder:
         found = Repository.objects.select_related("namespace").filter(
             namespace__name__in={namespace for namespace, _ in pairs}, name__in={name for _, name in pairs}
         )
-        # Those deleted first come first, the live one, if any, last.
+        # Deleted repositories in the order of their deletion, then the live one, if any.
         for repository in found.order_by(F("deleted_at").asc(nulls_last=True)):
             self.by_name[repository.full_name].append(repository)
 
-    def at(self, full_name: str, moment: datetime) -> Repository | None:
-        """Return the repository that bore the name then."""
+    def find(self, full_name: str, moment: datetime) -> Repository | None:
+        """Return the repository that had the name at that time, or None."""
         for repository in self.by_name.get(full_name, ()):
             if repository.deleted_at is None or repository.deleted_at >= moment:
                 return repository
         return None
 
     def register(self, first_seen: dict[str, Draft]) -> list[Draft]:
-        """Register repositories, privately, and return the Create Repository events of the new ones.
+        """Register repositories as private, and return a Create Repository event for each new one.
 
-        `first_seen` gives, for each name, the event that it was first seen in. Rows are made in one
+        `first_seen` maps each name to the event in which it was first seen. Rows are created in a fixed
         order (namespaces, then repositories, by name), so that two messages can't deadlock.
         """
-        made = []
+        registrations = []
         namespaces = {}
         for name in sorted({names.split_name(full_name)[0] for full_name in first_seen}):
             namespaces[name], _ = Namespace.objects.get_or_create(name=name)
@@ -56,14 +56,15 @@ class RepositoryFinder:
             self.by_name[full_name].append(repository)
             draft = first_seen[full_name]
             if created and draft.kind != "create_repository":
-                made.append(
-                    draft.of_kind(
+                registrations.append(
+                    draft.with_kind(
                         "create_repository",
                         ordinal=0,
                         tag="",
                         digest="",
                         repository=repository,
-                        details={},  # what it was first seen in may not be for all who see this
+                        # The details of the first event may not be visible to everyone who sees this one.
+                        details={},
                     )
                 )
-        return made
+        return registrations

@@ -1,1 +1,1 @@
-"""Where events come from: registries, other producers, and this application itself."""
+"""The sources of events: registries, other producers, and this application itself."""

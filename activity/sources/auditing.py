@@ -1,10 +1,10 @@
-"""Records what people do to this system itself: who may do what, accounts, settings.
+"""Records what people do to this application: changes to permissions, accounts and settings.
 
-Each audited model stands once in `AUDITED`. Django's signals tell of its changes, whatever door they
-come through; what no model shows, such as a replay, is told to `record` by whoever does it. An event is
-committed together with the change that it tells of.
+Every audited model is listed in `AUDITED`. Signal handlers record its changes, wherever in the code they are
+made. Actions that change no audited model, such as a replay, call `record` themselves. An event is committed
+in the same transaction as the change that it describes.
 
-Django sends no signals for `QuerySet.update` and `bulk_create`: use neither for audited models.
+Django sends no signals for `QuerySet.update` and `bulk_create`, so don't use them for audited models.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from solo.models import SingletonModel
 
 from activity.catalogue import KINDS
 from activity.models import (
+    COMMAND_LINE_ACTOR,
     MAX_ACTOR_LENGTH,
-    THE_COMMAND_LINE,
-    THE_SCHEDULE,
+    SCHEDULE_ACTOR,
     ActorType,
     AutoDeletion,
     DeletionRule,
@@ -67,35 +67,35 @@ from repositories.models import (
 
 User: Any = get_user_model()
 
-MAX_TEXT = 500
-"""Characters of a value that are kept."""
+MAX_TEXT_LENGTH = 500
+"""Longer values are cut to this many characters."""
 MAX_NAMES = 50
-"""Names of a list that are kept; their number is told."""
+"""At most this many names of a list are stored, along with their total count."""
 HIDDEN = "hidden"
 
 Changes = dict[str, list[Any]]
-"""What each changed field was and what it is, with names instead of ids: `{"role": ["member", "owner"]}`."""
+"""The old and new value of each changed field, with names instead of ids: `{"role": ["member", "owner"]}`."""
 
 
 @dataclass(frozen=True)
 class Audited:
-    """A model whose changes are events."""
+    """A model whose changes are recorded as events."""
 
     model: type[models.Model]
     noun: str
-    """What its kinds of events are of: `create_team`, `update_team`, `delete_team`."""
+    """The noun in its event kinds: `team` for `create_team`, `update_team` and `delete_team`."""
     only: frozenset[str] = frozenset()
-    """The fields that count; none named means all but the ignored ones."""
+    """The audited fields. If empty, all fields are audited except the ignored ones."""
     ignored: frozenset[str] = frozenset()
-    """Fields whose changes are no events, and which no event shows."""
+    """Fields whose changes are not recorded and that appear in no event."""
     hidden: frozenset[str] = frozenset()
-    """Fields that are told to have changed, but never what they hold."""
+    """Fields whose changes are recorded, but never their values."""
     repository: Callable[[Any], Repository | None] = lambda instance: None
-    """The repository that an instance is about, if it is about one."""
+    """Returns the repository that an instance belongs to, if any."""
     subject: Callable[[Any], str] = str
-    """What an instance is called."""
+    """Returns the name of an instance, for the event's `subject`."""
     kind: Callable[[Any, str, Changes], str] | None = None
-    """The kind of an event, by instance, verb and changes, where the noun alone doesn't tell."""
+    """Returns the kind of an event from instance, verb and changes, if it isn't simply `<verb>_<noun>`."""
 
     @property
     def fields(self) -> list[models.Field]:
@@ -108,13 +108,13 @@ class Audited:
 
 
 def _repository_of_grant(grant: Any) -> Repository | None:
-    place = grant.content_object
-    return place if isinstance(place, Repository) else None
+    target = grant.content_object
+    return target if isinstance(target, Repository) else None
 
 
 def _subject_of_grant(grant: Any) -> str:
     codename = grant.permission.codename
-    level = levels.Level(codename).label if codename in levels.ALLOWED_BY else codename
+    level = levels.Level(codename).label if codename in levels.PERMISSIONS_BY_LEVEL else codename
     return f"{level} on {grant.content_object} to {grant.group if hasattr(grant, 'group') else grant.user}"
 
 
@@ -130,20 +130,20 @@ def _kind_of_run(run: Run, verb: str, changes: Changes) -> str:
     return f"{verb}_deletion_{'preview' if run.preview else 'run'}"
 
 
-GRANTS = (
+GRANT_MODELS = (
     RepositoryUserPermission,
     RepositoryGroupPermission,
     NamespaceUserPermission,
     NamespaceGroupPermission,
 )
-SCHEDULES = (CrontabSchedule, IntervalSchedule, SolarSchedule, ClockedSchedule)
+SCHEDULE_MODELS = (CrontabSchedule, IntervalSchedule, SolarSchedule, ClockedSchedule)
 
 AUDITED: dict[type[models.Model], Audited] = {
     audited.model: audited
     for audited in [
         *(
             Audited(model, "grant", repository=_repository_of_grant, subject=_subject_of_grant)
-            for model in GRANTS
+            for model in GRANT_MODELS
         ),
         Audited(Team, "team", ignored=frozenset({"group"})),
         Audited(Organization, "organization"),
@@ -179,23 +179,23 @@ AUDITED: dict[type[models.Model], Audited] = {
         Audited(
             PeriodicTask,
             "periodic_task",
-            ignored=frozenset({"last_run_at", "total_run_count", "date_changed"}),  # Celery beat's own
+            ignored=frozenset({"last_run_at", "total_run_count", "date_changed"}),  # written by Celery beat
         ),
-        *(Audited(model, "schedule") for model in SCHEDULES),
+        *(Audited(model, "schedule") for model in SCHEDULE_MODELS),
     ]
 }
 
 
 def connect() -> None:
-    """Begin to audit; called when the application is ready."""
+    """Connect the signal handlers. Called when the application is ready."""
     for model in AUDITED:
-        pre_save.connect(_remember, sender=model)
+        pre_save.connect(_load_previous_row, sender=model)
         post_save.connect(_record_save, sender=model)
         post_delete.connect(_record_deletion, sender=model)
-        # Without a transaction around it, a save is committed before post_save is sent.
+        # Without this transaction, a save would be committed before post_save is sent.
         setattr(model, "save", transaction.atomic(savepoint=False)(model.save))  # noqa: B010
     for through in (User.groups.through, User.user_permissions.through, Group.permissions.through):
-        m2m_changed.connect(_record_relations, sender=through)
+        m2m_changed.connect(_record_m2m_change, sender=through)
     user_logged_in.connect(_record_log_in)
     user_logged_out.connect(_record_log_out)
     user_login_failed.connect(_record_failed_log_in)
@@ -209,17 +209,17 @@ def record(
     username: str | None = None,
     **details: Any,
 ) -> None:
-    """Record that whoever acts now, or the user who is named, did something to the system.
+    """Record an action by the user named `username`, or by the current actor.
 
-    `subject` says to what. Nothing is recorded within `current_request.auditing_disabled()`.
+    `subject` is the name of what was changed. Records nothing inside `current_request.auditing_disabled()`.
     """
     if current_request.is_audited():
         if subject:
-            details = {"subject": storable(subject), **details}
-        record_act(kind, repository=repository, username=username, **details)
+            details = {"subject": storable_text(subject), **details}
+        _record_event(kind, repository=repository, username=username, **details)
 
 
-def record_act(
+def _record_event(
     kind: str,
     *,
     repository: Repository | None,
@@ -228,8 +228,10 @@ def record_act(
     policy: Policy | None = None,
     **details: Any,
 ) -> None:
-    """Record what somebody did here: whoever acts now, or the user who is named; now, or at that time."""
-    actor_type, actor_name = who() if username is None else (ActorType.USER, storable(username))
+    """Record an action like `record`, but at the time `at` (default: now) and despite `auditing_disabled`."""
+    actor_type, actor_name = (
+        current_actor() if username is None else (ActorType.USER, storable_text(username))
+    )
     record_events(
         [
             Draft(
@@ -247,52 +249,54 @@ def record_act(
     )
 
 
-def who() -> tuple[ActorType, str]:
-    """Return who acts now: the person whose request is being served, or a program."""
+def current_actor() -> tuple[ActorType, str]:
+    """Return the actor to record: the user whose request is being served, or a program."""
     if user := current_request.user():
         return ActorType.USER, user.get_username()
     if current_request.exists():
         return ActorType.ANONYMOUS, ""
-    return ActorType.SYSTEM, THE_SCHEDULE if current_task else THE_COMMAND_LINE
+    return ActorType.SYSTEM, SCHEDULE_ACTOR if current_task else COMMAND_LINE_ACTOR
 
 
-def storable(text: str, length: int = MAX_TEXT) -> str:
-    """Return a text as every database takes it, and no longer than is kept."""
+def storable_text(text: str, length: int = MAX_TEXT_LENGTH) -> str:
+    """Return a text cut to `length` characters, replacing characters that some databases reject."""
     return text[:length].replace("\0", "�").encode(errors="replace").decode()
 
 
-# --- Rows that are made, changed and removed ----------------------------------------------------
+# --- Created, updated and deleted rows ----------------------------------------------------------
 
 
-def _remember(sender: Any, instance: Any, raw: bool, update_fields: Iterable[str] | None, **_: Any) -> None:
-    """Keep with the instance its row as it was, if something can change that counts."""
+def _load_previous_row(
+    sender: Any, instance: Any, raw: bool, update_fields: Iterable[str] | None, **_: Any
+) -> None:
+    """Attach the stored row to the instance before a save that can change audited fields."""
     written = {field.name for field in AUDITED[sender].fields} & set(update_fields or ())
-    instance._row_before = None
+    instance._previous_row = None
     if (
         current_request.is_audited()
         and not raw
         and not instance._state.adding
         and (update_fields is None or written)
     ):
-        instance._row_before = sender._base_manager.filter(pk=instance.pk).first()
+        instance._previous_row = sender._base_manager.filter(pk=instance.pk).first()
 
 
 def _record_save(
     sender: Any, instance: Any, created: bool, raw: bool, update_fields: Iterable[str] | None, **_: Any
 ) -> None:
-    before = instance.__dict__.pop("_row_before", None)
+    before = instance.__dict__.pop("_previous_row", None)
     instance._is_raw = raw
-    if raw or _is_rehash(instance, update_fields):
+    if raw or _is_password_rehash(instance, update_fields):
         return
     verb = "create" if created else "update"
     if created and isinstance(instance, SingletonModel):
-        before, verb = sender(), "update"  # whoever reads it first makes it, as if it had always been there
+        before, verb = sender(), "update"  # it is created when first read; compare with the defaults
     if verb == "create" or before:
         _record_change(AUDITED[sender], verb, before, instance, update_fields)
 
 
 def _record_deletion(sender: Any, instance: Any, origin: Any = None, **_: Any) -> None:
-    """Record a deletion, but not all that goes with it: one act is one event."""
+    """Record a deletion, but not the rows deleted by cascade: one action is one event."""
     if origin is instance or (isinstance(origin, QuerySet) and origin.model is sender):
         _record_change(AUDITED[sender], "delete", instance, None)
 
@@ -309,7 +313,7 @@ def _record_change(
 
 
 def _changes(audited: Audited, before: Any, after: Any, written: Iterable[str] | None) -> Changes:
-    """Return what differs between two states of a row, either of which may be missing."""
+    """Return the differences between two states of a row, either of which can be None."""
     changes: Changes = {}
     for field in audited.fields:
         old, new = (getattr(row, field.attname) if row else None for row in (before, after))
@@ -317,58 +321,60 @@ def _changes(audited: Audited, before: Any, after: Any, written: Iterable[str] |
             continue
         if (old, new) not in ((None, ""), ("", None)):
             hidden = field.name in audited.hidden
-            changes[field.name] = [_shown(row, field, hidden) for row in (before, after)]
+            changes[field.name] = [_json_value(row, field, hidden) for row in (before, after)]
     return changes
 
 
-def _shown(row: Any, field: models.Field, hidden: bool) -> Any:
-    """Return a value as JSON can hold it: what it refers to by its name."""
+def _json_value(row: Any, field: models.Field, hidden: bool) -> Any:
+    """Return the value of a field in a form that JSON can store, with names instead of references."""
     value = getattr(row, field.name) if row else None
     if value is None or isinstance(value, bool | int | float):
         return value
     if hidden:
         return HIDDEN
-    return storable(value.codename if isinstance(value, Permission) else str(value))
+    return storable_text(value.codename if isinstance(value, Permission) else str(value))
 
 
-def _is_rehash(instance: Any, update_fields: Iterable[str] | None) -> bool:
-    """Tell whether a log-in stored the same password, hashed as Django does by now."""
-    written = isinstance(instance, User) and update_fields is not None and set(update_fields) == {"password"}
-    return written and instance._password is None and instance.has_usable_password()
+def _is_password_rehash(instance: Any, update_fields: Iterable[str] | None) -> bool:
+    """Return whether a log-in stored the same password again, with Django's current hashing algorithm."""
+    is_password = (
+        isinstance(instance, User) and update_fields is not None and set(update_fields) == {"password"}
+    )
+    return is_password and instance._password is None and instance.has_usable_password()
 
 
 # --- Members and permissions --------------------------------------------------------------------
 
 
-def _record_relations(
+def _record_m2m_change(
     sender: Any, instance: Any, action: str, reverse: bool, model: Any, pk_set: set[Any] | None, **_: Any
 ) -> None:
-    """Record who came into groups or left them, and which permissions were given or taken."""
+    """Record users added to or removed from groups, and permissions granted or revoked."""
     if action not in ("post_add", "post_remove", "pre_clear") or not current_request.is_audited():
         return
-    if getattr(instance, "_is_raw", False):  # loaded from a fixture, which this signal doesn't tell
+    if getattr(instance, "_is_raw", False):  # loaded from a fixture, which m2m_changed doesn't indicate
         return
     related = model._base_manager.filter(
-        pk__in=_cleared(sender, instance, model) if pk_set is None else pk_set
+        pk__in=_related_ids(sender, instance, model) if pk_set is None else pk_set
     )
     sides: tuple[list[Any], list[Any]] = ([instance], list(related))
-    holders, given = sides if not reverse else sides[::-1]
+    holders, granted = sides if not reverse else sides[::-1]
     if sender is User.groups.through:
-        # Groups are what is spoken of, whichever side was changed.
-        for group in given:
+        # Record one event for each group, whichever side was changed.
+        for group in granted:
             _record_members(group, holders, added=action == "post_add")
-    elif given:
+    elif granted:
         for holder in holders:
-            _record_permissions(holder, given, added=action == "post_add")
+            _record_permissions(holder, granted, added=action == "post_add")
 
 
-def _cleared(through: Any, instance: Any, model: Any) -> QuerySet:
-    """Return the ids of all that an instance is related to."""
-    mine, other = (
+def _related_ids(through: Any, instance: Any, model: Any) -> QuerySet:
+    """Return the ids of all objects that an instance is related to."""
+    own_field, other_field = (
         next(field.name for field in through._meta.fields if field.related_model is side)
         for side in (type(instance), model)
     )
-    return through.objects.filter(**{mine: instance}).values(other)
+    return through.objects.filter(**{own_field: instance}).values(other_field)
 
 
 def _record_members(group: Group, users: list[Any], added: bool) -> None:
@@ -385,13 +391,13 @@ def _record_members(group: Group, users: list[Any], added: bool) -> None:
 
 
 def _record_permissions(holder: Any, permissions: list[Permission], added: bool) -> None:
-    """Record as a change of the user or group what was given, or taken."""
+    """Record granted or revoked permissions as an update of the user or group."""
     names = sorted(f"{permission.content_type.app_label}.{permission.codename}" for permission in permissions)
-    shown = names[:MAX_NAMES]
+    listed = names[:MAX_NAMES]
     record(
         "update_user" if isinstance(holder, User) else "update_group",
         subject=str(holder),
-        changes={"permissions": [[], shown] if added else [shown, []]},
+        changes={"permissions": [[], listed] if added else [listed, []]},
         count=len(names),
     )
 
@@ -409,7 +415,7 @@ def _record_log_out(user: Any, **_: Any) -> None:
 
 
 def _record_failed_log_in(credentials: dict[str, Any], **_: Any) -> None:
-    """Record under which name somebody tried; whom it belongs to sees it among their own events."""
+    """Record the user name that was tried. The user of that name, if any, sees the event as their own."""
     record("create_session_failed", username=str(credentials.get(User.USERNAME_FIELD, "")))
 
 
@@ -418,31 +424,31 @@ def _record_failed_log_in(credentials: dict[str, Any], **_: Any) -> None:
 
 @receiver(signals.repository_created)
 def record_repository_created(repository: Repository, **_: Any) -> None:
-    record_act("create_repository", repository=repository)
+    _record_event("create_repository", repository=repository)
 
 
 @receiver(signals.repository_deleted)
 def record_repository_deleted(repository: Repository, **_: Any) -> None:
-    record_act("delete_repository", repository=repository, at=repository.deleted_at)
+    _record_event("delete_repository", repository=repository, at=repository.deleted_at)
 
 
 @receiver(signals.policy_created)
-def record_policy_created(policy: Policy, **told: Any) -> None:
-    record_policy_event("create", policy, **told)
+def record_policy_created(policy: Policy, **kwargs: Any) -> None:
+    record_policy_event("create", policy, **kwargs)
 
 
 @receiver(signals.policy_updated)
-def record_policy_updated(policy: Policy, **told: Any) -> None:
-    record_policy_event("update", policy, **told)
+def record_policy_updated(policy: Policy, **kwargs: Any) -> None:
+    record_policy_event("update", policy, **kwargs)
 
 
 @receiver(signals.policy_deleted)
-def record_policy_deleted(policy: Policy, **told: Any) -> None:
-    record_policy_event("delete", policy, **told)
+def record_policy_deleted(policy: Policy, **kwargs: Any) -> None:
+    record_policy_event("delete", policy, **kwargs)
 
 
 def record_policy_event(verb: str, policy: Policy, changes: dict[str, Any], **_: Any) -> None:
-    record_act(
+    _record_event(
         f"{verb}_{policy.kind}_policy",
         repository=policy.repository,
         policy=policy,

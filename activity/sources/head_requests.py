@@ -1,8 +1,8 @@
-"""Remembers look-ups (HEAD) of tags, so that a pull by digest can be shown with its tag.
+"""Caches HEAD requests for tags, so that a pull by digest can be recorded with its tag.
 
-A Docker client pulls `name:tag` by a HEAD on the tag, then a GET by digest that names no tag, from
-the same address within seconds. The memory is a cache shared by all processes. It is best effort:
-without it a pull is recorded just the same, as one of a manifest instead of one of a tag.
+To pull `name:tag`, a Docker client sends a HEAD request for the tag, followed within seconds by a GET request
+for the digest, without the tag, from the same address. The cache is shared by all processes. This is best
+effort: without the cache, the pull is recorded as a pull of a manifest instead of a tag.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from django.core.cache import cache
 
 logger = logging.getLogger(__name__)
 
-REMEMBERED_FOR = 60
-"""Seconds between a client's HEAD and its GET."""
+TIMEOUT = 60
+"""The maximum number of seconds between a client's HEAD and GET requests."""
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """What a HEAD and the GET that follows it have in common."""
+class HeadRequest:
+    """The properties that a HEAD request and the following GET request have in common."""
 
     account_id: int
     repository_name: str
@@ -33,22 +33,26 @@ class Lookup:
         return "head:" + hashlib.sha256(parts.encode()).hexdigest()
 
 
-def remember(tags: dict[Lookup, str]) -> None:
-    """Remember which tag each look-up asked for."""
+def store_tags(tags: dict[HeadRequest, str]) -> None:
+    """Cache the tag of each HEAD request."""
     if tags:
         try:
-            cache.set_many({lookup.key: tag for lookup, tag in tags.items()}, REMEMBERED_FOR)
-        except Exception:  # whatever ails the cache, recording goes on
-            logger.warning("The cache is out of order: pulls may lack their tags.", exc_info=True)
+            cache.set_many({request.key: tag for request, tag in tags.items()}, TIMEOUT)
+        except Exception:  # a cache failure must not prevent recording
+            logger.warning(
+                "The cache is unavailable, so pulls may be recorded without their tags.", exc_info=True
+            )
 
 
-def recall(lookups: Iterable[Lookup]) -> dict[Lookup, str]:
-    """Return the tags of those look-ups that are remembered."""
-    keys = {lookup.key: lookup for lookup in lookups}
+def find_tags(requests: Iterable[HeadRequest]) -> dict[HeadRequest, str]:
+    """Return the tags of those HEAD requests that are cached."""
+    keys = {request.key: request for request in requests}
     if not keys:
         return {}
     try:
         return {keys[key]: tag for key, tag in cache.get_many(keys).items()}
-    except Exception:  # as above
-        logger.warning("The cache is out of order: pulls may lack their tags.", exc_info=True)
+    except Exception:  # as in `store_tags`
+        logger.warning(
+            "The cache is unavailable, so pulls may be recorded without their tags.", exc_info=True
+        )
         return {}

@@ -1,4 +1,4 @@
-"""Receives the notifications of registries: reads them, records the events, stores the rest aside."""
+"""Receives messages from registries and records them as events, or stores them as dead letters."""
 
 from __future__ import annotations
 
@@ -12,75 +12,82 @@ from activity.models import DeadLetter
 from activity.recording.drafts import Draft
 from activity.recording.record import record_events
 from activity.sources import head_requests, notification_parser
-from activity.sources.dead_letters import store_aside
+from activity.sources.dead_letters import store_dead_letters
 
 logger = logging.getLogger(__name__)
 
 MAX_SIZE = 16 * 1024 * 1024
-"""Bytes in a message that is read at all. The registry sends one event of a few KB at a time."""
-MAX_LOOKUPS = 100
-"""Look-ups remembered of one message, which has one as registries send them: each costs a write."""
+"""The maximum size of a message in bytes. The registry sends one event of a few KB at a time."""
+MAX_HEAD_REQUESTS = 100
+"""The maximum number of HEAD requests cached per message, as each costs a write. Registries send one."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a message."""
+    """The number of events and of dead letters that were stored for a message."""
 
     events: int
-    stored_aside: int
+    dead_letters: int
 
 
 def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
-    """Take a message in; when this returns, everything in it is committed, as events or aside.
+    """Record a message. On return, everything in it is committed, as events or as dead letters.
 
-    `size`, in bytes, is given where `body` is only the beginning of an oversized message.
-    Raises OperationalError or InterfaceError where the database is out of reach, and nothing else:
-    the registry then sends the message again.
+    `size` is the full size in bytes of an oversized message, if `body` is only its beginning.
+    Raises OperationalError or InterfaceError if the database is unavailable, so that the registry retries
+    the message. Raises nothing else.
     """
     if size is not None and size > MAX_SIZE:
-        return _refuse(body, f"The message is larger than {MAX_SIZE} bytes.", account_id, size)
+        return _store_dead_letter(body, f"The message is larger than {MAX_SIZE} bytes.", account_id, size)
     try:
-        reading = notification_parser.read(body)
-        head_requests.remember(
-            {_lookup(head, account_id): head.tag for head in reading.lookups[-MAX_LOOKUPS:]}
+        parsed = notification_parser.parse(body)
+        head_requests.store_tags(
+            {
+                _head_request(draft, account_id): draft.tag
+                for draft in parsed.head_requests[-MAX_HEAD_REQUESTS:]
+            }
         )
-        if not reading.drafts and not reading.problems:
-            return Receipt(events=0, stored_aside=0)  # most are of layers: no need to wait for SQLite's lock
-        return _keep(_with_tags(reading.drafts, account_id), reading.problems, account_id)
+        if not parsed.drafts and not parsed.rejected:
+            # Most messages are about layers. Skip the transaction, which would wait for SQLite's lock.
+            return Receipt(events=0, dead_letters=0)
+        return _record(_with_tags(parsed.drafts, account_id), parsed.rejected, account_id)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        # A registry would send a refused message forever, and no later one: keep it for us instead.
-        logger.exception("A notification could not be recorded, and was stored aside.")
-        return _refuse(body, f"Recording failed: {type(error).__name__}: {error}", account_id)
+        # A registry retries a rejected message forever and sends no later one. Accept it as a dead letter.
+        logger.exception("A notification could not be recorded and was stored as a dead letter.")
+        return _store_dead_letter(body, f"Recording failed: {type(error).__name__}: {error}", account_id)
 
 
 @transaction.atomic
-def _keep(drafts: list[Draft], problems: list[tuple[bytes, str]], account_id: int) -> Receipt:
+def _record(drafts: list[Draft], rejected: list[tuple[bytes, str]], account_id: int) -> Receipt:
     if drafts:
         record_events(drafts, account_id)
-    if problems:
-        store_aside(problems, DeadLetter.Source.REGISTRY, account_id)
-    return Receipt(events=len(drafts), stored_aside=len(problems))
+    if rejected:
+        store_dead_letters(rejected, DeadLetter.Source.REGISTRY, account_id)
+    return Receipt(events=len(drafts), dead_letters=len(rejected))
 
 
-def _refuse(body: bytes, reason: str, account_id: int, size: int | None = None) -> Receipt:
-    store_aside([(body, reason)], DeadLetter.Source.REGISTRY, account_id, size)
-    return Receipt(events=0, stored_aside=1)
+def _store_dead_letter(body: bytes, reason: str, account_id: int, size: int | None = None) -> Receipt:
+    store_dead_letters([(body, reason)], DeadLetter.Source.REGISTRY, account_id, size)
+    return Receipt(events=0, dead_letters=1)
 
 
 def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
-    """Turn pulls by digest into those of the tags that their clients looked up just before."""
-    lookups = [_lookup(draft, account_id) if draft.kind == "get_manifest" else None for draft in drafts]
-    tags = head_requests.recall(lookup for lookup in lookups if lookup)
+    """Turn a pull by digest into a pull of a tag, if the client just sent a HEAD request for that tag."""
+    requests = [
+        _head_request(draft, account_id) if draft.kind == "get_manifest" else None for draft in drafts
+    ]
+    tags = head_requests.find_tags(request for request in requests if request)
     return [
-        draft.of_kind("get_tag", tag=tags[lookup]) if lookup in tags else draft
-        for draft, lookup in zip(drafts, lookups, strict=True)
+        draft.with_kind("get_tag", tag=tags[request]) if request in tags else draft
+        for draft, request in zip(drafts, requests, strict=True)
     ]
 
 
-def _lookup(draft: Draft, account_id: int) -> head_requests.Lookup:
-    return head_requests.Lookup(
+def _head_request(draft: Draft, account_id: int) -> head_requests.HeadRequest:
+    """Return the HEAD request that a draft of a pull is, or would be preceded by."""
+    return head_requests.HeadRequest(
         account_id=account_id,
         repository_name=draft.repository_name,
         digest=draft.digest,
@@ -89,7 +96,7 @@ def _lookup(draft: Draft, account_id: int) -> head_requests.Lookup:
 
 
 def host_of(address: str) -> str:
-    """Return the host of a client's address: `10.0.0.7:5000`, `[::1]:5000`, or without a port."""
+    """Return the host of a client address, for example `10.0.0.7:5000`, `[::1]:5000` or `10.0.0.7`."""
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.partition(":")[0] if address.count(":") == 1 else address

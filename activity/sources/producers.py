@@ -1,4 +1,4 @@
-"""Receives events from producers other than registries: scanners, mirrors, promotion and pruning jobs, CI."""
+"""Receives events from other producers: scanners, mirrors, promotion and pruning jobs, and CI."""
 
 from __future__ import annotations
 
@@ -15,44 +15,47 @@ from activity.identity import END, EPOCH
 from activity.models import MANUAL_PROMOTION_NAME, MAX_ACTOR_LENGTH, ActorType, DeadLetter
 from activity.recording.drafts import Draft
 from activity.recording.record import record_events
-from activity.sources.dead_letters import store_aside
+from activity.sources.dead_letters import store_dead_letters
 from repositories import names
 from repositories.access.levels import Category
 from repositories.models import RegistrySettings
 
 MAX_EVENTS = 100
-SCANNING_IS_OFF = "Security scanning is not set up (registry settings)."
+SCANNING_DISABLED = "Security scanning is not set up in the registry settings."
 
 
 class ActorSerializer(serializers.Serializer):
-    """Who or what did it: a user by name, a policy by its kind and id, or a manual promotion."""
+    """The actor of an event: a user by name, a policy by type and id, or a manual promotion."""
 
     type = serializers.ChoiceField(
         [choice for choice in ActorType.choices if choice[0] not in (ActorType.ANONYMOUS, ActorType.SYSTEM)]
     )
     id = serializers.CharField(
-        max_length=MAX_ACTOR_LENGTH, required=False, help_text="Not for a manual promotion."
+        max_length=MAX_ACTOR_LENGTH,
+        required=False,
+        help_text="A user name, or the id of a policy. Ignored for a manual promotion.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["type"] == ActorType.MANUAL_PROMOTION:
             return {"type": ActorType.MANUAL_PROMOTION, "id": MANUAL_PROMOTION_NAME}
         if "id" not in attrs:
-            raise serializers.ValidationError({"id": "The name of the user, or the id of the policy."})
+            raise serializers.ValidationError({"id": "A user name or policy id is required."})
         return attrs
 
 
 class ProducedEventSerializer(serializers.Serializer):
-    """An event as a producer sends it."""
+    """An event sent by a producer."""
 
     id = serializers.CharField(
-        max_length=255, help_text="The producer's own id: sent again, it is recorded once."
+        max_length=255,
+        help_text="The producer's own id of the event. A repeated event is recorded only once.",
     )
     kind = serializers.ChoiceField([(kind.key, kind.label) for kind in REPOSITORY_KINDS.values()])
     repository = serializers.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = serializers.CharField(max_length=names.MAX_TAG_LENGTH, default="", allow_blank=True)
     digest = serializers.CharField(max_length=names.MAX_DIGEST_LENGTH, default="", allow_blank=True)
-    actor = ActorSerializer(required=False, help_text="The account that sends it, unless given.")
+    actor = ActorSerializer(required=False, help_text="By default, the account that sends the event.")
     occurred_at = serializers.DateTimeField(default_timezone=UTC)
     details = serializers.DictField(
         child=serializers.CharField(max_length=1024, allow_blank=True), default=dict
@@ -60,63 +63,67 @@ class ProducedEventSerializer(serializers.Serializer):
 
     def validate_repository(self, value: str) -> str:
         if not names.is_name(value):
-            raise serializers.ValidationError("This is not the name of a repository.")
+            raise serializers.ValidationError("This is not a valid repository name.")
         return value
 
     def validate_tag(self, value: str) -> str:
         if value and not names.is_tag(value):
-            raise serializers.ValidationError("This is not a tag.")
+            raise serializers.ValidationError("This is not a valid tag.")
         return value
 
     def validate_digest(self, value: str) -> str:
         if value and not names.is_digest(value):
-            raise serializers.ValidationError("This is not a digest.")
+            raise serializers.ValidationError("This is not a valid digest.")
         return value
 
     def validate_occurred_at(self, value: datetime) -> datetime:
         if not EPOCH <= value < END:
-            raise serializers.ValidationError("This is before 1970, or after 8999.")
+            raise serializers.ValidationError("The time must be between 1970 and 8999.")
         return value.astimezone(UTC)
 
     def validate_details(self, value: dict[str, str]) -> dict[str, str]:
         if len(value) > 20 or any(len(key) > 50 or not key.isidentifier() for key in value):
-            raise serializers.ValidationError("At most 20 details, named like_this.")
+            raise serializers.ValidationError(
+                "At most 20 details are allowed, with names like_this of up to 50 characters."
+            )
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         kind = KINDS[attrs["kind"]]
-        missing = {field: f"{kind.label} needs it." for field in kind.requires if not attrs[field]}
+        missing = {
+            field: f"This field is required for {kind.label}." for field in kind.requires if not attrs[field]
+        }
         if missing:
             raise serializers.ValidationError(missing)
         return attrs
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """Keep what was sent with what it means, for an event that has to be stored aside."""
+        """Add the original data as `sent`, in case the event has to be stored as a dead letter."""
         return {**super().to_internal_value(data), "sent": data}
 
 
 @transaction.atomic
 def receive(events: Sequence[dict[str, Any]], account: Any) -> list[dict[str, Any]]:
-    """Record validated events, all or none, and return what became of each, in their order.
+    """Record validated events, all or none, and return a result for each, in the same order.
 
-    Scans are stored aside while scanning isn't set up.
+    While scanning isn't set up, scans are stored as dead letters.
     """
     scanning = RegistrySettings.get_solo().scanning_enabled
-    aside = [KINDS[event["kind"]].category == Category.SCAN and not scanning for event in events]
-    drafts = [_draft(e, account) for e, out in zip(events, aside, strict=True) if not out]
+    rejected = [KINDS[event["kind"]].category == Category.SCAN and not scanning for event in events]
+    drafts = [_draft(event, account) for event, reject in zip(events, rejected, strict=True) if not reject]
     ids = iter(record_events(drafts, account.pk))
-    store_aside(
+    store_dead_letters(
         [
-            (json.dumps(e["sent"]).encode(), SCANNING_IS_OFF)
-            for e, out in zip(events, aside, strict=True)
-            if out
+            (json.dumps(event["sent"]).encode(), SCANNING_DISABLED)
+            for event, reject in zip(events, rejected, strict=True)
+            if reject
         ],
         DeadLetter.Source.PRODUCER,
         account.pk,
     )
     return [
-        {"id": None, "stored_aside": SCANNING_IS_OFF} if out else {"id": next(ids), "stored_aside": None}
-        for out in aside
+        {"id": None, "dead_letter": SCANNING_DISABLED} if reject else {"id": next(ids), "dead_letter": None}
+        for reject in rejected
     ]
 
 

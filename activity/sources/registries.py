@@ -1,4 +1,4 @@
-"""Remembers when each registry was last heard from, so that one that has gone quiet is noticed."""
+"""Records the last contact with each registry, so that the admin can show which ones are quiet."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from django.utils import timezone
 from activity.models import Registry
 
 PRECISION = timedelta(minutes=1)
-"""A registry's row is written at most so often: it may deliver hundreds of messages a second."""
+"""The minimum time between updates of a registry's row. A registry can send hundreds of messages a second."""
 
 
-def heard_from(account: Any) -> None:
-    """Remember that an account delivered a message just now. `tokens.find` has loaded its registry."""
+def update_last_contact(account: Any) -> None:
+    """Record that an account just delivered a message.
+
+    Token authentication loads the account with its registry, so reading that takes no query here.
+    """
     now = timezone.now()
     registry = getattr(account, "registry", None)
     if registry is None:
         Registry.objects.get_or_create(account=account)
-    elif registry.last_heard_at < now - PRECISION:
-        # The condition stands here again, so that of many requests at once one writes.
-        stale = Registry.objects.filter(pk=registry.pk, last_heard_at=registry.last_heard_at)
-        stale.update(last_heard_at=now)
+    elif registry.last_contact_at < now - PRECISION:
+        # The time is part of the filter, so that only one of several concurrent requests writes.
+        stale = Registry.objects.filter(pk=registry.pk, last_contact_at=registry.last_contact_at)
+        stale.update(last_contact_at=now)
 
 
 REGISTRY_ACCOUNT = "registry"
@@ -33,19 +36,19 @@ REGISTRY_ACCOUNT = "registry"
 
 @transaction.atomic
 def registry_account() -> Any:
-    """Return the account that the registry delivers with, made at the first call, without a password."""
+    """Return the service account of the registry. The first call creates it, without a password."""
     users = get_user_model()._default_manager
     key: dict[str, Any] = {get_user_model().USERNAME_FIELD: REGISTRY_ACCOUNT}
     account, created = users.get_or_create(**key)
     if created:
         account.set_unusable_password()
         account.save()
-    allow_adding_events(account)
+    grant_add_event_permission(account)
     return account
 
 
-def allow_adding_events(account: Any) -> None:
-    """Give an account the permission to add events."""
+def grant_add_event_permission(account: Any) -> None:
+    """Grant an account the permission to add events."""
     account.user_permissions.add(
         Permission.objects.get(content_type__app_label="registry_activity", codename="add_event")
     )

@@ -1,6 +1,6 @@
-"""Tries messages that were stored aside again, after what kept them from being recorded was mended.
+"""Replays dead letters, once the cause of their rejection is fixed.
 
-Those that never will be recorded are dismissed, with a note that says why.
+Messages that will never be recorded can be dismissed, with a note that says why.
 """
 
 from __future__ import annotations
@@ -19,52 +19,52 @@ from django.utils import timezone
 from activity.models import DeadLetter
 from activity.recording.record import record_events
 from activity.sources import auditing, notification_parser, producers
-from activity.sources.dead_letters import ascii_only, fingerprint, store_aside
+from activity.sources.dead_letters import escape_non_ascii, fingerprint, store_dead_letters
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 500
-"""Messages whose ids are read at a time."""
+"""The number of ids that are read at a time."""
 BUDGET = 20.0
-"""Seconds that a replay of many may take: web servers give up on a request after 30."""
+"""The time limit of a bulk replay in seconds. Web servers usually abort a request after 30."""
 
 
 @dataclass
-class Outcome:
-    """What became of messages that were replayed."""
+class ReplayResult:
+    """The result of a bulk replay, as numbers of messages."""
 
     recorded: int = 0
-    left: int = 0
-    """Still stored aside, each with its reason."""
+    rejected: int = 0
+    """Messages that still can't be recorded, each stored with its current reason."""
     failed: int = 0
-    """Still stored aside, since an error came up that is in the server's log."""
+    """Messages whose replay raised an exception, which is in the server's log."""
     is_partial: bool = False
-    """Whether time ran out before all were tried."""
+    """Whether the time limit was reached before all messages were replayed."""
 
 
-def replay_all(letters: QuerySet[DeadLetter], budget: float = BUDGET) -> Outcome:
-    """Replay messages, the oldest first, each in a transaction of its own; it may take `budget` seconds."""
-    outcome, end = Outcome(), time.monotonic() + budget
-    for pk in _ids(letters):
+def replay_all(letters: QuerySet[DeadLetter], budget: float = BUDGET) -> ReplayResult:
+    """Replay messages, oldest first, each in its own transaction, for up to `budget` seconds."""
+    result, end = ReplayResult(), time.monotonic() + budget
+    for pk in _iterate_ids(letters):
         if time.monotonic() > end:
-            outcome.is_partial = True
+            result.is_partial = True
             break
         try:
             if replay(DeadLetter.objects.select_related("account").get(pk=pk)):
-                outcome.recorded += 1
+                result.recorded += 1
             else:
-                outcome.left += 1
+                result.rejected += 1
         except Exception:
-            logger.exception("Message %s, stored aside, could not be replayed.", pk)
-            outcome.failed += 1
-    recorded, left, failed = outcome.recorded, outcome.left, outcome.failed
-    if recorded or left or failed:
-        auditing.record("replay_messages", recorded=recorded, left=left, failed=failed)
-    return outcome
+            logger.exception("Dead letter %s could not be replayed.", pk)
+            result.failed += 1
+    recorded, rejected, failed = result.recorded, result.rejected, result.failed
+    if recorded or rejected or failed:
+        auditing.record("replay_messages", recorded=recorded, rejected=rejected, failed=failed)
+    return result
 
 
-def _ids(letters: QuerySet[DeadLetter]) -> Iterator[int]:
-    """Yield ids by keyset: what is replayed may leave the list meanwhile."""
+def _iterate_ids(letters: QuerySet[DeadLetter]) -> Iterator[int]:
+    """Yield the ids. Keyset paging skips none, even if replayed messages no longer match the queryset."""
     last = 0
     while ids := list(letters.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]):
         yield from ids
@@ -73,55 +73,55 @@ def _ids(letters: QuerySet[DeadLetter]) -> Iterator[int]:
 
 @transaction.atomic
 def dismiss_all(letters: QuerySet[DeadLetter], user: Any, note: str) -> int:
-    """Dismiss those messages that are waiting, and return how many these were."""
+    """Dismiss the messages that are still waiting, and return their number."""
     waiting = letters.filter(DeadLetter.WAITING).order_by()
     count = waiting.update(dismissed_at=timezone.now(), dismissed_by=user.pk, note=note)
     if count:
-        auditing.record("dismiss_messages", count=count, note=auditing.storable(note))
+        auditing.record("dismiss_messages", count=count, note=auditing.storable_text(note))
     return count
 
 
 @transaction.atomic
 def replay(letter: DeadLetter) -> bool:
-    """Record what can be recorded now, and tell whether nothing of the message is left aside.
+    """Record what can be recorded now. Return whether the dead letter is resolved.
 
-    Idempotent: events recorded before are left as they are. What still can't be understood stays,
-    with the reason of today.
+    Idempotent: existing events are not changed. A message that is rejected again stays a dead letter, with
+    the new reason. If only parts of it are rejected, they become separate dead letters.
     """
     content = bytes(letter.content)
     if letter.is_truncated:
-        problems = [(content, "Only the beginning of the message was kept: it can't be replayed.")]
+        rejected = [(content, "Only the beginning of the message was stored, so it can't be replayed.")]
     elif letter.source == DeadLetter.Source.REGISTRY:
-        problems = _replay_notification(content, letter.account_id)
+        rejected = _replay_notification(content, letter.account_id)
     else:
-        problems = _replay_event(content, letter)
-    left = [reason for raw, reason in problems if _is_same(raw, letter)]
-    if left:
-        letter.reason = ascii_only(left[0])
+        rejected = _replay_event(content, letter)
+    reasons = [reason for part, reason in rejected if _is_whole_letter(part, letter)]
+    if reasons:
+        letter.reason = escape_non_ascii(reasons[0])
     else:
-        store_aside(problems, DeadLetter.Source(letter.source), letter.account_id)
+        store_dead_letters(rejected, DeadLetter.Source(letter.source), letter.account_id)
         letter.replayed_at = timezone.now()
     letter.save(update_fields=["reason", "replayed_at"])
-    return not left
+    return not reasons
 
 
 def _replay_notification(content: bytes, account_id: int | None) -> list[tuple[bytes, str]]:
-    reading = notification_parser.read(content)
-    record_events(reading.drafts, account_id)
-    return reading.problems
+    parsed = notification_parser.parse(content)
+    record_events(parsed.drafts, account_id)
+    return parsed.rejected
 
 
 def _replay_event(content: bytes, letter: DeadLetter) -> list[tuple[bytes, str]]:
     if letter.account is None:
-        return [(content, "The account that sent it is gone.")]
+        return [(content, "The account that sent this event has been deleted.")]
     serializer = producers.ProducedEventSerializer(data=json.loads(content))
     if not serializer.is_valid():
         return [(content, str(serializer.errors))]
-    (outcome,) = producers.receive([serializer.validated_data], letter.account)
-    return [(content, outcome["stored_aside"])] if outcome["stored_aside"] else []
+    (result,) = producers.receive([serializer.validated_data], letter.account)
+    return [(content, result["dead_letter"])] if result["dead_letter"] else []
 
 
-def _is_same(content: bytes, letter: DeadLetter) -> bool:
-    """Tell whether a problem is the letter itself, and not one of several in it."""
+def _is_whole_letter(content: bytes, letter: DeadLetter) -> bool:
+    """Return whether a rejected part is the whole letter, rather than one of several notifications in it."""
     size = letter.size if letter.is_truncated else len(content)
     return fingerprint(content, letter.source, letter.account_id, size) == letter.fingerprint

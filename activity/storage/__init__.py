@@ -1,1 +1,1 @@
-"""Reads and writes the tables of events, counts and tags."""
+"""Access to the tables of events, tallies and tags."""

@@ -1,11 +1,11 @@
-"""Has the database itself refuse to change or remove events, whoever connects, by whatever statement.
+"""Database triggers that make the table of events append-only for every client.
 
-Triggers refuse every UPDATE and TRUNCATE of events, and every DELETE but those within `deleting`.
-On PostgreSQL they are triggers of statements, which cost nothing for each row but hold for the very
-table that a statement names, so each partition has one of its own. They refuse those who own the table,
-too, until they drop the triggers; a table's owner may do that.
+They reject every UPDATE and TRUNCATE of events, and every DELETE outside `deletion_allowed`. On PostgreSQL
+they are statement-level triggers, which add no cost per row. Such a trigger fires only for the table that
+a statement names, so each partition has its own. The triggers also apply to the owner of the table, but the
+owner can drop them.
 
-They are put there after each `migrate`, since Django makes a table anew to alter it on SQLite.
+They are created after each `migrate`, because Django recreates a table to alter it on SQLite.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ TRIGGER = """
 SQLITE_TRIGGERS = [
     "CREATE TRIGGER IF NOT EXISTS {table}_update BEFORE UPDATE ON {table}"
     " BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
-    # Where there is no such function, as in a shell, nothing is deleted either.
-    "CREATE TRIGGER IF NOT EXISTS {table}_delete BEFORE DELETE ON {table} WHEN NOT registry_activity_deleting()"
-    " BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
+    # Other SQLite clients lack this function, so they can't delete events either.
+    "CREATE TRIGGER IF NOT EXISTS {table}_delete BEFORE DELETE ON {table}"
+    " WHEN NOT registry_activity_deleting() BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
 ]
 
-_deleting: ContextVar[bool] = ContextVar("_deleting", default=False)
+_deletion_allowed: ContextVar[bool] = ContextVar("_deletion_allowed", default=False)
 
 
 @contextmanager
-def deleting() -> Iterator[None]:
-    """Let this block, within a transaction, delete events."""
-    token = _deleting.set(True)
+def deletion_allowed() -> Iterator[None]:
+    """Allow the block to delete events. Use it within a transaction."""
+    token = _deletion_allowed.set(True)
     try:
-        _tell("on")
+        _set_flag("on")
         yield
-        _tell("off")  # after an error there is no need: it ends with the transaction
+        _set_flag("off")  # not needed after an error: the flag is local to the transaction
     finally:
-        _deleting.reset(token)
+        _deletion_allowed.reset(token)
 
 
 def protect(table: str) -> None:
-    """Put the triggers on a table of events, unless they are there."""
+    """Create the triggers on a table of events if they don't exist."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             for trigger in SQLITE_TRIGGERS:
@@ -68,13 +68,13 @@ def protect(table: str) -> None:
             cursor.execute(TRIGGER.format(table=table))
 
 
-def prepare(connection: Any, **_: Any) -> None:
-    """Give a new connection to SQLite what its trigger asks; a receiver of `connection_created`."""
+def register_sqlite_function(connection: Any, **_: Any) -> None:
+    """Register the function that the SQLite trigger calls. A receiver of `connection_created`."""
     if connection.vendor == "sqlite":
-        connection.connection.create_function("registry_activity_deleting", 0, _deleting.get)
+        connection.connection.create_function("registry_activity_deleting", 0, _deletion_allowed.get)
 
 
-def _tell(state: str) -> None:
+def _set_flag(state: str) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('registry_activity.deleting', %s, true)", [state])

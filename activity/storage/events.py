@@ -1,4 +1,4 @@
-"""Inserts events into their table and deletes them from it, and keeps the tallies in step."""
+"""Inserts and deletes events, and updates the tallies in the same transaction."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from activity.storage import append_only, tallies
 from activity.storage.rows import insert_rows
 from activity.storage.tallies import Cell
 
-Gone = Counter[tuple[int | None, str]]
-"""How many events went, by repository and category."""
+DeletedCounts = Counter[tuple[int | None, str]]
+"""The number of deleted events by repository and category."""
 
 
 def insert(events: Sequence[Event]) -> list[Event]:
-    """Insert events within a transaction, and count them; leave those that are there as they are.
+    """Insert the events that don't exist yet, add them to the tallies, and return them.
 
-    Returns the new ones: what follows from an event follows once, however often it is delivered.
+    Existing events are left unchanged, so redelivered events have no further effect. Call this within a
+    transaction.
     """
     rows = insert_rows(events, "ON CONFLICT DO NOTHING RETURNING id")
     inserted = {id if isinstance(id, UUID) else UUID(id) for (id,) in rows}
@@ -33,15 +34,15 @@ def insert(events: Sequence[Event]) -> list[Event]:
     return new
 
 
-# One statement, which spares the way of each row.
-ON_POSTGRESQL = """
-    WITH gone AS ({delete} RETURNING repository_id, occurred_at, category, is_pull),
+# A single statement, so that the deleted rows aren't sent to the client.
+DELETE_AND_COUNT = """
+    WITH deleted AS ({delete} RETURNING repository_id, occurred_at, category, is_pull),
     cells AS (
         SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, category, is_pull,
             COUNT(*) AS events
-        FROM gone GROUP BY 1, 2, 3, 4
+        FROM deleted GROUP BY 1, 2, 3, 4
     ),
-    lowered AS (
+    changes AS (
         INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events)
         SELECT repository_id, hour, category, is_pull, -events FROM cells
     )
@@ -49,46 +50,55 @@ ON_POSTGRESQL = """
 """
 
 
-def remove(events: QuerySet[Event]) -> Gone:
-    """Delete events within a transaction, lower their tallies, and return how many went."""
-    delete, params = _delete(events)
-    with append_only.deleting(), connection.cursor() as cursor:
+def delete_events(events: QuerySet[Event]) -> DeletedCounts:
+    """Delete events, subtract them from the tallies, and return their number.
+
+    Call this within a transaction.
+    """
+    delete, params = _delete_sql(events)
+    with append_only.deletion_allowed(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(ON_POSTGRESQL.format(delete=delete), params)
-            return _counted(cursor)
+            cursor.execute(DELETE_AND_COUNT.format(delete=delete), params)
+            return _to_counts(cursor)
         cursor.execute(f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), category", params)
         rows = Counter(cursor.fetchall())
-    gone: Gone = Counter()
+    deleted: DeletedCounts = Counter()
     cells: Counter[Cell] = Counter()
     for (repository, hour, category), number in rows.items():
-        gone[repository, category] += number
+        deleted[repository, category] += number
         cells[Cell(repository, datetime.fromisoformat(f"{hour}:00+00:00"), category)] -= number
-    tallies.change(cells)
-    return gone
+    tallies.record_changes(cells)
+    return deleted
 
 
-DAYS_ON_POSTGRESQL = """
-    WITH gone AS ({delete} RETURNING category) SELECT NULL, category, COUNT(*) FROM gone GROUP BY category
+DELETE_AND_COUNT_BY_CATEGORY = """
+    WITH deleted AS ({delete} RETURNING category)
+    SELECT NULL, category, COUNT(*) FROM deleted GROUP BY category
 """
 
 
-def remove_days(events: QuerySet[Event], lanes: Collection[bool], start: datetime, end: datetime) -> Gone:
-    """Delete events of whole days, and return how many went by category alone; PostgreSQL only.
+def delete_days(
+    events: QuerySet[Event], pull_flags: Collection[bool], start: datetime, end: datetime
+) -> DeletedCounts:
+    """Delete events of whole days, and return their number by category only. PostgreSQL only.
 
-    In less time than `remove` takes, if they are nearly all of these days' pulls, or of all else, or of
-    both: the tallies aren't lowered one by one, but made void, and the events that are left count again.
+    `pull_flags` are the values of `is_pull` of the events to delete. This is faster than `delete_events` if
+    it deletes nearly all events of the days with these flags: instead of changing each tally, it invalidates
+    the tallies of the days and counts the remaining events again.
     """
-    delete, params = _delete(events.filter(id__gte=first_id(start), id__lt=first_id(end), is_pull__in=lanes))
-    with append_only.deleting(), connection.cursor() as cursor:
-        cursor.execute(DAYS_ON_POSTGRESQL.format(delete=delete), params)
-        gone = _counted(cursor)
-    tallies.drop(lanes, start, end, by_repository=False)
-    return gone
+    delete, params = _delete_sql(
+        events.filter(id__gte=first_id(start), id__lt=first_id(end), is_pull__in=pull_flags)
+    )
+    with append_only.deletion_allowed(), connection.cursor() as cursor:
+        cursor.execute(DELETE_AND_COUNT_BY_CATEGORY.format(delete=delete), params)
+        deleted = _to_counts(cursor)
+    tallies.drop(pull_flags, start, end, by_repository=False)
+    return deleted
 
 
-def _delete(events: QuerySet[Event]) -> tuple[str, tuple]:
+def _delete_sql(events: QuerySet[Event]) -> tuple[str, tuple]:
     return events.order_by().query.chain(DeleteQuery).get_compiler(events.db).as_sql()
 
 
-def _counted(rows: Iterable[tuple]) -> Gone:
+def _to_counts(rows: Iterable[tuple]) -> DeletedCounts:
     return Counter({(repository, category): number for repository, category, number in rows})

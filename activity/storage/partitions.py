@@ -1,13 +1,14 @@
-"""The partitions of the event table on PostgreSQL. No other module knows of them.
+"""The partitions of the event table on PostgreSQL.
 
-`registry_activity_event` is split by `is_pull` into two lanes, and each lane by month, as ranges of the id,
-which begins with the time. So pulls can be dropped apart from the rest, a month at a time. Months are
-made ahead by Celery beat; an event of a month that has no partition goes to its lane's default.
+`registry_activity_event` is partitioned by `is_pull` into two groups, pulls and other events. Each group is
+partitioned by month, as ranges of the id, which begins with the time. So a month of pulls can be dropped
+without touching other events. Celery beat creates the partitions in advance. An event of a month without a
+partition is stored in the default partition of its group.
 
-A partition is dropped, or replaced by a table of the few events that stay, in one transaction: a run that
-dies leaves nothing half done.
+A partition is dropped, or replaced by a table of the few remaining events, in one transaction, so that a
+run that dies doesn't leave it half done.
 
-On SQLite the table is an ordinary one, and nothing here does anything.
+On SQLite the table isn't partitioned, and this module does nothing.
 """
 
 from __future__ import annotations
@@ -30,39 +31,39 @@ from django.db.models.sql.datastructures import BaseTable
 from activity.identity import first_id
 from activity.models import Event
 from activity.storage import append_only, tallies
-from activity.storage.events import Gone
+from activity.storage.events import DeletedCounts
 
 logger = logging.getLogger(__name__)
 
 TABLE = "registry_activity_event"
-LANES = {"pull": True, "other": False}
+GROUPS = {"pull": True, "other": False}
 MONTHS_AHEAD = 3
 LOCK_TIMEOUT = "500ms"
-"""How long a change of partitions may wait for its lock, and recording and reading behind it."""
+"""How long a change of partitions waits for its lock. Recording and reading are blocked while it waits."""
 VACUUM_TIMEOUT = "5s"
-"""How long it may wait for an autovacuum, and nobody behind it. PostgreSQL cancels one that somebody has
-waited for as long as its `deadlock_timeout`, a second; who waits for less outwaits none."""
-TRIES = 5
-REST = 0.5
-"""Seconds between two tries, in which those that waited get on."""
+"""How long a change of partitions waits for an autovacuum. This blocks nothing else. It must be longer than
+`deadlock_timeout` (one second), after which PostgreSQL cancels an autovacuum that blocks a transaction."""
+MAX_ATTEMPTS = 5
+RETRY_DELAY = 0.5
+"""Seconds between attempts, so that waiting transactions can proceed."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Partition:
-    """The events of one lane and month."""
+    """The partition for one group and month."""
 
-    lane: str
+    group: str
     start: datetime
 
     @property
     def name(self) -> str:
-        return f"{TABLE}_{self.lane}_{self.start:%Y_%m}"
+        return f"{TABLE}_{self.group}_{self.start:%Y_%m}"
 
     @property
     def is_pull(self) -> bool:
-        return LANES[self.lane]
+        return GROUPS[self.group]
 
     @property
     def end(self) -> datetime:
@@ -70,12 +71,12 @@ class Partition:
 
     @property
     def bounds(self) -> tuple[UUID, UUID]:
-        """The first id in it, and the first one after it."""
+        """The lowest possible id in the partition, and the lowest id after it."""
         return first_id(self.start), first_id(self.end)
 
 
 class CreatePartitionedModel(migrations.CreateModel):
-    """`CreateModel` for the event table: on PostgreSQL with its lanes, elsewhere as usual."""
+    """`CreateModel` for the event table, which is partitioned on PostgreSQL."""
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
@@ -85,15 +86,15 @@ class CreatePartitionedModel(migrations.CreateModel):
             return
         model = to_state.apps.get_model(app_label, self.name)
         sql, params = schema_editor.table_sql(model)
-        # A unique key must hold what the table is split by; ids are unique without it, as a bit of
-        # each says whether it is a pull.
+        # The primary key must include the partition key. Ids are unique without it, because one of their
+        # bits is `is_pull`.
         sql = sql.replace('"id" uuid NOT NULL PRIMARY KEY', '"id" uuid NOT NULL')
         sql = sql.removesuffix(")") + ', PRIMARY KEY ("id", "is_pull")) PARTITION BY LIST ("is_pull")'
         schema_editor.execute(sql, params)
         for index in model._meta.indexes:
             schema_editor.add_index(model, index)
-        for lane, is_pull in LANES.items():
-            parent = f"{TABLE}_{lane}"
+        for group, is_pull in GROUPS.items():
+            parent = f"{TABLE}_{group}"
             schema_editor.execute(
                 f"CREATE TABLE {parent} PARTITION OF {TABLE} FOR VALUES IN ({is_pull})"
                 " PARTITION BY RANGE (id)"
@@ -106,32 +107,33 @@ def is_partitioned() -> bool:
 
 
 def months_from(start: datetime, count: int) -> list[datetime]:
-    """Return the beginnings, in UTC, of the month of `start` and of those after it."""
+    """Return the starts, in UTC, of `count` months, beginning with the month of `start`."""
     first = start.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return [first + relativedelta(months=number) for number in range(count)]
 
 
 def tables() -> list[str]:
-    """Return all tables that hold events, or are divided into those that do."""
+    """Return the names of the event table and all its partitions."""
     with connection.cursor() as cursor:
-        there = [table.name for table in connection.introspection.get_table_list(cursor)]
-    return [name for name in there if name == TABLE or name.startswith(tuple(f"{TABLE}_{x}" for x in LANES))]
+        existing = [table.name for table in connection.introspection.get_table_list(cursor)]
+    prefixes = tuple(f"{TABLE}_{group}" for group in GROUPS)
+    return [name for name in existing if name == TABLE or name.startswith(prefixes)]
 
 
 def create_ahead(now: datetime) -> list[Partition]:
-    """Make the partitions of this month and the next ones, where they are missing, and return them."""
+    """Create the missing partitions of this month and the next `MONTHS_AHEAD`, and return them."""
     if not is_partitioned():
         return []
-    there = {partition.name for partition in attached()}
-    wanted = [Partition(lane, month) for month in months_from(now, MONTHS_AHEAD + 1) for lane in LANES]
-    made = [partition for partition in wanted if partition.name not in there]
-    for partition in made:
-        trying(partial(_make, partition))
-    return made
+    existing = {partition.name for partition in monthly_partitions()}
+    wanted = [Partition(group, month) for month in months_from(now, MONTHS_AHEAD + 1) for group in GROUPS]
+    missing = [partition for partition in wanted if partition.name not in existing]
+    for partition in missing:
+        retry_on_lock(partial(_create_partition, partition))
+    return missing
 
 
-def attached() -> list[Partition]:
-    """Return the partitions that hold a month, oldest first."""
+def monthly_partitions() -> list[Partition]:
+    """Return the existing partitions of months, oldest first."""
     if not is_partitioned():
         return []
     with connection.cursor() as cursor:
@@ -141,9 +143,9 @@ def attached() -> list[Partition]:
         )
         found = [row[0].removeprefix(f"{TABLE}_").partition("_") for row in cursor.fetchall()]
     partitions = [
-        Partition(lane, datetime.strptime(month, "%Y_%m").replace(tzinfo=UTC)) for lane, _, month in found
+        Partition(group, datetime.strptime(month, "%Y_%m").replace(tzinfo=UTC)) for group, _, month in found
     ]
-    return sorted(partitions, key=lambda partition: (partition.start, partition.lane))
+    return sorted(partitions, key=lambda partition: (partition.start, partition.group))
 
 
 def events(partition: Partition) -> QuerySet[Event]:
@@ -155,103 +157,112 @@ def events(partition: Partition) -> QuerySet[Event]:
 
 
 def freeze(partition: Partition) -> None:
-    """Let no more events come into a partition until the transaction ends; it can still be read."""
-    _keep_vacuum_out(partition.name, f"{TABLE}_{partition.lane}_default")
-    _limit_waiting()
+    """Block writes to a partition until the end of the transaction. It can still be read."""
+    _lock_out_vacuum(partition.name, f"{TABLE}_{partition.group}_default")
+    _set_lock_timeout()
     _execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
 
 
-def drop(partition: Partition, staying: QuerySet[Event], *, by_repository: bool) -> Gone:
-    """Drop a frozen partition but for the events that stay, within its transaction.
+def drop(partition: Partition, remaining: QuerySet[Event], *, by_repository: bool) -> DeletedCounts:
+    """Drop a frozen partition in the transaction that froze it, and return the number of deleted events.
 
-    These are moved to a new partition, unless there are none. Returns how many events went. Raises
-    OperationalError if a reader or a recording kept it from its lock: see `trying`.
+    The remaining events, if any, are moved to a new partition. Without `by_repository`, the deleted events
+    are counted by category only, which is faster. Raises OperationalError if reading or recording blocks the
+    partition for too long; see `retry_on_lock`.
     """
-    parent, successor = f"{TABLE}_{partition.lane}", f"{partition.name}_new"
-    _create(successor, parent)
-    if staying.exists():
-        select, params = staying.order_by().values_list(*_columns()).query.sql_with_params()
-        _execute(f"INSERT INTO {successor} ({', '.join(_columns())}) {select}", *params)
-    gone = tallies.drop(
-        [partition.is_pull], partition.start, partition.end, left=successor, by_repository=by_repository
+    parent, successor = f"{TABLE}_{partition.group}", f"{partition.name}_new"
+    _create_table(successor, parent)
+    if remaining.exists():
+        select, params = remaining.order_by().values_list(*_event_columns()).query.sql_with_params()
+        _execute(f"INSERT INTO {successor} ({', '.join(_event_columns())}) {select}", *params)
+    deleted = tallies.drop(
+        [partition.is_pull],
+        partition.start,
+        partition.end,
+        remaining_table=successor,
+        by_repository=by_repository,
     )
-    _refuse_to_wait_for_who_waits(partition)
-    # From here on everybody waits, for some milliseconds.
+    _raise_if_recording_waits(partition)
+    # From here on, all other access to the table is blocked, for a few milliseconds.
     _execute(f"ALTER TABLE {parent} DETACH PARTITION {partition.name}")
     _execute(f"DROP TABLE {partition.name}")
     _execute(f"ALTER TABLE {successor} RENAME TO {partition.name}")
     if events(partition).exists():
         append_only.protect(partition.name)
-        _state_bounds(partition)
+        _add_bounds_constraint(partition)
         _attach(partition)
     else:
         _execute(f"DROP TABLE {partition.name}")
     _execute("SET LOCAL lock_timeout TO DEFAULT")
-    return gone
+    return deleted
 
 
-def trying(attempt: Callable[[], Result]) -> Result:
-    """Try again what waited too long for its lock, since those who held it are done by then."""
-    for _ in range(TRIES - 1):
+def retry_on_lock(attempt: Callable[[], Result]) -> Result:
+    """Call `attempt`, and retry it if it can't get a lock in time.
+
+    Raises OperationalError if `MAX_ATTEMPTS` attempts fail.
+    """
+    for _ in range(MAX_ATTEMPTS - 1):
         try:
             return attempt()
         except OperationalError as error:
-            logger.info("A change of partitions is tried again: %s", error)
-            time.sleep(REST)
+            logger.info("Retrying a change of partitions: %s", error)
+            time.sleep(RETRY_DELAY)
     return attempt()
 
 
 @transaction.atomic
-def _make(partition: Partition) -> None:
-    _keep_vacuum_out(f"{TABLE}_{partition.lane}_default")
-    # Attached rather than made in place: that would lock readers and recording out of the table.
-    _create(partition.name, f"{TABLE}_{partition.lane}")
+def _create_partition(partition: Partition) -> None:
+    _lock_out_vacuum(f"{TABLE}_{partition.group}_default")
+    # CREATE TABLE … PARTITION OF would block reading and recording. So create a table, then attach it.
+    _create_table(partition.name, f"{TABLE}_{partition.group}")
     append_only.protect(partition.name)
-    _state_bounds(partition)
-    _take_strays(partition)  # most of them, while recording goes on
-    _limit_waiting()
-    # An INSERT that was on its way to the default partition would fail once that has lost the month.
+    _add_bounds_constraint(partition)
+    _move_events_from_default(partition)  # most of them, without blocking recording
+    _set_lock_timeout()
+    # A concurrent INSERT into the default partition would fail once that partition excludes the month.
     _execute(f"LOCK TABLE ONLY {TABLE} IN SHARE ROW EXCLUSIVE MODE")
-    _take_strays(partition)
+    _move_events_from_default(partition)
     _attach(partition)
 
 
-def _create(name: str, parent: str) -> None:
-    # With its indexes, so that they aren't built while the table is locked.
+def _create_table(name: str, parent: str) -> None:
+    # Include the indexes, so that attaching doesn't have to build them while the table is locked.
     like = f"{parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES"
     _execute(f"CREATE TABLE {name} (LIKE {like})")
 
 
-def _state_bounds(partition: Partition) -> None:
-    """Say what is in a table, or attaching it would read through it for that while all is locked."""
+def _add_bounds_constraint(partition: Partition) -> None:
+    """Add a constraint that spares ATTACH PARTITION a scan of the table while everything is locked."""
     low, high = partition.bounds
     check = f"CHECK ({'' if partition.is_pull else 'NOT '}is_pull AND id >= '{low}' AND id < '{high}')"
     _execute(f"ALTER TABLE {partition.name} ADD CONSTRAINT bounds {check}")
 
 
 def _attach(partition: Partition) -> None:
-    parent, (low, high) = f"{TABLE}_{partition.lane}", partition.bounds
+    parent, (low, high) = f"{TABLE}_{partition.group}", partition.bounds
     _execute(
         f"ALTER TABLE {parent} ATTACH PARTITION {partition.name} FOR VALUES FROM ('{low}') TO ('{high}')"
     )
     _execute(f"ALTER TABLE {partition.name} DROP CONSTRAINT bounds")
 
 
-def _take_strays(partition: Partition) -> None:
-    with append_only.deleting():
+def _move_events_from_default(partition: Partition) -> None:
+    with append_only.deletion_allowed():
         _execute(
-            f"WITH moved AS (DELETE FROM {TABLE}_{partition.lane}_default"
+            f"WITH moved AS (DELETE FROM {TABLE}_{partition.group}_default"
             " WHERE id >= %s AND id < %s RETURNING *)"
             f" INSERT INTO {partition.name} SELECT * FROM moved",
             *partition.bounds,
         )
 
 
-def _refuse_to_wait_for_who_waits(partition: Partition) -> None:
+def _raise_if_recording_waits(partition: Partition) -> None:
     """Raise OperationalError if a recording waits for a frozen partition.
 
-    It has locked the lane: to wait for that would be a deadlock, for which PostgreSQL might have the
-    recording fail, if it has waited for nearly a second by then. Others that come are let through before.
+    The recording has locked the parent table, so waiting for that table would be a deadlock. PostgreSQL
+    might resolve it by aborting the recording, which may have waited for nearly a second by now. Recordings
+    that start later are safe: `LOCK_TIMEOUT` expires before PostgreSQL looks for a deadlock.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -260,20 +271,20 @@ def _refuse_to_wait_for_who_waits(partition: Partition) -> None:
             [partition.name],
         )
         if cursor.fetchall():
-            raise OperationalError(f"A recording waits for {partition.name}.")
+            raise OperationalError(f"A recording is waiting for {partition.name}.")
 
 
-def _columns() -> list[str]:
+def _event_columns() -> list[str]:
     return [field.column for field in Event._meta.local_concrete_fields if field.column]
 
 
-def _keep_vacuum_out(*tables: str) -> None:
-    """Keep vacuums out of tables until the transaction ends. Recording and reading go on."""
+def _lock_out_vacuum(*tables: str) -> None:
+    """Lock tables against vacuums until the end of the transaction. Recording and reading aren't blocked."""
     _execute(f"SET LOCAL lock_timeout = '{VACUUM_TIMEOUT}'")
     _execute(f"LOCK TABLE {', '.join(tables)} IN SHARE UPDATE EXCLUSIVE MODE")
 
 
-def _limit_waiting() -> None:
+def _set_lock_timeout() -> None:
     _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 
 

@@ -1,4 +1,4 @@
-"""Inserts rows of any table in bulk, with an ON CONFLICT or RETURNING clause."""
+"""Bulk inserts with an ON CONFLICT or RETURNING clause."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from django.db.models import Model
 from django.db.models.sql import InsertQuery
 
 BATCH = 1000
-"""Rows in one INSERT: 16 columns of so many stay within PostgreSQL's 65,535 parameters."""
+"""Rows per INSERT. With 16 columns, this stays below PostgreSQL's limit of 65,535 parameters."""
 
 
 def insert_rows(rows: Sequence[Model], ending: str = "") -> list[tuple]:
-    """Insert rows of one table, in their order, and return what the end of the statement asks for.
+    """Insert rows of one table, in the given order, and return the rows of the RETURNING clause, if any.
 
-    Django's `bulk_create` can't merge a row into the one that is there, nor tell which rows it ignored.
+    `ending` is appended to the INSERT statement. Django's `bulk_create` can neither merge a row into an
+    existing one nor return which rows it ignored.
     """
     if not rows:
         return []
     fields = [field for field in rows[0]._meta.local_concrete_fields if field is not rows[0]._meta.auto_field]
     size = min(BATCH, connection.ops.bulk_batch_size(fields, rows))
     returned: list[tuple] = []
-    for begin in range(0, len(rows), size):
-        returned += _insert(fields, rows[begin : begin + size], ending)
+    for start in range(0, len(rows), size):
+        returned += _insert(fields, rows[start : start + size], ending)
     return returned
 
 

@@ -1,13 +1,14 @@
-"""The tags of repositories, kept as events are recorded: what they point to, who pushed and pulled them.
+"""The tags of repositories: what they point to, who pushed them, and how often they were pulled.
 
-The events may arrive in any order: of all pushes of a tag the newest counts, and of all deletions. A tag
-is there if its newest push is newer than its newest deletion, and than that of the manifest it points to,
-since a registry that deletes a manifest drops its tags, with or without telling of each.
+Recording an event updates its tag. Events may arrive in any order, so only the newest push and the newest
+deletion of a tag count. A tag exists if its newest push is newer than its newest deletion and newer than the
+newest deletion of its manifest: a registry that deletes a manifest also deletes its tags, and doesn't always
+send a notification for each.
 
-What a message tells is merged into the rows of its tags by the database, in one statement. Pushes and
-deletions are rare, and lock these rows. Pulls are not: they are appended to `TagPull`, and folded by Celery
-beat, so that nobody waits for the row of a busy tag. What is kept stays when the events are deleted, and
-isn't counted again when they are brought back from an archive.
+One statement per message merges its pushes and deletions into the rows of the tags. These events are rare,
+so locking the rows is acceptable. Pulls are frequent, so they are appended to `TagPull`, and Celery beat
+folds them into the tags later. That way, recording never waits for the row of a busy tag. Deleting events
+doesn't change the tags, and importing events from an archive doesn't count them again.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from activity.storage.rows import insert_rows
 from repositories.models import Repository
 
 PUSHES = frozenset({"create_tag", "update_tag"})
-FOLDED = 2_000
-"""Rows of pulls folded in one transaction."""
+FOLD_BATCH = 2_000
+"""Rows of `TagPull` folded in one transaction."""
 
 Key = tuple[Any, str]
-"""A repository's id, and the name of a tag or a digest."""
+"""The id of a repository, and the name of a tag or a digest."""
 
 
-def _newer(table: str, time: str, *columns: str) -> str:
-    """Return SQL that takes a time, and the columns that go with it, from whichever row has the later one."""
+def _set_newer(table: str, time: str, *columns: str) -> str:
+    """Return SQL that overwrites a time and its columns if the inserted row has a later time."""
     later = f"{table}.{time} IS NULL OR excluded.{time} > {table}.{time}"
     return ", ".join(
         f"{column} = CASE WHEN {later} THEN excluded.{column} ELSE {table}.{column} END"
@@ -42,38 +43,39 @@ def _newer(table: str, time: str, *columns: str) -> str:
     )
 
 
-PUSH = ("digest", "pushed_by_type", "pushed_by_name", "pushed_by_user_id")
+PUSH_COLUMNS = ("digest", "pushed_by_type", "pushed_by_name", "pushed_by_user_id")
 MERGE_TAG = f"""
     ON CONFLICT (repository_id, name) DO UPDATE SET
-        {_newer("registry_activity_tag", "last_push", *PUSH)},
-        {_newer("registry_activity_tag", "last_deletion")},
-        {_newer("registry_activity_tag", "pulled_at")},
+        {_set_newer("registry_activity_tag", "last_push", *PUSH_COLUMNS)},
+        {_set_newer("registry_activity_tag", "last_deletion")},
+        {_set_newer("registry_activity_tag", "pulled_at")},
         pulls = registry_activity_tag.pulls + excluded.pulls
 """
 MERGE_MANIFEST = f"""
-    ON CONFLICT (repository_id, digest) DO UPDATE SET {_newer("registry_activity_deletedmanifest", "last_deletion")}
+    ON CONFLICT (repository_id, digest) DO UPDATE SET
+        {_set_newer("registry_activity_deletedmanifest", "last_deletion")}
 """
 
 
-def keep(events: Iterable[Event]) -> None:
-    """Keep what events that were just inserted tell of tags, in the same transaction."""
-    writes, deletions, pulls = [], [], []
+def update_tags(events: Iterable[Event]) -> None:
+    """Update the tags of newly inserted events, in the same transaction."""
+    tag_changes, manifest_deletions, pulls = [], [], []
     for event in events:
         if event.repository_id is None:
             continue
         if event.kind in PUSHES or event.kind == "delete_tag":
-            writes.append(event)
+            tag_changes.append(event)
         elif event.kind == "delete_manifest":
-            deletions.append(event)
+            manifest_deletions.append(event)
         elif event.kind == "get_tag":
             pulls.append(event)
-    _keep_tags(writes)
-    _keep_deletions(deletions)
+    _update_changed_tags(tag_changes)
+    _update_deleted_manifests(manifest_deletions)
     _append_pulls(pulls)
 
 
-def current(repository: Repository) -> QuerySet[Tag]:
-    """Return the tags that a repository has."""
+def current_tags(repository: Repository) -> QuerySet[Tag]:
+    """Return the existing tags of a repository."""
     deleted = DeletedManifest.objects.filter(
         repository=OuterRef("repository"), digest=OuterRef("digest"), last_deletion__gt=OuterRef("last_push")
     )
@@ -81,16 +83,16 @@ def current(repository: Repository) -> QuerySet[Tag]:
 
 
 def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:
-    """Load how often each tag was ever pulled, as `all_pulls`, and when last, as `last_pulled_at` or None."""
+    """Annotate tags with `total_pulls` and `last_pulled_at` (None if never pulled)."""
     rows = TagPull.objects.filter(repository=OuterRef("repository"), name=OuterRef("name"))
-    waiting = rows.order_by().values("name")
+    unfolded = rows.order_by().values("name")
     never = Value(EPOCH, DateTimeField())
     return tags.annotate(
-        all_pulls=F("pulls") + Coalesce(Subquery(waiting.values(number=Sum("pulls"))), 0),
+        total_pulls=F("pulls") + Coalesce(Subquery(unfolded.values(number=Sum("pulls"))), 0),
         last_pulled_at=NullIf(
             Greatest(
                 Coalesce("pulled_at", never),
-                Coalesce(Subquery(waiting.values(moment=Max("pulled_at"))), never),
+                Coalesce(Subquery(unfolded.values(moment=Max("pulled_at"))), never),
             ),
             never,
         ),
@@ -98,19 +100,19 @@ def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:
 
 
 def fold() -> int:
-    """Fold all pulls into their tags, some at a time, and return how many rows there were."""
+    """Fold all rows of `TagPull` into their tags, in batches, and return their number."""
     total = 0
-    while folded := _fold_some():
+    while folded := _fold_batch():
         total += folded
     return total
 
 
 @transaction.atomic
-def _fold_some() -> int:
-    waiting = TagPull.objects.order_by("pk")
+def _fold_batch() -> int:
+    unfolded = TagPull.objects.order_by("pk")
     if connection.features.has_select_for_update_skip_locked:
-        waiting = waiting.select_for_update(skip_locked=True)  # another worker may be folding
-    pulls = list(waiting[:FOLDED])
+        unfolded = unfolded.select_for_update(skip_locked=True)  # another worker may be folding
+    pulls = list(unfolded[:FOLD_BATCH])
     tags: dict[Key, Tag] = {}
     for row in pulls:
         key = row.repository_id, row.name
@@ -122,7 +124,7 @@ def _fold_some() -> int:
     return len(pulls)
 
 
-def _keep_tags(events: list[Event]) -> None:
+def _update_changed_tags(events: list[Event]) -> None:
     tags: dict[Key, Tag] = {}
     for event in events:
         repository, name = key = _key(event)
@@ -137,7 +139,7 @@ def _keep_tags(events: list[Event]) -> None:
     _merge(tags, MERGE_TAG)
 
 
-def _keep_deletions(events: list[Event]) -> None:
+def _update_deleted_manifests(events: list[Event]) -> None:
     manifests: dict[Key, DeletedManifest] = {}
     for event in events:
         repository, digest = key = _key(event, "digest")
@@ -147,12 +149,12 @@ def _keep_deletions(events: list[Event]) -> None:
 
 
 def _append_pulls(events: list[Event]) -> None:
-    moments: dict[Key, list[datetime]] = {}
+    times_by_tag: dict[Key, list[datetime]] = {}
     for event in events:
-        moments.setdefault(_key(event), []).append(event.occurred_at)
+        times_by_tag.setdefault(_key(event), []).append(event.occurred_at)
     rows = [
-        TagPull(repository_id=repository, name=name, pulls=len(when), pulled_at=max(when))
-        for (repository, name), when in moments.items()
+        TagPull(repository_id=repository, name=name, pulls=len(times), pulled_at=max(times))
+        for (repository, name), times in times_by_tag.items()
     ]
     insert_rows(rows)
 
@@ -162,5 +164,5 @@ def _key(event: Event, field: str = "tag") -> Key:
 
 
 def _merge(rows: Mapping[Key, Model], ending: str) -> None:
-    """Merge rows into those of the same keys, in one order, so that two messages can't deadlock."""
+    """Insert rows or merge them into existing ones. They are sorted, so that two messages can't deadlock."""
     insert_rows([rows[key] for key in sorted(rows)], ending)

@@ -1,4 +1,4 @@
-"""Puts what happened lately on the admin's front page."""
+"""Template tag for the recent activity on the admin's front page."""
 
 from typing import Any
 
@@ -11,6 +11,6 @@ register = template.Library()
 
 @register.inclusion_tag("admin/registry_activity/front_page.html", takes_context=True, name="front_page")
 def show(context: Any) -> dict[str, Any]:
-    """Show it to those who may audit; to others nothing."""
+    """Render the recent activity, or nothing if the user may not audit the registry."""
     user = context["request"].user
-    return front_page.contents(user) if user.has_perm("registry_repositories.audit_registry") else {}
+    return front_page.build_context(user) if user.has_perm("registry_repositories.audit_registry") else {}

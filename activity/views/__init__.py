@@ -1,1 +1,1 @@
-"""The pages of the site that show events, and tags and tokens."""
+"""The site's pages that show events, tags and policies."""

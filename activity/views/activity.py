@@ -1,4 +1,7 @@
-"""Pages of events: all, of a repository, an organization, a user. That of a policy is in `policies.py`."""
+"""Event pages: all events, and those of a repository, an organization or a user.
+
+The page of a policy is in `policies.py`.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +27,9 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
-from activity.feed import chart, counting, export, live
-from activity.feed.choices import NARROWING, ActivityForm, Choice, iso
-from activity.feed.filters import narrowed
+from activity.feed import chart, chart_counts, export, live
+from activity.feed.choices import FILTERS, ActivityForm, Choice, iso
+from activity.feed.filters import filter_events
 from activity.feed.ordering import BY_TIME, OLDEST_FIRST, sorted_by
 from activity.gating import sees_pulls
 from activity.models import ActorType, Event
@@ -48,31 +51,31 @@ COLUMNS = {
     "time": "Date and time",
 }
 
-EXPORTS: Mapping[str, export.Format] = {"csv": "csv", "jsonl": "jsonl"}
+EXPORT_FORMATS: Mapping[str, export.Format] = {"csv": "csv", "jsonl": "jsonl"}
 
 
-class FeedView(TemplateView):
-    """A list of events that the viewer may see. Subclasses say which, and what else is on the page."""
+class ActivityPage(TemplateView):
+    """Base class for pages with a list of events that the viewer may see."""
 
     repository: Repository | None = None
-    """The one repository that all events are of, if there is one."""
+    """The repository that all events on the page belong to, if there is just one."""
     within: QuerySet[Repository] | None = None
-    """The repositories that all events are of, if the list is one of several."""
+    """The repositories that all events on the page belong to, such as those of an organization."""
     section = "repositories"
     has_atom = True
 
     @cached_property
     def access(self) -> Access:
-        return Access.of(self.request.user)
+        return Access.for_user(self.request.user)
 
     @property
     def scope(self) -> Mapping[str, str]:
-        """What the page narrows its list by, as filters of the API."""
+        """The API filters that define the page, not counting those the viewer chose."""
         return {}
 
     @property
     def api_url(self) -> str:
-        """The list of the API that the page shows, before anything is narrowed."""
+        """The URL of the API's list for the page, without filters."""
         if self.repository:
             names = [self.repository.namespace.name, self.repository.name]
             return reverse("registry_api:repository-events", args=names)
@@ -84,7 +87,7 @@ class FeedView(TemplateView):
 
     @cached_property
     def query(self) -> QueryDict:
-        """The choices in the address, for links to carry on. Not even a link may speak of pulls."""
+        """The non-empty query parameters, for links. Without `exclude_pull` if the viewer can't see pulls."""
         query = self.request.GET.copy()
         for name in list(query):
             if not query[name] or (name == "exclude_pull" and not self.offers_pulls):
@@ -97,12 +100,12 @@ class FeedView(TemplateView):
 
     @cached_property
     def form(self) -> ActivityForm:
-        settled = {name for name in NARROWING if name in self.scope}
+        fixed = {name for name in FILTERS if name in self.scope}
         return ActivityForm(
             self.query,
             offers_pulls=self.offers_pulls,
             scanning_enabled=self.scanning_enabled,
-            settled=settled | {"repository"} if self.repository else settled,
+            fixed=fixed | {"repository"} if self.repository else fixed,
         )
 
     @cached_property
@@ -111,27 +114,27 @@ class FeedView(TemplateView):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What is shown, as filters of the API."""
+        """The page's and the viewer's filters together, as API filters."""
         return {**self.scope, **self.choice.parameters}
 
     def events(self, parameters: Mapping[str, str]) -> QuerySet[Event]:
-        """Return the events that the viewer may see, narrowed by filters of the API."""
+        """Return the events that the viewer may see and that match API filters."""
         events = Event.objects.visible_to(self.access, self.repository)
-        return narrowed(events, parameters, self.request, self.scanning_enabled)
+        return filter_events(events, parameters, self.request, self.scanning_enabled)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if "since" in request.GET:
-            return self.news(request.GET)
+            return self.new_events(request.GET)
         return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Export, which is recorded, so that no link on a foreign page does it in somebody's name."""
-        if request.POST.get("export") in EXPORTS:
-            return self.export(EXPORTS[request.POST["export"]])
+        """Export the list. As exports are recorded, links on other sites must not be able to trigger them."""
+        if request.POST.get("export") in EXPORT_FORMATS:
+            return self.export(EXPORT_FORMATS[request.POST["export"]])
         return HttpResponseNotAllowed(["GET", "HEAD"])
 
     def export(self, format: export.Format) -> HttpResponseBase:
-        """Send all that the pages list as a file."""
+        """Return a download of all events in the list."""
         place = {"repository": self.repository.full_name} if self.repository else {}
         return export.response(
             self.events(self.parameters),
@@ -143,22 +146,22 @@ class FeedView(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         choice = self.choice
-        page, notice = self.events_page()
-        drawn, counted_from = self.chart()
+        page, notice = self.load_page()
+        event_chart, counted_from = self.chart()
         return super().get_context_data(
             **kwargs,
             form=self.form,
             query=self.query,
             choice=choice,
             sort=f"-{choice.column}" if choice.descending else choice.column,
-            columns=[header(column, label, choice) for column, label in COLUMNS.items()],
+            columns=[column_header(column, label, choice) for column, label in COLUMNS.items()],
             page=page,
             rows=[self.row(event) for event in page.rows],
-            chart=drawn,
+            chart=event_chart,
             counted_from=counted_from,
             live_url=self.live_url(page),
-            call=self.call(),
-            atom_url=f"{self.request.path}atom/{self.address()}" if self.has_atom else "",
+            api_call=self.api_call(),
+            atom_url=f"{self.request.path}atom/{self.list_url()}" if self.has_atom else "",
             may_push=bool(self.repository and "push" in self.access.permissions_on(self.repository)),
             offers_pulls=self.offers_pulls,
             notice=notice,
@@ -166,8 +169,8 @@ class FeedView(TemplateView):
             time_zone=timezone.get_current_timezone_name(),
         )
 
-    def events_page(self) -> tuple[Page, str]:
-        """Return the page, and what there is to say about it."""
+    def load_page(self) -> tuple[Page, str]:
+        """Return a page of the list, and a notice to show, if any."""
         choice = self.choice
         events = self.events(self.parameters).select_related(
             "repository__namespace", "actor_user", "policy__repository__namespace"
@@ -179,10 +182,10 @@ class FeedView(TemplateView):
         try:
             return order.page(events, PAGE_SIZE, self.request.GET.get("cursor")), ""
         except InvalidCursor:
-            return order.page(events, PAGE_SIZE), "That page can't be found any more: this is the first one."
+            return order.page(events, PAGE_SIZE), "That page no longer exists. This is the first page."
 
     def row(self, event: Event) -> dict[str, Any]:
-        """Return an event, and where its cells lead."""
+        """Return an event with the URLs for its cells."""
         return {
             "event": event,
             "subject_url": event.subject_url(self.access),
@@ -191,12 +194,14 @@ class FeedView(TemplateView):
         }
 
     def chart(self) -> tuple[chart.Chart, datetime | None]:
-        """Return the chart of all that the pages list, and where its counting ended, if it did."""
-        choice, ended = self.choice, None
-        if set(self.scope) - {"organization"} or choice.narrowing:
-            buckets, ended = counting.by_events(self.events(self.parameters), choice.after, choice.before)
+        """Return the chart, and the time where counting stopped, None if all events were counted."""
+        choice, counted_from = self.choice, None
+        if set(self.scope) - {"organization"} or choice.filters:
+            buckets, counted_from = chart_counts.count_events(
+                self.events(self.parameters), choice.after, choice.before
+            )
         else:
-            buckets = counting.by_tallies(
+            buckets = chart_counts.count_by_tallies(
                 self.access,
                 repository=self.repository,
                 within=self.within,
@@ -204,37 +209,37 @@ class FeedView(TemplateView):
                 before=choice.before,
                 exclude_pull=choice.exclude_pull,
             )
-        return chart.draw(buckets, self.address_of), ended
+        return chart.draw(buckets, self.bucket_url), counted_from
 
-    def address_of(self, bucket: counting.Bucket) -> str:
-        """Return the address of the list of a bucket's events."""
-        return self.address(range="custom", after=iso(bucket.start), before=iso(bucket.end))
+    def bucket_url(self, bucket: chart_counts.Bucket) -> str:
+        """Return the URL of the list of a bucket's events."""
+        return self.list_url(range="custom", after=iso(bucket.start), before=iso(bucket.end))
 
-    def address(self, **changes: str) -> str:
-        """Return the address of the first page of the list with other choices."""
+    def list_url(self, **changes: str) -> str:
+        """Return the URL of the first page of the list, with changes to the query parameters."""
         query = self.query.copy()
-        for name in ("cursor", "since", "had", "told"):
+        for name in ("cursor", "since", "shown", "announced"):
             query.pop(name, None)
         for name, value in changes.items():
             query[name] = value
         return f"?{query.urlencode()}"
 
     def live_url(self, page: Page) -> str:
-        """Return where to ask for news of this page; nothing where none come: only the newest have them."""
+        """Return the URL to poll for new events, empty if the page doesn't start with the newest events."""
         choice = self.choice
         if choice.column != "time" or not choice.descending or choice.before or page.previous:
             return ""
-        return self.address(**live.position(page.rows))
+        return self.list_url(**live.position(page.rows))
 
-    def news(self, query: Mapping[str, str]) -> HttpResponse:
-        """Answer what is new since a page was shown."""
+    def new_events(self, query: Mapping[str, str]) -> HttpResponse:
+        """Return a notice about the events that are new since the page was loaded."""
         parameters = self.parameters
-        if self.choice.range != "custom":  # or what leaves the last hour would make up for what is new
+        if self.choice.range != "custom":  # otherwise events that drop out of the range would offset new ones
             parameters.pop("after", None)
-        return live.response(self.request, self.events(parameters), query, self.address())
+        return live.response(self.request, self.events(parameters), query, self.list_url())
 
-    def call(self) -> dict[str, str]:
-        """Return the call of the API that lists the same, as an address and for a shell."""
+    def api_call(self) -> dict[str, str]:
+        """Return the API call for the same list, as a URL and as a shell command."""
         parameters = self.parameters
         if not self.offers_pulls:
             parameters.pop("exclude_pull", None)
@@ -242,8 +247,8 @@ class FeedView(TemplateView):
         return {"url": url, "curl": f'curl -H "Authorization: Bearer $TOKEN" {shlex.quote(url)}'}
 
 
-def header(column: str, label: str, choice: Choice) -> dict[str, str]:
-    """Return what a column's header shows: its order now, and the order that a click on it gives."""
+def column_header(column: str, label: str, choice: Choice) -> dict[str, str]:
+    """Return a column's header: its label, its current sort order, and the order that a click selects."""
     if column != choice.column:
         return {"label": label, "sort": "-time" if column == "time" else column}
     if choice.descending:
@@ -251,22 +256,22 @@ def header(column: str, label: str, choice: Choice) -> dict[str, str]:
     return {"label": label, "sort": f"-{column}", "aria_sort": "ascending", "arrow": "▲"}
 
 
-class ActivityView(FeedView):
-    """All events that the viewer may see."""
+class ActivityView(ActivityPage):
+    """The page of all events that the viewer may see."""
 
     template_name = "activity/all.html"
     section = "activity"
 
 
-class RepositoryActivityView(RepositoryPage, FeedView):  # type: ignore[misc]  # here there is a repository
+class RepositoryActivityView(RepositoryPage, ActivityPage):  # type: ignore[misc]  # never None here
     """The Activity tab of a repository."""
 
     tab = "Activity"
     template_name = "activity/repository.html"
 
 
-class OrganizationActivityView(OrganizationPage, FeedView):
-    """What happened in the namespaces of an organization, for those who may know of it."""
+class OrganizationActivityView(OrganizationPage, ActivityPage):
+    """The Activity tab of an organization, with the events in its namespaces."""
 
     tab = "Activity"
     template_name = "activity/organization.html"
@@ -280,11 +285,11 @@ class OrganizationActivityView(OrganizationPage, FeedView):
         return Repository.objects.filter(namespace__organization=self.organization).order_by()
 
 
-class UserView(FeedView):
-    """The profile of a user, with what they did as far as the viewer may see it.
+class UserView(ActivityPage):
+    """The profile page of a user, with those of the user's events that the viewer may see.
 
-    It is there for those who know of that user anyhow: who share an organization with them, or may see
-    something that they did. For everybody else the user might as well not exist.
+    The page is visible to the user, to MSR admins and auditors, to viewers who share an organization with the
+    user, and to viewers who may see one of the user's events. To others, the user seems not to exist.
     """
 
     template_name = "activity/user.html"
@@ -293,16 +298,16 @@ class UserView(FeedView):
     @cached_property
     def person(self) -> Any:
         field = get_user_model().USERNAME_FIELD
-        if "\0" in self.kwargs["username"]:  # which no database takes
+        if "\0" in self.kwargs["username"]:  # PostgreSQL rejects NUL characters
             raise Http404
         person = get_object_or_404(get_user_model(), **{field: self.kwargs["username"]})
         viewer = self.request.user
-        known = person == viewer or self.access.sees_everything
-        if not (known or organizations_of(person, viewer).exists() or self.seen_of(person).exists()):
+        known = person == viewer or self.access.sees_everything or organizations_of(person, viewer).exists()
+        if not (known or self.visible_events_of(person).exists()):
             raise Http404
         return person
 
-    def seen_of(self, person: Any) -> QuerySet[Event]:
+    def visible_events_of(self, person: Any) -> QuerySet[Event]:
         events = Event.objects.visible_to(self.access)
         return events.filter(actor_name=person.get_username(), actor_user=person).order_by()
 
@@ -311,7 +316,7 @@ class UserView(FeedView):
         return {"actor": self.person.get_username(), "actor_type": ActorType.USER.value}
 
     def events(self, parameters: Mapping[str, str]) -> QuerySet[Event]:
-        # A name may have been another's before; the API knows names alone.
+        # The API filters by name, which could have belonged to another user before.
         return super().events(parameters).filter(actor_user=self.person)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Atom feeds of the newest events, by the same gating and filters as the pages.
+"""Atom feeds of the newest events, with the same permissions and filters as the pages.
 
-Feed readers have no session: they log in by HTTP Basic, with an access token as the password, so that no
-secret is in an address.
+Feed readers have no session. They log in with HTTP Basic and an access token as the password, so that URLs
+contain no secrets.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from activity.models import Event
 from activity.views import activity
 from repositories.accounts.authentication import BasicTokenAuthentication
 
-ENTRIES = 50
-NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no way to write."""
+MAX_ENTRIES = 50
+INVALID_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 can't represent."""
 
 
 @method_decorator(login_not_required, name="dispatch")
-class AtomView(activity.FeedView):
-    """The newest events of a list as an Atom feed."""
+class AtomView(activity.ActivityPage):
+    """Base class for Atom feeds of the newest events of a page."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
@@ -48,31 +48,31 @@ class AtomView(activity.FeedView):
         events = self.events(self.parameters)
         page = request.build_absolute_uri(request.path.removesuffix("atom/"))
         feed = Atom1Feed(
-            title=f"Registry activity{self.subject}",
-            link=page + self.address(),
+            title=f"Registry activity{self.title_suffix}",
+            link=page + self.list_url(),
             description="",
             feed_url=request.build_absolute_uri(),
             feed_guid=request.build_absolute_uri(),
         )
-        for event in BY_TIME.page(events, ENTRIES).rows:
-            self.add(feed, event, page)
+        for event in BY_TIME.page(events, MAX_ENTRIES).rows:
+            self.add_entry(feed, event, page)
         response = HttpResponse(content_type=feed.content_type)
         feed.write(response, "utf-8")
         return response
 
     @property
-    def subject(self) -> str:
-        """What the feed is of, behind a colon; nothing for all events."""
+    def title_suffix(self) -> str:
+        """A suffix for the title with the feed's subject, empty for all events."""
         return ": " + "/".join(self.kwargs.values()) if self.kwargs else ""
 
-    def add(self, feed: Atom1Feed, event: Event, page: str) -> None:
+    def add_entry(self, feed: Atom1Feed, event: Event, page: str) -> None:
         moment = event.occurred_at
         bounds = {"range": "custom", "after": iso(moment), "before": iso(moment + MILLISECOND)}
         feed.add_item(
-            title=NO_XML.sub("", f"{event.label} {event.reference}"),
-            link=page + self.address(**bounds),
-            description=NO_XML.sub("", f"By {event.actor_label}. {event.digest}".strip()),
-            author_name=NO_XML.sub("", event.actor_label),
+            title=INVALID_IN_XML.sub("", f"{event.label} {event.reference}"),
+            link=page + self.list_url(**bounds),
+            description=INVALID_IN_XML.sub("", f"By {event.actor_label}. {event.digest}".strip()),
+            author_name=INVALID_IN_XML.sub("", event.actor_label),
             unique_id=f"urn:uuid:{event.pk}",
             pubdate=moment,
             updateddate=moment,
@@ -84,7 +84,7 @@ class ActivityAtom(AtomView, activity.ActivityView):
     pass
 
 
-class RepositoryAtom(AtomView, activity.RepositoryActivityView):  # type: ignore[misc]  # as there
+class RepositoryAtom(AtomView, activity.RepositoryActivityView):  # type: ignore[misc]  # as above
     pass
 
 

@@ -1,4 +1,4 @@
-"""The page of a policy: what it is, which tags it would touch, and its history."""
+"""The page of a policy: its settings, the tags that it matches now, and its history."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from django.utils import timezone
 
 from activity.models import Event
 from activity.storage import tags
-from activity.views.activity import FeedView
+from activity.views.activity import ActivityPage
 from repositories.access.resolving import Access
 from repositories.models import Criterion, Policy, Repository
 from repositories.policies.changes import FIELDS
-from repositories.policies.criteria import TagFacts, touched
+from repositories.policies.criteria import TagActivity, matching_tags
 from repositories.policies.tag_templates import render
-from repositories.views.policies import PolicyPage, known_name, target_of
+from repositories.views.policies import PolicyPage, target_name, visible_name
 
-MOST_READ = 1_000
-"""Tags that a preview reads, the newest."""
-MOST_SHOWN = 50
+MAX_TAGS_READ = 1_000
+"""A preview only reads this number of newest tags."""
+MAX_TAGS_SHOWN = 50
 
 
 @dataclass(frozen=True)
 class Preview:
-    """Which tags a policy would touch now, the newest first, each with the name that it would be given."""
+    """The tags that a policy matches now, newest first, each with the name that the policy would give it."""
 
     read: int
-    touched: int
-    shown: list[tuple[TagFacts, str]]
+    matching: int
+    shown: list[tuple[TagActivity, str]]
     complete: bool
     """Whether all tags of the repository were read."""
 
     @property
-    def left_out(self) -> int:
-        return self.touched - len(self.shown)
+    def not_shown(self) -> int:
+        return self.matching - len(self.shown)
 
 
-class PolicyView(PolicyPage, FeedView):  # type: ignore[misc]  # here there is a repository
-    """A policy, with what it did and what was done to it."""
+class PolicyView(PolicyPage, ActivityPage):  # type: ignore[misc]  # never None here
+    """The page of a policy, with the events it caused and changes to it."""
 
     template_name = "activity/policy.html"
     has_atom = False
@@ -50,55 +50,58 @@ class PolicyView(PolicyPage, FeedView):  # type: ignore[misc]  # here there is a
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(
-            **kwargs, target=target_of(self.policy, self.access), preview=preview(self.policy)
+            **kwargs, target=target_name(self.policy, self.access), preview=preview(self.policy)
         )
-        tell_changes([row["event"] for row in context["rows"]], self.access)
+        attach_changes([row["event"] for row in context["rows"]], self.access)
         return context
 
 
 def preview(policy: Policy) -> Preview | None:
-    """Return what a policy would touch; None where the tags are gone, or in another registry."""
+    """Return the tags that a policy matches now, None if they were deleted or are in another registry."""
     if policy.kind == Policy.Kind.PULL_MIRRORING or policy.repository.deleted_at:
         return None
-    rows = tags.with_pulls(tags.current(policy.repository)).order_by("-last_push")[: MOST_READ + 1]
-    facts = [TagFacts(row.name, row.pushed_at, row.last_pulled_at) for row in rows]
+    rows = tags.with_pulls(tags.current_tags(policy.repository)).order_by("-last_push")[: MAX_TAGS_READ + 1]
+    read = [TagActivity(row.name, row.pushed_at, row.last_pulled_at) for row in rows]
     now, template = timezone.now(), policy.tag_template
-    found = touched(facts[:MOST_READ], list(policy.criteria.all()), now)
+    found = matching_tags(read[:MAX_TAGS_READ], list(policy.criteria.all()), now)
     return Preview(
-        read=min(len(facts), MOST_READ),
-        touched=len(found),
-        shown=[(tag, render(template, tag.name, now)) for tag in found[:MOST_SHOWN]],
-        complete=len(facts) <= MOST_READ,
+        read=min(len(read), MAX_TAGS_READ),
+        matching=len(found),
+        shown=[(tag, render(template, tag.name, now)) for tag in found[:MAX_TAGS_SHOWN]],
+        complete=len(read) <= MAX_TAGS_READ,
     )
 
 
-def tell_changes(events: Iterable[Event], access: Access) -> None:
-    """Give each event of a change of a policy what changed, as `changes`: label, before, after."""
+def attach_changes(events: Iterable[Event], access: Access) -> None:
+    """Add `changes` to each event about a change to a policy: (label, before, after) for each field."""
     changed = [(event, event.details["changes"]) for event in events if _is_change(event)]
     ids = {id for _, changes in changed for id in changes.get("target", {}).values()}
     targets = Repository.objects.filter(pk__in=ids).select_related("namespace") if ids else []
-    names = {target.pk: known_name(target, access) for target in targets}
+    names = {target.pk: visible_name(target, access) for target in targets}
     for event, changes in changed:
         event.changes = [  # type: ignore[attr-defined]
-            (_label(field), *(_text(field, sides.get(side), names) for side in ("before", "after")))
+            (
+                _field_label(field),
+                *(_value_text(field, sides.get(side), names) for side in ("before", "after")),
+            )
             for field in (*FIELDS, "criteria")
             if (sides := changes.get(field))
         ]
 
 
 def _is_change(event: Event) -> bool:
-    # What a producer tells of an event of its own is text.
+    # Producers can only send text for a detail of this name.
     return isinstance(event.details.get("changes"), dict)
 
 
-def _label(field: str) -> str:
+def _field_label(field: str) -> str:
     if field == "criteria":
         return str(Criterion._meta.verbose_name_plural)
     return str(Policy._meta.get_field(field).verbose_name)  # type: ignore[union-attr]
 
 
-def _text(field: str, value: Any, names: dict[int, str]) -> str:
-    """Return a value as people read it; what was without a value is a dash."""
+def _value_text(field: str, value: Any, names: dict[int, str]) -> str:
+    """Return the display text of a value, a dash for an empty one."""
     match field:
         case "criteria":
             return ", and ".join(value or ["every tag"])

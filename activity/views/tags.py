@@ -25,7 +25,7 @@ SORTS = {"-pushed": "Newest first", "pushed": "Oldest first", "name": "Name, A t
 
 
 class TagsView(RepositoryPage, TemplateView):
-    """The tags that a repository has; how often they were pulled, to those who may see pulls."""
+    """The Tags tab of a repository. Pull counts are shown only to viewers who may see pulls."""
 
     tab = "Tags"
     template_name = "activity/tags.html"
@@ -35,7 +35,7 @@ class TagsView(RepositoryPage, TemplateView):
         sort = self.request.GET.get("sort", NEWEST_FIRST)
         sort = sort if sort in ORDERS else NEWEST_FIRST
         sees_pulls = Category.PULL.permission in self.permissions
-        found = tags.current(self.repository).select_related("pushed_by_user")
+        found = tags.current_tags(self.repository).select_related("pushed_by_user")
         if search:
             found = found.filter(name__icontains=search)
         if sees_pulls:

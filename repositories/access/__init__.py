@@ -1,1 +1,1 @@
-"""Who may do what: levels, grants, and what they resolve to."""
+"""Access control: levels, grants, and the permissions that result from them."""

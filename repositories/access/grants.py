@@ -1,4 +1,4 @@
-"""Grants levels and categories of events to users and teams, and takes them back."""
+"""Grant levels and event categories to users and teams, and revoke them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from repositories.models import Namespace, Repository
 
 
 @transaction.atomic
-def give(codename: str, holder: Any, place: Repository | Namespace) -> None:
+def grant(codename: str, holder: Any, place: Repository | Namespace) -> None:
     """Grant a level or a category to a user or to a team's group.
 
-    A level takes the place of the one that was granted to them there; categories add up.
+    A level replaces any other level granted to the holder on the same place. Categories add up.
     """
     if codename in Level.values:
         for other in set(Level.values) - {codename}:
-            take(other, holder, place)
+            revoke(other, holder, place)
     assign_perm(codename, holder, place)
 
 
-def take(codename: str, holder: Any, place: Repository | Namespace) -> None:
-    """Take a granted level or category back. Nothing happens if it wasn't granted."""
+def revoke(codename: str, holder: Any, place: Repository | Namespace) -> None:
+    """Revoke a level or a category. Does nothing if it wasn't granted."""
     remove_perm(codename, holder, place)

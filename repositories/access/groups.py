@@ -1,7 +1,7 @@
-"""The two groups of people who oversee the whole registry, made by `migrate`.
+"""The groups of MSR admins and security auditors, created by `migrate`.
 
-They are made after the migrations rather than by one, as Django itself makes the permissions that
-they hold only then. Permissions that an operator adds to a group by hand are left alone.
+They are created by a `post_migrate` receiver rather than in a migration, because Django creates the
+permissions that they need only after the migrations. Permissions that an operator adds to a group are kept.
 """
 
 from typing import Any
@@ -16,7 +16,8 @@ AUDITORS = "Security auditors"
 
 OWN = Q(content_type__app_label__in=["registry_repositories", "registry_activity"])
 VIEW = Q(codename__startswith="view_")
-# What the software writes, and people only look at; but these permissions are asked for.
+# Models that only the application writes to. People can view them, and need no other permissions on them
+# except those in CHECKED_IN_CODE.
 RECORDS = Q(
     content_type__app_label="registry_activity",
     content_type__model__in=[
@@ -30,10 +31,10 @@ RECORDS = Q(
         "tallychange",
     ],
 )
-ASKED_FOR = Q(
+CHECKED_IN_CODE = Q(
     content_type__app_label="registry_activity",
     codename__in=[
-        "add_event",  # to hand it on to the accounts of registries and other producers
+        "add_event",  # so that MSR admins can grant it to the accounts of registries and other producers
         "change_deadletter",
         "change_import",
         "change_run",
@@ -46,14 +47,14 @@ TOKENS = Q(content_type__app_label="knox")
 
 
 @current_request.auditing_disabled()
-def make_groups(**_: Any) -> None:
-    """Make both groups, and give them the permissions they need in the admin. Idempotent."""
-    _give(MSR_ADMINS, (OWN & ~RECORDS) | ASKED_FOR | PEOPLE | SCHEDULES | TOKENS)
+def create_groups(**_: Any) -> None:
+    """Create both groups, and add the permissions that they need in the admin. Idempotent."""
+    _add_permissions(MSR_ADMINS, (OWN & ~RECORDS) | CHECKED_IN_CODE | PEOPLE | SCHEDULES | TOKENS)
     for group in (MSR_ADMINS, AUDITORS):
-        _give(group, VIEW & (OWN | PEOPLE | GROUPS | SCHEDULES | TOKENS))
-    _give(AUDITORS, Q(content_type__app_label="registry_repositories", codename="audit_registry"))
+        _add_permissions(group, VIEW & (OWN | PEOPLE | GROUPS | SCHEDULES | TOKENS))
+    _add_permissions(AUDITORS, Q(content_type__app_label="registry_repositories", codename="audit_registry"))
 
 
-def _give(group_name: str, permissions: Q) -> None:
+def _add_permissions(group_name: str, permissions: Q) -> None:
     group, _ = Group.objects.get_or_create(name=group_name)
     group.permissions.add(*Permission.objects.filter(permissions))

@@ -1,4 +1,4 @@
-"""What each access level allows: the one table that expands levels into permissions."""
+"""The access levels and event categories, and the permissions that each of them includes."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ from django.db import models
 class Category(models.TextChoices):
     """The categories of events.
 
-    Those of repositories have a permission each, which can be granted alone. Of the others, ACCOUNT is for
-    MSR admins and auditors, and the person's own for themselves; SYSTEM is for MSR admins and auditors.
+    Each category has its own permission, which can be granted separately, except ACCOUNT and SYSTEM.
+    Only MSR admins and auditors see those two, except that users see their own ACCOUNT events.
     """
 
     PUSH = "push", "Push"
@@ -26,12 +26,12 @@ class Category(models.TextChoices):
 
     @property
     def permission(self) -> str:
-        """The permission to see this category's events in a repository, where it is one of repositories."""
+        """The permission to see this category's events in a repository. ACCOUNT and SYSTEM have none."""
         return f"view_{self.value}_events"
 
 
 class Level(models.TextChoices):
-    """The levels that are granted to users and teams. The value is the permission's codename."""
+    """The levels that can be granted to users and teams. The value is the permission's codename."""
 
     READ = "level_read", "read"
     READ_WRITE = "level_read_write", "read-write"
@@ -43,12 +43,15 @@ REPOSITORY_CATEGORIES = [
 ]
 
 VIEW_UNKNOWN_EVENTS = "view_unknown_events"
-"""Seeing events of kinds that the software doesn't know. Part of the admin level alone."""
+"""The permission to see events of unknown kinds. Admin is the only level that includes it."""
 
 VIEW_POLICIES = "view_policies"
 
-READING = frozenset({"pull", VIEW_UNKNOWN_EVENTS})
-"""One of these shows more of a repository than its name: levels have one, and auditors."""
+READ_PERMISSIONS = frozenset({"pull", VIEW_UNKNOWN_EVENTS})
+"""Either of these is enough to see more of a repository than its name.
+
+Every level includes at least one of them, and so does the auditor role.
+"""
 
 _READ = frozenset(
     {
@@ -73,7 +76,7 @@ _ADMIN = _READ_WRITE | {
     Category.PRUNING.permission,
     Category.ACCESS.permission,
 }
-ALLOWED_BY: dict[str, frozenset[str]] = {
+PERMISSIONS_BY_LEVEL: dict[str, frozenset[str]] = {
     Level.READ: _READ,
     Level.READ_WRITE: _READ_WRITE,
     Level.ADMIN: _ADMIN,
@@ -83,11 +86,11 @@ AUDITOR_PERMISSIONS = frozenset(
     {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES, *(category.permission for category in REPOSITORY_CATEGORIES)}
 )
 
-OVERSIGHT: dict[str, frozenset[str]] = {
+REGISTRY_ROLES: dict[str, frozenset[str]] = {
     "administer_registry": ALL_PERMISSIONS,
     "audit_registry": AUDITOR_PERMISSIONS,
 }
-"""What MSR admins and auditors may do in every repository, by the permission that makes them one."""
+"""The permissions of MSR admins and auditors in every repository, by the codename that grants the role."""
 
 GRANTABLE: list[tuple[str, Any]] = [
     *((level.value, f"Access level {level.label}") for level in Level),
@@ -96,11 +99,11 @@ GRANTABLE: list[tuple[str, Any]] = [
         for category in REPOSITORY_CATEGORIES
     ),
 ]
-"""What may be granted on a repository or a namespace, as Django's `Meta.permissions`."""
+"""What can be granted on a repository or a namespace, in the format of Django's `Meta.permissions`."""
 
 
 def expand(codename: str) -> frozenset[str]:
-    """Return the permissions that a granted codename gives; none for one that isn't grantable."""
-    if codename in ALLOWED_BY:
-        return ALLOWED_BY[codename]
+    """Return the permissions that a granted codename includes: none if it isn't grantable."""
+    if codename in PERMISSIONS_BY_LEVEL:
+        return PERMISSIONS_BY_LEVEL[codename]
     return frozenset({codename}) & {category.permission for category in REPOSITORY_CATEGORIES}

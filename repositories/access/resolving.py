@@ -1,8 +1,8 @@
-"""Who may do what: resolves a viewer's grants. Every reader of repositories and events asks here.
+"""Resolve the permissions of a viewer. Everything that reads repositories or events goes through here.
 
-A right comes from one of: being an MSR admin or auditor, owning the namespace or the organization,
-a grant on the namespace or on the repository (to the user or to one of their teams), or the
-repository being public. Levels are additive: a viewer has the sum of what each of these gives.
+Permissions come from these sources: being an MSR admin or auditor, owning the namespace or its
+organization, a grant on the namespace or the repository (to the user or to one of their teams), and the
+repository being public. They are additive: a viewer has the union of what all sources give.
 """
 
 from __future__ import annotations
@@ -29,34 +29,35 @@ from repositories.models import (
     RepositoryQuerySet,
     RepositoryUserPermission,
 )
-from repositories.utils.among import FEW, among
+from repositories.utils.among import MAX_LISTED, among
 
-NOTHING: frozenset[int] = frozenset()
+NO_IDS: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Access:
-    """What one viewer may do, in every repository."""
+    """The permissions of one viewer in all repositories."""
 
     everywhere: frozenset[str] = frozenset()
-    """Permissions of MSR admins and auditors, which hold in every repository, even unclaimed ones."""
+    """Permissions of MSR admins and auditors. They apply even in unclaimed namespaces."""
     in_public: frozenset[str] = frozenset()
+    """Permissions in public repositories."""
     by_repository: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """For each permission, the repositories that a grant names."""
+    """For each permission, the ids of the repositories that it is granted on."""
     by_namespace: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """For each permission, the namespaces that are owned, or that a grant names."""
+    """For each permission, the ids of the namespaces that the viewer owns or that it is granted on."""
     viewer_id: int | None = None
-    """The user; None for nobody."""
+    """The user's id. None for anonymous and inactive users."""
 
     @classmethod
-    def of(cls, viewer: Any) -> Access:
-        """Resolve a viewer's rights in at most three queries, however many grants they have."""
+    def for_user(cls, viewer: Any) -> Access:
+        """Resolve a viewer's permissions in at most three queries, regardless of the number of grants."""
         if not viewer.is_authenticated or not viewer.is_active:
             return cls()
         if viewer.has_perm("registry_repositories.administer_registry"):
-            return cls(everywhere=levels.OVERSIGHT["administer_registry"], viewer_id=viewer.pk)
+            return cls(everywhere=levels.REGISTRY_ROLES["administer_registry"], viewer_id=viewer.pk)
         if viewer.has_perm("registry_repositories.audit_registry"):
-            everywhere = levels.OVERSIGHT["audit_registry"]
+            everywhere = levels.REGISTRY_ROLES["audit_registry"]
         else:
             everywhere = frozenset()
         found: dict[str, dict[str, set[int]]] = {
@@ -68,7 +69,7 @@ class Access:
                 found[scope][permission].add(pk)
         return cls(
             everywhere=everywhere,
-            in_public=levels.ALLOWED_BY[levels.Level.READ],
+            in_public=levels.PERMISSIONS_BY_LEVEL[levels.Level.READ],
             by_repository={key: frozenset(ids) for key, ids in found["repository"].items()},
             by_namespace={key: frozenset(ids) for key, ids in found["namespace"].items()},
             viewer_id=viewer.pk,
@@ -80,9 +81,9 @@ class Access:
         return levels.VIEW_UNKNOWN_EVENTS in self.everywhere
 
     def permissions_on(self, repository: Repository) -> frozenset[str]:
-        """Return all that the viewer may do in one repository; its namespace should be loaded."""
+        """Return the viewer's permissions in one repository, whose namespace should be loaded."""
         permissions = set(self.everywhere)
-        if grants_count_in(repository):
+        if grants_apply_to(repository):
             if repository.visibility == Repository.Visibility.PUBLIC:
                 permissions |= self.in_public
             permissions |= {p for p, ids in self.by_repository.items() if repository.pk in ids}
@@ -95,61 +96,64 @@ class Access:
         live = Repository.objects.live()
         if wanted & self.everywhere:
             return live
-        repository_ids, namespace_ids = self.scope(wanted)
-        reached = Q(pk__in=among(repository_ids)) | Q(namespace__in=among(namespace_ids))
+        repository_ids, namespace_ids = self.granted_ids(wanted)
+        visible = Q(pk__in=among(repository_ids)) | Q(namespace__in=among(namespace_ids))
         if wanted & self.in_public:
-            reached |= Q(visibility=Repository.Visibility.PUBLIC)
+            visible |= Q(visibility=Repository.Visibility.PUBLIC)
         claimed = ~Q(namespace__in=Namespace.objects.filter(Namespace.UNCLAIMED).values("pk"))
-        return live.filter(reached, claimed)
+        return live.filter(visible, claimed)
 
     def namespaces(self, permission: str) -> QuerySet[Namespace]:
-        """Return the namespaces in all of which the viewer has a permission, now and in what is to come."""
+        """Return the namespaces where the viewer has a permission on all current and future repositories."""
         if permission in self.everywhere:
             return Namespace.objects.all()
-        owned = Namespace.objects.filter(pk__in=self.by_namespace.get(permission, NOTHING))
+        owned = Namespace.objects.filter(pk__in=self.by_namespace.get(permission, NO_IDS))
         return owned.exclude(Namespace.UNCLAIMED)
 
     @cached_property
-    def few_repositories(self) -> list[Repository] | None:
-        """The live repositories in which the viewer has any permission; None if they aren't few."""
-        seen = list(self.repositories().select_related("namespace").order_by()[: FEW + 1])
-        return seen if len(seen) <= FEW else None
+    def repositories_if_few(self) -> list[Repository] | None:
+        """The live repositories in which the viewer has any permission, or None if they exceed MAX_LISTED."""
+        visible = list(self.repositories().select_related("namespace").order_by()[: MAX_LISTED + 1])
+        return visible if len(visible) <= MAX_LISTED else None
 
     @cached_property
-    def sees_pulls_somewhere(self) -> bool:
-        """Whether there is a live repository whose pulls the viewer may see.
+    def can_see_any_pulls(self) -> bool:
+        """Whether there is a live repository whose pulls the viewer can see.
 
-        Grants alone don't tell: everybody owns a namespace, mostly an empty one.
+        Checking grants isn't enough, because every user owns a namespace, which is usually empty.
         """
         permission = levels.Category.PULL.permission
         return permission in self.everywhere or self.repositories([permission]).exists()
 
-    def scope(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the repositories and the namespaces whose grants give at least one of `permissions`."""
+    def granted_ids(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
+        """Return the ids of the repositories and of the namespaces with at least one of `permissions`."""
         return (
-            NOTHING.union(*(self.by_repository.get(p, NOTHING) for p in permissions)),
-            NOTHING.union(*(self.by_namespace.get(p, NOTHING) for p in permissions)),
+            NO_IDS.union(*(self.by_repository.get(p, NO_IDS) for p in permissions)),
+            NO_IDS.union(*(self.by_namespace.get(p, NO_IDS) for p in permissions)),
         )
 
 
 def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
-    """Return a repository that the viewer can see. Raises Http404 for any other, there or not."""
-    if "\0" in namespace + name:  # which no database takes
+    """Return a live repository. Raises Http404 if it doesn't exist or the viewer can't see it."""
+    if "\0" in namespace + name:  # PostgreSQL rejects NUL in text
         raise Http404
     repositories = access.repositories().select_related("namespace")
     return get_object_or_404(repositories, namespace__name=namespace, name=name)
 
 
-def grants_count_in(repository: Repository) -> bool:
-    """Tell whether ownership, grants and visibility give anything; its namespace should be loaded.
+def grants_apply_to(repository: Repository) -> bool:
+    """Return whether ownership, grants and visibility have any effect in a repository.
 
-    In a deleted repository, and in one of an unclaimed namespace, they don't.
+    They have none in deleted repositories and in unclaimed namespaces. The namespace should be loaded.
     """
     return repository.deleted_at is None and not repository.namespace.is_unclaimed
 
 
 def grants_of(viewer: Any) -> Iterable[tuple[str, int, str]]:
-    """Yield (`repository` or `namespace`, its id, granted codename) for all that a viewer holds."""
+    """Return the viewer's grants as (`repository` or `namespace`, its id, codename).
+
+    Ownership of a namespace counts as a grant of the admin level.
+    """
     owned = (
         Namespace.objects.order_by()
         .filter(

@@ -1,1 +1,1 @@
-"""Users' accounts: the current request's user, preferences, tokens, passwords."""
+"""User accounts: preferences, access tokens, passwords, and the user of the current request."""

@@ -1,4 +1,4 @@
-"""Checks access tokens: `Authorization: Bearer <token>`, or as the password of HTTP Basic for feed readers."""
+"""Authenticate by access token: as a bearer token, or, for feed readers, as the password of HTTP Basic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from repositories.accounts import current_request
 from repositories.models import AccessToken
 
 PRECISION = timedelta(minutes=1)
-"""How exactly the last use is known: a token that is used all the time is a row that all would write."""
+"""Precision of the last use. If every request updated it, the row of a busy token would be a bottleneck."""
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
@@ -24,7 +24,7 @@ class TokenAuthentication(authentication.TokenAuthentication):
     keyword = "Bearer"
 
     def authenticate_credentials(self, key: str) -> Any:
-        token = find(key)
+        token = find_token(key)
         if token is None or not token.user.is_active:
             raise exceptions.AuthenticationFailed("Invalid token.")
         mark_used(token)
@@ -32,7 +32,7 @@ class TokenAuthentication(authentication.TokenAuthentication):
 
 
 class BasicTokenAuthentication(authentication.BasicAuthentication):
-    """HTTP Basic with the user's name and a token of theirs, never their password."""
+    """HTTP Basic with the username, and one of the user's tokens instead of their password."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> Any:
         user, token = TokenAuthentication().authenticate_credentials(password)
@@ -42,7 +42,7 @@ class BasicTokenAuthentication(authentication.BasicAuthentication):
 
 
 class TokenScheme(OpenApiAuthenticationExtension):
-    """Describes the tokens in the OpenAPI schema."""
+    """The description of token authentication in the OpenAPI schema."""
 
     target_class = TokenAuthentication
     name = "token"
@@ -51,31 +51,34 @@ class TokenScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer"}
 
 
-def find(text: str) -> Any:
-    """Return a token that hasn't expired, or None; with its user, and when both were last heard of.
+def find_token(text: str) -> Any:
+    """Return a token that hasn't expired, or None.
 
-    That is all that a registry's message asks of them, in one query.
+    The same query loads its details, its user and the user's registry, because notifications need them.
     """
-    loaded = get_token_model().objects.select_related("access_token", "user__registry")
-    token = loaded.filter(digest=hash_token(text)).first()
+    tokens = get_token_model().objects.select_related("access_token", "user__registry")
+    token = tokens.filter(digest=hash_token(text)).first()
     if token and token.expiry and token.expiry < timezone.now():
-        _remove_expired(token.user)
+        _delete_expired(token.user)
         return None
     return token
 
 
 def mark_used(token: Any) -> None:
-    """Remember that a token was used just now, once a minute at most."""
+    """Store the current time as the token's last use, at most once per PRECISION."""
     now = timezone.now()
-    described = getattr(token, "access_token", None)
-    if described is None or (described.last_used_at and described.last_used_at >= now - PRECISION):
+    details = getattr(token, "access_token", None)
+    if details is None or (details.last_used_at and details.last_used_at >= now - PRECISION):
         return
-    # The condition stands here, too, so that of many requests at once one writes.
-    AccessToken.objects.filter(pk=described.pk, last_used_at=described.last_used_at).update(last_used_at=now)
-    _remove_expired(token.user)
+    # Filter by the old value, so that only one of many concurrent requests writes.
+    AccessToken.objects.filter(pk=details.pk, last_used_at=details.last_used_at).update(last_used_at=now)
+    _delete_expired(token.user)
 
 
-def _remove_expired(user: Any) -> None:
-    """Remove the expired tokens of a user: nobody's act, as Create Token has told when they end."""
+def _delete_expired(user: Any) -> None:
+    """Delete a user's expired tokens.
+
+    No event is recorded, because the Create Token event already includes the expiry date.
+    """
     with current_request.auditing_disabled():
         get_token_model().objects.filter(user=user, expiry__lt=timezone.now()).delete()

@@ -1,4 +1,4 @@
-"""The request being served: its user and client, for the records of who did what."""
+"""Access to the request being served, so that events can record its user and client."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def exists() -> bool:
 
 @contextmanager
 def auditing_disabled() -> Iterator[None]:
-    """Do not record what the block does: it is part of another recorded act, or nobody's act."""
+    """Don't record events for changes in the block.
+
+    Use it for changes that are part of an act that is recorded anyway, or that nobody requested.
+    """
     token = _auditing_disabled.set(True)
     try:
         yield
@@ -54,7 +57,7 @@ def auditing_disabled() -> Iterator[None]:
 
 
 def is_audited() -> bool:
-    """Return whether acts are recorded now, that is, outside `auditing_disabled`."""
+    """Return whether acts are being recorded, which is always the case outside `auditing_disabled`."""
     return not _auditing_disabled.get()
 
 
@@ -66,7 +69,7 @@ def user() -> Any:
 
 
 def client_details() -> dict[str, str]:
-    """Return `client_address` and `user_agent` of the request, without those that are unknown."""
+    """Return the `client_address` and `user_agent` of the request, leaving out unknown values."""
     request = _request.get()
     if request is None:
         return {}
@@ -76,7 +79,10 @@ def client_details() -> dict[str, str]:
 
 
 def client_address(request: HttpRequest) -> str:
-    """Return the client's IP address, or "" if unknown. Behind a reverse proxy, the address it reports."""
+    """Return the client's IP address, or "" if it is unknown.
+
+    Behind a reverse proxy, this is the address that the proxy reports.
+    """
     address = request.META.get("REMOTE_ADDR", "")
     if settings.SECURE_PROXY_SSL_HEADER:  # the proxy appends the last entry; earlier ones can be forged
         address = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or address

@@ -1,4 +1,4 @@
-"""What the site keeps about a user: display preferences, and access tokens."""
+"""Display preferences and access tokens of users."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from timezone_field import TimeZoneField
 
 
 class Profile(models.Model):
-    """How one person wants to see the site."""
+    """The display preferences of a user."""
 
     class Theme(models.TextChoices):
-        SYSTEM = "", "As my system has it"
+        SYSTEM = "", "Same as my system"
         LIGHT = "light", "Light"
         DARK = "dark", "Dark"
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE)
     time_zone = TimeZoneField(null=True, blank=True, choices_display="WITH_GMT_OFFSET")
-    """None until the person chooses one, or their browser tells it."""
+    """None until the user chooses one or their browser reports one."""
     time_zone_guessed = models.BooleanField(default=False, editable=False)
     theme = models.CharField(max_length=5, choices=Theme, blank=True, default=Theme.SYSTEM)
 
@@ -27,13 +27,13 @@ class Profile(models.Model):
         return f"Profile of {self.user}"
 
     @classmethod
-    def of(cls, user: Any) -> Profile:
-        """Return a person's profile; a new one, not stored, for whoever has none."""
+    def for_user(cls, user: Any) -> Profile:
+        """Return a user's profile, or a new unsaved one if they have none."""
         return cls.objects.filter(user=user.pk).first() or cls(user_id=user.pk)
 
 
 class AccessToken(models.Model):
-    """What Knox doesn't keep of an access token: what its owner calls it, and when it was last used."""
+    """Details of an access token that Knox doesn't store: its name, and when it was last used."""
 
     token = models.OneToOneField(settings.KNOX_TOKEN_MODEL, models.CASCADE, related_name="access_token")
     name = models.CharField(max_length=100, blank=True)

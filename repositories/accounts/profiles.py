@@ -1,4 +1,4 @@
-"""Shows every page as the viewer wants to see it: in their own time zone, light or dark."""
+"""Apply the display preferences of the viewer: the time zone, and a light or dark theme."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from repositories.models import Profile
 
 
 class ProfileMiddleware:
-    """Loads the profile of the logged-in person as `request.profile`, and activates their time zone.
+    """Load the logged-in user's profile as `request.profile`, and activate their time zone.
 
-    Everybody else sees UTC. API calls carry their offsets themselves.
+    Anonymous users see times in UTC. API calls are skipped, because their times include UTC offsets.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -22,7 +22,7 @@ class ProfileMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path.startswith("/api/") or not request.user.is_authenticated:
             return self.get_response(request)
-        profile = Profile.of(request.user)
+        profile = Profile.for_user(request.user)
         request.profile = profile  # type: ignore[attr-defined]
         with timezone.override(profile.time_zone):
             return self.get_response(request)

@@ -36,7 +36,7 @@ class PreferencesView(UpdateView):
     extra_context = {"section": "settings"}
 
     def get_object(self, queryset: Any = None) -> Profile:
-        return Profile.of(self.request.user)
+        return Profile.for_user(self.request.user)
 
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, "Saved.")
@@ -46,7 +46,7 @@ class PreferencesView(UpdateView):
 @require_POST
 def guess_time_zone(request: HttpRequest) -> HttpResponse:
     """Store the time zone that the browser reports, unless the user has chosen one."""
-    profile = Profile.of(request.user)
+    profile = Profile.for_user(request.user)
     if profile.time_zone is not None:
         return HttpResponse(status=204)
     form = TimeZoneForm(request.POST, instance=profile)
@@ -70,7 +70,9 @@ class PasswordView(PasswordChangeView):
 
 
 class TokenForm(forms.Form):
-    name = forms.CharField(max_length=100, help_text="What it is for, such as “CI of acme/web”.")
+    """A form to create an access token."""
+
+    name = forms.CharField(max_length=100, help_text="What the token is for, such as “CI of acme/web”.")
     expiry = forms.TypedChoiceField(
         label="Expires",
         choices=list(EXPIRIES.items()),

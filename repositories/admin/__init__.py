@@ -1,3 +1,3 @@
-"""Who owns what, and who may do what with it, for MSR admins. Each module registers what it is about."""
+"""The admin of users, organizations, repositories, policies and tokens. Each module registers its models."""
 
 from repositories.admin import organizations, people, policies, repositories, tokens  # noqa: F401

@@ -1,4 +1,4 @@
-"""Pages of the admin that say who may do what, and why: of a repository, and of a user."""
+"""Admin pages that show who has access to a repository, what a user has access to, and why."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from guardian.models import BaseObjectPermission
 
-from repositories.access.explaining import EffectiveAccess, Right, public_right, rights_of, rights_on
-from repositories.access.resolving import grants_count_in
+from repositories.access.effective_access import EffectiveAccess, Right, public_right, rights_of, rights_on
+from repositories.access.resolving import grants_apply_to
 from repositories.admin.links import change_url, grant_url
 from repositories.models import Membership, Repository
 from repositories.utils.keyset import Page
 
 
-def of_repository(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
-    """Show the people of a repository: their levels, where these come from, and what they see."""
-    _only_for_overseers(request)
+def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Show a repository's users, their levels, why they have them, and which events they can see."""
+    _require_audit_permission(request)
     repositories = Repository.objects.select_related("namespace__user", "namespace__organization")
     repository = get_object_or_404(repositories, pk=pk)
     search = request.GET.get("q", "").strip().replace("\0", "")
     page = rights_on(repository, request.GET.get("cursor"), search)
     context = {
         "repository": repository,
-        "grants_count": grants_count_in(repository),
+        "grants_apply": grants_apply_to(repository),
         "public": public_right(repository),
         "search": search,
-        "pages": _pages(request, "cursor", page),
+        "pages": _page_links(request, "cursor", page),
         "rows": [_row(request, access) for access in page.rows],
     }
-    return _answer(model_admin, request, "repository", repository, context)
+    return _render(model_admin, request, "repository", repository, context)
 
 
-def of_user(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
-    """Show what a user may do: everywhere, in namespaces, and in repositories."""
-    _only_for_overseers(request)
+def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+    """Show a user's access: in the whole registry, in namespaces and in repositories."""
+    _require_audit_permission(request)
     user: Any = get_object_or_404(get_user_model(), pk=pk)
     access = rights_of(user, request.GET.get("namespaces"), request.GET.get("repositories"))
     context = {
         "person": user,
         "everywhere": [_reason(request, right) for right in access.everywhere],
         "places": [
-            (name, [_row(request, row) for row in page.rows], _pages(request, name, page))
+            (name, [_row(request, row) for row in page.rows], _page_links(request, name, page))
             for name, page in (("namespaces", access.namespaces), ("repositories", access.repositories))
         ],
     }
-    return _answer(model_admin, request, "user", user, context)
+    return _render(model_admin, request, "user", user, context)
 
 
-def _only_for_overseers(request: HttpRequest) -> None:
-    """Admit MSR admins and auditors: others must not learn the names of repositories."""
+def _require_audit_permission(request: HttpRequest) -> None:
+    """Raise PermissionDenied unless the viewer is an MSR admin or auditor, to hide repositories' names."""
     if not request.user.has_perm("registry_repositories.audit_registry"):
         raise PermissionDenied
 
 
-def _answer(
-    model_admin: admin.ModelAdmin, request: HttpRequest, of: str, about: Any, context: dict[str, Any]
+def _render(
+    model_admin: admin.ModelAdmin, request: HttpRequest, kind: str, original: Any, context: dict[str, Any]
 ) -> HttpResponse:
     request.current_app = model_admin.admin_site.name
-    shared = {"title": "Effective access", "opts": model_admin.opts, "original": about}
+    shared = {"title": "Effective access", "opts": model_admin.opts, "original": original}
     context = {**model_admin.admin_site.each_context(request), **shared, **context}
-    return TemplateResponse(request, f"admin/registry_repositories/access_of_{of}.html", context)
+    return TemplateResponse(request, f"admin/registry_repositories/access_of_{kind}.html", context)
 
 
-def _pages(request: HttpRequest, name: str, page: Page) -> list[tuple[str, str]]:
-    """Return the neighbouring pages' names and addresses."""
+def _page_links(request: HttpRequest, name: str, page: Page) -> list[tuple[str, str]]:
+    """Return the labels and URLs of the previous and next pages."""
     cursors = [("Previous", page.previous), ("Next", page.next)]
     query = request.GET.copy()
     links = []
@@ -82,7 +82,7 @@ def _pages(request: HttpRequest, name: str, page: Page) -> list[tuple[str, str]]
 
 
 def _row(request: HttpRequest, access: EffectiveAccess) -> dict[str, Any]:
-    """Return what the pages show of somebody in a place."""
+    """Return the template context of a user's access to a repository or a namespace."""
     is_repository = isinstance(access.place, Repository)
     return {
         "holder": access.holder,
@@ -96,11 +96,12 @@ def _row(request: HttpRequest, access: EffectiveAccess) -> dict[str, Any]:
 
 
 def access_url(repository: Any) -> str:
+    """Return the URL of a repository's effective access page."""
     return reverse("admin:registry_repositories_repository_access", args=[repository.pk])
 
 
 def _reason(request: HttpRequest, right: Right) -> tuple[str, str, str]:
-    """Return what was given, by what, and the page where that is seen, or taken away."""
+    """Return a right's label, its source in words, and the URL where the source can be changed."""
     return right.label, right.reason, _source_url(request, right)
 
 

@@ -1,4 +1,4 @@
-"""Grants in the admin: rows on the pages of repositories and namespaces, and guardian's own pages."""
+"""Grants in the admin: inlines on the pages of repositories and namespaces, and guardian's pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from guardian.admin import (
 )
 
 from repositories.access import levels
-from repositories.access.explaining import label_of
+from repositories.access.effective_access import label_of
 from repositories.access.levels import Level
 from repositories.admin.links import grant_url
 from repositories.models import (
@@ -30,18 +30,18 @@ from repositories.models import (
 )
 
 MAX_SHOWN = 100
-"""Grants on one page: Django refuses a form of more than 1,000 fields."""
+"""The maximum number of grants on one page. Django rejects forms with more than 1,000 fields."""
 
 GRANTABLE = dict(levels.GRANTABLE)
 CHOICES: list[Any] = [
     ("", "---------"),
     ("Level", [(level.value, level.label) for level in Level]),
-    ("One category alone", [(name, label_of(name)) for name in GRANTABLE if name not in Level.values]),
+    ("Single category", [(name, label_of(name)) for name in GRANTABLE if name not in Level.values]),
 ]
 
 
 class GrantForm(forms.ModelForm):
-    """A new grant: of a level, or of the events of one category."""
+    """A new grant of a level, or of one category of events."""
 
     access = forms.ChoiceField(choices=CHOICES)
 
@@ -54,7 +54,7 @@ class GrantForm(forms.ModelForm):
 
 
 class GrantFormSet(BaseInlineFormSet):
-    """The first of the grants that there are, and new ones."""
+    """The first MAX_SHOWN existing grants, and new ones."""
 
     model: Any
 
@@ -64,7 +64,7 @@ class GrantFormSet(BaseInlineFormSet):
         return self._queryset
 
     def clean(self) -> None:
-        """Say where something is granted already, before the database refuses it."""
+        """Add a form error for each grant that already exists, before the database rejects it."""
         super().clean()
         seen = set()
         for form in self.extra_forms:
@@ -72,16 +72,16 @@ class GrantFormSet(BaseInlineFormSet):
                 continue
             holder = {name: form.cleaned_data[name] for name in ("user", "group") if name in form.fields}
             row = (*holder.values(), form.cleaned_data["access"])
-            same = self.model.objects.filter(
+            existing = self.model.objects.filter(
                 content_object=self.instance, permission=form.instance.permission, **holder
             )
-            if row in seen or same.exists():
-                form.add_error("access", "This is granted already.")
+            if row in seen or existing.exists():
+                form.add_error("access", "This access is already granted.")
             seen.add(row)
 
 
 class GrantInline(admin.TabularInline):
-    """Grants are made and taken back, never changed."""
+    """Grants can be added and deleted, but not changed."""
 
     form = GrantForm
     formset = GrantFormSet
@@ -136,23 +136,23 @@ class NamespaceTeamInline(GrantToTeamInline):
     model = NamespaceGroupPermission
 
 
-class GrantableMixin:
-    """Offers, on guardian's pages, what gives something here: Django's own permissions don't."""
+class GrantablePermissionsMixin:
+    """Limits guardian's forms to the permissions that can be granted; Django's own have no effect here."""
 
     def get_obj_perms_field_choices(self) -> list[tuple[str, Any]]:
         return levels.GRANTABLE
 
 
-class UserGrantsForm(GrantableMixin, AdminUserObjectPermissionsForm):
+class UserGrantsForm(GrantablePermissionsMixin, AdminUserObjectPermissionsForm):
     pass
 
 
-class TeamGrantsForm(GrantableMixin, AdminGroupObjectPermissionsForm):
+class TeamGrantsForm(GrantablePermissionsMixin, AdminGroupObjectPermissionsForm):
     pass
 
 
-class GrantedAdmin(GuardedModelAdmin):
-    """Of what is granted access to: grants on its own page, and guardian's pages for several at once."""
+class GrantableModelAdmin(GuardedModelAdmin):
+    """Admin base class for models that access is granted on, with inlines and guardian's pages."""
 
     change_form_template = "admin/registry_repositories/granted_change_form.html"  # type: ignore[misc]
     obj_perms_manage_template: str = "admin/registry_repositories/granted_permissions.html"
@@ -186,7 +186,7 @@ class GrantedAdmin(GuardedModelAdmin):
 
 
 def _number_or_404(text: str) -> str:
-    """Guardian asks the database for whatever stands in the address, which may be no number."""
+    """Return the text if it is a number. Raises Http404 otherwise, as guardian would query with any text."""
     if not (text.isascii() and text.isdecimal()):
         raise Http404
     return text

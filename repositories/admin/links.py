@@ -1,4 +1,4 @@
-"""Addresses of the admin's pages, and links to them."""
+"""URLs of admin pages, and links to them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from django.utils.html import format_html_join
 
 
 def change_url(row: Model) -> str:
-    """Return the page of one row."""
+    """Return the URL of a row's change page."""
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
 def list_url(model: type[Model], query: str = "") -> str:
-    """Return the list of a model, narrowed by a query string."""
-    address = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-    return f"{address}?{query}" if query else address
+    """Return the URL of a model's list, filtered by a query string."""
+    url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    return f"{url}?{query}" if query else url
 
 
 def add_url(model: type[Model], query: str) -> str:
-    """Return the page on which a row is made, with what the query string fills in."""
+    """Return the URL of a model's add form, with initial values from a query string."""
     return f"{reverse(f'admin:{model._meta.app_label}_{model._meta.model_name}_add')}?{query}"
 
 
 def grant_url(grant: Any) -> str:
-    """Return guardian's page of what the holder of a grant was granted on the same place."""
+    """Return the URL of guardian's page for the holder of a grant and the object of the grant."""
     holder = "user" if hasattr(grant, "user_id") else "group"
     place = grant._meta.get_field("content_object").related_model._meta
     name = f"admin:{place.app_label}_{place.model_name}_permissions_manage_{holder}"
     return reverse(name, args=[grant.content_object_id, getattr(grant, f"{holder}_id")])
 
 
-def joined(links: Iterable[tuple[str, Any]]) -> str:
-    """Return links, given by address and text, one after the other."""
+def join_links(links: Iterable[tuple[str, Any]]) -> str:
+    """Return HTML links for pairs of URL and text, separated by dots, or a dash if there are none."""
     return format_html_join(" · ", '<a href="{}">{}</a>', links) or "–"

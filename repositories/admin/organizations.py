@@ -1,4 +1,4 @@
-"""Organizations, their members and teams, and namespaces, in the admin."""
+"""Organizations, their members and teams, and namespaces in the admin."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from repositories.access.explaining import label_of
+from repositories.access.effective_access import label_of
 from repositories.admin.grants import (
     GRANTABLE,
     MAX_SHOWN,
-    GrantedAdmin,
+    GrantableModelAdmin,
     NamespaceTeamInline,
     NamespaceUserInline,
 )
-from repositories.admin.links import add_url, change_url, grant_url, joined, list_url
-from repositories.admin.people import NamedForEverMixin
+from repositories.admin.links import add_url, change_url, grant_url, join_links, list_url
+from repositories.admin.people import ImmutableNameMixin
 from repositories.models import (
     Membership,
     Namespace,
@@ -37,15 +37,15 @@ from repositories.models import (
 User = get_user_model()
 
 
-class NameWidget(forms.Widget):
-    """Shows who it is, without a field: nobody becomes somebody else."""
+class UserLinkWidget(forms.Widget):
+    """Shows a link to the user in place of an input: a membership's user can't be changed."""
 
-    def __init__(self, person: Any) -> None:
+    def __init__(self, user: Any) -> None:
         super().__init__()
-        self.person = person
+        self.user = user
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        return format_html('<a href="{}">{}</a>', change_url(self.person), self.person)
+        return format_html('<a href="{}">{}</a>', change_url(self.user), self.user)
 
 
 class MembershipForm(forms.ModelForm):
@@ -53,11 +53,11 @@ class MembershipForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if self.instance.pk and "user" in self.fields:
             self.fields["user"].disabled = True
-            self.fields["user"].widget = NameWidget(self.instance.user)
+            self.fields["user"].widget = UserLinkWidget(self.instance.user)
 
 
-class FirstMembers(BaseInlineFormSet):
-    """The owners first, and of the members as many as fit."""
+class MembershipFormSet(BaseInlineFormSet):
+    """The first MAX_SHOWN memberships, and new ones."""
 
     def get_queryset(self) -> QuerySet:
         if not hasattr(self, "_queryset"):
@@ -68,20 +68,20 @@ class FirstMembers(BaseInlineFormSet):
 class MembershipInline(admin.TabularInline):
     model = Membership
     form = MembershipForm
-    formset = FirstMembers
+    formset = MembershipFormSet
     extra = 1
     autocomplete_fields = ["user"]
-    verbose_name_plural = f"memberships (the first {MAX_SHOWN}, owners before members)"
+    verbose_name_plural = f"memberships (the first {MAX_SHOWN}, owners first)"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        people = f"user__{User.USERNAME_FIELD}"
+        username = f"user__{User.USERNAME_FIELD}"
         memberships = super().get_queryset(request)
-        return memberships.select_related("user", "organization").order_by("-role", people)
+        return memberships.select_related("user", "organization").order_by("-role", username)
 
 
 @admin.register(Membership)
 class MembershipAdmin(admin.ModelAdmin):
-    """All members of all organizations, for those that are too many for the organization's page."""
+    """All memberships, for organizations with more members than fit on their own page."""
 
     list_display = ["user", "organization", "role"]
     list_filter = ["role"]
@@ -94,34 +94,34 @@ class MembershipAdmin(admin.ModelAdmin):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(NamedForEverMixin, admin.ModelAdmin):
+class OrganizationAdmin(ImmutableNameMixin, admin.ModelAdmin):
     name_field = "name"
     list_display = ["name"]
     search_fields = ["name"]
-    fields = ["name", "teams_shown", "namespaces_shown"]
-    readonly_fields = ["teams_shown", "namespaces_shown"]
+    fields = ["name", "team_links", "namespace_links"]
+    readonly_fields = ["team_links", "namespace_links"]
     inlines = [MembershipInline]
 
     @admin.display(description="teams")
-    def teams_shown(self, organization: Organization) -> str:
-        narrowed = f"organization={organization.pk}"
-        return _first(organization.teams.order_by("name"), narrowed) if organization.pk else "–"
+    def team_links(self, organization: Organization) -> str:
+        query = f"organization={organization.pk}"
+        return _links_to_first(organization.teams.order_by("name"), query) if organization.pk else "–"
 
     @admin.display(description="namespaces")
-    def namespaces_shown(self, organization: Organization) -> str:
-        narrowed = f"organization={organization.pk}"
-        return _first(organization.namespaces.order_by("name"), narrowed) if organization.pk else "–"
+    def namespace_links(self, organization: Organization) -> str:
+        query = f"organization={organization.pk}"
+        return _links_to_first(organization.namespaces.order_by("name"), query) if organization.pk else "–"
 
 
-def _first(rows: QuerySet, narrowed: str) -> str:
-    """Return links to the first teams or namespaces, to all of them, and to making one more."""
+def _links_to_first(rows: QuerySet, query: str) -> str:
+    """Return links to the first MAX_SHOWN teams or namespaces, to the list of all, and to the add form."""
     links = [(change_url(row), row.name) for row in rows[:MAX_SHOWN]]
-    all_of_them = [(list_url(rows.model, f"{narrowed.replace('=', '__id__exact=')}"), "all")]
-    return joined([*links, *all_of_them, (add_url(rows.model, narrowed), "add")])
+    list_link = (list_url(rows.model, f"{query.replace('=', '__id__exact=')}"), "all")
+    return join_links([*links, list_link, (add_url(rows.model, query), "add")])
 
 
 class TeamForm(forms.ModelForm):
-    """A team with its members, who are the users of its group."""
+    """A team and its members, which are the users of the team's group."""
 
     members = forms.ModelMultipleChoiceField(
         User._default_manager.all(),
@@ -146,20 +146,21 @@ class TeamAdmin(admin.ModelAdmin):
     list_select_related = ["organization"]
     search_fields = ["name", "organization__name"]
     autocomplete_fields = ["organization"]
-    fields = ["organization", "name", "members", "granted"]
-    readonly_fields = ["granted"]
+    fields = ["organization", "name", "members", "grant_links"]
+    readonly_fields = ["grant_links"]
 
-    @admin.display(description="granted")
-    def granted(self, team: Team) -> str:
-        """What the team was granted; it is granted on the page of the namespace or the repository."""
+    @admin.display(description="grants")
+    def grant_links(self, team: Team) -> str:
+        """Return links to the team's grants, which are added on the page of a namespace or repository."""
         if not team.pk:
             return "–"
-        return joined(
+        return join_links(
             (grant_url(grant), f"{label_of(grant.permission.codename)} on {grant.content_object}")
             for grant in self.grants_to(team)
         )
 
     def grants_to(self, team: Team) -> Iterable[Any]:
+        """Yield the first MAX_SHOWN grants on namespaces, and as many on repositories."""
         for model, place in (NamespaceGroupPermission, ""), (RepositoryGroupPermission, "__namespace"):
             grants = model._default_manager.filter(group=team.group_id, permission__codename__in=GRANTABLE)
             yield from grants.select_related("permission", f"content_object{place}").order_by("pk")[
@@ -172,7 +173,7 @@ class TeamAdmin(admin.ModelAdmin):
             obj.group.user_set.set(form.cleaned_data["members"])
 
 
-class UnclaimedFilter(admin.SimpleListFilter):
+class OwnerFilter(admin.SimpleListFilter):
     title = "owner"
     parameter_name = "owner"
 
@@ -188,12 +189,12 @@ class UnclaimedFilter(admin.SimpleListFilter):
 
 
 @admin.register(Namespace)
-class NamespaceAdmin(NamedForEverMixin, GrantedAdmin):
-    """Claiming a namespace is choosing its owner here."""
+class NamespaceAdmin(ImmutableNameMixin, GrantableModelAdmin):
+    """The admin of namespaces. MSR admins claim a namespace by choosing its owner here."""
 
     name_field = "name"
     list_display = ["name", "owner"]
-    list_filter = [UnclaimedFilter]
+    list_filter = [OwnerFilter]
     list_select_related = ["user", "organization"]
     search_fields = ["name"]
     autocomplete_fields = ["user", "organization"]

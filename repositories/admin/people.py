@@ -19,18 +19,20 @@ from repositories.models import Namespace, Profile
 User = get_user_model()
 
 
-class OwnNameUserCreationForm(AdminUserCreationForm):
-    """A new user, whose name no organization has."""
+class RegistryUserCreationForm(AdminUserCreationForm):
+    """A form for new users. It rejects names whose namespace already has another owner."""
 
     def clean_username(self) -> str:
         username = super().clean_username()
         if Namespace.objects.filter(name=username).exclude(Namespace.UNCLAIMED).exists():
-            raise ValidationError("An organization, or another user, already has the namespace of this name.")
+            raise ValidationError(
+                "The namespace with this name already belongs to an organization or another user."
+            )
         return username
 
 
-class NamedForEverMixin:
-    """Users and organizations keep their names: those of namespaces, and what events call them."""
+class ImmutableNameMixin:
+    """Makes the name read-only once it is stored, because namespaces and events refer to it."""
 
     name_field: str
 
@@ -44,20 +46,20 @@ class ProfileInline(admin.StackedInline):
     can_delete = False
 
 
-class RegistryUserAdmin(NamedForEverMixin, DelegationMixin, UserAdmin):
+class RegistryUserAdmin(ImmutableNameMixin, DelegationMixin, UserAdmin):
     name_field = "username"
-    add_form = OwnNameUserCreationForm
+    add_form = RegistryUserCreationForm
     inlines = [ProfileInline]
-    # The groups of teams, thousands of them, are joined on the pages of their teams.
+    # Every team has a group, so there can be thousands: too many for a select box.
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
 
     def get_urls(self) -> list[Any]:
-        access = self.admin_site.admin_view(self.access)
+        access = self.admin_site.admin_view(self.access_view)
         return [path("<int:pk>/access/", access, name="auth_user_access"), *super().get_urls()]
 
-    def access(self, request: HttpRequest, pk: int) -> HttpResponse:
-        return effective_access.of_user(self, request, pk)
+    def access_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return effective_access.user_access_view(self, request, pk)
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         return self.inlines if obj else []

@@ -36,18 +36,18 @@ class PolicyAdmin(admin.ModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Policy | None = None) -> list[Any]:
         if obj is None:
             return ["kind", "repository", *changes.FIELDS]
-        return ["public_id", "kind", "repository", "enabled", *Policy.NEEDS[Policy.Kind(obj.kind)]]
+        return ["public_id", "kind", "repository", "enabled", *Policy.REQUIRED_FIELDS[Policy.Kind(obj.kind)]]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> list[str]:
         return ["public_id", "kind", "repository"] if obj else []
 
     def save_model(self, request: HttpRequest, obj: Policy, form: Any, change: bool) -> None:
-        form.before = changes.facts_of(obj)
+        form.before = changes.snapshot(obj)
         super().save_model(request, obj, form, change)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        changes.tell(form.instance, form.before)  # now that its criteria are stored, too
+        changes.send_changes(form.instance, form.before)  # after the criteria have been saved
 
     def delete_model(self, request: HttpRequest, obj: Policy) -> None:
         changes.delete(obj)

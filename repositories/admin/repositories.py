@@ -1,4 +1,4 @@
-"""Repositories, and the settings of the registry, in the admin."""
+"""Repositories and the registry settings in the admin."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from solo.admin import SingletonModelAdmin
 
 from repositories import signals
 from repositories.admin import effective_access
-from repositories.admin.grants import GrantedAdmin, RepositoryTeamInline, RepositoryUserInline
+from repositories.admin.grants import GrantableModelAdmin, RepositoryTeamInline, RepositoryUserInline
 from repositories.models import RegistrySettings, Repository
 
 
 @admin.register(Repository)
-class RepositoryAdmin(GrantedAdmin):
+class RepositoryAdmin(GrantableModelAdmin):
     list_display = ["full_name", "visibility", "created_at", "deleted_at"]
     list_filter = ["visibility", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["namespace"]
@@ -27,17 +27,17 @@ class RepositoryAdmin(GrantedAdmin):
     grant_inlines = [RepositoryUserInline, RepositoryTeamInline]
 
     def get_urls(self) -> list[Any]:
-        access = self.admin_site.admin_view(self.access)
+        access = self.admin_site.admin_view(self.access_view)
         return [
             path("<int:pk>/access/", access, name="registry_repositories_repository_access"),
             *super().get_urls(),
         ]
 
-    def access(self, request: HttpRequest, pk: int) -> HttpResponse:
-        return effective_access.of_repository(self, request, pk)
+    def access_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        return effective_access.repository_access_view(self, request, pk)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Repository | None = None) -> list[str]:
-        # Grants and events go by the row: a repository of another name is another repository.
+        # Grants and events refer to the row. A repository with another name is a different repository.
         return [*self.readonly_fields, "namespace", "name"] if obj else self.readonly_fields
 
     def save_model(self, request: HttpRequest, obj: Repository, form: Any, change: bool) -> None:
@@ -53,7 +53,7 @@ class RepositoryAdmin(GrantedAdmin):
             repository.delete()
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
-        # Nothing goes with it, as its row stays.
+        # No related rows are deleted, because the repository is only marked as deleted.
         names = [str(obj) for obj in objs]
         return names, {"repositories": len(names)}, set(), []
 

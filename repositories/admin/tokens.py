@@ -1,4 +1,4 @@
-"""Access tokens of all users: made for those whom one may manage, revoked, never changed."""
+"""Access tokens of all users in the admin. They can be created and revoked, but not changed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from django.http import HttpRequest
 from knox.admin import AuthTokenAdmin
 from knox.models import AuthToken
 
-from repositories.access.delegation import users_within
+from repositories.access.delegation import manageable_users
 
 
 class TokenAdmin(AuthTokenAdmin):
-    """Knox's own makes tokens for anybody, superusers too, and gives those that there are to others."""
+    """Limits token creation to users that the viewer can manage, and forbids changes.
+
+    With knox's own admin, tokens can be created for any user, even for superusers, and existing tokens
+    can be assigned to other users.
+    """
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "user":
-            kwargs["queryset"] = users_within(request.user)
+            kwargs["queryset"] = manageable_users(request.user)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

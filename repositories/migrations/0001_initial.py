@@ -25,12 +25,12 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('public_id', models.CharField(default=repositories.policies.models.new_policy_id, editable=False, max_length=8, unique=True, verbose_name='id')),
                 ('kind', models.CharField(choices=[('promotion', 'Promotion'), ('pruning', 'Pruning'), ('push_mirroring', 'Push mirroring'), ('pull_mirroring', 'Pull mirroring')], max_length=20)),
-                ('enabled', models.BooleanField(default=True, verbose_name='switched on')),
+                ('enabled', models.BooleanField(default=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('remote_registry', models.CharField(blank=True, help_text='Its address, such as https://registry.example.com.', max_length=255, validators=[repositories.policies.models.validate_registry])),
-                ('remote_repository', models.CharField(blank=True, help_text='Its full name there, such as acme/web.', max_length=255, validators=[repositories.policies.models.validate_name])),
-                ('tag_template', models.CharField(blank=True, help_text='In it, %n is the tag itself, %Y is the year, %m is the month, 01 to 12, %d is the day, 01 to 31, %H is the hour, 00 to 23, %M is the minute, %S is the second (UTC).', max_length=128, validators=[repositories.policies.tag_templates.validate], verbose_name='name of the new tag')),
-                ('interval', models.PositiveSmallIntegerField(blank=True, choices=[(1, 'every hour'), (6, 'every 6 hours'), (24, 'every day'), (168, 'every week')], help_text='The whole repository is mirrored.', null=True, verbose_name='how often')),
+                ('remote_registry', models.CharField(blank=True, help_text='The address of the registry, such as https://registry.example.com.', max_length=255, validators=[repositories.policies.models.validate_registry])),
+                ('remote_repository', models.CharField(blank=True, help_text='The full name in the remote registry, such as acme/web.', max_length=255, validators=[repositories.policies.models.validate_name])),
+                ('tag_template', models.CharField(blank=True, help_text='You can use these placeholders: %n (the tag itself), %Y (the year), %m (the month, 01 to 12), %d (the day, 01 to 31), %H (the hour, 00 to 23), %M (the minute), %S (the second). Times are in UTC.', max_length=128, validators=[repositories.policies.tag_templates.validate], verbose_name='new tag name')),
+                ('interval', models.PositiveSmallIntegerField(blank=True, choices=[(1, 'every hour'), (6, 'every 6 hours'), (24, 'every day'), (168, 'every week')], help_text='How often the repository is mirrored, with all of its tags.', null=True)),
             ],
             options={
                 'verbose_name_plural': 'policies',
@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
             name='RegistrySettings',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('scanning_enabled', models.BooleanField(default=False, help_text="While it isn't, scans aren't offered as a filter, and scan events are stored aside.", verbose_name='security scanning is set up')),
+                ('scanning_enabled', models.BooleanField(default=False, help_text='If disabled, the scan filter is hidden, and scan events are stored as dead letters.', verbose_name='security scanning')),
             ],
             options={
                 'verbose_name': 'registry settings',
@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
             name='Organization',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=70, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*\\Z', 'Lower-case letters and digits, with single separators (. _ -) between them.')])),
+                ('name', models.CharField(max_length=70, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*\\Z', 'Use lowercase letters and digits, with single separators (. _ -) between them.')])),
                 ('users', models.ManyToManyField(related_name='organizations', through='registry_repositories.Membership', to=settings.AUTH_USER_MODEL)),
             ],
             options={
@@ -117,7 +117,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('time_zone', timezone_field.fields.TimeZoneField(blank=True, choices_display='WITH_GMT_OFFSET', null=True)),
                 ('time_zone_guessed', models.BooleanField(default=False, editable=False)),
-                ('theme', models.CharField(blank=True, choices=[('', 'As my system has it'), ('light', 'Light'), ('dark', 'Dark')], default='', max_length=5)),
+                ('theme', models.CharField(blank=True, choices=[('', 'Same as my system'), ('light', 'Light'), ('dark', 'Dark')], default='', max_length=5)),
                 ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
             ],
         ),
@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
             name='Repository',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='The rest of the name after the namespace. It may hold slashes.', max_length=255)),
+                ('name', models.CharField(help_text='The name after the namespace. It can contain slashes.', max_length=255)),
                 ('visibility', models.CharField(choices=[('private', 'Private'), ('public', 'Public')], default='private', max_length=10)),
                 ('description', models.TextField(blank=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
@@ -146,7 +146,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='policy',
             name='target',
-            field=models.ForeignKey(blank=True, help_text='The repository of this registry that tags are promoted to.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='registry_repositories.repository', verbose_name='target repository'),
+            field=models.ForeignKey(blank=True, help_text='The repository in this registry that tags are promoted to.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='registry_repositories.repository', verbose_name='target repository'),
         ),
         migrations.CreateModel(
             name='RepositoryGroupPermission',
@@ -180,7 +180,7 @@ class Migration(migrations.Migration):
             name='Team',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=70, validators=[django.core.validators.RegexValidator('^[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*\\Z', 'Lower-case letters and digits, with single separators (. _ -) between them.')])),
+                ('name', models.CharField(max_length=70, validators=[django.core.validators.RegexValidator('^[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*\\Z', 'Use lowercase letters and digits, with single separators (. _ -) between them.')])),
                 ('group', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.CASCADE, to='auth.group')),
                 ('organization', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='teams', to='registry_repositories.organization')),
             ],
@@ -232,7 +232,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='repository',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('namespace', 'name'), name='one_live_repository_of_a_name', violation_error_message='This namespace already has a repository of that name.'),
+            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('namespace', 'name'), name='one_live_repository_of_a_name', violation_error_message='This namespace already has a repository with that name.'),
         ),
         migrations.AlterUniqueTogether(
             name='repositorygrouppermission',

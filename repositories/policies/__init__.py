@@ -1,1 +1,1 @@
-"""Policies of repositories: what each kind needs, which tags it is for, and how they are edited."""
+"""Policies of repositories: fields per kind, criteria for tags, forms, and change tracking."""

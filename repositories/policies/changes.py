@@ -1,4 +1,4 @@
-"""What is done to policies, told to whoever wants to know. Site and admin do it all through here."""
+"""Send signals when policies are created, updated or deleted. The site and the admin both use this module."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from repositories.policies.models import Policy
 
 FIELDS = ["enabled", "target", "remote_registry", "remote_repository", "tag_template", "interval"]
 
-Facts = dict[str, Any]
+Snapshot = dict[str, Any]
 
 
-def facts_of(policy: Policy) -> Facts:
-    """Lock a policy, and return what is stored of it as JSON; nothing of one that isn't stored.
+def snapshot(policy: Policy) -> Snapshot:
+    """Lock a policy, and return its stored values as JSON-serializable data: nothing if it isn't stored.
 
-    The target is told by its number, as not everybody who sees the policy may see its name.
+    The target is represented by its primary key, because not everybody who sees the policy may see its name.
     """
-    facts: Facts = Policy.objects.select_for_update().filter(pk=policy.pk).values(*FIELDS).first() or {}
-    if facts:
-        facts["criteria"] = [str(criterion) for criterion in policy.criteria.order_by("pk")]
-    return {name: value for name, value in facts.items() if value not in (None, "", [])}
+    values: Snapshot = Policy.objects.select_for_update().filter(pk=policy.pk).values(*FIELDS).first() or {}
+    if values:
+        values["criteria"] = [str(criterion) for criterion in policy.criteria.order_by("pk")]
+    return {name: value for name, value in values.items() if value not in (None, "", [])}
 
 
-def tell(policy: Policy, before: Facts) -> None:
-    """Tell that a policy was made, or changed from what it was `before`."""
-    changes = changes_between(before, facts_of(policy))
+def send_changes(policy: Policy, before: Snapshot) -> None:
+    """Send `policy_created` or `policy_updated`, comparing a policy with its earlier snapshot `before`."""
+    changes = changes_between(before, snapshot(policy))
     if not before:
         signals.policy_created.send(Policy, policy=policy, changes=changes)
     elif changes:
@@ -37,27 +37,27 @@ def tell(policy: Policy, before: Facts) -> None:
 
 
 @contextmanager
-def told(policy: Policy) -> Iterator[None]:
-    """Tell of what is done to a policy within, if that changes anything; all of it happens, or nothing."""
+def tracking_changes(policy: Policy) -> Iterator[None]:
+    """Run the block in a transaction, and send a signal if it changes the policy."""
     with transaction.atomic():
-        before = facts_of(policy)
+        before = snapshot(policy)
         yield
-        tell(policy, before)
+        send_changes(policy, before)
 
 
 def delete(policy: Policy) -> None:
-    """Delete a policy. Its events stay."""
+    """Delete a policy. Its events are kept."""
     with transaction.atomic():
-        changes = changes_between(facts_of(policy), {})
+        changes = changes_between(snapshot(policy), {})
         signals.policy_deleted.send(Policy, policy=policy, changes=changes)
         policy.delete()
 
 
-def changes_between(before: Facts, after: Facts) -> dict[str, Facts]:
-    """Return what differs, by field, as `{"before": …, "after": …}`; a side that had nothing lacks it."""
+def changes_between(before: Snapshot, after: Snapshot) -> dict[str, Snapshot]:
+    """Return the differences by field, as `{"before": …, "after": …}`, without a side that has no value."""
     sides = {"before": before, "after": after}
     return {
-        name: {side: facts[name] for side, facts in sides.items() if name in facts}
+        name: {side: values[name] for side, values in sides.items() if name in values}
         for name in [*FIELDS, "criteria"]
         if before.get(name) != after.get(name)
     }

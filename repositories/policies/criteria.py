@@ -1,4 +1,4 @@
-"""Which tags a policy is for: those that meet all of its criteria. Nothing here reads the database."""
+"""Select the tags that meet a policy's criteria, and validate criteria. Nothing here reads the database."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 MAX_DAYS = 36_500
 MAX_NEWEST = 100_000
 
-_PART = re.compile(r"[A-Za-z0-9_.-]+")
+_TAG_PART = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class Operator(models.TextChoices):
-    """What a criterion asks of a tag."""
+    """The operators that a criterion can apply to a tag."""
 
     EQUALS = "equals", "tag equals"
     STARTS_WITH = "starts_with", "tag starts with"
@@ -36,41 +36,43 @@ class Operator(models.TextChoices):
     ALL_BUT_NEWEST = "all_but_newest", "all but the newest …"
 
 
-LISTS = frozenset({Operator.ONE_OF, Operator.NOT_ONE_OF})
-NUMBERS = {
+LIST_OPERATORS = frozenset({Operator.ONE_OF, Operator.NOT_ONE_OF})
+NUMERIC_LIMITS = {
     Operator.NOT_PULLED_FOR: MAX_DAYS,
     Operator.PUSHED_BEFORE: MAX_DAYS,
     Operator.ALL_BUT_NEWEST: MAX_NEWEST,
 }
-"""The criteria with a number, for pruning alone, and the largest one. The others go by the tag's name."""
+"""The operators that take a number, and the largest one allowed. Only pruning uses them."""
 
 
 @dataclass(frozen=True)
-class TagFacts:
-    """What is known of a tag: when it was last pushed, and when last pulled, None for never."""
+class TagActivity:
+    """A tag, with the times of its last push and last pull (None if it was never pulled)."""
 
     name: str
     pushed_at: datetime
     last_pulled_at: datetime | None = None
 
 
-def touched(tags: Iterable[TagFacts], criteria: Sequence[Criterion], now: datetime) -> list[TagFacts]:
-    """Return the tags of one repository that meet all criteria, in their order.
+def matching_tags(
+    tags: Iterable[TagActivity], criteria: Sequence[Criterion], now: datetime
+) -> list[TagActivity]:
+    """Return the tags of one repository that meet all criteria, in the given order.
 
-    "All but the newest" counts among the tags whose names meet the criteria. A push counts as a pull,
-    so that what nobody had time to pull isn't pruned.
+    "All but the newest" counts only tags whose names meet the criteria. A push counts as a pull, so that
+    tags aren't pruned before anybody had time to pull them.
     """
-    named = [tag for tag in tags if meets_names(tag.name, criteria)]
-    left = named
+    name_matches = [tag for tag in tags if meets_name_criteria(tag.name, criteria)]
+    matches = name_matches
     for criterion in criteria:
-        if criterion.operator in NUMBERS:
-            old = _old(named, criterion, now)
-            left = [tag for tag in left if tag in old]
-    return left
+        if criterion.operator in NUMERIC_LIMITS:
+            selected = _select_by_number(name_matches, criterion, now)
+            matches = [tag for tag in matches if tag in selected]
+    return matches
 
 
-def meets_names(tag: str, criteria: Iterable[Criterion]) -> bool:
-    """Tell whether a tag's name meets all of those criteria that go by it."""
+def meets_name_criteria(tag: str, criteria: Iterable[Criterion]) -> bool:
+    """Return whether a tag's name meets all criteria that check the name. Others are ignored."""
     return all(_meets_name(tag, criterion.operator, criterion.value) for criterion in criteria)
 
 
@@ -85,86 +87,86 @@ def _meets_name(tag: str, operator: str, value: str) -> bool:
         case Operator.CONTAINS:
             return value in tag
         case Operator.ONE_OF:
-            return tag in tags_in(value)
+            return tag in split_tags(value)
         case Operator.NOT_ONE_OF:
-            return tag not in tags_in(value)
+            return tag not in split_tags(value)
         case _:
             return True
 
 
-def _old(tags: list[TagFacts], criterion: Criterion, now: datetime) -> set[TagFacts]:
-    """Return the tags that meet a criterion with a number."""
+def _select_by_number(tags: list[TagActivity], criterion: Criterion, now: datetime) -> set[TagActivity]:
+    """Return the tags that meet a criterion whose operator is in NUMERIC_LIMITS."""
     number = int(criterion.value)
     if criterion.operator == Operator.ALL_BUT_NEWEST:
         return set(sorted(tags, key=lambda tag: (tag.pushed_at, tag.name), reverse=True)[number:])
-    bound = now - timedelta(days=number)
+    cutoff = now - timedelta(days=number)
     if criterion.operator == Operator.PUSHED_BEFORE:
-        return {tag for tag in tags if tag.pushed_at < bound}
-    return {tag for tag in tags if max(tag.pushed_at, tag.last_pulled_at or tag.pushed_at) < bound}
+        return {tag for tag in tags if tag.pushed_at < cutoff}
+    return {tag for tag in tags if max(tag.pushed_at, tag.last_pulled_at or tag.pushed_at) < cutoff}
 
 
-def tags_in(value: str) -> list[str]:
-    """Return the tags of a list, which commas or spaces separate."""
+def split_tags(value: str) -> list[str]:
+    """Split a list of tags at commas and whitespace."""
     return re.findall(r"[^\s,]+", value)
 
 
 def clean_value(operator: str, text: str) -> str:
-    """Return the value of a criterion as it is stored. Raises ValidationError for what makes no sense."""
-    if operator in NUMBERS:
-        return _clean_number(text, NUMBERS[Operator(operator)])
-    if operator in LISTS:
-        tags = list(dict.fromkeys(tags_in(text)))
+    """Return the value of a criterion in its stored form. Raises ValidationError if it is invalid."""
+    if operator in NUMERIC_LIMITS:
+        return _clean_number(text, NUMERIC_LIMITS[Operator(operator)])
+    if operator in LIST_OPERATORS:
+        tags = list(dict.fromkeys(split_tags(text)))
         if not tags:
             raise ValidationError("Enter at least one tag.")
         for tag in tags:
-            _refuse_unless(names.is_tag(tag), tag)
+            _require_valid_tag(names.is_tag(tag), tag)
         return ", ".join(tags)
     text = text.strip()
     if operator in (Operator.EQUALS, Operator.STARTS_WITH):
-        _refuse_unless(names.is_tag(text), text)
+        _require_valid_tag(names.is_tag(text), text)
     else:
-        fits = len(text) <= names.MAX_TAG_LENGTH and _PART.fullmatch(text)
-        _refuse_unless(bool(fits), text)
+        valid = len(text) <= names.MAX_TAG_LENGTH and _TAG_PART.fullmatch(text)
+        _require_valid_tag(bool(valid), text)
     return text
 
 
-def _refuse_unless(fits: bool, text: str) -> None:
-    if not fits:
+def _require_valid_tag(valid: bool, text: str) -> None:
+    if not valid:
         raise ValidationError(
-            "No tag can be “%(text)s”, or have it there: tags hold letters, digits, _ . and -, at most 128,"
-            " and begin with a letter, a digit or _.",
+            "No tag can match “%(text)s”. A tag consists of at most 128 letters, digits, underscores, periods"
+            " and hyphens, and starts with a letter, a digit or an underscore.",
             params={"text": text},
         )
 
 
-def _clean_number(text: str, largest: int) -> str:
+def _clean_number(text: str, maximum: int) -> str:
     text = text.strip()
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(largest)) else 0
-    if not 1 <= number <= largest:
-        raise ValidationError(f"Enter a whole number from 1 to {largest:,}.")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) else 0
+    if not 1 <= number <= maximum:
+        raise ValidationError(f"Enter a whole number from 1 to {maximum:,}.")
     return str(number)
 
 
-def problem(criteria: Sequence[Criterion]) -> str:
-    """Say why criteria can't be combined, or nothing."""
+def find_conflict(criteria: Sequence[Criterion]) -> str:
+    """Return an error message if the criteria can't be combined, or an empty string."""
     seen = set()
     for criterion in criteria:
-        key = criterion.operator if criterion.operator in NUMBERS else str(criterion)
+        key = criterion.operator if criterion.operator in NUMERIC_LIMITS else str(criterion)
         if key in seen:
-            return f"There is more than one criterion like this: {criterion}."
+            return f"There is more than one criterion of this kind: {criterion}."
         seen.add(key)
-    return "" if _can_meet(criteria) else "No tag can meet all of these criteria."
+    return "" if _can_all_be_met(criteria) else "No tag can meet all of these criteria."
 
 
-def _can_meet(criteria: Sequence[Criterion]) -> bool:
-    """Tell whether some tag's name can meet all criteria that go by it."""
+def _can_all_be_met(criteria: Sequence[Criterion]) -> bool:
+    """Return whether a tag name can exist that meets all criteria that check the name."""
     values = {operator: [c.value for c in criteria if c.operator == operator] for operator in Operator}
     lists = [{value} for value in values[Operator.EQUALS]]
-    lists += [set(tags_in(value)) for value in values[Operator.ONE_OF]]
+    lists += [set(split_tags(value)) for value in values[Operator.ONE_OF]]
     if lists:
-        return any(meets_names(tag, criteria) for tag in set.intersection(*lists))
-    starts = max(values[Operator.STARTS_WITH], key=len, default="")
-    ends = max(values[Operator.ENDS_WITH], key=len, default="")
-    return all(map(starts.startswith, values[Operator.STARTS_WITH])) and all(
-        map(ends.endswith, values[Operator.ENDS_WITH])
+        return any(meets_name_criteria(tag, criteria) for tag in set.intersection(*lists))
+    prefix = max(values[Operator.STARTS_WITH], key=len, default="")
+    suffix = max(values[Operator.ENDS_WITH], key=len, default="")
+    return all(map(prefix.startswith, values[Operator.STARTS_WITH])) and all(
+        map(suffix.endswith, values[Operator.ENDS_WITH])
     )

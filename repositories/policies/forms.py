@@ -1,4 +1,4 @@
-"""The forms of policies and their criteria, for the site and the admin."""
+"""Forms for policies and their criteria, used by the site and the admin."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ EMPTY_ROWS = 3
 
 
 class PolicyForm(forms.ModelForm):
-    """A policy of any kind."""
+    """A form for policies of any kind."""
 
     class Meta:
         model = Policy
         fields = ["enabled", "target", "remote_registry", "remote_repository", "tag_template", "interval"]
 
     def clean(self) -> dict[str, Any]:
-        """Hold each kind to what it needs."""
+        """Check that the policy has all fields that its kind requires, and no others."""
         cleaned = super().clean() or {}
         kind = cleaned.get("kind", self.instance.kind)
-        for name in {name for needs in Policy.NEEDS.values() for name in needs} & cleaned.keys():
-            given, needed = cleaned[name] not in (None, ""), name in Policy.NEEDS.get(kind, [])
-            if needed and not given:
+        for name in {name for fields in Policy.REQUIRED_FIELDS.values() for name in fields} & cleaned.keys():
+            given, required = cleaned[name] not in (None, ""), name in Policy.REQUIRED_FIELDS.get(kind, [])
+            if required and not given:
                 self.add_error(name, "This field is required.")
-            elif given and not needed:
-                self.add_error(name, "A policy of this kind has none.")
+            elif given and not required:
+                self.add_error(name, "This field doesn't apply to this kind of policy.")
         return cleaned
 
 
 class SitePolicyForm(PolicyForm):
-    """A policy of one kind and repository, as those edit it whose `access` it brings."""
+    """A form for a policy whose kind and repository are fixed. `access` is the viewer's."""
 
     target = forms.CharField(
         label="Target repository",
         max_length=names.MAX_NAME_LENGTH,
         required=False,
-        help_text="Its full name in this registry, such as acme/production. You must be able to push to it.",
+        help_text="The full name in this registry, such as acme/production. You must be able to push to it.",
     )
 
     def __init__(self, *args: Any, access: Access, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.access = access
-        for name in set(self.fields) - {"enabled", *Policy.NEEDS[self.instance.kind]}:
+        for name in set(self.fields) - {"enabled", *Policy.REQUIRED_FIELDS[self.instance.kind]}:
             del self.fields[name]
         target = self.instance.target
         if target:
-            self.initial["target"] = target.full_name if may_push(access, target) else ""
+            self.initial["target"] = target.full_name if can_push_to(access, target) else ""
         if not self.instance.pk:
             self.initial["tag_template"] = tag_templates.SAME_TAG
 
@@ -63,12 +63,12 @@ class SitePolicyForm(PolicyForm):
             return None
         target = self.access.repositories(["push"]).named(name).select_related("namespace").first()
         if target is None or not names.is_name(name):
-            raise ValidationError("There is no repository of this name that you can push to.")
+            raise ValidationError("There is no repository with this name that you can push to.")
         return target
 
 
-def may_push(access: Access, repository: Repository | None) -> bool:
-    """Tell whether tags may be promoted to a repository in somebody's name."""
+def can_push_to(access: Access, repository: Repository | None) -> bool:
+    """Return whether the repository is live and the viewer can push to it, and so promote tags to it."""
     return (
         repository is not None
         and repository.deleted_at is None
@@ -77,29 +77,31 @@ def may_push(access: Access, repository: Repository | None) -> bool:
 
 
 class CriteriaFormSet(forms.BaseInlineFormSet):
-    """The criteria of one policy, which must make sense together."""
+    """A formset for the criteria of one policy, which checks that they can be combined."""
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)
         if self.instance.kind not in ("", Policy.Kind.PRUNING):
             operator = form.fields["operator"]
-            operator.choices = [choice for choice in operator.choices if choice[0] not in criteria.NUMBERS]
-            operator.error_messages["invalid_choice"] = "Only pruning goes by pulls, age and number."
+            operator.choices = [
+                (value, label) for value, label in operator.choices if value not in criteria.NUMERIC_LIMITS
+            ]
+            operator.error_messages["invalid_choice"] = "Only pruning policies can have this criterion."
 
     def clean(self) -> None:
         super().clean()
         if any(self.errors):
             return
-        kept = [
+        remaining = [
             form.instance
             for form in self.forms
             if form.has_changed() or form.instance.pk
             if form not in self.deleted_forms
         ]
-        if self.instance.kind == Policy.Kind.PRUNING and not kept:
-            raise ValidationError("Pruning needs a criterion: without one, it would delete every tag.")
-        if problem := criteria.problem(kept):
-            raise ValidationError(problem)
+        if self.instance.kind == Policy.Kind.PRUNING and not remaining:
+            raise ValidationError("Add at least one criterion. Without one, pruning would delete every tag.")
+        if conflict := criteria.find_conflict(remaining):
+            raise ValidationError(conflict)
 
 
 SiteCriteriaFormSet = forms.inlineformset_factory(

@@ -1,4 +1,4 @@
-"""Policies, which act on the tags of a repository on their own, and their criteria."""
+"""Policies, which promote, prune or mirror the tags of a repository automatically, and their criteria."""
 
 from __future__ import annotations
 
@@ -20,32 +20,35 @@ _HOST = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Z
 
 
 def new_policy_id() -> str:
-    """Return an id such as `CA5E7822`."""
+    """Return a random id, e.g. `CA5E7822`."""
     return secrets.token_hex(4).upper()
 
 
 def validate_registry(url: str) -> None:
-    """Refuse what isn't the address of a registry and nothing else, so that no password gets in."""
+    """Raise ValidationError unless `url` is only a scheme, a host and an optional port.
+
+    Anything more could contain a password.
+    """
     try:
-        urlsplit(url).port  # noqa: B018 - raises ValueError for one that is too large
-        fits = _HOST.fullmatch(url)
+        urlsplit(url).port  # noqa: B018 - raises ValueError if the port is out of range
+        match = _HOST.fullmatch(url)
     except ValueError:
-        fits = None
-    if not fits:
+        match = None
+    if not match:
         raise ValidationError(
-            "Enter the registry's address alone, such as https://registry.example.com: http or https, a host,"
-            " and a port if need be; no path, user name or password."
+            "Enter only the address of the registry, such as https://registry.example.com: http or https, a"
+            " host, and optionally a port, but no path, user name or password."
         )
 
 
 def validate_name(name: str) -> None:
-    """Refuse what no registry calls a repository."""
+    """Raise ValidationError unless `name` can be the full name of a repository."""
     if not names.is_name(name):
         raise ValidationError("Enter a repository's full name, such as acme/web.")
 
 
 class Policy(models.Model):
-    """A rule of a repository that acts on its own: it promotes, prunes or mirrors."""
+    """A rule that promotes, prunes or mirrors the tags of a repository automatically."""
 
     class Kind(models.TextChoices):
         PROMOTION = "promotion", "Promotion"
@@ -54,7 +57,7 @@ class Policy(models.Model):
         PULL_MIRRORING = "pull_mirroring", "Pull mirroring"
 
     class Interval(models.IntegerChoices):
-        """How often a repository is mirrored here, in hours."""
+        """How often a repository is mirrored from another registry, in hours."""
 
         HOURLY = 1, "every hour"
         FOUR_TIMES_A_DAY = 6, "every 6 hours"
@@ -66,7 +69,7 @@ class Policy(models.Model):
     repository = models.ForeignKey(
         "registry_repositories.Repository", models.CASCADE, related_name="policies"
     )
-    enabled = models.BooleanField("switched on", default=True)
+    enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     target = models.ForeignKey(
         "registry_repositories.Repository",
@@ -75,40 +78,43 @@ class Policy(models.Model):
         null=True,
         blank=True,
         related_name="+",
-        help_text="The repository of this registry that tags are promoted to.",
+        help_text="The repository in this registry that tags are promoted to.",
     )
     remote_registry = models.CharField(
         max_length=255,
         blank=True,
         validators=[validate_registry],
-        help_text="Its address, such as https://registry.example.com.",
+        help_text="The address of the registry, such as https://registry.example.com.",
     )
     remote_repository = models.CharField(
         max_length=names.MAX_NAME_LENGTH,
         blank=True,
         validators=[validate_name],
-        help_text="Its full name there, such as acme/web.",
+        help_text="The full name in the remote registry, such as acme/web.",
     )
     tag_template = models.CharField(
-        "name of the new tag",
+        "new tag name",
         max_length=names.MAX_TAG_LENGTH,
         blank=True,
         validators=[tag_templates.validate],
-        help_text="In it, "
-        + ", ".join(f"{key} is {meaning}" for key, meaning in tag_templates.PLACEHOLDERS.items())
-        + " (UTC).",
+        help_text="You can use these placeholders: "
+        + ", ".join(f"{key} ({meaning})" for key, meaning in tag_templates.PLACEHOLDERS.items())
+        + ". Times are in UTC.",
     )
     interval = models.PositiveSmallIntegerField(
-        "how often", choices=Interval, null=True, blank=True, help_text="The whole repository is mirrored."
+        choices=Interval,
+        null=True,
+        blank=True,
+        help_text="How often the repository is mirrored, with all of its tags.",
     )
 
-    NEEDS = {
+    REQUIRED_FIELDS = {
         Kind.PROMOTION: ["target", "tag_template"],
         Kind.PUSH_MIRRORING: ["remote_registry", "remote_repository", "tag_template"],
         Kind.PULL_MIRRORING: ["remote_registry", "remote_repository", "interval"],
         Kind.PRUNING: [],
     }
-    """What each kind must be told, besides its criteria."""
+    """The fields that each kind requires, besides its criteria."""
 
     class Meta:
         ordering = ["repository", "kind", "public_id"]
@@ -122,17 +128,17 @@ class Policy(models.Model):
 
     def clean(self) -> None:
         if self.target_id and self.target_id == self.repository_id:
-            raise ValidationError({"target": "A repository isn't promoted to itself."})
+            raise ValidationError({"target": "A repository can't be promoted to itself."})
         if self.target and self.target.deleted_at:
-            raise ValidationError({"target": "This repository was deleted."})
+            raise ValidationError({"target": "This repository has been deleted."})
 
     def criteria_in_words(self) -> str:
-        """Return its criteria, such as “tag starts with “v”, and not pulled for 90 days”."""
+        """Return the criteria as text, e.g. `tag starts with “v”, and not pulled for 90 days`."""
         return in_words(self.criteria.all())
 
 
 class Criterion(models.Model):
-    """One condition that a tag must meet for a policy to act on it. All of a policy's must be met."""
+    """A condition for a policy to act on a tag. The tag must meet all criteria of the policy."""
 
     policy = models.ForeignKey(Policy, models.CASCADE, related_name="criteria")
     operator = models.CharField("criterion", max_length=20, choices=criteria.Operator)
@@ -143,7 +149,7 @@ class Criterion(models.Model):
         verbose_name_plural = "criteria"
 
     def __str__(self) -> str:
-        number = f"{int(self.value):,}" if self.operator in criteria.NUMBERS else ""
+        number = f"{int(self.value):,}" if self.operator in criteria.NUMERIC_LIMITS else ""
         days = "1 day" if number == "1" else f"{number} days"
         match self.operator:
             case criteria.Operator.NOT_PULLED_FOR:
@@ -152,11 +158,11 @@ class Criterion(models.Model):
                 return f"pushed more than {days} ago"
             case criteria.Operator.ALL_BUT_NEWEST:
                 return f"all but the newest {number}"
-        tags = criteria.tags_in(self.value)
+        tags = criteria.split_tags(self.value)
         return f"{self.get_operator_display()} {', '.join(f'“{tag}”' for tag in tags)}"
 
     def clean(self) -> None:
-        if self.value and self.operator in criteria.Operator:  # that there is none, the field says
+        if self.value and self.operator in criteria.Operator:  # the fields report missing values
             try:
                 self.value = criteria.clean_value(self.operator, self.value)
             except ValidationError as error:
@@ -164,5 +170,5 @@ class Criterion(models.Model):
 
 
 def in_words(criteria: Iterable[Criterion]) -> str:
-    """Return criteria as a sentence would say them; without any, that every tag meets them."""
+    """Return criteria as text: `every tag` if there are none."""
     return ", and ".join(map(str, criteria)) or "every tag"

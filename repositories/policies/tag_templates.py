@@ -1,4 +1,4 @@
-"""How a policy names the tags that it makes: `%n-%Y%m%d` makes `v1-20261122` of `v1`."""
+"""Templates for the tags that a policy creates: `%n-%Y%m%d` turns `v1` into `v1-20261122`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PLACEHOLDERS = {
     "%M": "the minute",
     "%S": "the second",
 }
-"""Those of MSR that make sense in every language; times are in UTC."""
+"""The placeholders of MSR that don't depend on a language. Times are in UTC."""
 SAME_TAG = "%n"
 
 _PLACEHOLDER = re.compile(r"%.?")
 
 
 def render(template: str, tag: str, at: datetime) -> str:
-    """Return the new tag that is made of a tag at a moment. It may be too long to be one."""
+    """Return the new tag for a tag at a given time. The result can be longer than a tag is allowed to be."""
 
     def value(match: re.Match[str]) -> str:
         return tag if match[0] == SAME_TAG else f"{at.astimezone(UTC):{match[0]}}"
@@ -34,15 +34,15 @@ def render(template: str, tag: str, at: datetime) -> str:
 
 
 def validate(template: str) -> None:
-    """Raise ValidationError for a template that makes no tags."""
+    """Raise ValidationError for a template that doesn't produce valid tags."""
     for placeholder in _PLACEHOLDER.findall(template):
         if placeholder not in PLACEHOLDERS:
             raise ValidationError(
-                "There is no placeholder “%(placeholder)s”. There are %(known)s.",
+                "Unknown placeholder “%(placeholder)s”. The placeholders are %(known)s.",
                 params={"placeholder": placeholder, "known": ", ".join(PLACEHOLDERS)},
             )
     if not names.is_tag(render(template, "v", datetime(2026, 11, 22, tzinfo=UTC))):
         raise ValidationError(
-            "This makes no tag: tags hold letters, digits, _ . and -, at most 128, and begin with a letter,"
-            " a digit or _."
+            "This doesn't produce a valid tag. A tag consists of at most 128 letters, digits, underscores,"
+            " periods and hyphens, and starts with a letter, a digit or an underscore."
         )

@@ -1,1 +1,1 @@
-"""Generic code that knows nothing of this application."""
+"""Generic code that does not depend on this application."""

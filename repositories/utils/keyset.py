@@ -1,7 +1,7 @@
-"""Pages through a list by keyset: each page starts where the other ended, however long the list.
+"""Keyset pagination: each page starts where the previous one ended.
 
-An OFFSET would read all rows before the page, and a COUNT all rows there are (3.7 s for 20 million);
-a keyset page reads its own rows through an index, the last as fast as the first.
+OFFSET would read all rows before the page, and COUNT would read every row (3.7 s for 20 million).
+A keyset page reads only its own rows through an index, so the last page is as fast as the first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.db.models import Q, QuerySet
 
 
 class InvalidCursor(ValueError):
-    """A cursor that this order didn't make."""
+    """Raised for a malformed cursor, or one that belongs to a different order."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Key:
     type: type = str
 
     def after(self, value: Any, reverse: bool) -> Q:
-        """Return the condition of coming after a value."""
+        """Return the condition for rows after a value, or before it if `reverse`."""
         return Q(**{f"{self.name}__{'lt' if self.descending != reverse else 'gt'}": value})
 
     def ordering(self, reverse: bool) -> str:
@@ -38,7 +38,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of rows, and the cursors of its neighbours, None where there is none."""
+    """A page of rows, with the cursors of the next and previous pages, or None if there is no such page."""
 
     rows: list[Any]
     next: str | None
@@ -47,14 +47,14 @@ class Page:
 
 @dataclass(frozen=True)
 class Keyset:
-    """A total order, the last key being unique, and how to page along it."""
+    """A total order to page through. The last key must be unique."""
 
     keys: Sequence[Key]
 
     def page(self, queryset: QuerySet, size: int, cursor: str | None = None) -> Page:
         """Return a page of `size` rows, in one query.
 
-        Raises InvalidCursor for a cursor that this order didn't make.
+        Raises InvalidCursor if the cursor is malformed or belongs to another order.
         """
         reverse, values = self.decode(cursor) if cursor else (False, None)
         if values is not None:
@@ -72,14 +72,14 @@ class Keyset:
         )
 
     def page_or_first(self, queryset: QuerySet, size: int, cursor: str | None) -> Page:
-        """Return a page of `size` rows: the first one for a cursor that this order didn't make."""
+        """Return a page of `size` rows: the first page if the cursor is invalid."""
         try:
             return self.page(queryset, size, cursor)
         except InvalidCursor:
             return self.page(queryset, size)
 
     def _after(self, values: Sequence[Any], reverse: bool) -> Q:
-        """Compare lexicographically: equal in the first keys, and after in the next one."""
+        """Return the condition for rows after these values, in lexicographic order."""
         condition, equal = Q(), Q()
         for key, value in zip(self.keys, values, strict=True):
             condition |= equal & key.after(value, reverse)
@@ -87,15 +87,15 @@ class Keyset:
         return condition
 
     def encode(self, row: Any, reverse: bool) -> str:
-        """Return the cursor of what comes after a row, or, in reverse, of what comes before it."""
+        """Return the cursor of the page after a row, or of the page before it if `reverse`."""
         values = [str(getattr(row, key.name)) for key in self.keys]
         text = json.dumps(["p" if reverse else "n", *values], separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     def decode(self, cursor: str) -> tuple[bool, list[Any]]:
-        """Return whether a cursor goes in reverse, and the values of the row that it starts from.
+        """Return whether a cursor is reversed, and the key values of the row that it starts from.
 
-        Raises InvalidCursor for one that this order didn't make.
+        Raises InvalidCursor if the cursor is malformed or belongs to another order.
         """
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
@@ -104,7 +104,7 @@ class Keyset:
                 raise ValueError
             typed = [key.type(value) for key, value in zip(self.keys, values, strict=True)]
         except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise InvalidCursor("This cursor is not one of this list.") from error
+            raise InvalidCursor("The cursor is invalid for this list.") from error
         return direction == "p", typed
 
 

@@ -1,1 +1,1 @@
-"""The pages of this application, a module for each kind."""
+"""The views of the site, with one module per kind of page."""

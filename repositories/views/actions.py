@@ -1,4 +1,4 @@
-"""Pages with several small forms: the name of the pressed button says what is to be done."""
+"""A mixin for pages with several small forms."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from django.views.generic.base import View
 
 
 class ActionsMixin(View):
-    """Carries out what a button is named after, by the method of that name."""
+    """Handles a POST request with the method that is named like the submit button."""
 
     actions: Collection[str]
+    """The names of the buttons and their methods. A request with none of them gets a 404 response."""
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         for action in self.actions:

@@ -1,4 +1,4 @@
-"""The tabs Info and Settings of a repository."""
+"""The Info and Settings tabs of a repository."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from repositories.views.pages import RepositoryPage
 
 
 class InfoView(RepositoryPage, TemplateView):
-    """What a repository is, and how to pull from it and push to it."""
+    """The description of a repository, and the commands to pull from it and push to it."""
 
     tab = "Info"
     template_name = "repositories/info.html"
 
 
 class SettingsView(RepositoryPage, TemplateView):
-    """Changes a repository, or deletes it: each form says by the name of its button which it is."""
+    """Forms to change and delete a repository. The name of the submit button says which one was sent."""
 
     tab = "Settings"
     template_name = "repositories/repository_settings.html"

@@ -1,4 +1,4 @@
-"""What the pages about one repository have in common, and the redirect to the first of them."""
+"""The base class of the pages of a repository, and the redirect to the first of them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from django.utils.functional import cached_property
 from django.views.generic.base import ContextMixin, View
 
 from repositories import config
-from repositories.access.levels import READING
+from repositories.access.levels import READ_PERMISSIONS
 from repositories.access.resolving import Access, repository_or_404
 from repositories.models import Repository
 from repositories.tabs import tabs_for
 
 
 class RepositoryPage(ContextMixin, View):
-    """A page about one repository, at one of its tabs: 404 for those who may not open that tab.
+    """A page in one of a repository's tabs. Returns 404 to viewers who can't open the tab.
 
-    For a view whose address has `namespace` and `name`, and whose template extends
-    `repositories/repository.html`. Mix it in before other views.
+    The view's URL must have the parameters `namespace` and `name`, and its template must extend
+    `repositories/repository.html`. List this class before other view classes.
     """
 
     tab: str
@@ -28,7 +28,7 @@ class RepositoryPage(ContextMixin, View):
 
     @cached_property
     def access(self) -> Access:
-        return Access.of(self.request.user)
+        return Access.for_user(self.request.user)
 
     @cached_property
     def repository(self) -> Repository:
@@ -39,7 +39,7 @@ class RepositoryPage(ContextMixin, View):
         return self.access.permissions_on(self.repository)
 
     def require(self, permission: str) -> None:
-        """Raise Http404 unless the viewer has a permission in the repository."""
+        """Raise Http404 unless the viewer has this permission on the repository."""
         if permission not in self.permissions:
             raise Http404
 
@@ -56,7 +56,7 @@ class RepositoryPage(ContextMixin, View):
             "access": self.access,
             "permissions": self.permissions,
             "image": f"{config.registry_host()}/{self.repository.full_name}",
-            "may_read": bool(READING & self.permissions),
+            "can_read": bool(READ_PERMISSIONS & self.permissions),
             "tabs": self.tabs,
             "current_tab": self.tab,
             "section": "repositories",
@@ -64,7 +64,7 @@ class RepositoryPage(ContextMixin, View):
 
 
 def first_tab(request: HttpRequest, namespace: str, name: str) -> HttpResponse:
-    """Lead from a repository's bare address to the first tab that the viewer may open."""
-    access = Access.of(request.user)
+    """Redirect from a repository's URL to the first tab that the viewer can open."""
+    access = Access.for_user(request.user)
     repository = repository_or_404(access, namespace, name)
     return redirect(tabs_for(repository, access.permissions_on(repository))[0][1])

@@ -1,4 +1,4 @@
-"""The Permissions tab of a repository: who may do what in it, and why; granting and revoking."""
+"""The Permissions tab of a repository: who can do what there and why, with forms to grant and revoke."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import TemplateView
 
-from repositories.access import explaining, grants
-from repositories.access.people import known_organizations
-from repositories.forms import SUGGESTED, RepositoryGrantForm
+from repositories.access import effective_access, grants
+from repositories.access.people import visible_organizations
+from repositories.forms import MAX_SUGGESTIONS, RepositoryGrantForm
 from repositories.models import RepositoryGroupPermission, RepositoryUserPermission, Team
 from repositories.utils.keyset import Key, Keyset, Page
 from repositories.views.actions import ActionsMixin
 from repositories.views.pages import RepositoryPage
 
 PAGE_SIZE = 50
-TEAM_GRANTS = Keyset([Key("name"), Key("pk", type=int)])
+TEAM_GRANT_ORDER = Keyset([Key("name"), Key("pk", type=int)])
 LARGEST_ID = 2**63 - 1
 
 
 class RevokeForm(forms.Form):
-    """Which grant is taken back: one to a user, or one to a team."""
+    """The grant to revoke, either to a user or to a team."""
 
     user_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)
     team_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)
 
 
 class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
-    """People with rights of their own and what gives these to them, or, asked for, the grants to teams.
+    """The users with individual access to a repository and the reasons for it, or the grants to teams.
 
-    MSR admins and auditors are listed for each other alone, as a repository's admin, which everybody
-    can become, needs not know who they are.
+    MSR admins and auditors are listed only for each other. Repository admins don't need to know who
+    they are, and anyone can become one by creating a repository.
     """
 
     tab = "Permissions"
@@ -49,50 +49,57 @@ class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         by_team = self.request.GET.get("by") == "team"
         search = self.request.GET.get("q", "").strip().replace("\0", "")
-        page = self.teams() if by_team else self.people(search)
+        page = self.team_grants() if by_team else self.users(search)
         context = super().get_context_data(
             **kwargs,
             by_team=by_team,
             search=search,
             page=page,
-            team_grants=self.with_known_teams(page.rows) if by_team else [],
-            public_right=explaining.public_right(self.repository),
-            lists_overseers=self.access.sees_everything,
+            team_grants=self.with_visible_teams(page.rows) if by_team else [],
+            public_right=effective_access.public_right(self.repository),
+            lists_registry_roles=self.access.sees_everything,
             query=self.request.GET,
         )
         if "manage_access" in self.permissions:
-            context["teams"] = self.known_teams()
+            context["teams"] = self.suggested_teams()
             context.setdefault("form", RepositoryGrantForm(viewer=self.request.user))
         return context
 
-    def people(self, search: str) -> Page:
-        return explaining.rights_on(
-            self.repository, self.request.GET.get("cursor"), search, overseers=self.access.sees_everything
+    def users(self, search: str) -> Page:
+        return effective_access.rights_on(
+            self.repository,
+            self.request.GET.get("cursor"),
+            search,
+            include_registry_roles=self.access.sees_everything,
         )
 
-    def teams(self) -> Page:
+    def team_grants(self) -> Page:
         rows = RepositoryGroupPermission.objects.filter(content_object=self.repository)
         rows = rows.select_related("permission", "group").annotate(name=F("group__name"))
-        return TEAM_GRANTS.page_or_first(rows, PAGE_SIZE, self.request.GET.get("cursor"))
+        return TEAM_GRANT_ORDER.page_or_first(rows, PAGE_SIZE, self.request.GET.get("cursor"))
 
-    def with_known_teams(self, rows: list[Any]) -> list[tuple[Any, Team | None]]:
-        """Return grants to teams, each with its team if the viewer may know of that."""
-        known = known_organizations(self.request.user)
-        teams = Team.objects.filter(group__in=[grant.group_id for grant in rows], organization__in=known)
+    def with_visible_teams(self, rows: list[Any]) -> list[tuple[Any, Team | None]]:
+        """Return the grants with their teams, or with None for teams that the viewer can't see."""
+        visible = visible_organizations(self.request.user)
+        teams = Team.objects.filter(group__in=[grant.group_id for grant in rows], organization__in=visible)
         by_group = {team.group_id: team for team in teams.select_related("organization")}
         return [(grant, by_group.get(grant.group_id)) for grant in rows]
 
-    def known_teams(self) -> list[Team]:
-        """Return teams to suggest: those of the organization that owns the repository."""
-        owner = known_organizations(self.request.user).filter(namespaces=self.repository.namespace_id)
-        return list(Team.objects.filter(organization__in=owner).select_related("organization")[:SUGGESTED])
+    def suggested_teams(self) -> list[Team]:
+        """Return the teams of the organization that owns the repository, to suggest in the form."""
+        owner = visible_organizations(self.request.user).filter(namespaces=self.repository.namespace_id)
+        return list(
+            Team.objects.filter(organization__in=owner).select_related("organization")[:MAX_SUGGESTIONS]
+        )
 
     def grant(self) -> HttpResponse:
         form = RepositoryGrantForm(self.request.POST, viewer=self.request.user)
         if not form.is_valid():
             return self.render_to_response(self.get_context_data(form=form))
-        grants.give(form.cleaned_data["codename"], form.cleaned_data["holder"], self.repository)
-        return self.done(f"Granted to {form.cleaned_data['holder']}.")
+        grants.grant(form.cleaned_data["codename"], form.cleaned_data["holder"], self.repository)
+        return self.redirect_with_success(
+            f"Granted {form.cleaned_data['holder']} access to {self.repository}."
+        )
 
     def revoke(self) -> HttpResponse:
         form = RevokeForm(self.request.POST)
@@ -102,10 +109,10 @@ class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
                 ("team_grant", RepositoryGroupPermission),
             ):
                 rows = model.objects.filter(content_object=self.repository, pk=form.cleaned_data[field])
-                for row in rows:  # one by one, so that each is told of
+                for row in rows:  # one by one, so that each sends its signals
                     row.delete()
-        return self.done("Revoked.")
+        return self.redirect_with_success("Access revoked.")
 
-    def done(self, message: str) -> HttpResponse:
+    def redirect_with_success(self, message: str) -> HttpResponse:
         messages.success(self.request, message)
         return redirect(self.request.get_full_path())

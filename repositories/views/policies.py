@@ -1,4 +1,4 @@
-"""Pages on which the policies of a repository are listed and edited."""
+"""Pages that list and edit the policies of a repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from django.views.generic.base import View
 from repositories.access.resolving import Access
 from repositories.models import Policy, Repository
 from repositories.policies import changes
-from repositories.policies.forms import SiteCriteriaFormSet, SitePolicyForm, may_push
+from repositories.policies.forms import SiteCriteriaFormSet, SitePolicyForm, can_push_to
 from repositories.utils.keyset import Key, Keyset
 from repositories.views.pages import RepositoryPage
 
@@ -29,27 +29,28 @@ TABS = {
     "Mirrors": [Policy.Kind.PUSH_MIRRORING, Policy.Kind.PULL_MIRRORING],
     "Pruning": [Policy.Kind.PRUNING],
 }
-TAB_OF = {kind.value: tab for tab, kinds in TABS.items() for kind in kinds}
+TAB_BY_KIND = {kind.value: tab for tab, kinds in TABS.items() for kind in kinds}
 EXPLANATIONS = {
-    "Promotions": "A promotion policy copies each new tag that meets its criteria to another repository of"
+    "Promotions": "A promotion policy copies each new tag that meets its criteria to another repository in"
     " this registry.",
     "Mirrors": "A push mirroring policy copies each new tag that meets its criteria to another registry. A"
-    " pull mirroring policy copies a repository of another registry here, again and again.",
+    " pull mirroring policy regularly copies a repository from another registry to this one.",
     "Pruning": "A pruning policy deletes the tags that meet its criteria.",
 }
 
 
-def url_of_tab(repository: Repository, tab: str) -> str:
+def tab_url(repository: Repository, tab: str) -> str:
+    """Return the URL of one of the repository's tabs for policies."""
     return reverse(f"registry_repositories:{tab.lower()}", args=[repository.namespace.name, repository.name])
 
 
-def target_of(policy: Policy, access: Access) -> str:
-    """Return the name of the repository that a policy promotes to, for those who may know it."""
-    return known_name(policy.target, access) if policy.target else ""
+def target_name(policy: Policy, access: Access) -> str:
+    """Return the display name of a policy's target repository, or an empty string if it has none."""
+    return visible_name(policy.target, access) if policy.target else ""
 
 
-def known_name(repository: Repository, access: Access) -> str:
-    """Return the name of a repository to those who can see it."""
+def visible_name(repository: Repository, access: Access) -> str:
+    """Return the name of a repository, or a placeholder if the viewer can't see it."""
     return repository.full_name if access.permissions_on(repository) else "a repository that you can't see"
 
 
@@ -70,18 +71,19 @@ class PolicyListView(RepositoryPage, TemplateView):
             **kwargs,
             page=page,
             query=self.request.GET,
-            rows=[(policy, target_of(policy, self.access)) for policy in page.rows],
+            rows=[(policy, target_name(policy, self.access)) for policy in page.rows],
             kinds=TABS[self.tab],
             explanation=EXPLANATIONS[self.tab],
         )
 
 
 class PolicyPage(RepositoryPage):
-    """A page about one policy, at the tab of its kind. Its address has `policy_id`."""
+    """A page of a policy, in the tab for its kind. The view's URL must have a `policy_id` parameter."""
 
     @cached_property
     def policy(self) -> Policy:
-        self.access  # noqa: B018 - resolved first, so that 404 takes as many queries whether it is there or not
+        # Resolved first, so that a 404 takes the same number of queries whether or not the policy exists.
+        self.access  # noqa: B018
         policies = Policy.objects.select_related("repository__namespace", "target__namespace")
         return get_object_or_404(policies, public_id=self.kwargs["policy_id"].replace("\0", ""))
 
@@ -91,15 +93,15 @@ class PolicyPage(RepositoryPage):
 
     @property
     def tab(self) -> str:  # type: ignore[override]
-        return TAB_OF[self.policy.kind]
+        return TAB_BY_KIND[self.policy.kind]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs, policy=self.policy)
         return {**context, "tabs": []} if self.repository.deleted_at else context
 
 
-class ForEditors(RepositoryPage):
-    """Lets in only those who may edit the policies of a repository that is still there."""
+class PolicyEditorPage(RepositoryPage):
+    """A page for viewers who can edit a repository's policies. Returns 404 if the repository is deleted."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.require("edit_policies")
@@ -108,24 +110,24 @@ class ForEditors(RepositoryPage):
         return super().dispatch(request, *args, **kwargs)
 
 
-class PolicyFormView(ForEditors, TemplateView):
-    """A form for a policy and its criteria. Subclasses say which policy."""
+class PolicyFormView(PolicyEditorPage, TemplateView):
+    """A form for a policy and its criteria. Subclasses provide the policy."""
 
     template_name = "repositories/policies/form.html"
-    stored_or_new: Callable[[], Policy]
-    """Returns the policy, read within the transaction."""
+    get_policy: Callable[[], Policy]
+    """Returns a new policy, or the stored one, which is locked if the request is a POST."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self.show(*self.forms(self.stored_or_new()))
+        return self.render_forms(*self.forms(self.get_policy()))
 
     @transaction.atomic
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        policy = self.stored_or_new()
+        policy = self.get_policy()
         form, criteria = self.forms(policy, request.POST)
         valid = [form.is_valid(), criteria.is_valid()]
         if not all(valid):
-            return self.show(form, criteria)
-        with changes.told(policy):
+            return self.render_forms(form, criteria)
+        with changes.tracking_changes(policy):
             form.save()
             criteria.save()
         messages.success(request, "Saved.")
@@ -135,18 +137,18 @@ class PolicyFormView(ForEditors, TemplateView):
         form = SitePolicyForm(data, instance=policy, access=self.access)
         return form, SiteCriteriaFormSet(data, instance=policy, prefix="criteria")
 
-    def show(self, form: SitePolicyForm, criteria: Any) -> HttpResponse:
+    def render_forms(self, form: SitePolicyForm, criteria: Any) -> HttpResponse:
         return self.render_to_response(self.get_context_data(form=form, criteria=criteria))
 
 
 class PolicyCreateView(PolicyFormView):
-    """Makes a policy of the kind that its address says."""
+    """Creates a policy of the kind given in the URL."""
 
     @property
     def tab(self) -> str:  # type: ignore[override]
-        return TAB_OF.get(self.kwargs["kind"], "")
+        return TAB_BY_KIND.get(self.kwargs["kind"], "")
 
-    def stored_or_new(self) -> Policy:
+    def get_policy(self) -> Policy:
         return Policy(repository=self.repository, kind=self.kwargs["kind"])
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -155,12 +157,12 @@ class PolicyCreateView(PolicyFormView):
             **kwargs,
             heading=f"New {kind.label.lower()} policy",
             kind=kind,
-            cancel=url_of_tab(self.repository, self.tab),
+            cancel=tab_url(self.repository, self.tab),
         )
 
 
 class PolicyEditView(PolicyPage, PolicyFormView):
-    def stored_or_new(self) -> Policy:
+    def get_policy(self) -> Policy:
         if self.request.method != "POST":
             return self.policy
         return get_object_or_404(Policy.objects.select_for_update(), pk=self.policy.pk)
@@ -173,29 +175,33 @@ class PolicyEditView(PolicyPage, PolicyFormView):
         )
 
 
-class PolicySwitchView(PolicyPage, ForEditors, View):
-    """Switches a policy on or off."""
+class PolicySwitchView(PolicyPage, PolicyEditorPage, View):
+    """Enables or disables a policy."""
 
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         enabled = request.POST.get("enabled") == "true"
         target = self.policy.target
-        if enabled and self.policy.kind == Policy.Kind.PROMOTION and not may_push(self.access, target):
-            messages.error(request, "You can't push to its target repository, so you can't switch it on.")
+        if enabled and self.policy.kind == Policy.Kind.PROMOTION and not can_push_to(self.access, target):
+            messages.error(
+                request, "You can't push to the target repository, so you can't enable this policy."
+            )
             return redirect(self.policy)
-        with changes.told(self.policy):
+        with changes.tracking_changes(self.policy):
             Policy.objects.filter(pk=self.policy.pk).update(enabled=enabled)
-        messages.success(request, "Switched on." if enabled else "Switched off.")
+        messages.success(
+            request, f"{self.policy} was enabled." if enabled else f"{self.policy} was disabled."
+        )
         return redirect(self.policy)
 
 
-class PolicyDeleteView(PolicyPage, ForEditors, TemplateView):
+class PolicyDeleteView(PolicyPage, PolicyEditorPage, TemplateView):
     template_name = "repositories/policies/delete.html"
 
     @transaction.atomic
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         policy = get_object_or_404(Policy.objects.select_for_update(), pk=self.policy.pk)
         changes.delete(policy)
-        messages.success(request, f"{self.policy} was deleted. Its events stay.")
-        return redirect(url_of_tab(self.repository, self.tab))
+        messages.success(request, f"{self.policy} was deleted. Its events were kept.")
+        return redirect(tab_url(self.repository, self.tab))

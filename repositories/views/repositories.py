@@ -1,4 +1,4 @@
-"""The list of repositories, and making one by hand."""
+"""The list of repositories, and the form to create one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from django.utils.functional import cached_property
 from django.views.generic import FormView, TemplateView
 
 from repositories import config, last_activity, signals
-from repositories.access.levels import READING
+from repositories.access.levels import READ_PERMISSIONS
 from repositories.access.resolving import Access
-from repositories.forms import SUGGESTED, NewRepositoryForm
+from repositories.forms import MAX_SUGGESTIONS, NewRepositoryForm
 from repositories.models import Repository
 from repositories.tabs import tabs_for
 from repositories.utils.keyset import BY_NAME
@@ -23,9 +23,9 @@ from repositories.utils.keyset import BY_NAME
 PAGE_SIZE = 50
 
 
-def rows_of(access: Access, repositories: list[Repository]) -> list[dict[str, Any]]:
-    """Return what a list tells of repositories; to those who may not read one, only its name."""
-    moments = last_activity.of(access, repositories)
+def repository_rows(access: Access, repositories: list[Repository]) -> list[dict[str, Any]]:
+    """Return template rows for a list of repositories, with only the name where the viewer can't read."""
+    times = last_activity.by_repository(access, repositories)
     rows = []
     for repository in repositories:
         permissions = access.permissions_on(repository)
@@ -33,20 +33,20 @@ def rows_of(access: Access, repositories: list[Repository]) -> list[dict[str, An
             {
                 "repository": repository,
                 "url": tabs_for(repository, permissions)[0][1],
-                "may_read": bool(permissions & READING),
-                "last_activity": moments.get(repository.pk),
+                "can_read": bool(permissions & READ_PERMISSIONS),
+                "last_activity": times.get(repository.pk),
             }
         )
     return rows
 
 
 class RepositoryListView(TemplateView):
-    """The repositories that the viewer can see, by name, with a search for a part of the name."""
+    """The repositories that the viewer can see, ordered by name, with a search by part of the name."""
 
     template_name = "repositories/list.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        access = Access.of(self.request.user)
+        access = Access.for_user(self.request.user)
         search, namespace = (
             self.request.GET.get(key, "").strip().replace("\0", "") for key in ("q", "namespace")
         )
@@ -59,7 +59,7 @@ class RepositoryListView(TemplateView):
         return super().get_context_data(
             **kwargs,
             page=page,
-            rows=rows_of(access, page.rows),
+            rows=repository_rows(access, page.rows),
             search=search,
             namespace=namespace,
             query=self.request.GET,
@@ -69,14 +69,14 @@ class RepositoryListView(TemplateView):
 
 
 class NewRepositoryView(FormView):
-    """Makes a repository by hand."""
+    """The form to create a repository."""
 
     template_name = "repositories/new.html"
     form_class = NewRepositoryForm
 
     @cached_property
     def access(self) -> Access:
-        return Access.of(self.request.user)
+        return Access.for_user(self.request.user)
 
     def get_initial(self) -> dict[str, Any]:
         return {"namespace": self.request.GET.get("namespace", self.request.user.get_username())}
@@ -85,7 +85,7 @@ class NewRepositoryView(FormView):
         return {**super().get_form_kwargs(), "access": self.access}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        suggested = self.access.namespaces("edit").values_list("name", flat=True)[:SUGGESTED]
+        suggested = self.access.namespaces("edit").values_list("name", flat=True)[:MAX_SUGGESTIONS]
         return super().get_context_data(**kwargs, namespaces=suggested, section="repositories")
 
     def form_valid(self, form: NewRepositoryForm) -> HttpResponse:
@@ -93,13 +93,13 @@ class NewRepositoryView(FormView):
             with transaction.atomic():
                 repository = form.save()
                 signals.repository_created.send(Repository, repository=repository)
-        except IntegrityError:  # a push registered it meanwhile
-            form.add_error("name", "This namespace already has a repository of that name.")
+        except IntegrityError:  # a push created it in the meantime
+            form.add_error("name", "This namespace already has a repository with that name.")
             return self.form_invalid(form)
         messages.success(self.request, f"{repository.full_name} was created.")
         return redirect("registry_repositories:info", repository.namespace.name, repository.name)
 
 
 def home(request: HttpRequest) -> HttpResponse:
-    """Lead to the list of repositories."""
+    """Redirect to the list of repositories."""
     return redirect("registry_repositories:list")

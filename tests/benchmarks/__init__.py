@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m tests.benchmarks`, or `make bench`."""
+"""Benchmarks, started with `make bench` or `python -m tests.benchmarks`."""

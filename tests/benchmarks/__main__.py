@@ -1,9 +1,8 @@
-"""Measures how fast events are recorded and deleted, and whether lists stay as fast while they pile up.
+"""Measures recording, deletion and lists of events, and whether lists get slower with more events.
 
-`make bench`, or `EVENTS=20000000 make bench`, starts a PostgreSQL of its own, which waits for the
-disk as one in production does, and a Redis; `world.py` says what they are filled with. The result
-is a table on standard output. Times are noisy on a busy machine, buffers (pages that PostgreSQL read,
-from memory or disk) are not.
+`make bench`, or `EVENTS=20000000 make bench`, starts its own Redis and its own PostgreSQL, which flushes to
+disk as in production. `world.py` defines the data. The results are printed to standard output as tables.
+Times vary on a busy machine. Buffers (pages that PostgreSQL reads, from memory or disk) don't.
 """
 
 import os
@@ -17,14 +16,18 @@ import django
 from tests import services
 from tests.standalone import configure
 
-FEW = 10_000
+FEW_EVENTS = 10_000
+"""The number of events in the first measurement of the lists."""
 CLIENTS = (1, 8)
+"""Numbers of clients that deliver notifications at the same time."""
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     default = int(os.environ.get("EVENTS", 1_000_000))
-    parser.add_argument("--events", type=int, default=default, help=f"more than {FEW}")
+    parser.add_argument(
+        "--events", type=int, default=default, help=f"number of events, more than {FEW_EVENTS:,}"
+    )
     many = parser.parse_args().events
     with (
         TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name,
@@ -36,7 +39,7 @@ def main() -> None:
 
 
 def measure(folder: Path, many: int) -> None:
-    # These import models, so Django has to be set up before.
+    # These modules import models, so Django must be set up first.
     from django.core.management import call_command
 
     from tests.benchmarks import admin, deletion, delivery, lists
@@ -44,28 +47,30 @@ def measure(folder: Path, many: int) -> None:
 
     call_command("migrate", verbosity=0)
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Django {django.__version__}")
-    world = worlds.make(many)
+    world = worlds.create_world(many)
     print(f"{many:,} events, {worlds.PULLS:.0%} of them pulls, in {len(world.names):,} repositories")
-    worlds.record(world, range(FEW))
-    few_lists, few_pages = lists.measure_all(world, FEW), admin.measure_all(world, FEW)
-    one_by_one = range(FEW, min(many, worlds.PROTOTYPE))
-    seconds = worlds.record(world, one_by_one)
-    worlds.repeat(world, many)
+    worlds.record(world, range(FEW_EVENTS))
+    few_lists, few_pages = lists.measure_all(world, FEW_EVENTS), admin.measure_all(world, FEW_EVENTS)
+    remaining = range(FEW_EVENTS, min(many, worlds.PROTOTYPE_EVENTS))
+    seconds = worlds.record(world, remaining)
+    worlds.copy_events(world, many)
 
-    show("Lists, a page of 10; the median time, and the buffers of all queries")
-    print(lists.table({FEW: few_lists, many: lists.measure_all(world, many)}))
-    show("The admin's pages of events, 50 to a page; likewise")
-    print(lists.table({FEW: few_pages, many: admin.measure_all(world, many)}))
-    show("Notifications through the HTTP endpoint, each a push, which makes two events")
+    print_title("Lists, 10 events per page: median time, and buffers of all queries")
+    print(lists.table({FEW_EVENTS: few_lists, many: lists.measure_all(world, many)}))
+    print_title("Event pages of the admin, 50 events per page: median time, and buffers of all queries")
+    print(lists.table({FEW_EVENTS: few_pages, many: admin.measure_all(world, many)}))
+    print_title("Notifications delivered to the HTTP endpoint, each a push that creates two events")
     for clients in CLIENTS:
         print(f"  {delivery.measure(folder, world.names, clients)}")
-    show(f"Events in bulk, {worlds.BATCH:,} at a time: {len(one_by_one) / seconds:,.0f} a second")
-    show("Auto-deletion, and a plain statement that deletes as many from an unpartitioned table")
+    print_title(
+        f"Recording in batches of {worlds.BATCH:,} events: {len(remaining) / seconds:,.0f} events per second"
+    )
+    print_title("Auto-deletion, compared to one DELETE statement on an unpartitioned table")
     print(deletion.table(deletion.measure_all(world.names)))
 
 
-def show(title: str) -> None:
-    """Print a title; what was measured is told as it comes, since all of it takes minutes."""
+def print_title(title: str) -> None:
+    """Print a title without buffering, because the benchmarks take minutes."""
     print(f"\n{title}\n", flush=True)
 
 

@@ -1,11 +1,11 @@
-"""Measures auto-deletion on PostgreSQL, beside readers and recording, and against a plain statement.
+"""Measures auto-deletion on PostgreSQL, compared to one DELETE statement, and its effect on other processes.
 
-Part of `make bench`, which fills the table; `python -m tests.bench_deletion` fills one by itself, with
-any number of events spread over half a year. Each run is of its own copy of the database, made by
-PostgreSQL from the files, so all begin with the same table.
+`make bench` includes it and fills the table first; `python -m tests.benchmarks.deletion` fills the table
+itself, with any number of events from half a year. Each run gets a new copy of the database files, so all
+runs start with the same table.
 
-A run is a process of its own, as in the worker. Beside it, one process reads the first page of the
-busiest repository and another records single events, for a while before it, and while it runs.
+Each run is executed in a separate process, as in a worker. Before and during the run, a second process
+reads the first page of the busiest repository, and a third one records single events.
 """
 
 from __future__ import annotations
@@ -33,82 +33,83 @@ from tqdm import tqdm
 from tests import services
 from tests.standalone import configure
 
-REST = 5.0
-"""Seconds that reading and recording are measured at rest."""
-WARMING_UP = 1.0
+BASELINE_SECONDS = 5.0
+"""How long reading and recording are measured before the run starts."""
+WARM_UP_SECONDS = 1.0
 INTERVAL = 0.005
-"""Seconds between two requests of the reader, and of the recorder: they aren't to wear out the machine."""
+"""Seconds between two requests of the reader or the recorder, so that they don't overload the machine."""
 AGE = timedelta(hours=1)
 COPY = "bench_copy"
 
-Given = TypeVar("Given")
+Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 Times = list[tuple[float, float]]
-"""When each request began, and the seconds it took."""
+"""For each request: when it started, and how many seconds it took."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A run: what goes is before a bound, or beyond the number of events that are there from it on."""
+    """A run that deletes the events before `bound`, by age or by a maximum number of events."""
 
     label: str
     bound: datetime
-    by_number: bool = False
+    by_max_events: bool = False
     archive: bool = False
     held: str = ""
-    """A repository that has events in every partition, so that none goes as a whole."""
+    """A repository on hold. It has events in every partition, so no partition can be dropped as a whole."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did, when, and how much memory it took at most beyond that of an idle process."""
+    """The result of a run."""
 
     deleted: int
-    began: float
+    started: float
     ended: float
     megabytes: float
+    """The peak memory use, minus that of the idle process."""
 
 
 @dataclass(frozen=True)
-class Plain:
-    """How long the plain statement, and the vacuum after it, took for so many events."""
+class DeleteStatement:
+    """The number of events that one DELETE statement deleted, and the seconds that it and the vacuum took."""
 
     deleted: int
-    statement: float
+    delete: float
     vacuum: float
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """How long one kind of request took, in seconds: at rest, and while a run went on."""
+    """The seconds that one kind of request took, before and during a run."""
 
-    rest: list[float]
+    before: list[float]
     during: list[float]
 
     def __str__(self) -> str:
-        rest, during = _percentiles(self.rest), _percentiles(self.during)
-        ratios = " ".join(f"{now / before:>5.1f}x" for before, now in zip(rest, during, strict=True))
-        cells = [f"{before:>8.1f} {now:>8.1f}" for before, now in zip(rest, during, strict=True)]
+        pairs = list(zip(_percentiles(self.before), _percentiles(self.during), strict=True))
+        ratios = " ".join(f"{during / before:>5.1f}x" for before, during in pairs)
+        cells = [f"{before:>8.1f} {during:>8.1f}" for before, during in pairs]
         return f"{' '.join(cells)} {max(self.during, default=0) * 1000:>8.1f} {ratios}"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A run with what it is compared to, and what it did to others."""
+    """A run, the DELETE statement it is compared to, and the latencies of other requests."""
 
     case: Case
     outcome: Outcome
-    plain: Plain
+    statement: DeleteStatement
     pages: Latencies
     recording: Latencies
 
     def __str__(self) -> str:
-        seconds, deleted = self.outcome.ended - self.outcome.began, self.outcome.deleted
-        plain = (self.plain.statement + self.plain.vacuum) * deleted / self.plain.deleted
+        seconds, deleted = self.outcome.ended - self.outcome.started, self.outcome.deleted
+        expected = (self.statement.delete + self.statement.vacuum) * deleted / self.statement.deleted
         return (
             f"{deleted:>10,} {seconds:>8.2f} s {deleted / seconds:>10,.0f}"
-            f" {self.plain.statement:>8.2f} s {self.plain.vacuum:>6.2f} s"
-            f" {seconds / plain:>9.3f}x {self.outcome.megabytes:>6.1f} MB"
+            f" {self.statement.delete:>8.2f} s {self.statement.vacuum:>6.2f} s"
+            f" {seconds / expected:>9.3f}x {self.outcome.megabytes:>6.1f} MB"
         )
 
 
@@ -122,34 +123,38 @@ def main() -> None:
         services.redis(Path(name)) as cache,
     ):
         configure(DATABASE_URL=database, REDIS_URL=cache, DATA_DIR=name, SECRET_KEY="bench")
-        print(table(measure_all(_fill(many))))
+        print(table(measure_all(_fill_database(many))))
 
 
-def _fill(many: int) -> list[str]:
+def _fill_database(many: int) -> list[str]:
+    """Fill the database, and return the names of the repositories, the busiest first."""
     from django.core.management import call_command
 
     from tests.benchmarks import world as worlds
 
     call_command("migrate", verbosity=0)
-    world = worlds.make(many)
+    world = worlds.create_world(many)
     worlds.fill(world, many)
     return world.names
 
 
 def measure_all(names: list[str]) -> list[Measure]:
-    """Measure runs, given the names of repositories, the busiest first."""
+    """Measure all runs, given the names of the repositories, the busiest first."""
     cases = all_cases(held=names[20])
     with tqdm(total=len(cases), desc="Deletion", unit="run") as progress:
-        plain = measure_plain(max(case.bound for case in cases))
+        statement = measure_statement(max(case.bound for case in cases))
         measures = []
         for case in cases:
-            measures.append(measure(case, plain))
+            measures.append(measure(case, statement))
             progress.update()
     return measures
 
 
 def all_cases(held: str) -> list[Case]:
-    """Return the runs: about half of the events go; none if all are of one month."""
+    """Return the runs to measure, each of which deletes about half of the events.
+
+    Returns no runs if all events are from one month.
+    """
     from activity.identity import moment_of
     from activity.models import Event
 
@@ -159,29 +164,29 @@ def all_cases(held: str) -> list[Case]:
     month = month.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     if month <= first:
         month += relativedelta(months=1)
-    if month >= last:  # all in one month
+    if month >= last:
         return []
     middle = month + (min(last, month + relativedelta(months=1)) - month) / 2
     return [
         Case("whole partitions", month),
         Case("by age within partitions", middle, held=held),
-        Case("by maximum number", middle, held=held, by_number=True),
+        Case("by maximum number", middle, held=held, by_max_events=True),
         Case("whole partitions, archived", month, archive=True),
         Case("by age within partitions, archived", middle, held=held, archive=True),
     ]
 
 
-# --- The plain statement ------------------------------------------------------------------------
+# --- The DELETE statement -----------------------------------------------------------------------
 
 
-def measure_plain(bound: datetime) -> Plain:
-    """Let the plain statement delete what is before a bound, beside the same reader and recorder."""
+def measure_statement(bound: datetime) -> DeleteStatement:
+    """Delete the events before a bound in one statement, with the same reader and recorder as for a run."""
     with copied_database():
-        return beside(delete_plainly, bound)[0]
+        return measure_latencies(delete_in_one_statement, bound)[0]
 
 
-def delete_plainly(bound: datetime) -> Plain:
-    """Delete from an unpartitioned copy of the table, with the same indexes, in one statement."""
+def delete_in_one_statement(bound: datetime) -> DeleteStatement:
+    """Delete the events before a bound from an unpartitioned copy of the table with the same indexes."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as database:
         database.execute("CREATE TABLE plain (LIKE registry_activity_event)")
         database.execute("INSERT INTO plain SELECT * FROM registry_activity_event ORDER BY id")
@@ -192,19 +197,19 @@ def delete_plainly(bound: datetime) -> Plain:
             database.execute(re.sub(r"INDEX \S+ ON ONLY \S+", "INDEX ON plain", definition))
         database.execute("VACUUM ANALYZE plain")
         database.execute("CHECKPOINT")
-        began = time.monotonic()
+        started = time.monotonic()
         deleted = database.execute("DELETE FROM plain WHERE occurred_at < %s", [bound]).rowcount
-        between = time.monotonic()
+        deleted_at = time.monotonic()
         database.execute("VACUUM plain")
-        return Plain(deleted, between - began, time.monotonic() - between)
+        return DeleteStatement(deleted, deleted_at - started, time.monotonic() - deleted_at)
 
 
 @contextmanager
 def copied_database() -> Iterator[str]:
-    """Copy the database, and yield the copy's URL, which processes started in this block use, too."""
+    """Copy the database, and yield the URL of the copy. Processes started in the block use the copy, too."""
     from django.db import connections
 
-    connections.close_all()  # a database in use can't be copied
+    connections.close_all()  # PostgreSQL can't copy a database in use
     original = os.environ["DATABASE_URL"]
     server, _, name = original.rpartition("/")
     with psycopg.connect(f"{server}/template1", autocommit=True) as database:
@@ -217,90 +222,92 @@ def copied_database() -> Iterator[str]:
             database.execute(f"DROP DATABASE {COPY} WITH (FORCE)")
 
 
-# --- A run, and what goes on beside it ----------------------------------------------------------
+# --- The run, the reader and the recorder -------------------------------------------------------
 
 
-def measure(case: Case, plain: Plain) -> Measure:
-    """Carry out a run in a copy of the database."""
+def measure(case: Case, statement: DeleteStatement) -> Measure:
+    """Measure a run in a copy of the database."""
     with copied_database():
-        outcome, *others = beside(carry_out, case)
-    pages, records = (_latencies(times, outcome) for times in others)
-    return Measure(case, outcome, plain, pages, records)
+        outcome, *others = measure_latencies(execute_run, case)
+    pages, recording = (_split_latencies(times, outcome) for times in others)
+    return Measure(case, outcome, statement, pages, recording)
 
 
-def beside(work: Callable[[Given], Result], given: Given) -> tuple[Result, Times, Times]:
-    """Do some work in a process of its own; return its result, and the times of reader and recorder."""
-    spawn = multiprocessing.get_context("spawn")  # a database connection can't be forked
+def measure_latencies(work: Callable[[Argument], Result], argument: Argument) -> tuple[Result, Times, Times]:
+    """Call `work` in a separate process; return its result, and the times of the reader and the recorder."""
+    spawn = multiprocessing.get_context("spawn")  # database connections don't survive a fork
     with spawn.Manager() as manager, spawn.Pool(3, django.setup) as pool:
         over = manager.Event()
-        reading, recording = (pool.apply_async(ask_on, (kind, over)) for kind in (reader, recorder))
-        result = pool.apply(work, (given,))
+        reading, recording = (
+            pool.apply_async(repeat_request, (factory, over)) for factory in (create_reader, create_recorder)
+        )
+        result = pool.apply(work, (argument,))
         over.set()
         return result, reading.get(), recording.get()
 
 
-def carry_out(case: Case) -> Outcome:
-    """Carry out a run in this process."""
+def execute_run(case: Case) -> Outcome:
+    """Execute a run in this process."""
     from activity.deletion import runs
     from activity.models import Run
 
-    run = runs.start("bench", cutoff=_set(case))
-    time.sleep(WARMING_UP + REST)
+    run = runs.start("bench", cutoff=_configure(case))
+    time.sleep(WARM_UP_SECONDS + BASELINE_SECONDS)
     idle = _megabytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    began = time.monotonic()
+    started = time.monotonic()
     runs.execute(run)
     ended = time.monotonic()
     run.refresh_from_db()
     assert run.state == Run.State.FINISHED, run.error
-    return Outcome(run.deleted, began, ended, _megabytes("VmHWM") - idle)
+    return Outcome(run.deleted, started, ended, _megabytes("VmHWM") - idle)
 
 
-def _set(case: Case) -> datetime:
-    """Set auto-deletion up, and return the cut-off."""
+def _configure(case: Case) -> datetime:
+    """Configure auto-deletion for a run, and return the cutoff."""
     from activity.identity import first_id
     from activity.models import AutoDeletion, Event, Hold
     from repositories.models import Repository
 
     setting = AutoDeletion.get_solo()
     setting.enabled, setting.archive = True, case.archive
-    if case.by_number:
+    if case.by_max_events:
         setting.max_events = Event.objects.filter(id__gte=first_id(case.bound)).count()
     else:
         setting.age, setting.age_unit = AGE // timedelta(hours=1), "hours"
     setting.save()
     if case.held:
         Hold.objects.create(repository=Repository.objects.named(case.held).get(), reason="bench")
-    return datetime.now(UTC) if case.by_number else case.bound + AGE
+    return datetime.now(UTC) if case.by_max_events else case.bound + AGE
 
 
 def _megabytes(field: str) -> float:
-    """Return how much memory this process has (`VmRSS`), or had at most (`VmHWM`)."""
+    """Return the memory use of this process, in MB: the current one (`VmRSS`) or the peak (`VmHWM`)."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition(f"{field}:")[2].split()[0]) / 1024
 
 
-def ask_on(kind: Callable[[], Callable[[], object]], over: Any) -> Times:
-    """Ask for the same until it is over; return when each request began, and the seconds it took."""
-    ask = kind()
+def repeat_request(create_request: Callable[[], Callable[[], object]], over: Any) -> Times:
+    """Repeat a request until `over` is set, and return the times."""
+    request = create_request()
     times: Times = []
     while not over.is_set():
-        began = time.monotonic()
-        ask()
-        times.append((began, time.monotonic() - began))
+        started = time.monotonic()
+        request()
+        times.append((started, time.monotonic() - started))
         time.sleep(INTERVAL)
     return times
 
 
-def reader() -> Callable[[], object]:
-    """Return what reads the first page of the busiest repository."""
+def create_reader() -> Callable[[], object]:
+    """Return a function that reads the first page of the busiest repository."""
     from tests.benchmarks import lists
 
-    return lists.repository_lists(None)["its query with pulls"]
+    return lists.repository_lists(None)["query with pulls"]
 
 
-def recorder() -> Callable[[], object]:
-    """Return what records one event."""
+def create_recorder() -> Callable[[], object]:
+    """Return a function that records one event."""
     from activity.models import ActorType
     from activity.recording.drafts import Draft
     from activity.recording.record import record_events
@@ -323,11 +330,13 @@ def recorder() -> Callable[[], object]:
     return record
 
 
-def _latencies(times: Times, run: Outcome) -> Latencies:
-    """Tell those at rest from those that a run could have delayed."""
+def _split_latencies(times: Times, run: Outcome) -> Latencies:
+    """Separate the requests that ended before a run started from those that it could have delayed."""
     return Latencies(
-        rest=[took for began, took in times if run.began - REST <= began < run.began - took],
-        during=[took for began, took in times if began < run.ended and began + took >= run.began],
+        before=[
+            took for started, took in times if run.started - BASELINE_SECONDS <= started < run.started - took
+        ],
+        during=[took for started, took in times if started < run.ended and started + took >= run.started],
     )
 
 
@@ -335,18 +344,18 @@ def _latencies(times: Times, run: Outcome) -> Latencies:
 
 
 def table(measures: list[Measure]) -> str:
-    """Return what runs cost, and what they did to reading and recording."""
+    """Return a table of the runs, followed by tables of the latencies of reading and recording."""
     if not measures:
-        return "  Too few events: they are all of one month."
+        return "  Too few events: they are all from one month."
     width = max(len(measure.case.label) for measure in measures)
     lines = [
-        f"  {'':{width}} {'deleted':>10} {'time':>10} {'a second':>10} {'statement':>10} {'vacuum':>8}"
+        f"  {'':{width}} {'deleted':>10} {'time':>10} {'per second':>10} {'statement':>10} {'vacuum':>8}"
         f" {'ratio':>10} {'memory':>9}"
     ]
     lines += [f"  {measure.case.label:{width}} {measure}" for measure in measures]
     head = f"{'median':>8} {'during':>8} {'p99':>8} {'during':>8} {'longest':>8} {'median':>6} {'p99':>6}"
     for title, kind in (("First page", "pages"), ("Recording", "recording")):
-        lines += ["", f"  {f'{title}, ms at rest and during a run':{width}} {head}"]
+        lines += ["", f"  {f'{title}, ms before and during a run':{width}} {head}"]
         lines += [f"  {measure.case.label:{width}} {getattr(measure, kind)}" for measure in measures]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Measures the HTTP endpoint that registries send their notifications to, behind the real web server."""
+"""Measures the HTTP endpoint that receives notifications, with the production web server."""
 
 import json
 import multiprocessing
@@ -26,7 +26,7 @@ PROCFILE = Path(__file__).parent.parent / "Procfile"
 
 @dataclass(frozen=True)
 class Delivery:
-    """How fast so many clients at a time deliver."""
+    """The latencies of deliveries by a number of concurrent clients, in seconds."""
 
     clients: int
     latencies: list[float]
@@ -34,11 +34,11 @@ class Delivery:
     def __str__(self) -> str:
         rate = len(self.latencies) / SECONDS
         p50, p99 = median(self.latencies) * 1000, quantiles(self.latencies, n=100)[-1] * 1000
-        return f"{self.clients} at a time: {rate:,.0f} a second; median {p50:.1f} ms, p99 {p99:.1f} ms"
+        return f"{self.clients} concurrent: {rate:,.0f} per second; median {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
 def measure(folder: Path, names: list[str], clients: int) -> Delivery:
-    """Start the web server as the Procfile does, and let so many clients deliver for a while."""
+    """Start the web server as in the Procfile, and let clients deliver notifications for `SECONDS`."""
     from activity.sources.registries import registry_account
     from repositories.accounts.tokens import new_token
 
@@ -46,49 +46,54 @@ def measure(folder: Path, names: list[str], clients: int) -> Delivery:
     line = PROCFILE.read_text().splitlines()[0].removeprefix("web: ")
     program, *options = shlex.split(string.Template(line).substitute(PORT=port))
     command = [str(Path(sys.executable).with_name(program)), *options]
-    # Processes, as threads would wait for each other; spawned, as a database connection can't be forked.
+    # Clients are processes, because threads would wait for each other. They are spawned, because database
+    # connections don't survive a fork.
     processes = multiprocessing.get_context("spawn")
     with (
         services.running(command, folder, lambda: deliver(port, token, names, time.time(), 0)),
         processes.Pool(clients) as pool,
     ):
-        begin = time.time() + SECONDS_TO_START
-        jobs = pool.starmap_async(deliver, [(port, token, names, begin, SECONDS)] * clients)
+        start = time.time() + SECONDS_TO_START
+        jobs = pool.starmap_async(deliver, [(port, token, names, start, SECONDS)] * clients)
         for _ in tqdm(range(round(SECONDS_TO_START + SECONDS)), f"{clients} clients", unit="s"):
             time.sleep(1)
         return Delivery(clients, [latency for latencies in jobs.get() for latency in latencies])
 
 
-def deliver(port: int, token: str, names: list[str], begin: float, seconds: float) -> list[float]:
-    """Deliver one notification after the other, from a moment on; return what each took, in seconds."""
+def deliver(port: int, token: str, names: list[str], start: float, seconds: float) -> list[float]:
+    """Deliver notifications one by one from the time `start`, and return their latencies, in seconds."""
     connection = HTTPConnection(services.LOOPBACK, port)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     latencies: list[float] = []
-    time.sleep(max(0, begin - time.time()))
-    while not latencies or time.time() < begin + seconds:
-        body = push(random.choice(names))
-        began = time.perf_counter()
+    time.sleep(max(0, start - time.time()))
+    while not latencies or time.time() < start + seconds:
+        body = push_notification(random.choice(names))
+        sent = time.perf_counter()
         connection.request("POST", PATH, body, headers)
         response = connection.getresponse()
         answer = response.read()
-        latencies.append(time.perf_counter() - began)
+        latencies.append(time.perf_counter() - sent)
         assert response.status == 200, answer
-        assert json.loads(answer) == {"events": 2, "stored_aside": 0}, answer
+        assert json.loads(answer) == {"events": 2, "dead_letters": 0}, answer
     connection.close()
     return latencies
 
 
-def push(repository: str) -> bytes:
-    """Return the notification of a push of a tag, as a registry sends it."""
-    kind = "application/vnd.docker.distribution.manifest.v2+json"
-    layer = {"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 98, "digest": digest()}
-    manifest = digest()
+def push_notification(repository: str) -> bytes:
+    """Return the notification that a registry sends when a tag is pushed."""
+    media_type = "application/vnd.docker.distribution.manifest.v2+json"
+    layer = {
+        "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        "size": 98,
+        "digest": random_digest(),
+    }
+    manifest = random_digest()
     notification = {
         "id": str(uuid4()),
         "timestamp": datetime.now(UTC).isoformat(),
         "action": "push",
         "target": {
-            "mediaType": kind,
+            "mediaType": media_type,
             "size": 439,
             "digest": manifest,
             "length": 439,
@@ -110,5 +115,5 @@ def push(repository: str) -> bytes:
     return json.dumps({"events": [notification]}, indent=3).encode()
 
 
-def digest() -> str:
+def random_digest() -> str:
     return f"sha256:{random.getrandbits(256):064x}"

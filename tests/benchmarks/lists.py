@@ -1,4 +1,4 @@
-"""Measures lists of events: how long they take, and how many buffers PostgreSQL reads for them."""
+"""Measures lists of events: their response times, and the buffers that PostgreSQL reads for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,121 +25,124 @@ from repositories.models import Repository
 from repositories.names import split_name
 from tests.benchmarks.world import BUSIEST, QUIET, REPOSITORIES, World
 
-Ask = Callable[[], object]
+Request = Callable[[], object]
 
 SECONDS = 2.0
-REPETITIONS = (7, 300)
-"""A list is asked for so many times: at least the first, and up to the second if time allows."""
+"""The time limit for the requests for one list, after the minimum number of requests."""
+REQUESTS = (7, 300)
+"""The minimum and the maximum number of requests for one list."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a list costs."""
+    """The median response time of a list, and the buffers that its queries read."""
 
     milliseconds: float
     buffers: int
 
 
 def measure_all(world: World, events: int) -> dict[str, Measure]:
-    """Measure each list while there are so many events."""
+    """Measure each list with the given number of events in the database."""
     lists = all_lists(world.moment(events // 2))
     return {label: measure(lists[label]) for label in tqdm(lists, desc="Lists", unit="list")}
 
 
-def all_lists(halfway: datetime) -> dict[str, Ask]:
-    """Return all lists that are measured: their first pages, and the ones that begin halfway."""
+def all_lists(halfway: datetime) -> dict[str, Request]:
+    """Return requests for the first page of each list and for the page that starts at `halfway`."""
     middle = BY_TIME.page(Event.objects.filter(id__lt=first_id(halfway)), 1).next
     return {
-        f"{label}, {place}": ask
+        f"{label}, {place}": request
         for place, cursor in (("first page", None), ("middle", middle))
-        for label, ask in {**repository_lists(cursor), **lists_of_all(cursor)}.items()
+        for label, request in {**repository_lists(cursor), **lists_of_all(cursor)}.items()
     }
 
 
-def repository_lists(cursor: str | None) -> dict[str, Ask]:
-    """Return the ways to read the busiest repository, as its administrator."""
+def repository_lists(cursor: str | None) -> dict[str, Request]:
+    """Return requests for the lists of the busiest repository, as its admin."""
     name = split_name(BUSIEST)
     repository = Repository.objects.named(BUSIEST).select_related("namespace").get()
     viewer = get_user_model()._default_manager.get(username="repoadmin")
-    events = with_actors(Event.objects.visible_to(Access.of(viewer), repository))
-    lists: dict[str, Ask] = {}
+    events = with_actors(Event.objects.visible_to(Access.for_user(viewer), repository))
+    lists: dict[str, Request] = {}
     for pulls, exclude_pull in (("", "true"), (" with pulls", "false")):
         query = {"exclude_pull": exclude_pull, **({"cursor": cursor} if cursor else {})}
         for label, url_name in (
             ("Activity tab", "registry_activity:repository"),
             ("API", "registry_api:repository-events"),
         ):
-            lists[f"{label}{pulls}"] = request("repoadmin", reverse(url_name, args=name), query)
+            lists[f"{label}{pulls}"] = create_request("repoadmin", reverse(url_name, args=name), query)
         shown = events if pulls else without_pulls(events)
-        lists[f"its query{pulls}"] = partial(BY_TIME.page, shown, 10, cursor)
+        lists[f"query{pulls}"] = partial(BY_TIME.page, shown, 10, cursor)
     if not cursor:
         for tab in (
             "registry_repositories:info",
             "registry_activity:tags",
             "registry_repositories:permissions",
         ):
-            lists[f"{tab.partition(':')[2]} tab"] = request("repoadmin", reverse(tab, args=name), {})
+            lists[f"{tab.partition(':')[2]} tab"] = create_request("repoadmin", reverse(tab, args=name), {})
     return lists
 
 
-def lists_of_all(cursor: str | None) -> dict[str, Ask]:
-    """Return the lists of all repositories, as viewers of all, of many and of few see them."""
+def lists_of_all(cursor: str | None) -> dict[str, Request]:
+    """Return requests for the lists of all repositories, as viewers who can see all, many or few of them."""
     lists = {}
-    for whose, no_pulls, pulls in (
+    for viewer, no_pulls, pulls in (
         ("MSR admin", "admin", "admin"),
         (f"{REPOSITORIES:,} grants", "many-read", "many-admin"),
         (f"{QUIET} quiet grants", "few-read", "few-admin"),
     ):
         for label, username, exclude_pull in (
-            (f"API, {whose}", no_pulls, "true"),
-            (f"API, {whose}, with pulls", pulls, "false"),
+            (f"API, {viewer}", no_pulls, "true"),
+            (f"API, {viewer}, with pulls", pulls, "false"),
         ):
             query = {"exclude_pull": exclude_pull, **({"cursor": cursor} if cursor else {})}
-            lists[label] = request(username, reverse("registry_api:events"), query)
-            lists[label.replace("API", "activity")] = request(
+            lists[label] = create_request(username, reverse("registry_api:events"), query)
+            lists[label.replace("API", "activity")] = create_request(
                 username, reverse("registry_activity:all"), query
             )
         if not cursor:
-            lists[f"repositories, {whose}"] = request(no_pulls, reverse("registry_repositories:list"), {})
+            lists[f"repositories, {viewer}"] = create_request(
+                no_pulls, reverse("registry_repositories:list"), {}
+            )
     return lists
 
 
-def request(username: str, path: str, query: dict[str, str]) -> Ask:
-    """Return what asks for a page as a logged-in user, through all of Django but the web server."""
+def create_request(username: str, path: str, query: dict[str, str]) -> Request:
+    """Return a request for a page by a logged-in user, through all of Django but without a web server."""
     client = Client(SERVER_NAME="localhost", raise_request_exception=True)
     client.force_login(get_user_model()._default_manager.get(username=username))
     url = f"{path}?{urlencode(query)}"
 
-    def ask() -> object:
+    def send() -> object:
         response = client.get(url)
         assert response.status_code == 200, response.content
         return response
 
-    return ask
+    return send
 
 
-def measure(ask: Ask) -> Measure:
+def measure(request: Request) -> Measure:
     """Measure one list."""
-    buffers = buffers_of(ask)  # warms up, too
-    fewest, most = REPETITIONS
+    buffers = buffers_of(request)  # also warms the caches up
+    minimum, maximum = REQUESTS
     times: list[float] = []
-    while len(times) < fewest or (sum(times) < SECONDS and len(times) < most):
-        began = perf_counter()
-        ask()
-        times.append(perf_counter() - began)
+    while len(times) < minimum or (sum(times) < SECONDS and len(times) < maximum):
+        started = perf_counter()
+        request()
+        times.append(perf_counter() - started)
     return Measure(milliseconds=median(times) * 1000, buffers=buffers)
 
 
-def buffers_of(ask: Ask) -> int:
-    """Return how many buffers are read by all queries that are made."""
+def buffers_of(request: Request) -> int:
+    """Return the number of buffers that all SELECT queries of a request read."""
     queries: list[tuple[str, Any]] = []
 
-    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    def log_query(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         queries.append((sql, params))
         return execute(sql, params, many, context)
 
-    with connection.execute_wrapper(note):
-        ask()
+    with connection.execute_wrapper(log_query):
+        request()
     return sum(buffers_of_query(*query) for query in queries if query[0].lstrip("(").startswith("SELECT"))
 
 
@@ -151,7 +154,7 @@ def buffers_of_query(sql: str, params: Any) -> int:
 
 
 def table(measures: dict[int, dict[str, Measure]]) -> str:
-    """Return the costs with few and with many events side by side."""
+    """Return a table that compares the measures with few and with many events."""
     few, many = measures
     width = max(map(len, measures[few]))
     lines = [f"  {'':{width}} {f'{few:,} events':>20} {f'{many:,} events':>20} {'time ratio':>12}"]

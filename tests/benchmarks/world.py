@@ -1,4 +1,4 @@
-"""The registry that is measured: a few busy repositories, many quiet ones, and mostly pulls."""
+"""Creates the data for the benchmarks: a few busy repositories, many quiet ones, and mostly pulls."""
 
 import random
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ from repositories.models import Namespace, Organization, Repository, RepositoryU
 
 REPOSITORIES = 2_000
 ORGANIZATIONS = 50
-PEOPLE = 100
+USERS = 100
 BUSIEST = "acme/web"
 QUIET = 5
-"""The repositories of a viewer with few grants. With 10,000 events they don't fill a page yet."""
+"""The number of repositories of a viewer with few grants. At 10,000 events, they don't fill a page yet."""
 PULLS = 0.88
 KINDS = {
     "get_tag": 0.6,
@@ -39,81 +39,85 @@ KINDS = {
     "delete_tag": 0.005,
 }
 SPAN = timedelta(days=180)
-"""What the events are spread over, however many."""
-PROTOTYPE = 20_000
-"""Events that are recorded to be repeated, where it doesn't matter how they came."""
+"""The time span of the events, which doesn't depend on their number."""
+PROTOTYPE_EVENTS = 20_000
+"""Events that are recorded normally. The others are copies of them."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The repositories' names, the busiest first, and when the first event occurs."""
+    """The repositories, and the times of the events."""
 
     names: list[str]
+    """The full names of the repositories, the busiest first."""
     start: datetime
     interval: timedelta
-    """Between two events, in whole milliseconds."""
+    """The time between two events, in whole milliseconds."""
 
     def moment(self, number: int) -> datetime:
-        """Return when an event occurs."""
+        """Return the time of an event, given its number."""
         return self.start + number * self.interval
 
 
-def make(events: int) -> World:
-    """Make people and repositories, for so many events until now."""
-    demo.load_world()
-    users = get_user_model()
-    users._default_manager.bulk_create(users(username=f"person-{number}") for number in range(PEOPLE))
+def create_world(events: int) -> World:
+    """Create the users and repositories of a world with a number of events, the last of which occurs now."""
+    demo.create_objects()
+    user_model = get_user_model()
+    user_model._default_manager.bulk_create(
+        user_model(username=f"person-{number}") for number in range(USERS)
+    )
     for number in range(ORGANIZATIONS):
-        Organization.objects.create(name=f"team-{number}")  # makes its namespace, too
+        Organization.objects.create(name=f"team-{number}")  # also creates its namespace
     namespaces = list(Namespace.objects.filter(name__startswith="team-"))
-    made = Repository.objects.bulk_create(
+    created = Repository.objects.bulk_create(
         Repository(namespace=namespaces[number % ORGANIZATIONS], name=f"service-{number}")
         for number in range(REPOSITORIES)
     )
     for level in (Level.READ, Level.ADMIN):
-        _grant(f"few-{level.label}", level, made[-QUIET:])
-        _grant(f"many-{level.label}", level, made)
-    names = [BUSIEST, *(repository.full_name for repository in made)]
+        _create_viewer(f"few-{level.label}", level, created[-QUIET:])
+        _create_viewer(f"many-{level.label}", level, created)
+    names = [BUSIEST, *(repository.full_name for repository in created)]
     interval = SPAN / events // MILLISECOND * MILLISECOND
     return World(names, datetime.now(UTC) - events * interval, interval)
 
 
-def _grant(username: str, level: Level, repositories: list[Repository]) -> None:
+def _create_viewer(username: str, level: Level, repositories: list[Repository]) -> None:
     user = get_user_model()._default_manager.create(username=username)
     granted = Repository.objects.filter(pk__in=[repository.pk for repository in repositories])
     RepositoryUserPermission.objects.bulk_assign_perm(level.value, user, granted)
 
 
 def record(world: World, numbers: range) -> float:
-    """Record the events of these numbers; return how many seconds that took."""
+    """Record the events with these numbers, and return the seconds it took."""
     account, seconds = registry_account(), 0.0
     with tqdm(total=len(numbers), desc="Recording", unit="event", unit_scale=True) as progress:
         for start in range(0, len(numbers), BATCH):
             drafts = list(_drafts(world, numbers[start : start + BATCH]))
-            create_ahead(drafts[0].occurred_at)  # as Celery beat does, each day
-            began = perf_counter()
+            create_ahead(drafts[0].occurred_at)  # Celery beat does this daily
+            started = perf_counter()
             record_events(drafts, account.pk)
-            seconds += perf_counter() - began
+            seconds += perf_counter() - started
             progress.update(len(drafts))
-    tallies.fold()  # as Celery beat does, each minute
+    tallies.fold()  # Celery beat does this every minute
     tags.fold()
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")  # as autovacuum does, some time later
+        cursor.execute("VACUUM ANALYZE")  # autovacuum does this some time later
     return seconds
 
 
-REPEAT = """
+COPY_EVENTS = """
     INSERT INTO registry_activity_event ({columns})
-    SELECT {values} FROM registry_activity_event CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS given
+    SELECT {values}
+    FROM registry_activity_event CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS params
     WHERE id < %(end)s
 """
-LATER = {
-    # The id begins with the time, in milliseconds.
+SHIFTED = {
+    # The first 48 bits of an id are the time in milliseconds.
     "id": "(lpad(to_hex(('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint + shift), 12, '0')"
     " || substr(translate(id::text, '-', ''), 13))::uuid",
     "occurred_at": "occurred_at + shift * interval '1 millisecond'",
 }
-COUNT = """
+COUNT_TALLIES = """
     INSERT INTO registry_activity_tally (repository_id, unit, start, category, is_pull, events)
     SELECT repository, unit, date_trunc(unit, occurred_at, 'UTC'), category, is_pull, COUNT(*)
     FROM registry_activity_event, unnest(ARRAY['hour', 'day', 'week']) AS unit,
@@ -123,50 +127,52 @@ COUNT = """
 
 
 def fill(world: World, events: int) -> None:
-    """Fill the table in a short time: some events are recorded, and repeated later and later."""
-    record(world, range(PROTOTYPE))
-    repeat(world, events)
+    """Fill the table quickly: record some events, and copy them to later times."""
+    record(world, range(PROTOTYPE_EVENTS))
+    copy_events(world, events)
 
 
-def repeat(world: World, events: int) -> None:
-    """Repeat the events that were recorded, the first `PROTOTYPE`, until there are so many."""
+def copy_events(world: World, events: int) -> None:
+    """Copy the first `PROTOTYPE_EVENTS` events to later times, until the table has `events` rows."""
     columns = [field.column for field in Event._meta.local_concrete_fields if field.column]
-    statement = REPEAT.format(
-        columns=", ".join(columns), values=", ".join(LATER.get(column, column) for column in columns)
+    statement = COPY_EVENTS.format(
+        columns=", ".join(columns), values=", ".join(SHIFTED.get(column, column) for column in columns)
     )
     with connection.cursor() as cursor:
-        for start in tqdm(range(PROTOTYPE, events, PROTOTYPE), desc="Repeating"):
+        for start in tqdm(range(PROTOTYPE_EVENTS, events, PROTOTYPE_EVENTS), desc="Copying"):
             create_ahead(world.moment(start))
             shift = (world.moment(start) - world.start) // MILLISECOND
-            cursor.execute(statement, {"milliseconds": shift, "end": first_id(world.moment(PROTOTYPE))})
+            cursor.execute(
+                statement, {"milliseconds": shift, "end": first_id(world.moment(PROTOTYPE_EVENTS))}
+            )
         cursor.execute("TRUNCATE registry_activity_tally")
-        cursor.execute(COUNT)
+        cursor.execute(COUNT_TALLIES)
         cursor.execute("VACUUM ANALYZE")
 
 
 def _drafts(world: World, numbers: range) -> Iterator[Draft]:
-    chance = random.Random(numbers.start)
-    # The second repository has half as many events as the first, the third a third of them, …
+    rng = random.Random(numbers.start)
+    # The second repository has half as many events as the first one, the third one a third as many, …
     shares = [1 / rank for rank in range(1, len(world.names) + 1)]
-    repositories = chance.choices(world.names, shares, k=len(numbers))
-    kinds = chance.choices(list(KINDS), list(KINDS.values()), k=len(numbers))
+    repositories = rng.choices(world.names, shares, k=len(numbers))
+    kinds = rng.choices(list(KINDS), list(KINDS.values()), k=len(numbers))
     for number, repository, kind in zip(numbers, repositories, kinds, strict=True):
-        notification_id = str(UUID(int=chance.getrandbits(128), version=4))
+        notification_id = str(UUID(int=rng.getrandbits(128), version=4))
         yield Draft(
             kind=kind,
             repository_name=repository,
             occurred_at=world.moment(number),
             source_id=notification_id,
             tag=f"v{number % 20}" if kind.endswith("_tag") else "",
-            digest="" if kind == "delete_tag" else f"sha256:{chance.getrandbits(256):064x}",
+            digest="" if kind == "delete_tag" else f"sha256:{rng.getrandbits(256):064x}",
             actor_type=ActorType.USER,
-            actor_name=f"person-{number % PEOPLE}",
+            actor_name=f"person-{number % USERS}",
             details={
                 "client_address": f"10.0.{number % 250}.7:40000",
                 "user_agent": "docker/29.1.2 go/go1.25 os/linux",
                 "media_type": "application/vnd.oci.image.manifest.v1+json",
                 "size": 1024,
-                "request_id": str(UUID(int=chance.getrandbits(128), version=4)),
+                "request_id": str(UUID(int=rng.getrandbits(128), version=4)),
                 "node": "registry-1:5000",
                 "notification_id": notification_id,
             },

@@ -1,4 +1,4 @@
-"""Brings archived events back."""
+"""Imports archived events."""
 
 from typing import Any
 
@@ -12,18 +12,20 @@ from activity.sources import auditing
 class Command(BaseCommand):
     """`manage.py import_events ARCHIVE`"""
 
-    help = "Stores the events of an archive again. They are held until the import is released in the admin."
+    help = "Imports the events of an archive. They are on hold until the import is released in the admin."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "archive", help="its name in the archive storage, as in the admin's list of archives"
+            "archive", help="name of the archive in the archive storage, as listed in the admin"
         )
 
     def handle(self, *args: Any, archive: str, **options: Any) -> None:
         try:
             with transaction.atomic():
-                imported = archives.bring_back(archive)
+                imported = archives.import_archive(archive)
                 auditing.record("import_events", subject=archive, events=imported.events)
-        except (OSError, ValueError, KeyError, archives.Damaged, archives.NotDeleted) as error:
+        except (OSError, ValueError, KeyError, archives.DamagedArchive, archives.DeletionPending) as error:
             raise CommandError(f"{archive} can't be imported: {error}") from error
-        self.stdout.write(f"{imported.events} events of {archive} are back, and held until released.")
+        self.stdout.write(
+            f"Imported {imported.events} events from {archive}. They are held until it is released."
+        )

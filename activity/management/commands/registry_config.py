@@ -1,4 +1,4 @@
-"""Prints what a CNCF Distribution registry needs in its configuration to send its events here."""
+"""Prints the configuration that makes a CNCF Distribution registry send its events here."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from repositories.accounts.tokens import new_token
 
 CONFIGURATION = """\
 # For the configuration file of the registry (config.yml).
-# Where the registry reaches this application by another host name than the one below, say so in
-# ALLOWED_HOSTS here: a message for an unknown host is refused.
-# The token is shown this once; a further run of this command makes another, and older ones stay valid.
+# If the registry uses another host name for this application than the one below, add that name to
+# ALLOWED_HOSTS here. Messages for unknown hosts are rejected.
+# The token is shown only once. Running this command again creates another; older tokens remain valid.
 notifications:
   endpoints:
     - name: activity
@@ -23,7 +23,7 @@ notifications:
       timeout: 5s
       threshold: 10
       backoff: 1s
-      # Layers are no activity, and most of the traffic.
+      # Layers are most of the traffic, and are not recorded.
       ignoredmediatypes: [application/octet-stream]
 """
 
@@ -31,9 +31,7 @@ notifications:
 class Command(BaseCommand):
     """`manage.py registry_config`"""
 
-    help = (
-        "Makes the registry's service account if there is none, and prints the registry's notification block."
-    )
+    help = "Creates the registry's service account if needed, and prints the registry's notifications block."
 
     def handle(self, *args: Any, **options: Any) -> None:
         url = config.public_url() + reverse("registry_api:notifications")

@@ -1,7 +1,7 @@
-/* What the pages do besides htmx. Without it, all works but the live updates. */
+/* Page behavior beyond htmx. Without JavaScript, all pages work, but without live updates. */
 "use strict";
 
-// Tell the server the browser's time zone, once, if the viewer never chose one.
+// Send the browser's time zone to the server if the user has not chosen one.
 const guess = document.querySelector("[data-guess-time-zone]");
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (guess && zone) {
@@ -12,24 +12,24 @@ if (guess && zone) {
   });
 }
 
-// Nobody reads a hidden tab: don't ask what is new. On its return htmx asks at once.
+// Don't poll for new events in a hidden tab. htmx polls immediately when the tab becomes visible again.
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (event.target.id === "live" && document.hidden) event.preventDefault();
 });
 
-// What had the focus is gone with the old list: go on from the beginning of the new one.
+// If the focused element was removed with the old list, focus the new list.
 document.addEventListener("htmx:afterSettle", (event) => {
-  if (event.target.id === "feed" && document.activeElement === document.body) {
-    document.getElementById("feed").focus({ preventScroll: true });
+  if (event.target.id === "events" && document.activeElement === document.body) {
+    document.getElementById("events").focus({ preventScroll: true });
   }
 });
 
-// A field to copy from is selected as a whole.
+// Select the whole text of read-only fields on focus, for copying.
 document.addEventListener("focusin", (event) => {
   if (event.target.matches("input[readonly]")) event.target.select();
 });
 
-// Buttons that copy a field or a command; without a clipboard there are none.
+// Copy buttons. CSS hides them if the clipboard is not available.
 document.documentElement.classList.toggle("has-clipboard", Boolean(navigator.clipboard));
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");

@@ -1,4 +1,4 @@
-"""Fills a new installation with demo data, and says how to look at it."""
+"""Loads demo data into a new installation, and prints how to explore it."""
 
 import os
 import secrets
@@ -16,46 +16,59 @@ from activity.storage import tags, tallies
 from activity.storage.rows import BATCH
 from msr_project import demo
 
-NEXT = """
-  Open {url} and log in as one of these, password {password}:
+INSTRUCTIONS = """
+  Open {url} and log in as one of these users:
 
 {users}
 
-  Then: look at {url}/repositories/acme/web/activity/ as reader and as repoadmin, who may uncheck
-  "Exclude pull"; see everything at {url}/admin/ as admin.
+  Password:           {password}
+
+  Compare {url}/repositories/acme/web/activity/ as reader and as repoadmin, who can uncheck
+  "Exclude pull". As admin, see everything at {url}/admin/.
+
   Connect a registry: {port}.venv/bin/python manage.py registry_config
-  Read the API:       {url}/api/v0/docs/
+  API documentation:  {url}/api/v0/docs/
 """
 
 
 class Command(BaseCommand):
-    """`manage.py load_demo`, which `make run` calls at each start."""
+    """The `load_demo` command, which `make run` runs on every start."""
 
-    help = "Loads demo data the first time. DEMO_PASSWORD sets the demo users' password, else one is made up."
+    help = "Loads demo data on the first run. DEMO_PASSWORD sets the users' password (default: random)."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--events", type=int, default=15_000, help="about how many events to make up")
+        parser.add_argument("--events", type=int, default=15_000, help="approximate number of events")
 
     def handle(self, *args: Any, events: int, **options: Any) -> None:
         password = os.environ.get("DEMO_PASSWORD", "")
-        with transaction.atomic():  # all of it, or nothing that a later start would take for all
+        with transaction.atomic():  # all or nothing, as is_loaded() checks only one repository
             if not demo.is_loaded():
                 password = password or secrets.token_urlsafe(9)
-                demo.load_world()
-                self._record(events)
-                tallies.fold()  # so that the front page has something to show before Celery beat has
+                demo.create_objects()
+                self._record_events(events)
+                tallies.fold()  # for the admin's front page, until Celery beat folds them
                 tags.fold()
             if password:
                 demo.set_passwords(password)
         users = "\n".join(f"    {name:<10} {role}" for name, role in demo.USERS.items())
-        shown = password or "as printed at the first start (DEMO_PASSWORD=… sets another)"
+        displayed = password or "as printed on the first start (set DEMO_PASSWORD to change it)"
         port = f"PORT={os.environ['PORT']} " if os.environ.get("PORT", "8000") != "8000" else ""
-        self.stdout.write(NEXT.format(url=settings.PUBLIC_URL, users=users, password=shown, port=port))
+        self.stdout.write(
+            INSTRUCTIONS.format(url=settings.PUBLIC_URL, users=users, password=displayed, port=port)
+        )
 
-    def _record(self, count: int) -> None:
+    def _record_events(self, count: int) -> None:
         account = registry_account()
-        story = demo.Story(until=timezone.now())
-        with tqdm(total=count, desc="Demo events", unit="event", file=self.stderr._out) as progress:
-            drafts = list(story.events(count)) if count else []
+        generator = demo.EventGenerator(until=timezone.now())
+        bar = tqdm(
+            total=count,
+            desc="Demo events",
+            unit="event",
+            file=self.stderr._out,
+            dynamic_ncols=True,
+            disable=None,
+        )
+        with bar as progress:
+            drafts = list(generator.events(count)) if count else []
             for start in range(0, len(drafts), BATCH):
                 progress.update(len(record_events(drafts[start : start + BATCH], account.pk)))

@@ -1,4 +1,4 @@
-"""Makes an access token for the API."""
+"""Create an access token for the API."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from repositories.accounts.tokens import new_token
 class Command(BaseCommand):
     """`manage.py create_token USERNAME`"""
 
-    help = "Makes a further access token for an account and prints it, alone, on the last line."
+    help = "Creates an access token for a user, and prints only the token to standard output."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("username")
@@ -21,6 +21,6 @@ class Command(BaseCommand):
         try:
             account = users._default_manager.get_by_natural_key(username)
         except users.DoesNotExist as error:
-            raise CommandError(f"There is no user {username}. Make one in the admin first.") from error
-        self.stderr.write(f"A token of {username}, shown this once:")
+            raise CommandError(f"There is no user {username}. Create one in the admin first.") from error
+        self.stderr.write(f"Token for {username} (it won't be shown again):")
         self.stdout.write(new_token(account))

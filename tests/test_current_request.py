@@ -1,4 +1,4 @@
-"""Who acts is known while a request is served, however they authenticate, and nowhere else."""
+"""The current user is known while a request is served, by session or by token, and at no other time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from repositories.accounts import current_request
 from tests import factories
 
 
-def served(request: Any) -> dict[str, Any]:
-    """Return what is known while a request is served."""
+def serve(request: Any) -> dict[str, Any]:
+    """Serve a request, and return what `current_request` reports meanwhile."""
     seen: dict[str, Any] = {}
 
     def view(request: Any) -> HttpResponse:
@@ -31,10 +31,10 @@ def served(request: Any) -> dict[str, Any]:
     return seen
 
 
-def test_requests_that_are_served_at_once_have_each_their_own_actor(rf: RequestFactory) -> None:
-    both = Barrier(2)
+def test_concurrent_requests_have_separate_actors(rf: RequestFactory) -> None:
+    both = Barrier(2)  # makes each view wait until the other request is being served
 
-    def seen(name: str) -> str:
+    def serve_as(name: str) -> str:
         def view(request: Any) -> HttpResponse:
             both.wait(timeout=10)
             return HttpResponse(current_request.user().username)
@@ -44,10 +44,10 @@ def test_requests_that_are_served_at_once_have_each_their_own_actor(rf: RequestF
         return current_request.CurrentRequestMiddleware(view)(request).content.decode()
 
     with ThreadPoolExecutor(2) as threads:
-        assert list(threads.map(seen, ["ann", "ben"])) == ["ann", "ben"]
+        assert list(threads.map(serve_as, ["ann", "ben"])) == ["ann", "ben"]
 
 
-def test_request_that_fails_leaves_nobody_behind(rf: RequestFactory) -> None:
+def test_current_request_is_cleared_when_the_view_raises(rf: RequestFactory) -> None:
     def view(request: Any) -> HttpResponse:
         raise ZeroDivisionError
 
@@ -57,7 +57,7 @@ def test_request_that_fails_leaves_nobody_behind(rf: RequestFactory) -> None:
     assert not current_request.exists()
 
 
-def test_nobody_acts_without_a_request() -> None:
+def test_no_actor_outside_of_a_request() -> None:
     assert (current_request.user(), current_request.client_details(), current_request.exists()) == (
         None,
         {},
@@ -65,11 +65,11 @@ def test_nobody_acts_without_a_request() -> None:
     )
 
 
-def test_client_is_known(rf: RequestFactory) -> None:
+def test_client_details_come_from_the_request(rf: RequestFactory) -> None:
     request = rf.get("/", headers={"User-Agent": "curl/8\0"}, REMOTE_ADDR="10.0.0.7")
     request.user = AnonymousUser()
 
-    assert served(request) == {
+    assert serve(request) == {
         "actor": None,
         "serving": True,
         "client_address": "10.0.0.7",
@@ -82,26 +82,26 @@ def test_client_is_known(rf: RequestFactory) -> None:
     ("forwarded", "address"),
     [
         ("198.51.100.7", "198.51.100.7"),
-        ("10.9.9.9, 198.51.100.7", "198.51.100.7"),  # the first one may be made up by the client
+        ("10.9.9.9, 198.51.100.7", "198.51.100.7"),  # the client can forge the first one
         ("2001:db8::1", "2001:db8::1"),
         ("", "10.0.0.1"),
         ("<script>", None),
     ],
 )
-def test_address_is_that_which_a_trusted_proxy_saw(
+def test_client_address_is_the_one_that_the_trusted_proxy_saw(
     rf: RequestFactory, settings: Any, forwarded: str, address: str | None
 ) -> None:
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
     request = rf.get("/", headers={"X-Forwarded-For": forwarded}, REMOTE_ADDR="10.0.0.1")
 
-    assert served(request).get("client_address") == address
+    assert serve(request).get("client_address") == address
 
 
-def test_header_of_a_proxy_is_not_believed_without_one(rf: RequestFactory) -> None:
+def test_forwarded_header_is_ignored_without_a_trusted_proxy(rf: RequestFactory) -> None:
     request = rf.get("/", headers={"X-Forwarded-For": "198.51.100.7"}, REMOTE_ADDR="10.0.0.1")
 
-    assert served(request)["client_address"] == "10.0.0.1"
+    assert serve(request)["client_address"] == "10.0.0.1"
 
 
 @pytest.mark.parametrize("by_token", [True, False])

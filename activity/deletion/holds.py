@@ -1,0 +1,43 @@
+"""Holds, which exempt events from deletion by any rule.
+
+The events of a repository or namespace are held until the hold is lifted, and imported events until the
+import is released. A run respects the holds in force when it started, and those set since.
+"""
+
+from __future__ import annotations
+
+from django.db.models import Q, QuerySet
+
+from activity.models import Hold, Import
+from repositories.models import Repository
+
+Holds = dict[str, list[int]]
+"""The ids of the repositories, namespaces and imports that are held."""
+
+
+def current_holds() -> Holds:
+    """Return the repositories, namespaces and unreleased imports that are held now."""
+    rows: dict[str, QuerySet] = {
+        "repositories": Hold.objects.exclude(repository=None).values_list("repository", flat=True),
+        "namespaces": Hold.objects.exclude(namespace=None).values_list("namespace", flat=True),
+        "imports": Import.objects.filter(released_at=None).values_list("pk", flat=True),
+    }
+    return {key: list(row) for key, row in rows.items()}
+
+
+def holds_on(repository: Repository) -> QuerySet[Hold]:
+    """Return the holds on a repository or on its namespace."""
+    return Hold.objects.filter(Q(repository=repository) | Q(namespace=repository.namespace_id))
+
+
+def held_events(holds: Holds) -> Q:
+    """Return the condition for events that are exempt, by the given holds or by those set since.
+
+    It lists ids rather than using subqueries, so that PostgreSQL can use an index to find held events, or
+    to see that there are none.
+    """
+    now = current_holds()
+    combined = {key: {*holds[key], *now[key]} for key in now}
+    in_namespaces = Repository.objects.filter(namespace__in=combined["namespaces"])
+    repositories = combined["repositories"].union(in_namespaces.values_list("pk", flat=True))
+    return Q(repository__in=sorted(repositories)) | Q(imported__in=sorted(combined["imports"]))

@@ -1,0 +1,245 @@
+"""Counting events over time for charts, from the tallies or, where tallies don't suffice, event by event."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
+from django.db.models.functions import TruncMinute
+from django.utils import timezone
+
+from activity import gating
+from activity.feed.ordering import BY_TIME
+from activity.identity import MILLISECOND, first_id, moment_of
+from activity.models import Event, Tally, TallyChange
+from activity.storage import tallies
+from activity.storage.tallies import DAY, HOUR, WEEK, floor
+from repositories.access.resolving import Access
+from repositories.models import Repository
+
+MINUTES = [timedelta(minutes=number) for number in (1, 2, 5, 10)]
+WIDTHS = [HOUR * number for number in (1, 2, 3, 6, 12)] + [DAY * number for number in (1, 2, 7, 14, 28, 91)]
+MAX_BUCKETS = 60
+EVENT_BY_EVENT_UP_TO = 3 * HOUR
+"""Ranges up to this length are counted event by event."""
+HOURLY_UP_TO = 10 * DAY
+"""Ranges up to this length are counted from hourly tallies."""
+DAILY_UP_TO = 120 * DAY
+"""Ranges up to this length are counted from daily tallies, longer ones from weekly tallies.
+
+Buckets are at least as wide as the tallies they are counted from.
+"""
+MAX_COUNTED = 10_000
+"""The most events that are counted one by one for a page, which takes about 50 ms."""
+COUNT_FIELDS = ("start", "category", "number")
+
+Range = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A period, and the number of events in it by category."""
+
+    start: datetime
+    end: datetime
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def count_by_tallies(
+    access: Access,
+    *,
+    repository: Repository | None = None,
+    within: QuerySet[Repository] | None = None,
+    after: datetime | None = None,
+    before: datetime | None = None,
+    exclude_pull: bool = False,
+) -> list[Bucket]:
+    """Return the number of events visible to a viewer, in buckets that cover the range.
+
+    Counts the events of `repository`, of the repositories in `within`, or of all repositories. Without
+    `after`, the range starts at the first event. Without `before`, it ends now, or after the last event if
+    that is later. If the range is open and there are no events, the list is empty. Buckets start and end on
+    whole hours, days or weeks in UTC, except at the ends of the range and in ranges of up to three hours. The
+    list has at most `MAX_BUCKETS` + 1 buckets. Takes a fixed number of queries.
+    """
+    scope = _Scope(access, repository, within, exclude_pull or not gating.sees_pulls(access, repository))
+    if after is None or before is None:
+        first, last = scope.extent()
+        if first is None or last is None:
+            return []
+        after = after or first
+        before = before or max(timezone.now(), last)
+    if after >= before:
+        return []
+    buckets = make_buckets(after, before)
+    starts = [bucket.start for bucket in buckets]
+    for moment, category, number in scope.counts(after, before):
+        # A period can start before the first bucket does.
+        buckets[bisect(starts, max(moment, after)) - 1].counts[category] += int(number)
+    return buckets
+
+
+def count_events(
+    events: QuerySet[Event], after: datetime | None, before: datetime | None, limit: int = MAX_COUNTED
+) -> tuple[list[Bucket], datetime | None]:
+    """Return the number of events in buckets, and the time where counting stopped, None if all were counted.
+
+    Used for lists with filters that the tallies don't cover: tags, types and actors. Only the newest `limit`
+    events are counted. If there are more, the buckets start where counting stopped. `after` and `before` are
+    the bounds that `events` is already filtered by. Takes one query.
+    """
+    ordered = events.order_by(*(key.ordering(reverse=False) for key in BY_TIME.keys))
+    counted = [
+        (moment_of(id), category) for id, category in ordered.values_list("id", "category")[: limit + 1]
+    ]
+    cutoff = None
+    if len(counted) > limit:
+        cutoff = counted[-1][0] + MILLISECOND  # buckets can't split a millisecond
+        counted = [(moment, category) for moment, category in counted if moment >= cutoff]
+    if not counted:
+        return [], cutoff
+    start = cutoff or after or counted[-1][0]
+    buckets = make_buckets(start, before or max(timezone.now(), counted[0][0] + MILLISECOND))
+    starts = [bucket.start for bucket in buckets]
+    for moment, category in counted:
+        buckets[bisect(starts, max(moment, start)) - 1].counts[category] += 1
+    return buckets, cutoff
+
+
+def make_buckets(after: datetime, before: datetime) -> list[Bucket]:
+    """Return empty buckets that cover a range."""
+    min_width = next(
+        (width for longest, width in ((DAILY_UP_TO, WEEK), (HOURLY_UP_TO, DAY)) if before - after > longest),
+        HOUR,
+    )
+    widths = (
+        MINUTES
+        if before - after <= EVENT_BY_EVENT_UP_TO
+        else [width for width in WIDTHS if width >= min_width]
+    )
+    width = next((w for w in widths if (before - after) / w <= MAX_BUCKETS), None)
+    if width is None:  # the smallest number of whole weeks that suffices
+        width = WEEK * -(-(before - after) // (WEEK * MAX_BUCKETS))
+    bounds = [after]
+    while (following := floor(bounds[-1], width) + width) < before:
+        bounds.append(following)
+    return [Bucket(start, end) for start, end in pairwise([*bounds, before])]
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """The events to count, and queries for their counts."""
+
+    access: Access
+    repository: Repository | None
+    within: QuerySet[Repository] | None
+    exclude_pull: bool
+
+    def restrict(self, rows: QuerySet) -> QuerySet:
+        if self.within is not None:
+            rows = rows.filter(repository__in=self.within)
+        return gating.without_pulls(rows) if self.exclude_pull else rows
+
+    def visible(self, tallies: QuerySet[Tally]) -> QuerySet[Tally]:
+        if self.access.sees_everything and self.repository is None and self.within is None:
+            tallies = tallies.filter(repository=Tally.ALL)
+        return self.restrict(gating.visible_rows(tallies, self.access, self.repository))
+
+    @property
+    def changes(self) -> QuerySet[TallyChange]:
+        return self.restrict(gating.visible_rows(TallyChange.objects.all(), self.access, self.repository))
+
+    @property
+    def events(self) -> QuerySet[Event]:
+        return self.restrict(Event.objects.visible_to(self.access, self.repository))
+
+    @property
+    def own_account_events(self) -> QuerySet[Event] | None:
+        """The viewer's own account events. The tallies can't count these: they have no actor."""
+        if self.repository or self.within is not None:
+            return None
+        condition = gating.own_account_condition(self.access)
+        return None if condition is None else Event.objects.filter(condition)
+
+    @property
+    def spans_many_repositories(self) -> bool:
+        """Whether the scope has so many repositories that scanning the tallies by time soon finds a match."""
+        return self.repository is None and self.within is None and self.access.repositories_if_few is None
+
+    def extent(self) -> tuple[datetime | None, datetime | None]:
+        """Return the start of the first hour or day with events and the end of the last, or None for both."""
+        days = self.visible(tallies.valid(Tally.Unit.DAY))
+        if self.spans_many_repositories:
+            starts = days.values_list("start", flat=True)
+            first, last = starts.order_by("start").first(), starts.order_by("-start").first()
+        else:
+            first, last = days.aggregate(first=Min("start"), last=Max("start")).values()
+        changes = self.changes.aggregate(first=Min("hour"), last=Max("hour"))
+        firsts = [first, changes["first"]]
+        lasts = [moment and moment + length for moment, length in ((last, DAY), (changes["last"], HOUR))]
+        if self.own_account_events is not None:
+            moments = self.own_account_events.values_list("occurred_at", flat=True)
+            for moment in filter(None, (moments.order_by("id").first(), moments.order_by("-id").first())):
+                firsts.append(floor(moment, HOUR))
+                lasts.append(floor(moment, HOUR) + HOUR)
+        return min(filter(None, firsts), default=None), max(filter(None, lasts), default=None)
+
+    def counts(self, after: datetime, before: datetime) -> QuerySet:
+        """Return rows of (start, category, number) that add up to the counts of a range.
+
+        Whole weeks, days and hours are counted from tallies and tally changes, and the remainders at both
+        ends from the events. A single statement counts each change exactly once, even while another process
+        is folding.
+        """
+        hours = _whole_periods((after, before), HOUR) if before - after > EVENT_BY_EVENT_UP_TO else None
+        if hours is None:
+            return self.event_counts(self.events, (after, before))
+        parts = [self.change_counts(hours), *self.tally_counts(hours, before - after)]
+        parts += [self.event_counts(self.events, span) for span in _remainders((after, before), hours)]
+        if self.own_account_events is not None:
+            parts.append(self.event_counts(self.own_account_events, hours))
+        return parts[0].union(*parts[1:], all=True)
+
+    def tally_counts(self, hours: Range, length: timedelta) -> Iterator[QuerySet]:
+        """Yield counts of whole hours from tallies, with the longest possible periods for each part."""
+        days = _whole_periods(hours, DAY) if length > HOURLY_UP_TO else None
+        weeks = _whole_periods(days, WEEK) if days and length > DAILY_UP_TO else None
+        yield self.sum_tallies(tallies.valid(Tally.Unit.HOUR), _remainders(hours, days))
+        if days:
+            yield self.sum_tallies(tallies.valid(Tally.Unit.DAY), _remainders(days, weeks))
+        if weeks:
+            yield self.sum_tallies(tallies.valid(Tally.Unit.WEEK), [weeks])
+            yield self.sum_tallies(tallies.valid_days_of_invalid_weeks(), [weeks])
+
+    def sum_tallies(self, rows: QuerySet[Tally], spans: list[Range]) -> QuerySet:
+        within = Q(pk__in=[])
+        for start, end in spans:
+            within |= Q(start__gte=start, start__lt=end)
+        rows = self.visible(rows).filter(within)
+        return rows.values("start", "category").annotate(number=Sum("events")).values_list(*COUNT_FIELDS)
+
+    def change_counts(self, hours: Range) -> QuerySet:
+        rows = self.changes.filter(hour__gte=hours[0], hour__lt=hours[1]).annotate(start=F("hour"))
+        return rows.values("start", "category").annotate(number=Sum("events")).values_list(*COUNT_FIELDS)
+
+    def event_counts(self, events: QuerySet[Event], span: Range) -> QuerySet:
+        within = events.filter(id__gte=first_id(span[0]), id__lt=first_id(span[1])).order_by()
+        rows = within.annotate(start=TruncMinute("occurred_at", tzinfo=UTC)).values("start", "category")
+        return rows.annotate(number=Count("pk")).values_list(*COUNT_FIELDS)
+
+
+def _whole_periods(span: Range, length: timedelta) -> Range | None:
+    """Return the largest range of whole hours, days or weeks within a range, or None."""
+    start, end = floor(span[0] + length - timedelta.resolution, length), floor(span[1], length)
+    return (start, end) if start < end else None
+
+
+def _remainders(span: Range, inner: Range | None) -> list[Range]:
+    """Return the parts of a range before and after an inner range."""
+    parts = [(span[0], inner[0]), (inner[1], span[1])] if inner else [span]
+    return [(start, end) for start, end in parts if start < end]

@@ -1,0 +1,344 @@
+"""Explain effective access: list the rights of people, each with the grant, role or ownership it comes from.
+
+`resolving.py` decides what a viewer may do. This module explains those decisions from the same tables in
+`levels.py`, for pages about a repository or a user. The permissions of all listed rights together always
+equal the result of `Access.permissions_on`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Case, F, Q, QuerySet, When
+
+from repositories.access import levels
+from repositories.access.levels import Category, Level
+from repositories.access.resolving import grants_apply_to, grants_of
+from repositories.models import (
+    Membership,
+    Namespace,
+    NamespaceGroupPermission,
+    NamespaceUserPermission,
+    Repository,
+    RepositoryGroupPermission,
+    RepositoryUserPermission,
+)
+from repositories.utils.keyset import BY_NAME, Key, Keyset, Page
+
+User = get_user_model()
+PAGE_SIZE = 50
+
+PEOPLE_BY_NAME = Keyset([Key(User.USERNAME_FIELD)])
+NAMESPACES_BY_NAME = Keyset([Key("name")])
+
+_ON_NAMESPACES: tuple[Any, Any] = (NamespaceUserPermission, NamespaceGroupPermission)
+_ON_REPOSITORIES: tuple[Any, Any] = (RepositoryUserPermission, RepositoryGroupPermission)
+_IS_GRANTABLE = Q(permission__codename__in=[codename for codename, _ in levels.GRANTABLE])
+_IS_REGISTRY_ROLE = Q(content_type__app_label="registry_repositories", codename__in=levels.REGISTRY_ROLES)
+
+
+@dataclass(frozen=True)
+class Right:
+    """A set of permissions that somebody has, and where it comes from."""
+
+    holder: Any
+    """A user, or None for all logged-in users."""
+    place: Repository | Namespace | None
+    """The repository or the namespace that it applies to, or None if it applies everywhere."""
+    codename: str
+    """A level, the permission of one category, or the permission of a registry role."""
+    permissions: frozenset[str]
+    reason: str
+    """Where it comes from, e.g. `team acme/dev, granted on the namespace acme`."""
+    source: Any
+    """The object to change to revoke it: a grant, membership, namespace, group, user or repository."""
+
+    @property
+    def label(self) -> str:
+        """The name of the level, of the role (`MSR admin`), or of the category (`pull events`)."""
+        return label_of(self.codename)
+
+
+_LABELS: dict[str, str] = {
+    **{level.value: str(level.label) for level in Level},
+    "administer_registry": "MSR admin",
+    "audit_registry": "security auditor",
+    **{category.permission: f"{category.label.lower()} events" for category in levels.REPOSITORY_CATEGORIES},
+}
+
+
+def label_of(codename: str) -> str:
+    """Return the display name of a level, a registry role, or the permission of a category."""
+    return _LABELS[codename]
+
+
+@dataclass(frozen=True)
+class EffectiveAccess:
+    """All rights of one person in one repository or namespace, with the resulting permissions."""
+
+    holder: Any
+    place: Repository | Namespace
+    rights: list[Right]
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        return frozenset().union(*(right.permissions for right in self.rights))
+
+    @property
+    def level(self) -> Level | None:
+        """The highest level whose permissions the person has in full, or None, e.g. for auditors."""
+        included = [level for level in Level if levels.PERMISSIONS_BY_LEVEL[level] <= self.permissions]
+        return included[-1] if included else None
+
+    @property
+    def categories(self) -> list[Category]:
+        """The categories of events that the person can see here."""
+        return [
+            category for category in levels.REPOSITORY_CATEGORIES if category.permission in self.permissions
+        ]
+
+
+@dataclass(frozen=True)
+class UserAccess:
+    """All rights of one user."""
+
+    everywhere: list[Right]
+    """Registry roles, and read access to public repositories."""
+    namespaces: Page
+    """An EffectiveAccess for each namespace that they own or have a grant on, by name."""
+    repositories: Page
+    """An EffectiveAccess for each live repository that they have a grant on, by name."""
+
+
+def rights_on(
+    repository: Repository,
+    cursor: str | None = None,
+    search: str = "",
+    *,
+    include_registry_roles: bool = True,
+) -> Page:
+    """Return a page of the people with individual rights in a repository, as EffectiveAccess rows.
+
+    They are sorted by name and loaded in at most nine queries. `search` filters by part of the name.
+    Without `include_registry_roles`, the rights of MSR admins and auditors are left out, because not every
+    viewer may know who they are. In a public repository, each person's rights include `public_right`, but
+    people with no other right aren't listed. The repository's namespace and its owner should be loaded.
+    """
+    people = _holders(repository, include_registry_roles)
+    if search:
+        people = people.filter(**{f"{User.USERNAME_FIELD}__icontains": search})
+    page = _page(PEOPLE_BY_NAME, people, cursor)
+    rights = _group_by_holder(_role_rights(page.rows) if include_registry_roles else ())
+    if grants_apply_to(repository):
+        public = public_right(repository)
+        for right in _granted_rights(page.rows, [repository.namespace], [repository]):
+            rights[right.holder.pk].append(right)
+        for person in page.rows:
+            rights[person.pk] += [replace(public, holder=person)] if public else []
+    return replace(
+        page, rows=[EffectiveAccess(person, repository, rights[person.pk]) for person in page.rows]
+    )
+
+
+def public_right(repository: Repository) -> Right | None:
+    """Return the right that a public repository gives to all logged-in users, or None if it isn't public."""
+    if not grants_apply_to(repository) or repository.visibility != Repository.Visibility.PUBLIC:
+        return None
+    return _read_right(repository, "everyone who is logged in, because the repository is public")
+
+
+def rights_of(
+    user: Any, namespaces_cursor: str | None = None, repositories_cursor: str | None = None
+) -> UserAccess:
+    """Return the rights of a user: those that apply everywhere, and pages of namespaces and repositories.
+
+    A repository is listed only if something was granted on it directly, not just on its namespace.
+    Grants in unclaimed namespaces are left out of the rights, because they have no effect.
+    """
+    if not user.is_active:
+        empty = Page([], None, None)
+        return UserAccess([], empty, empty)
+    ids: dict[str, set[int]] = defaultdict(set)
+    for scope, pk, codename in grants_of(user):
+        if levels.expand(codename):
+            ids[scope].add(pk)
+    everywhere = list(_role_rights([user]))
+    namespaces = _page(
+        NAMESPACES_BY_NAME,
+        Namespace.objects.filter(pk__in=ids["namespace"]).select_related("user", "organization"),
+        namespaces_cursor,
+    )
+    repositories = _page(
+        BY_NAME,
+        Repository.objects.live()
+        .filter(pk__in=ids["repository"])
+        .with_names()
+        .select_related("namespace__user", "namespace__organization"),
+        repositories_cursor,
+    )
+    claimed = [namespace for namespace in namespaces.rows if not namespace.is_unclaimed]
+    effective = [repository for repository in repositories.rows if grants_apply_to(repository)]
+    all_namespaces = {*claimed, *(repository.namespace for repository in effective)}
+    rights: dict[Any, list[Right]] = defaultdict(list)
+    for right in _granted_rights([user], all_namespaces, effective):
+        rights[right.place].append(right)
+
+    def rights_in(repository: Repository) -> list[Right]:
+        public = public_right(repository)
+        inherited = rights[repository.namespace] if grants_apply_to(repository) else []
+        for_everyone = [replace(public, holder=user)] if public else []
+        return [*everywhere, *rights[repository], *inherited, *for_everyone]
+
+    in_public = _read_right(None, "everyone who is logged in, in every public repository")
+    return UserAccess(
+        everywhere=[*everywhere, replace(in_public, holder=user)],
+        namespaces=replace(
+            namespaces,
+            rows=[EffectiveAccess(user, row, [*everywhere, *rights[row]]) for row in namespaces.rows],
+        ),
+        repositories=replace(
+            repositories, rows=[EffectiveAccess(user, row, rights_in(row)) for row in repositories.rows]
+        ),
+    )
+
+
+def _page(keyset: Keyset, queryset: QuerySet, cursor: str | None) -> Page:
+    return keyset.page_or_first(queryset, PAGE_SIZE, cursor)
+
+
+def _group_by_holder(rights: Iterable[Right]) -> dict[int, list[Right]]:
+    by_holder: dict[int, list[Right]] = defaultdict(list)
+    for right in rights:
+        by_holder[right.holder.pk].append(right)
+    return by_holder
+
+
+def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
+    """Return the active users who have a right in a repository other than `public_right`."""
+    role_permissions = Permission.objects.filter(_IS_REGISTRY_ROLE)
+    ids: list[QuerySet] = [User._default_manager.none().values_list("pk")]
+    if include_registry_roles:
+        ids += [
+            User._default_manager.filter(is_superuser=True).values_list("pk"),
+            User.user_permissions.through.objects.filter(permission__in=role_permissions).values_list("user"),
+            User._default_manager.filter(groups__permissions__in=role_permissions).values_list("pk"),
+        ]
+    if grants_apply_to(repository):
+        namespace = repository.namespace
+        ids += [
+            User._default_manager.filter(namespaces=namespace).values_list("pk"),
+            Membership.objects.filter(
+                organization=namespace.organization_id, role=Membership.Role.OWNER
+            ).values_list("user"),
+        ]
+        for (to_users, to_groups), place in ((_ON_NAMESPACES, namespace), (_ON_REPOSITORIES, repository)):
+            ids += [
+                to_users.objects.filter(_IS_GRANTABLE, content_object=place).values_list("user"),
+                to_groups.objects.filter(
+                    _IS_GRANTABLE, content_object=place, group__user__isnull=False
+                ).values_list("group__user"),
+            ]
+    first, *others = ids
+    return User._default_manager.filter(is_active=True, pk__in=first.union(*others))
+
+
+def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
+    """Yield the rights of these people as MSR admins or auditors, in two queries."""
+    by_id = {person.pk: person for person in people}
+    for person in by_id.values():
+        if person.is_superuser:
+            yield _role_right(person, "administer_registry", "superuser", person)
+    direct = Permission.objects.filter(_IS_REGISTRY_ROLE, user__in=by_id).annotate(holder=F("user"))
+    for permission in direct:
+        holder = by_id[permission.holder]
+        yield _role_right(holder, permission.codename, "user permission", holder)
+    memberships: Any = User.groups.through.objects.filter(
+        user__in=by_id, group__permissions__in=Permission.objects.filter(_IS_REGISTRY_ROLE)
+    )
+    # The group of MSR admins also has the auditors' permission. List only the stronger role of each group.
+    strongest = {
+        (row.user_id, row.group_id): row
+        for row in memberships.select_related("group")
+        .annotate(codename=F("group__permissions__codename"))
+        .order_by(Case(When(codename="administer_registry", then=1), default=0))
+    }
+    for row in strongest.values():
+        yield _role_right(by_id[row.user_id], row.codename, f"member of the group {row.group}", row.group)
+
+
+def _granted_rights(
+    people: Iterable[Any], namespaces: Iterable[Namespace], repositories: Iterable[Repository]
+) -> Iterator[Right]:
+    """Yield the rights of these people from ownership and grants in these places, in five queries."""
+    by_id: dict[int | None, Any] = {person.pk: person for person in people}
+    namespaces = list(namespaces)
+    yield from _owner_rights(by_id, namespaces)
+    for (to_users, to_groups), places in ((_ON_NAMESPACES, namespaces), (_ON_REPOSITORIES, repositories)):
+        place_by_id: dict[int, Any] = {place.pk: place for place in places}
+        in_places = {"content_object__in": place_by_id}
+        for grant in to_users.objects.filter(_IS_GRANTABLE, user__in=by_id, **in_places).select_related(
+            "permission"
+        ):
+            place = place_by_id[grant.content_object_id]
+            reason = f"granted directly on the {_place_type(place)} {place}"
+            yield _grant_right(by_id[grant.user_id], place, grant, reason)
+        to_members = to_groups.objects.filter(_IS_GRANTABLE, group__user__in=by_id, **in_places)
+        for grant in to_members.annotate(member=F("group__user")).select_related(
+            "permission", "group__team__organization"
+        ):
+            place = place_by_id[grant.content_object_id]
+            reason = f"{group_label(grant.group)}, granted on the {_place_type(place)} {place}"
+            yield _grant_right(by_id[grant.member], place, grant, reason)
+
+
+def group_label(group: Group) -> str:
+    """Return e.g. `team acme/dev`, or `group Security auditors` for a group that doesn't belong to a team."""
+    return f"team {group.team}" if hasattr(group, "team") else f"group {group.name}"
+
+
+def _owner_rights(by_id: Mapping[int | None, Any], namespaces: Iterable[Namespace]) -> Iterator[Right]:
+    """Yield the rights from owning the namespaces or the organizations that they belong to."""
+    by_organization: dict[int | None, list[Namespace]] = defaultdict(list)
+    for namespace in namespaces:
+        if namespace.user_id in by_id:
+            reason = f"owner of the namespace {namespace}"
+            yield _owner_right(by_id[namespace.user_id], namespace, reason, namespace)
+        elif namespace.organization_id:
+            by_organization[namespace.organization_id].append(namespace)
+    ownerships = Membership.objects.filter(
+        user__in=by_id, organization__in=by_organization, role=Membership.Role.OWNER
+    )
+    for membership in ownerships.select_related("organization"):
+        for namespace in by_organization[membership.organization_id]:
+            reason = f"owner of the organization {membership.organization}"
+            yield _owner_right(by_id[membership.user_id], namespace, reason, membership)
+
+
+def _role_right(holder: Any, codename: str, reason: str, source: Any) -> Right:
+    return Right(holder, None, codename, levels.REGISTRY_ROLES[codename], reason, source)
+
+
+def _owner_right(holder: Any, namespace: Namespace, reason: str, source: Any) -> Right:
+    return Right(
+        holder, namespace, Level.ADMIN.value, levels.PERMISSIONS_BY_LEVEL[Level.ADMIN], reason, source
+    )
+
+
+def _grant_right(holder: Any, place: Repository | Namespace, grant: Any, reason: str) -> Right:
+    codename = grant.permission.codename
+    return Right(holder, place, codename, levels.expand(codename), reason, grant)
+
+
+def _read_right(repository: Repository | None, reason: str) -> Right:
+    return Right(
+        None, repository, Level.READ.value, levels.PERMISSIONS_BY_LEVEL[Level.READ], reason, repository
+    )
+
+
+def _place_type(place: Repository | Namespace) -> str:
+    return str(place._meta.verbose_name)

@@ -1,0 +1,155 @@
+"""Helpers for the tests of auto-deletion. The fixtures are in `deletion_fixtures.py`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.storage import FileSystemStorage
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.utils import timezone
+
+from activity.deletion import archives, runs
+from activity.models import Archive, AutoDeletion, Event, Run
+from activity.storage.events import insert
+from tests import factories
+
+# Long past, because the migrations create the partitions of the current month and the next ones.
+DECEMBER, JANUARY, FEBRUARY, MARCH = (
+    datetime(year, month, 15, 12, tzinfo=UTC) for year, month in ((2020, 12), (2021, 1), (2021, 2), (2021, 3))
+)
+NOW = datetime(2021, 3, 31, 12, tzinfo=UTC)
+
+on_postgresql = pytest.mark.skipif(
+    connection.vendor != "postgresql", reason="only PostgreSQL's tables are partitioned"
+)
+
+
+class HookedStorage(FileSystemStorage):
+    """A file storage that calls `on_save` after it has stored a file."""
+
+    on_save: Callable[[], object]
+
+    def _save(self, *args: Any) -> str:
+        name = super()._save(*args)  # type: ignore[misc]
+        type(self).on_save()
+        return name
+
+
+def use_storage(settings: Any, folder: Path, storage: type[FileSystemStorage] = FileSystemStorage) -> None:
+    """Store archives in a folder, with the given storage class."""
+    backend = f"{storage.__module__}.{storage.__qualname__}"
+    options = {"BACKEND": backend, "OPTIONS": {"location": str(folder)}}
+    settings.STORAGES = {**settings.STORAGES, "archives": options}
+
+
+def turn_on(*, archive: bool = False, **conditions: Any) -> None:
+    """Turn on auto-deletion, with these conditions in the global setting."""
+    AutoDeletion.get_solo()
+    AutoDeletion.objects.update(enabled=True, archive=archive, **conditions)
+
+
+def add_events(count: int, start: datetime = JANUARY, **values: Any) -> list[Event]:
+    """Store events one second apart, and return them."""
+    moments = [start + timedelta(seconds=number) for number in range(count)]
+    return insert([factories.event_row(occurred_at=moment, **values) for moment in moments])
+
+
+def remaining_events() -> set[Event]:
+    """Return all events except those that record a run."""
+    return set(Event.objects.exclude(kind="delete_events"))
+
+
+def execute_run(
+    progress: Callable[[Run], None] = lambda run: None, *, cutoff: datetime = NOW, **options: Any
+) -> Run:
+    """Execute a run, calling `progress` after each batch, and return it."""
+    run = runs.start("a test", cutoff=cutoff, **options)
+    runs.execute(run, progress)
+    run.refresh_from_db()
+    return run
+
+
+def expire_leases() -> None:
+    """Let the leases of all runs expire."""
+    Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def after_batches(number: int, action: Callable[[], object]) -> Callable[[Run], None]:
+    """Return a progress function that calls `action` once the run has deleted `number` batches."""
+    calls: Counter[int] = Counter()
+
+    def progress(run: Run) -> None:
+        calls[bool(run.deleted)] += 1
+        if calls[True] == number:
+            action()
+
+    return progress
+
+
+@contextmanager
+def after_first_archive(action: Callable[[], object]) -> Iterator[None]:
+    """Call `action` once, after the first archive is written and before its events are deleted."""
+    write, done = archives.write, list[object]()
+
+    def write_and_act(*args: Any) -> Archive | None:
+        archive = write(*args)
+        if archive and not done:
+            done.append(action())
+        return archive
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archives, "write", write_and_act)
+        yield
+
+
+def count_archived(folder: Path) -> Counter[str]:
+    """Return, by event id, the number of times that each event is in the archives of a folder."""
+    counts: Counter[str] = Counter()
+    for path in folder.rglob("*.jsonl.gz"):
+        counts.update(row["id"] for row in read_archive(path))
+    return counts
+
+
+def read_archive(path: Path) -> list[dict[str, Any]]:
+    """Return the events of an archive file."""
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def each_once(events: list[Event]) -> Counter[str]:
+    """Return what `count_archived` returns if each of these events is archived exactly once."""
+    return Counter(str(event.pk) for event in events)
+
+
+def manage(name: str, *arguments: str) -> str:
+    """Run a management command, and return its output."""
+    output = StringIO()
+    call_command(name, *arguments, stdout=output, stderr=StringIO())
+    return output.getvalue()
+
+
+def list_tables() -> set[str]:
+    """Return the names of the event tables of 2020 and 2021, attached or not, without the common prefix."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class"
+            " WHERE relkind = 'r' AND relname ~ '^registry_activity_event_.*_202[01]_'"
+        )
+        return {name.removeprefix("registry_activity_event_") for (name,) in cursor.fetchall()}
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Roll back the changes that the block makes to the database."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)

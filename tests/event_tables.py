@@ -1,0 +1,29 @@
+"""Read the events table of an HTML page, as the test client receives it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.test import Client
+
+AGE = re.compile(r'<span class="ago">[^<]*</span>')
+CELL = re.compile(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', re.DOTALL)
+
+
+def get_page(client: Client, url: str, **query: Any) -> str:
+    """Return the HTML of a page, which must exist."""
+    response = client.get(url, query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def cells(html: str) -> list[tuple[str, str]]:
+    """Return the column label and the HTML of each cell, without the event's age, which changes over time."""
+    return CELL.findall(AGE.sub("", html))
+
+
+def column(html: str, label: str) -> list[str]:
+    """Return the text of each cell of a column."""
+    found = [cell for cell_label, cell in cells(html) if cell_label == label]
+    return [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in found]

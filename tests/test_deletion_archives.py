@@ -1,0 +1,193 @@
+"""Archives of deleted events: their contents, their import, and archives that can't be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
+from django.core.management import CommandError
+from django.db import connection
+
+from activity.deletion import archives
+from activity.models import Archive, Event, Import, Run
+from activity.storage.events import insert
+from repositories.models import Repository
+from tests import factories
+from tests.deletion import (
+    JANUARY,
+    add_events,
+    after_batches,
+    count_archived,
+    each_once,
+    execute_run,
+    manage,
+    read_archive,
+    remaining_events,
+    turn_on,
+    use_storage,
+)
+
+pytest_plugins = ["tests.deletion_fixtures"]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_batches", "archive_folder")]
+
+
+class RenamingStorage(FileSystemStorage):
+    """A storage that stores a file under another name than the requested one."""
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        return f"{name}.1"
+
+
+class TruncatingStorage(FileSystemStorage):
+    """A storage that loses the last byte of each file."""
+
+    def _save(self, name: str, content: Any) -> str:
+        return super()._save(name, ContentFile(content.read()[:-1]))  # type: ignore[misc]
+
+
+def all_rows() -> list[dict[str, Any]]:
+    """Return all events with all fields except the import that restored them."""
+    events = Event.objects.exclude(kind="delete_events").order_by("pk").values()
+    return [{name: value for name, value in row.items() if name != "imported_id"} for row in events]
+
+
+def test_archive_holds_the_exact_rows_before_they_are_deleted(archive_folder: Path, web: Repository) -> None:
+    turn_on(age=1, archive=True)
+    events = add_events(
+        6, repository=web, repository_name="acme/web", tag="v1", details={"size": [1.5, None, "ü"]}
+    )
+    counts = []
+
+    def count(run: Run) -> None:
+        counts.append((count_archived(archive_folder).total(), len(remaining_events())))
+
+    run = execute_run(count)
+
+    assert all(archived + remaining >= 6 for archived, remaining in counts)
+    first, second = run.archives.order_by("pk")
+    assert [first.events, second.events] == [4, 2]
+    path = archive_folder / first.name
+    assert first.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert json.loads((archive_folder / f"{first.name}.manifest.json").read_text()) == {
+        "name": first.name,
+        "events": 4,
+        "first_id": str(events[0].pk),
+        "last_id": str(events[3].pk),
+        "sha256": first.sha256,
+    }
+    rows = read_archive(path)
+    assert [row["id"] for row in rows] == [str(event.pk) for event in events[:4]]
+    assert (rows[0]["occurred_at"], rows[0]["tag"]) == ("2021-01-15T12:00:00+00:00", "v1")
+    assert count_archived(archive_folder) == each_once(events)
+
+
+def test_import_restores_identical_rows(web: Repository) -> None:
+    turn_on(age=1, archive=True)
+    user = factories.UserFactory()
+    policy = factories.PolicyFactory(repository=web)
+    unusual = {"half a character": "\ud83d", "": [1.5, 2**70, True, None, {"ü": "\u2028\n"}]}
+    add_events(
+        4,
+        JANUARY + timedelta(microseconds=123_457),
+        repository=web,
+        repository_name="acme/wéb\u2028",
+        tag="v1\n",
+        digest=factories.DIGEST,
+        actor_user_id=user.pk,
+        policy_id=policy.pk,
+        details=unusual if connection.vendor == "sqlite" else {"": unusual[""]},
+    )
+    add_events(1, received_at=JANUARY + timedelta(days=400, microseconds=1))
+    before = all_rows()
+
+    run = execute_run()
+    assert not remaining_events()
+    for archive in run.archives.all():
+        manage("import_events", archive.name)
+
+    assert all_rows() == before
+    assert {event.imported.archive_name for event in remaining_events() if event.imported} == {
+        archive.name for archive in run.archives.all()
+    }
+
+
+def test_importing_an_archive_twice_changes_nothing() -> None:
+    turn_on(age=1, archive=True)
+    add_events(4)
+    (archive,) = execute_run().archives.all()
+
+    for _ in range(2):
+        assert archives.import_archive(archive.name).events == 4
+
+    assert len(remaining_events()) == 4
+    assert Import.objects.count() == 1
+
+
+def test_import_leaves_existing_events_unchanged() -> None:
+    turn_on(age=1, archive=True)
+    events = add_events(4)
+    (archive,) = execute_run().archives.all()
+    insert(events[:1])
+
+    archives.import_archive(archive.name)
+
+    by_id = sorted(remaining_events(), key=lambda event: event.pk)
+    assert [event.imported_id is None for event in by_id] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("damage", ["bit flipped", "truncated", "no file", "no manifest", "replaced"])
+def test_import_of_a_damaged_archive_is_rejected(archive_folder: Path, damage: str) -> None:
+    turn_on(age=1, archive=True)
+    add_events(8)
+    second, first = execute_run().archives.all()
+    path = archive_folder / first.name
+    if damage == "bit flipped":
+        content = path.read_bytes()
+        path.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "no file":
+        path.unlink()
+    elif damage == "no manifest":
+        (archive_folder / f"{first.name}.manifest.json").unlink()
+    else:
+        shutil.copy(archive_folder / second.name, path)
+
+    with pytest.raises(CommandError, match="can't be imported"):
+        manage("import_events", first.name)
+
+    assert not remaining_events()
+    assert not Import.objects.exists()
+
+
+def test_import_is_rejected_before_all_events_of_the_archive_are_deleted() -> None:
+    turn_on(age=1, archive=True)
+    add_events(4)
+
+    def import_now() -> None:
+        (archive,) = Archive.objects.all()
+        with pytest.raises(CommandError, match="not been deleted yet"):
+            manage("import_events", archive.name)
+
+    execute_run(after_batches(1, import_now))
+
+    assert not remaining_events()
+
+
+@pytest.mark.parametrize("storage", [RenamingStorage, TruncatingStorage])
+def test_run_deletes_nothing_if_the_storage_changes_the_archive(
+    archive_folder: Path, settings: Any, storage: type[FileSystemStorage]
+) -> None:
+    turn_on(age=1, archive=True)
+    events = add_events(1)
+    use_storage(settings, archive_folder, storage)
+
+    assert execute_run().state == "failed"
+    assert remaining_events() == set(events)

@@ -1,0 +1,181 @@
+"""Random worlds for property tests: who owns what, who was granted what, and what happened.
+
+`worlds` is the Hypothesis strategy that generates a `World`, and `World.build` creates it in the database.
+`World.can_see` restates the permission table without using the application's code, for tests to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from guardian.shortcuts import assign_perm
+from hypothesis import strategies as st
+
+from activity.storage.events import insert
+from repositories.models import Membership, Namespace, Repository
+from tests import factories
+
+USERS = ["ann", "ben", "cat"]
+NAMESPACES = ["ann", "acme", "globex", "newcorp", "_"]
+LEVELS = ["level_read", "level_read_write", "level_admin"]
+CATEGORIES = ["push", "scan", "delete", "create_repo", "promotion", "pull", "mirror", "pruning", "access"]
+READER_CATEGORIES = ["push", "scan", "delete", "create_repo"]
+KINDS = {
+    "push": "create_manifest",
+    "scan": "scan",
+    "delete": "delete_tag",
+    "create_repo": "create_repository",
+    "promotion": "create_promotion_policy",
+    "pull": "get_tag",
+    "mirror": "push_mirror",
+    "pruning": "create_pruning_policy",
+    "access": "create_grant",
+    "account": "create_session",
+    "system": "delete_events",
+    "unknown": "polish_manifest",
+}
+
+
+@dataclass
+class World:
+    """Repositories, memberships, grants and events as plain data, independent of the models."""
+
+    repositories: list[tuple[str, bool, bool]]
+    """The namespace of each repository, whether it is public, and whether it is deleted."""
+    owners: set[tuple[str, str]]
+    """Pairs of a user and an organization that they own."""
+    team: set[str]
+    """The members of the only team, which belongs to the organization acme."""
+    grants: list[tuple[str, str, Any]]
+    """The permission, its holder (a user or `team`), and its target (a repository's number, or a namespace)."""
+    events: list[tuple[int | None, str, str]]
+    """The number of the repository (None if the event has none), the category, and the actor."""
+    created: dict[str, Any] = field(default_factory=dict)
+    """What `build` created: each user by name, the list of repositories, and the ids of the events."""
+
+    def can_see(self, viewer: str, number: int | None, category: str, actor: str = "") -> bool:
+        """Return whether the viewer can see such an event, according to the permission table."""
+        if viewer in ("admin", "auditor"):
+            return True
+        if number is None:
+            return category == "account" and actor == viewer
+        namespace, public, deleted = self.repositories[number]
+        if deleted or namespace == "newcorp":
+            return False
+        permissions = {
+            permission
+            for permission, to, on in self.grants
+            if on in (number, namespace) and (to == viewer or (to == "team" and viewer in self.team))
+        }
+        if namespace == viewer or (viewer, namespace) in self.owners or "level_admin" in permissions:
+            return True
+        if category in READER_CATEGORIES and (public or permissions & set(LEVELS)):
+            return True
+        return category in CATEGORIES and f"view_{category}_events" in permissions
+
+    def can_see_repository(self, viewer: str, number: int) -> bool:
+        """Return whether the viewer can see that the repository exists."""
+        if self.repositories[number][2]:
+            return False
+        return any(self.can_see(viewer, number, category) for category in CATEGORIES)
+
+    def can_see_user(self, viewer: str, username: str) -> bool:
+        """Return whether the viewer can see that a user exists even if none of their events are visible."""
+        organizations = [
+            {organization for owner, organization in self.owners if owner == name}
+            | ({"acme"} if name in self.team else set())
+            for name in (viewer, username)
+        ]
+        return viewer in (username, "admin", "auditor") or bool(organizations[0] & organizations[1])
+
+    def build(self) -> None:
+        """Create the world in the database, and store what was created in `created`."""
+        for name in USERS:
+            self.created[name] = factories.UserFactory(username=name)
+        self.created["admin"] = factories.msr_admin(username="admin")
+        self.created["auditor"] = factories.auditor(username="auditor")
+        organizations = {name: factories.OrganizationFactory(name=name) for name in ("acme", "globex")}
+        for name, organization in self.owners:
+            Membership.objects.create(
+                organization=organizations[organization], user=self.created[name], role="owner"
+            )
+        team = factories.team_of(organizations["acme"], *(self.created[name] for name in self.team))
+        repositories = []
+        for number, (namespace_name, public, deleted) in enumerate(self.repositories):
+            namespace, _ = Namespace.objects.get_or_create(name=namespace_name)
+            repositories.append(
+                Repository.objects.create(
+                    namespace=namespace,
+                    name=f"r{number}",
+                    visibility="public" if public else "private",
+                    deleted_at=factories.NOON if deleted else None,
+                )
+            )
+        for permission, to, on in self.grants:
+            target = repositories[on] if isinstance(on, int) else Namespace.objects.get_or_create(name=on)[0]
+            assign_perm(permission, team.group if to == "team" else self.created[to], target)
+        self.created["repositories"] = repositories
+        self.created["events"] = [self._create_event(*event) for event in self.events]
+
+    def _create_event(self, number: int | None, category: str, actor: str) -> str:
+        repository = self.created["repositories"][number] if number is not None else None
+        event = factories.event_row(
+            kind=KINDS[category],
+            category=category,
+            repository=repository,
+            repository_name=repository.full_name if repository else "",
+            actor_name=actor,
+            actor_user=self.created[actor],
+        )
+        insert([event])
+        return str(event.pk)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Generate a world with few repositories, grants and events, so that failing examples stay readable."""
+    repositories = draw(
+        st.lists(
+            st.tuples(st.sampled_from(NAMESPACES), st.booleans(), st.sampled_from([False, False, True])),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    numbers = st.integers(0, len(repositories) - 1)
+    actors = st.sampled_from(["ann", "ann", "ben"])
+    categories = st.sampled_from([*CATEGORIES, "unknown"])
+    permissions = st.sampled_from([*LEVELS, *LEVELS, *(f"view_{category}_events" for category in CATEGORIES)])
+    return World(
+        repositories=repositories,
+        owners=draw(
+            st.sets(st.tuples(st.sampled_from(USERS), st.sampled_from(["acme", "globex"])), max_size=2)
+        ),
+        team=draw(st.sets(st.sampled_from(USERS))),
+        grants=draw(
+            st.lists(
+                st.tuples(
+                    permissions, st.sampled_from([*USERS, "team"]), numbers | st.sampled_from(NAMESPACES)
+                ),
+                max_size=5,
+            )
+        ),
+        events=draw(
+            st.lists(
+                st.tuples(numbers | st.none(), categories, actors)
+                | st.tuples(st.none(), st.sampled_from(["account", "system"]), actors),
+                max_size=8,
+            )
+        ),
+    )
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    """Roll back the block's changes to the database, e.g. so that Hypothesis examples stay independent."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)

@@ -83,7 +83,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
     "repositories.accounts.profiles.ProfileMiddleware",
     "axes.middleware.AxesMiddleware",
 ]

@@ -1,4 +1,4 @@
-"""Events are appended, and nothing changes or removes them."""
+"""Events are append-only: they can't be changed or deleted through the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests import factories
 pytestmark = pytest.mark.django_db
 
 
-def test_stored_event_is_not_written_to() -> None:
+def test_saved_event_cannot_be_changed_or_deleted() -> None:
     event = factories.record()
 
     for attempt in (
@@ -24,12 +24,12 @@ def test_stored_event_is_not_written_to() -> None:
             attempt()
 
 
-def test_event_outlives_what_it_speaks_of() -> None:
+def test_event_outlives_its_policy_and_actor() -> None:
     jane = factories.UserFactory(username="jane")
-    row = factories.repository("acme/web")
-    policy = factories.PolicyFactory(repository=row)
-    factories.record("promote", row, tag="v1", actor_type="promotion", actor_name=policy.public_id)
-    factories.record(repository=row)
+    web = factories.repository("acme/web")
+    policy = factories.PolicyFactory(repository=web)
+    factories.record("promote", web, tag="v1", actor_type="promotion", actor_name=policy.public_id)
+    factories.record(repository=web)
 
     policy.delete()
     get_user_model().objects.filter(pk=jane.pk).delete()

@@ -1,4 +1,4 @@
-"""The events API: what integrations read, and how producers other than registries tell what happened."""
+"""The events API: reading events, and sending events from producers other than registries."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def tags(client: Client, url: str = URL, **query: Any) -> list[str]:
 
 
 class TestEvent:
-    def test_has_these_fields(self, admin: Client, web: Repository) -> None:
+    def test_fields_of_event(self, admin: Client, web: Repository) -> None:
         user = factories.UserFactory(username="jane")
         event = factories.record(
             "update_tag", web, tag="v1", digest=DIGEST, details={"size": 7}, occurred_at=NOON
         )
 
-        (shown,) = get(admin)["results"]
+        (result,) = get(admin)["results"]
 
-        assert shown.pop("received_at").endswith("Z")
-        assert shown == {
+        assert result.pop("received_at").endswith("Z")
+        assert result == {
             "id": str(event.pk),
             "label": "Update Tag",
             "type": "UPDATE",
@@ -60,7 +60,7 @@ class TestEvent:
         }
         assert get(admin, f"{URL}{event.pk}/")["id"] == str(event.pk)
 
-    def test_names_what_is_gone_without_a_link(self, admin: Client, web: Repository) -> None:
+    def test_deleted_actors_have_a_label_but_no_url(self, admin: Client, web: Repository) -> None:
         jane = factories.UserFactory(username="jane")
         policy = factories.PolicyFactory(repository=web)
         factories.record("delete_tag", web, tag="v1")
@@ -75,7 +75,7 @@ class TestEvent:
             ("jane", None),
         ]
 
-    def test_links_policies_to_those_who_may_open_them(self, log_in: Any, web: Repository) -> None:
+    def test_policy_actor_has_a_url_only_for_repository_admins(self, log_in: Any, web: Repository) -> None:
         policy = factories.PolicyFactory(repository=web, kind="pruning")
         factories.record("delete_tag", web, tag="v1", actor_type="pruning", actor_name=policy.public_id)
 
@@ -91,7 +91,7 @@ class TestEvent:
         assert log_in(factories.user_with("level_admin", web)).get(path).status_code == 200
         assert log_in(factories.user_with("level_read", web)).get(path).status_code == 404
 
-    def test_manual_promotion_is_named_so(self, admin: Client, web: Repository) -> None:
+    def test_label_of_manual_promotion(self, admin: Client, web: Repository) -> None:
         factories.record("promote", web, tag="v1", actor_type="manual_promotion", actor_name="MANUAL_P")
 
         assert get(admin)["results"][0]["actor"]["label"] == "PROMOTION MANUAL_P"
@@ -110,8 +110,10 @@ class TestFilters:
             ]
         ):
             digest = DIGEST if tag == "b" else ""
-            moment = NOON + timedelta(hours=number)
-            factories.record(kind, repository, tag=tag, actor_name=actor, digest=digest, occurred_at=moment)
+            occurred_at = NOON + timedelta(hours=number)
+            factories.record(
+                kind, repository, tag=tag, actor_name=actor, digest=digest, occurred_at=occurred_at
+            )
         delete_events(Event.objects.filter(kind="create_repository"))
         factories.record(
             "promote",
@@ -123,7 +125,7 @@ class TestFilters:
         )
 
     @pytest.mark.parametrize(
-        ("query", "found"),
+        ("query", "expected"),
         [
             ({}, "fedcba"),
             ({"repository": "acme/web"}, "fba"),
@@ -147,10 +149,10 @@ class TestFilters:
         ],
         ids=str,
     )
-    def test_narrow_the_list(self, admin: Client, query: dict[str, Any], found: str) -> None:
-        shown = [tag.rpartition(":")[2] for tag in tags(admin, **query)]
+    def test_filters_select_events(self, admin: Client, query: dict[str, Any], expected: str) -> None:
+        found = [tag.rpartition(":")[2] for tag in tags(admin, **query)]
 
-        assert shown == list(found)
+        assert found == list(expected)
 
     @pytest.mark.parametrize(
         ("query", "field"),
@@ -172,7 +174,7 @@ class TestFilters:
         ],
         ids=str,
     )
-    def test_that_make_no_sense_are_refused_by_name(
+    def test_invalid_filter_is_rejected_with_its_name(
         self, admin: Client, query: dict[str, str], field: str
     ) -> None:
         response = admin.get(URL, query)
@@ -183,17 +185,17 @@ class TestFilters:
     @pytest.mark.parametrize(
         "bound", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-01-01"]
     )
-    def test_take_any_time(self, admin: Client, bound: str) -> None:
+    def test_time_filters_accept_any_time(self, admin: Client, bound: str) -> None:
         assert admin.get(URL, {"after": bound, "before": bound}).status_code == 200
 
-    def test_of_scans_are_offered_only_where_scanning_is_set_up(self, admin: Client) -> None:
+    def test_scan_category_is_valid_only_if_scanning_is_enabled(self, admin: Client) -> None:
         assert admin.get(URL, {"category": "scan"}).status_code == 400
 
         factories.enable_scanning()
 
         assert admin.get(URL, {"category": "scan"}).status_code == 200
 
-    def test_do_not_tell_whether_a_repository_is_there(self, log_in: Any) -> None:
+    def test_filter_does_not_reveal_whether_a_repository_exists(self, log_in: Any) -> None:
         outsider = log_in(factories.UserFactory())
 
         assert get(outsider, repository="acme/web") == get(outsider, repository="acme/none")
@@ -211,7 +213,7 @@ class TestFilters:
         ids=str,
     )
     @pytest.mark.parametrize("url", [URL, "/activity/"])
-    def test_ask_as_much_of_the_database_for_what_is_hidden_as_for_what_is_not_there(
+    def test_filter_takes_as_many_queries_for_hidden_as_for_missing_names(
         self, log_in: Any, url: str, hidden: dict[str, str], missing: dict[str, str]
     ) -> None:
         factories.PolicyFactory(
@@ -219,20 +221,20 @@ class TestFilters:
         )
         factories.repository("pub/lic", public=True)
         outsider = log_in(factories.UserFactory())
-        numbers = []
-        for query in (hidden, hidden, missing):  # once to fill Django's caches
+        counts = []
+        for query in (hidden, hidden, missing):  # the first request fills Django's caches
             with CaptureQueriesContext(connection) as queries:
                 outsider.get(url, query)
-            numbers.append(len(queries))
+            counts.append(len(queries))
 
-        assert numbers[1] == numbers[2]
+        assert counts[1] == counts[2]
 
-    def test_work_on_a_repository_as_well(self, admin: Client) -> None:
+    def test_filters_apply_to_a_repository(self, admin: Client) -> None:
         assert tags(admin, "/api/v0/repositories/acme/web/events/", type="GET") == ["acme/web:b"]
 
 
 class TestPages:
-    def test_lead_through_the_list_and_back(self, admin: Client, web: Repository) -> None:
+    def test_pages_can_be_followed_forward_and_back(self, admin: Client, web: Repository) -> None:
         for number in range(25):
             factories.record("update_tag", web, tag=f"t{number}")
 
@@ -249,7 +251,7 @@ class TestPages:
         assert admin.get(third["previous"]).json()["results"] == second["results"]
         assert admin.get(second["previous"]).json() == first
 
-    def test_keep_their_place_while_events_arrive(self, admin: Client, web: Repository) -> None:
+    def test_next_page_does_not_shift_when_events_arrive(self, admin: Client, web: Repository) -> None:
         for number in range(4):
             factories.record("update_tag", web, tag=f"t{number}")
         first = get(admin, page_size=2)
@@ -259,7 +261,7 @@ class TestPages:
 
         assert [event["tag"] for event in second["results"]] == ["acme/web:t1", "acme/web:t0"]
 
-    def test_have_no_next_one_for_what_may_not_be_seen(self, log_in: Any, web: Repository) -> None:
+    def test_hidden_events_cause_no_next_page(self, log_in: Any, web: Repository) -> None:
         for _ in range(30):
             factories.record("get_tag", web, tag="v1")
         factories.record("update_tag", web, tag="v1")
@@ -270,7 +272,7 @@ class TestPages:
 
 
 class TestAccess:
-    def test_anonymous_is_asked_who_they_are_whether_it_is_there_or_not(self, web: Repository) -> None:
+    def test_anonymous_gets_401_whether_the_object_exists_or_not(self, web: Repository) -> None:
         event = factories.record(repository=web)
         for url in (
             URL,
@@ -282,15 +284,15 @@ class TestAccess:
             response = Client().get(url)
             assert (response.status_code, response["WWW-Authenticate"]) == (401, "Bearer")
 
-    def test_repository_that_may_not_be_seen_is_not_there(self, log_in: Any, web: Repository) -> None:
+    def test_hidden_repository_is_reported_as_missing(self, log_in: Any, web: Repository) -> None:
         outsider = log_in(factories.UserFactory())
-        answers = [outsider.get(f"/api/v0/repositories/acme/{name}/events/") for name in ("web", "none")]
+        responses = [outsider.get(f"/api/v0/repositories/acme/{name}/events/") for name in ("web", "none")]
 
-        assert [(answer.status_code, answer.json()) for answer in answers] == [
+        assert [(response.status_code, response.json()) for response in responses] == [
             (404, {"detail": "No Repository matches the given query."})
         ] * 2
 
-    def test_by_token(self, web: Repository) -> None:
+    def test_token_authenticates_the_viewer(self, web: Repository) -> None:
         factories.record(repository=web)
         reader = factories.user_with("level_read", web)
 
@@ -298,7 +300,7 @@ class TestAccess:
 
         assert len(response.json()["results"]) == 1
 
-    def test_token_of_somebody_who_left_is_refused(self, web: Repository) -> None:
+    def test_token_of_inactive_user_is_rejected(self, web: Repository) -> None:
         reader = factories.user_with("level_read", web)
         headers = factories.bearer(reader)
         reader.is_active = False
@@ -306,7 +308,9 @@ class TestAccess:
 
         assert Client().get(URL, headers=headers).status_code == 401
 
-    def test_repositories_come_with_what_one_may_do(self, log_in: Any, web: Repository) -> None:
+    def test_repositories_are_listed_with_permissions_of_the_viewer(
+        self, log_in: Any, web: Repository
+    ) -> None:
         factories.repository("acme/secret")
         factories.repository("globex/open", public=True)
 
@@ -322,30 +326,31 @@ class TestAccess:
         ]
 
     @pytest.mark.parametrize("url", [URL, "/api/v0/repositories/", "/api/v0/repositories/acme/web/events/"])
-    def test_number_of_queries_does_not_grow(self, log_in: Any, web: Repository, url: str) -> None:
+    def test_query_count_of_list_does_not_grow(self, log_in: Any, web: Repository, url: str) -> None:
         person = factories.user_with("level_admin", web)
         client = log_in(person)
 
-        def grow(number: int) -> int:
-            row = factories.repository(f"org{number}x/web")
-            team = factories.team_of(row.namespace.organization, person)
-            factories.assign_perm("level_admin", team.group, row)
+        def add_data_and_count_queries(number: int) -> int:
+            repository = factories.repository(f"org{number}x/web")
+            team = factories.team_of(repository.namespace.organization, person)
+            factories.assign_perm("level_admin", team.group, repository)
             category = ("push", "pull", "mirror", "delete")[number]
             factories.assign_perm(
                 f"view_{category}_events", person, factories.repository(f"org{number}y/web")
             )
             for _ in range(3):
-                policy = factories.PolicyFactory(repository=row)
+                policy = factories.PolicyFactory(repository=repository)
                 factories.record(
-                    "promote", row, tag="v1", actor_type="promotion", actor_name=policy.public_id
+                    "promote", repository, tag="v1", actor_type="promotion", actor_name=policy.public_id
                 )
                 factories.record("update_tag", web, tag="v1", actor_name=factories.UserFactory().username)
             with CaptureQueriesContext(connection) as queries:
                 get(client, url, page_size=100)
             return len(queries)
 
-        grow(0)  # what is made at first use: the registry settings
-        assert grow(1) == grow(2) == grow(3)
+        add_data_and_count_queries(0)  # the first request creates the registry settings
+        counts = [add_data_and_count_queries(number) for number in (1, 2, 3)]
+        assert counts[0] == counts[1] == counts[2]
 
 
 class TestProducers:
@@ -367,12 +372,14 @@ class TestProducers:
             **values,
         }
 
-    def test_event_is_recorded_once(self, post: Any, web: Repository) -> None:
-        answers = [post(self.event(tag="v1", digest=DIGEST, details={"to": "example.org"})) for _ in range(2)]
+    def test_event_sent_twice_is_recorded_once(self, post: Any, web: Repository) -> None:
+        responses = [
+            post(self.event(tag="v1", digest=DIGEST, details={"to": "example.org"})) for _ in range(2)
+        ]
 
-        assert [answer.status_code for answer in answers] == [201, 201]
+        assert [response.status_code for response in responses] == [201, 201]
         event = Event.objects.get()
-        assert answers[0].json() == answers[1].json() == {"id": str(event.pk), "dead_letter": None}
+        assert responses[0].json() == responses[1].json() == {"id": str(event.pk), "dead_letter": None}
         assert (event.label, event.type, event.actor_label) == ("Push Mirror", "SEND", "ci")
         assert event.details == {"to": "example.org", "source_id": "1"}
 
@@ -385,7 +392,7 @@ class TestProducers:
             ({"type": "manual_promotion"}, "PROMOTION MANUAL_P"),
         ],
     )
-    def test_actor_is_a_user_a_policy_or_a_manual_promotion(
+    def test_actor_can_be_a_user_a_policy_or_a_manual_promotion(
         self, post: Any, web: Repository, actor: dict[str, str], label: str
     ) -> None:
         assert post(self.event(actor=actor)).status_code == 201
@@ -393,7 +400,7 @@ class TestProducers:
 
     def test_list_is_recorded_in_a_fixed_number_of_queries(self, post: Any, web: Repository) -> None:
         counts = []
-        for size in (1, 2, 60):  # SQLite takes about that many rows in one INSERT
+        for size in (1, 2, 60):  # 60 rows are about the maximum of one INSERT on SQLite
             events = [self.event(id=f"{size}-{number}") for number in range(size)]
             with CaptureQueriesContext(connection) as queries:
                 assert len(post(events).json()) == size
@@ -402,7 +409,7 @@ class TestProducers:
         assert counts[1] == counts[2]
         assert Event.objects.count() == 63
 
-    def test_list_is_recorded_whole_or_not_at_all(self, post: Any, web: Repository) -> None:
+    def test_list_with_an_invalid_event_is_rejected_as_a_whole(self, post: Any, web: Repository) -> None:
         response = post(
             [self.event(), self.event(id="2", kind="polish"), self.event(id="3", repository="A B")]
         )
@@ -414,7 +421,7 @@ class TestProducers:
         }
         assert not Event.objects.exists()
 
-    def test_list_has_at_most_100(self, post: Any, web: Repository) -> None:
+    def test_list_of_more_than_100_events_is_rejected(self, post: Any, web: Repository) -> None:
         assert post([self.event(id=str(number)) for number in range(101)]).status_code == 400
 
     @pytest.mark.parametrize(
@@ -442,7 +449,7 @@ class TestProducers:
         ],
         ids=str,
     )
-    def test_event_that_makes_no_sense_is_refused_by_name(
+    def test_invalid_event_is_rejected_with_the_name_of_the_field(
         self, post: Any, changes: dict[str, Any], field: str
     ) -> None:
         response = post(self.event(**changes))
@@ -451,20 +458,22 @@ class TestProducers:
         assert not Event.objects.exists()
 
     @pytest.mark.parametrize("body", ["", "{", "null", "7", '"x"', "[1]", "[" * 100_000, "[NaN]"])
-    def test_what_is_no_event_is_refused(self, post: Any, body: str) -> None:
+    def test_body_that_is_not_an_event_is_rejected(self, post: Any, body: str) -> None:
         assert post(body).status_code == 400
 
-    def test_scan_is_stored_aside_until_scanning_is_set_up(self, post: Any, web: Repository) -> None:
-        answer = post([self.event(kind="scan", digest=DIGEST), self.event(id="2")]).json()
+    def test_scan_is_stored_as_a_dead_letter_until_scanning_is_enabled(
+        self, post: Any, web: Repository
+    ) -> None:
+        results = post([self.event(kind="scan", digest=DIGEST), self.event(id="2")]).json()
 
-        assert [bool(outcome["dead_letter"]) for outcome in answer] == [True, False]
+        assert [bool(result["dead_letter"]) for result in results] == [True, False]
         assert "scanning" in DeadLetter.objects.get().reason
 
         factories.enable_scanning()
         assert post(self.event(kind="scan", id="3")).json()["dead_letter"] is None
         assert Event.objects.filter(kind="scan").count() == 1
 
-    def test_without_the_permission_is_forbidden(self, web: Repository) -> None:
+    def test_account_without_permission_cannot_send_events(self, web: Repository) -> None:
         reader = factories.user_with("level_admin", web)
 
         response = Client().post(URL, self.event(), "application/json", headers=factories.bearer(reader))
@@ -472,7 +481,7 @@ class TestProducers:
         assert response.status_code == 403
         assert Client().post(URL, self.event(), "application/json").status_code == 401
 
-    def test_may_tell_of_every_kind_in_the_catalogue(self, post: Any, web: Repository) -> None:
+    def test_every_kind_of_the_catalogue_is_accepted(self, post: Any, web: Repository) -> None:
         factories.enable_scanning()
         events = [self.event(id=kind, kind=kind, tag="v1", digest=DIGEST) for kind in REPOSITORY_KINDS]
 

@@ -1,6 +1,7 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
+import repositories.utils.fields
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -142,7 +143,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('digest', models.CharField(max_length=255)),
                 ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
                 'constraints': [models.UniqueConstraint(fields=('repository', 'digest'), name='unique_deleted_manifest')],
@@ -193,10 +194,10 @@ class Migration(migrations.Migration):
                 ('actor_type', models.CharField(choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
                 ('actor_name', models.CharField(blank=True, max_length=255)),
                 ('details', models.JSONField(default=dict)),
-                ('actor_user', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('policy', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.policy')),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='registry_repositories.repository')),
-                ('imported', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_activity.import')),
+                ('actor_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('policy', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.policy')),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='registry_repositories.repository')),
+                ('imported', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_activity.import')),
             ],
             options={
                 'ordering': ['-id'],
@@ -215,8 +216,8 @@ class Migration(migrations.Migration):
                 ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
                 ('pulls', models.BigIntegerField(default=0)),
                 ('pulled_at', models.DateTimeField(null=True)),
-                ('pushed_by_user', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='tags', to='registry_repositories.repository')),
+                ('pushed_by_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='tags', to='registry_repositories.repository')),
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'name'], name='tag_name'), models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'last_push'], name='tag_push')],
@@ -230,7 +231,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=128)),
                 ('pulls', models.BigIntegerField()),
                 ('pulled_at', models.DateTimeField()),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
                 'indexes': [models.Index(fields=['repository', 'name'], name='tag_pull_name')],
@@ -245,7 +246,7 @@ class Migration(migrations.Migration):
                 ('category', models.CharField(max_length=20)),
                 ('is_pull', models.BooleanField()),
                 ('events', models.BigIntegerField()),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
                 'verbose_name_plural': 'tallies',
@@ -261,7 +262,7 @@ class Migration(migrations.Migration):
                 ('category', models.CharField(max_length=20)),
                 ('is_pull', models.BooleanField()),
                 ('events', models.BigIntegerField()),
-                ('repository', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
                 'indexes': [models.Index(fields=['repository', 'hour'], name='tally_change_repository')],

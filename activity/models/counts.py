@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from repositories.models import Repository
+from repositories.utils.fields import UnconstrainedForeignKey
 
 
 class Tally(models.Model):
@@ -21,9 +22,7 @@ class Tally(models.Model):
         DAY = "day"
         WEEK = "week"
 
-    repository = models.ForeignKey(
-        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
-    )
+    repository = UnconstrainedForeignKey(Repository)
     unit = models.CharField(max_length=4, choices=Unit)
     start = models.DateTimeField()
     category = models.CharField(max_length=20)
@@ -54,9 +53,7 @@ class TallyChange(models.Model):
     The number of events is negative if they were deleted.
     """
 
-    repository = models.ForeignKey(
-        Repository, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
-    )
+    repository = UnconstrainedForeignKey(Repository, null=True)
     hour = models.DateTimeField()
     category = models.CharField(max_length=20)
     is_pull = models.BooleanField()

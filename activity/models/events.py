@@ -17,6 +17,7 @@ from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
 from repositories.models import Policy, Repository
+from repositories.utils.fields import UnconstrainedForeignKey
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -47,34 +48,16 @@ class Event(models.Model):
     category = models.CharField(max_length=20)
     is_pull = models.BooleanField(default=False)
     """Whether the category is pull. Used by the partial indexes and the partitions."""
-    repository = models.ForeignKey(
-        Repository,
-        models.DO_NOTHING,
-        null=True,
-        db_constraint=False,
-        db_index=False,
-        related_name="events",
-    )
+    repository = UnconstrainedForeignKey(Repository, null=True, related_name="events")
     repository_name = models.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = models.CharField(max_length=names.MAX_TAG_LENGTH, blank=True)
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
     actor_type = models.CharField(max_length=20, choices=ActorType)
     actor_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
-    actor_user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        models.DO_NOTHING,
-        null=True,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
-    policy = models.ForeignKey(
-        Policy, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
-    )
+    actor_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
+    policy = UnconstrainedForeignKey(Policy, null=True)
     """The policy that is the actor or the subject of the event."""
-    imported = models.ForeignKey(
-        Import, models.DO_NOTHING, null=True, db_constraint=False, db_index=False, related_name="+"
-    )
+    imported = UnconstrainedForeignKey(Import, null=True)
     """The import that restored the event from an archive, if any."""
     details = models.JSONField(default=dict)
 

@@ -14,6 +14,7 @@ from activity.identity import moment_of
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
 from repositories import names
 from repositories.models import Repository
+from repositories.utils.fields import UnconstrainedForeignKey
 
 
 class Tag(models.Model):
@@ -23,23 +24,14 @@ class Tag(models.Model):
     """The event id of something that never happened. All other ids are greater."""
     NOT_DELETED: ClassVar[Q] = Q(last_push__gt=F("last_deletion"))
 
-    repository = models.ForeignKey(
-        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="tags"
-    )
+    repository = UnconstrainedForeignKey(Repository, related_name="tags")
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
     last_push = models.UUIDField(default=NEVER)
     """The id of the event of the newest push. The next four fields describe that push."""
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
     pushed_by_type = models.CharField(max_length=20, choices=ActorType, blank=True)
     pushed_by_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
-    pushed_by_user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        models.DO_NOTHING,
-        null=True,
-        db_constraint=False,
-        db_index=False,
-        related_name="+",
-    )
+    pushed_by_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     last_deletion = models.UUIDField(default=NEVER)
     """The id of the event of the newest deletion."""
     pulls = models.BigIntegerField(default=0)
@@ -81,9 +73,7 @@ class Tag(models.Model):
 class DeletedManifest(models.Model):
     """The newest deletion of a manifest. Tags of this digest that were pushed before it no longer exist."""
 
-    repository = models.ForeignKey(
-        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
-    )
+    repository = UnconstrainedForeignKey(Repository)
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH)
     last_deletion = models.UUIDField(default=Tag.NEVER)
     """The id of the event of the newest deletion."""
@@ -100,9 +90,7 @@ class DeletedManifest(models.Model):
 class TagPull(models.Model):
     """Pulls of a tag that aren't folded into `Tag` yet. Append-only."""
 
-    repository = models.ForeignKey(
-        Repository, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
-    )
+    repository = UnconstrainedForeignKey(Repository)
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
     pulls = models.BigIntegerField()
     pulled_at = models.DateTimeField()

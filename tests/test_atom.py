@@ -1,0 +1,95 @@
+"""Atom feeds of activity pages: their contents, and access by token."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
+
+import pytest
+from django.test import Client
+
+from repositories.accounts.tokens import new_token
+from repositories.models import Repository
+from tests import factories
+from tests.event_tables import column, get_page
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+
+
+@pytest.fixture
+def person(web: Repository) -> Any:
+    """A member of acme with read access to acme/web."""
+    person = factories.user_with("level_read", web)
+    factories.add_member(web.namespace.organization, person)
+    return person
+
+
+@pytest.fixture
+def client(log_in: Any, person: Any) -> Client:
+    return log_in(person)
+
+
+def tags(client: Client, url: str, **query: Any) -> list[str]:
+    return column(get_page(client, url, **query), "Tag")
+
+
+class TestAtom:
+    URLS = ["/activity/atom/", "/repositories/acme/web/activity/atom/", "/organizations/acme/activity/atom/"]
+
+    @staticmethod
+    def basic_auth(name: str, password: str) -> dict[str, str]:
+        return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+    @pytest.mark.parametrize("url", URLS)
+    def test_atom_feed_contains_only_visible_events(self, person: Any, web: Repository, url: str) -> None:
+        event = factories.record("update_tag", web, tag="v1", actor_name="a\x0b<b>")
+        factories.record("get_tag", web, tag="v1")
+
+        response = Client().get(url, headers=self.basic_auth(person.username, new_token(person)))
+
+        assert response["Content-Type"].startswith("application/atom+xml")
+        (entry,) = ElementTree.fromstring(response.content).iter(f"{ATOM}entry")
+        assert entry.findtext(f"{ATOM}title") == "Update Tag acme/web:v1"
+        assert entry.findtext(f"{ATOM}id") == f"urn:uuid:{event.pk}"
+        assert entry.findtext(f"{ATOM}author/{ATOM}name") == "a<b>"
+        link = entry.find(f"{ATOM}link")
+        assert link is not None
+        assert "range=custom" in link.attrib["href"]
+
+    def test_atom_entry_links_to_a_page_with_the_event(self, client: Client, web: Repository) -> None:
+        for tag in ("v1", "v2"):
+            factories.record("update_tag", web, tag=tag)
+        feed = ElementTree.fromstring(client.get("/activity/atom/").content)
+
+        hrefs = [link.attrib["href"] for link in feed.iterfind(f"{ATOM}entry/{ATOM}link")]
+
+        found = [tags(client, urlsplit(href).path, **parse_qs(urlsplit(href).query)) for href in hrefs]
+        assert found == [["acme/web:v2"], ["acme/web:v1"]]
+
+    @pytest.mark.parametrize("url", [*URLS, "/users/jane/atom/"])
+    def test_atom_feed_requires_the_token_of_the_user(self, person: Any, url: str) -> None:
+        person.set_password("a-long-pass")
+        person.save()
+        token, other = new_token(person), new_token(factories.UserFactory())
+
+        for headers in (
+            {},
+            self.basic_auth(person.username, "a-long-pass"),
+            self.basic_auth(person.username, other),
+            self.basic_auth("jane", token),
+            {"authorization": "Basic nonsense"},
+            {"authorization": "Basic " + base64.b64encode(b"\xff\0").decode()},
+        ):
+            response = Client().get(url, headers=headers)
+            assert (response.status_code, response["WWW-Authenticate"][:5]) == (401, "Basic")
+        assert Client().get(url, {"token": token}).status_code == 401
+
+    def test_atom_feed_is_denied_after_the_token_is_revoked(self, client: Client, person: Any) -> None:
+        headers = self.basic_auth(person.username, new_token(person))
+        assert Client().get("/activity/atom/", headers=headers).status_code == 200
+
+        client.post(f"/settings/tokens/{person.auth_token_set.get().access_token.pk}/revoke/")
+
+        assert Client().get("/activity/atom/", headers=headers).status_code == 401

@@ -35,7 +35,7 @@ on_postgresql = pytest.mark.skipif(
 
 
 class HookedStorage(FileSystemStorage):
-    """A file storage that calls `on_save` after it has stored a file."""
+    """A file storage that calls `on_save` after storing a file."""
 
     on_save: Callable[[], object]
 

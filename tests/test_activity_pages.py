@@ -1,4 +1,4 @@
-"""Activity pages of everything, of organizations and of users: access, filters and exports."""
+"""Activity pages of the whole site, of organizations and of users: access, filters and exports."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_preview_reports_the_largest_repositories_across_categories(db: None) ->
     old = timezone.now() - timedelta(days=100)
     for row in rows[:-1] * 2:
         factories.record("delete_manifest", row, occurred_at=old)
-    # The largest repository in total, but not in any single category.
+    # The others have two events of one category; this one has three, but one of each category.
     for kind in ("create_manifest", "get_manifest", "delete_manifest"):
         factories.record(kind, rows[-1], occurred_at=old)
     AutoDeletion.get_solo()

@@ -53,14 +53,14 @@ class KillSwitch:
             raise Killed
 
     def __call__(self, execute: Callable, sql: str, *args: Any) -> Any:
-        # COMMIT is not a step: a transaction that is killed before it is rolled back anyway.
+        # COMMIT needs no step of its own: if the process dies before it, the transaction is rolled back.
         if sql.startswith(("INSERT", "UPDATE", "DELETE", "WITH", "ALTER", "DROP")):
             self.tick()
         return execute(sql, *args)
 
 
 class KillableStorage(FileSystemStorage):
-    """A storage whose process can be killed before or while it writes a file."""
+    """A storage whose process can be killed before it writes a file or halfway through."""
 
     kill_switch: KillSwitch
 

@@ -87,7 +87,7 @@ def wait_until_blocked(observer: psycopg.Connection, seconds: float = 0) -> None
 
 
 def call_in_thread(action: Callable[[], Any]) -> Any:
-    """Call `action` in a worker thread, and close the thread's database connection afterwards."""
+    """Call `action`, then close the database connection of the current thread."""
     try:
         return action()
     finally:
@@ -162,7 +162,10 @@ def test_dropping_delays_readers_and_writers_by_at_most_the_lock_timeout() -> No
 def test_dropping_waits_for_a_vacuum_without_blocking_others(
     vacuumed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL cancels an autovacuum only for a session that waits longer than others may be blocked."""
+    """PostgreSQL cancels an autovacuum only for a session that has waited for one second.
+
+    That is longer than other sessions may be blocked.
+    """
     monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "50ms")
     monkeypatch.setattr(partitions, "RETRY_DELAY", 0)
     turn_on(age=1, age_unit="months")

@@ -98,7 +98,8 @@ def test_preview_reports_the_largest_repositories_across_categories() -> None:
     turn_on(age=1, age_unit="months")
     for number in range(execution.REPOSITORIES_SHOWN + 1):
         add_events(3, repository_name=f"acme/r{number}")
-    for category in ("push", "pull", "delete"):  # the largest in total, but the smallest in each category
+    # The others have three events of one category; this one has six, but two of each category.
+    for category in ("push", "pull", "delete"):
         add_events(2, repository_name="acme/web", category=category)
 
     run = execute_run(preview=True)

@@ -111,7 +111,7 @@ class TestReasons:
     def person(self) -> Any:
         return factories.UserFactory(username="jane")
 
-    def test_user_without_grants_is_not_listed(self, web: Repository, person: Any) -> None:
+    def test_user_without_rights_is_not_listed(self, web: Repository, person: Any) -> None:
         assert rights_on(web).rows == []
 
     def test_reason_of_direct_grant(self, web: Repository, person: Any) -> None:
@@ -258,14 +258,14 @@ class TestManyRows:
             factories.msr_admin()
             Membership.objects.filter(user=person).update(role="owner")
 
-    def test_query_count_does_not_grow_with_people(self, web: Repository) -> None:
+    def test_query_count_of_access_list_does_not_grow_with_people(self, web: Repository) -> None:
         self.create_people_with_all_kinds_of_rights(web, 1)
         few = self.count_queries(lambda: rights_on(web))
         self.create_people_with_all_kinds_of_rights(web, 8)
 
         assert self.count_queries(lambda: rights_on(web)) == few <= 9
 
-    def test_query_count_does_not_grow_with_places(self) -> None:
+    def test_query_count_of_user_access_does_not_grow_with_places(self) -> None:
         person = factories.UserFactory()
 
         def grant(number: int) -> None:
@@ -281,7 +281,9 @@ class TestManyRows:
 
         assert self.count_queries(lambda: rights_of(person)) == few
 
-    def test_people_are_paged_by_name(self, web: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_access_list_is_paged_and_searched_by_name(
+        self, web: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(effective_access, "PAGE_SIZE", 2)
         for name in ("dora", "anna", "carl", "bert", "emil"):
             assign_perm("level_read", factories.UserFactory(username=name), web)
@@ -295,5 +297,5 @@ class TestManyRows:
         assert (names, cursor) == ([["anna", "bert"], ["carl", "dora"], ["emil"]], None)
         assert [row.holder.username for row in rights_on(web, search="AR").rows] == ["carl"]
 
-    def test_invalid_cursor_returns_first_page(self, web: Repository) -> None:
+    def test_invalid_cursor_of_access_list_returns_first_page(self, web: Repository) -> None:
         assert rights_on(web, "nonsense").rows == []

@@ -37,10 +37,8 @@ from tests.running import (
 )
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-USERS = {
-    "repoadmin": "secret of repoadmin",
-    "reader": "secret of reader",
-}  # password by username, in the registry
+USERS = {"repoadmin": "secret of repoadmin", "reader": "secret of reader"}
+"""The users of the registry, with their passwords."""
 
 Events = list[tuple[str, str, str]]
 """The label, tag and actor of each event, newest first."""

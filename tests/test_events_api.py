@@ -149,7 +149,7 @@ class TestFilters:
         ],
         ids=str,
     )
-    def test_filters_select_events(self, admin: Client, query: dict[str, Any], expected: str) -> None:
+    def test_api_filters_select_events(self, admin: Client, query: dict[str, Any], expected: str) -> None:
         found = [tag.rpartition(":")[2] for tag in tags(admin, **query)]
 
         assert found == list(expected)
@@ -174,7 +174,7 @@ class TestFilters:
         ],
         ids=str,
     )
-    def test_invalid_filter_is_rejected_with_its_name(
+    def test_invalid_api_filter_is_rejected_with_its_name(
         self, admin: Client, query: dict[str, str], field: str
     ) -> None:
         response = admin.get(URL, query)
@@ -185,7 +185,7 @@ class TestFilters:
     @pytest.mark.parametrize(
         "bound", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1969-01-01"]
     )
-    def test_time_filters_accept_any_time(self, admin: Client, bound: str) -> None:
+    def test_api_time_filters_accept_any_time(self, admin: Client, bound: str) -> None:
         assert admin.get(URL, {"after": bound, "before": bound}).status_code == 200
 
     def test_scan_category_is_valid_only_if_scanning_is_enabled(self, admin: Client) -> None:
@@ -229,12 +229,12 @@ class TestFilters:
 
         assert counts[1] == counts[2]
 
-    def test_filters_apply_to_a_repository(self, admin: Client) -> None:
+    def test_repository_api_has_the_same_filters(self, admin: Client) -> None:
         assert tags(admin, "/api/v0/repositories/acme/web/events/", type="GET") == ["acme/web:b"]
 
 
 class TestPages:
-    def test_pages_can_be_followed_forward_and_back(self, admin: Client, web: Repository) -> None:
+    def test_api_pages_can_be_followed_forward_and_back(self, admin: Client, web: Repository) -> None:
         for number in range(25):
             factories.record("update_tag", web, tag=f"t{number}")
 
@@ -251,7 +251,7 @@ class TestPages:
         assert admin.get(third["previous"]).json()["results"] == second["results"]
         assert admin.get(second["previous"]).json() == first
 
-    def test_next_page_does_not_shift_when_events_arrive(self, admin: Client, web: Repository) -> None:
+    def test_next_api_page_does_not_shift_when_events_arrive(self, admin: Client, web: Repository) -> None:
         for number in range(4):
             factories.record("update_tag", web, tag=f"t{number}")
         first = get(admin, page_size=2)
@@ -261,7 +261,7 @@ class TestPages:
 
         assert [event["tag"] for event in second["results"]] == ["acme/web:t1", "acme/web:t0"]
 
-    def test_hidden_events_cause_no_next_page(self, log_in: Any, web: Repository) -> None:
+    def test_hidden_events_cause_no_next_api_page(self, log_in: Any, web: Repository) -> None:
         for _ in range(30):
             factories.record("get_tag", web, tag="v1")
         factories.record("update_tag", web, tag="v1")
@@ -326,7 +326,7 @@ class TestAccess:
         ]
 
     @pytest.mark.parametrize("url", [URL, "/api/v0/repositories/", "/api/v0/repositories/acme/web/events/"])
-    def test_query_count_of_list_does_not_grow(self, log_in: Any, web: Repository, url: str) -> None:
+    def test_query_count_of_api_lists_does_not_grow(self, log_in: Any, web: Repository, url: str) -> None:
         person = factories.user_with("level_admin", web)
         client = log_in(person)
 

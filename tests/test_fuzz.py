@@ -1,4 +1,4 @@
-"""Whatever an authenticated account sends, the answer is 200, and nothing of it is lost."""
+"""The notifications endpoint answers 200 to any body. What it can't record is stored as a dead letter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from activity.models import DeadLetter, Event
 from activity.sources.notification_parser import MANIFEST_TYPES
 from tests.factories import notification
 
-STEADY = settings(max_examples=1_100, suppress_health_check=list(HealthCheck))
+MANY_EXAMPLES = settings(max_examples=1_100, suppress_health_check=list(HealthCheck))
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=300),
@@ -27,7 +27,7 @@ PATHS = [
     *(("request", key) for key in ("id", "addr", "method", "useragent")),
     *(("actor", "name"), ("source", "addr")),
 ]
-LIKELY = st.sampled_from(
+SPECIAL_VALUES = st.sampled_from(
     [
         "",
         "delete",
@@ -48,7 +48,7 @@ LIKELY = st.sampled_from(
 
 @st.composite
 def damaged_notifications(draw: st.DrawFn) -> dict[str, Any]:
-    """A notification in which up to four members are replaced by anything, or left out."""
+    """Generate notifications with up to four values replaced or removed."""
     message = copy.deepcopy(notification())
     for path in draw(st.lists(st.sampled_from(PATHS), max_size=4, unique=True)):
         parent: Any = message
@@ -56,25 +56,27 @@ def damaged_notifications(draw: st.DrawFn) -> dict[str, Any]:
             parent = parent.get(key) if isinstance(parent, dict) else None
         if isinstance(parent, dict):
             if draw(st.booleans()):
-                parent[path[-1]] = draw(LIKELY | JSON)
+                parent[path[-1]] = draw(SPECIAL_VALUES | JSON)
             else:
                 parent.pop(path[-1], None)
     return message
 
 
-def is_no_activity(message: dict[str, Any]) -> bool:
-    """Tell what the registry sends besides activity: blobs, and look-ups."""
+def causes_no_event(message: dict[str, Any]) -> bool:
+    """Return whether a notification is about a blob or a HEAD request, for which no event is recorded."""
     target, request = message.get("target") or {}, message.get("request") or {}
-    is_blob = target.get("mediaType") not in (*MANIFEST_TYPES, None, "") or "/blobs/" in str(
-        target.get("url")
-    )
+    is_manifest = target.get("mediaType") in (*MANIFEST_TYPES, None, "")
+    is_blob = not is_manifest or "/blobs/" in str(target.get("url"))
     return message["action"] == "mount" or request.get("method") == "HEAD" or is_blob
 
 
+@pytest.mark.long
 @pytest.mark.django_db
-@STEADY
+@MANY_EXAMPLES
 @given(message=damaged_notifications())
-def test_damaged_notification_is_recorded_or_stored_aside(registry: Any, message: dict[str, Any]) -> None:
+def test_damaged_notification_is_recorded_or_stored_as_a_dead_letter(
+    registry: Any, message: dict[str, Any]
+) -> None:
     before = DeadLetter.objects.count()
 
     response = registry(message)
@@ -89,13 +91,14 @@ def test_damaged_notification_is_recorded_or_stored_aside(registry: Any, message
         if receipt["events"]:
             assert Event.objects.filter(details__notification_id=message["id"]).exists()
         else:
-            assert is_no_activity(message)
+            assert causes_no_event(message)
 
 
+@pytest.mark.long
 @pytest.mark.django_db
-@STEADY
+@MANY_EXAMPLES
 @given(body=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_what_is_no_envelope_is_stored_aside_byte_by_byte(registry: Any, body: bytes) -> None:
+def test_invalid_envelope_is_stored_unchanged_as_a_dead_letter(registry: Any, body: bytes) -> None:
     response = registry(body=body)
 
     assert (response.status_code, response.json()) == (200, {"events": 0, "dead_letters": 1})

@@ -1,4 +1,4 @@
-"""No reader shows a forbidden event, or hides an allowed one, whatever the world looks like."""
+"""Every page and API list shows exactly the events that the viewer can see, in random worlds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests import factories
 from tests.worlds import USERS, World, rolled_back, worlds
 
 
-def listed(client: Client, url: str) -> list[str] | None:
-    """Return the ids of all pages of an API listing, None for a 404."""
+def ids_in_api(client: Client, url: str) -> list[str] | None:
+    """Return the ids on all pages of an API list, or None if the status is 404."""
     ids: list[str] = []
     next_: str | None = url
     while next_:
@@ -33,8 +33,8 @@ def listed(client: Client, url: str) -> list[str] | None:
     return ids
 
 
-def shown(client: Client, url: str) -> int | None:
-    """Return the number of events on all pages of an HTML listing, None for a 404."""
+def count_on_pages(client: Client, url: str) -> int | None:
+    """Return the number of events on all pages of an HTML list, or None if the status is 404."""
     count, next_ = 0, url
     while next_:
         response = client.get(next_)
@@ -47,17 +47,20 @@ def shown(client: Client, url: str) -> int | None:
     return count
 
 
-def call_few(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have more ids than these, of grants or of repositories, be queried as many are."""
+def set_max_listed(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set MAX_LISTED, the maximum number of grants or repositories whose ids are listed in a query."""
     monkeypatch.setattr("repositories.access.resolving.MAX_LISTED", number)
     monkeypatch.setattr("repositories.utils.among.MAX_LISTED", number)
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @settings(suppress_health_check=list(HealthCheck))
-@given(world=worlds(), few=st.sampled_from([0, MAX_LISTED]))
-def test_gating_agrees_with_the_table(world: World, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    call_few(few, monkeypatch)
+@given(world=worlds(), max_listed=st.sampled_from([0, MAX_LISTED]))
+def test_visible_events_match_the_permission_table(
+    world: World, max_listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_max_listed(max_listed, monkeypatch)
     with rolled_back():
         world.build()
         for viewer in [*USERS, "admin", "auditor"]:
@@ -69,26 +72,29 @@ def test_gating_agrees_with_the_table(world: World, few: int, monkeypatch: pytes
             ]
             assert sorted(str(event.pk) for event in Event.objects.visible_to(access)) == sorted(expected)
             for number, row in enumerate(world.created["repositories"]):
-                mine = [
+                in_repository = [
                     id
                     for id, event in zip(world.created["events"], world.events, strict=True)
                     if event[0] == number
                 ]
-                found = Event.objects.visible_to(access, row)
-                assert sorted(str(event.pk) for event in found) == sorted(set(mine) & set(expected))
+                visible = Event.objects.visible_to(access, row)
+                assert sorted(str(event.pk) for event in visible) == sorted(
+                    set(in_repository) & set(expected)
+                )
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     world=worlds(),
     viewer=st.sampled_from([*USERS, "admin", "auditor"]),
-    few=st.sampled_from([0, MAX_LISTED]),
+    max_listed=st.sampled_from([0, MAX_LISTED]),
 )
-def test_every_reader_agrees_with_the_table(
-    world: World, viewer: str, few: int, monkeypatch: pytest.MonkeyPatch
+def test_api_and_pages_match_the_permission_table(
+    world: World, viewer: str, max_listed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call_few(few, monkeypatch)
+    set_max_listed(max_listed, monkeypatch)
     with rolled_back():
         world.build()
         client = Client()
@@ -99,46 +105,44 @@ def test_every_reader_agrees_with_the_table(
             if world.can_see(viewer, *event)
         }
 
-        assert set(listed(client, "/api/v0/events/?page_size=3") or []) == allowed
+        assert set(ids_in_api(client, "/api/v0/events/?page_size=3") or []) == allowed
         for id in world.created["events"]:
             assert client.get(f"/api/v0/events/{id}/").status_code == (200 if id in allowed else 404)
         for person in ("ann", "ben"):
-            mine = {
+            of_person = {
                 id
                 for id, event in zip(world.created["events"], world.events, strict=True)
                 if event[2] == person and id in allowed
             }
-            assert shown(client, f"/users/{person}/?exclude_pull=false") == (
-                len(mine) if mine or world.can_see_user(viewer, person) else None
+            assert count_on_pages(client, f"/users/{person}/?exclude_pull=false") == (
+                len(of_person) if of_person or world.can_see_user(viewer, person) else None
             )
         for number, row in enumerate(world.created["repositories"]):
-            place = f"{row.namespace.name}/{row.name}"
-            entered = world.can_see_repository(viewer, number)
-            mine = {
+            path = f"{row.namespace.name}/{row.name}"
+            is_visible = world.can_see_repository(viewer, number)
+            in_repository = {
                 id
                 for id, event in zip(world.created["events"], world.events, strict=True)
                 if event[0] == number and id in allowed
             }
-            in_api = listed(client, f"/api/v0/repositories/{place}/events/")
-            on_page = shown(client, f"/repositories/{place}/activity/?exclude_pull=false")
-            assert (None if in_api is None else set(in_api)) == (mine if entered else None)
-            assert on_page == (len(mine) if entered else None)
-            named = listed(client, f"/api/v0/events/?repository={row.full_name}")
-            assert set(named or []) == mine
+            in_api = ids_in_api(client, f"/api/v0/repositories/{path}/events/")
+            on_page = count_on_pages(client, f"/repositories/{path}/activity/?exclude_pull=false")
+            assert (None if in_api is None else set(in_api)) == (in_repository if is_visible else None)
+            assert on_page == (len(in_repository) if is_visible else None)
+            filtered = ids_in_api(client, f"/api/v0/events/?repository={row.full_name}")
+            assert set(filtered or []) == in_repository
 
 
 @pytest.mark.django_db
-def test_access_takes_three_queries_however_many_grants() -> None:
+def test_access_takes_three_queries_for_any_number_of_grants() -> None:
     user = factories.UserFactory()
     for number in range(3):
-        row = factories.repository(f"org{number}x/web")
-        team = factories.team_of(row.namespace.organization, user)
-        assign_perm("level_read", team.group, row)
-        assign_perm("view_pull_events", user, row.namespace)
+        repository = factories.repository(f"org{number}x/web")
+        team = factories.team_of(repository.namespace.organization, user)
+        assign_perm("level_read", team.group, repository)
+        assign_perm("view_pull_events", user, repository.namespace)
 
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
+    with CaptureQueriesContext(connection) as queries:
         Access.for_user(type(user).objects.get(pk=user.pk))
 
-    assert len(queries) == 4  # one of them fetched the user
+    assert len(queries) == 4  # including the one that loads the user

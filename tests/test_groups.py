@@ -1,4 +1,4 @@
-"""MSR admins need not be superusers, auditors change nothing, and nobody gives what they lack."""
+"""MSR admins aren't superusers, auditors can only read, and nobody can grant more than they have."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def codenames(group: str) -> set[str]:
     return set(Group.objects.get(name=group).permissions.values_list("codename", flat=True))
 
 
-def page(user: Any) -> str:
+def user_url(user: Any) -> str:
     return f"/admin/auth/user/{user.pk}/change/"
 
 
@@ -41,14 +41,14 @@ def root(db: None) -> Any:
 
 @pytest.fixture
 def powerful(db: None) -> Group:
-    """A group that gives what MSR admins lack."""
+    """A group with a permission that MSR admins don't have."""
     group = Group.objects.create(name="Powerful")
     group.permissions.add(Permission.objects.get(codename="change_group"))
     return group
 
 
 def form(user: Any, **values: Any) -> dict[str, Any]:
-    """Return what the page of a user sends."""
+    """Return the form data of a user's page."""
     return {
         "username": user.username,
         "is_active": "on",
@@ -61,20 +61,20 @@ def form(user: Any, **values: Any) -> dict[str, Any]:
 
 
 class TestPermissions:
-    def test_of_auditors_change_nothing(self) -> None:
+    def test_auditors_have_only_view_permissions(self) -> None:
         assert {name for name in codenames(AUDITORS) if not name.startswith("view_")} == {"audit_registry"}
 
     @pytest.mark.parametrize("record", ["event", "run", "archive", "import", "deadletter"])
-    def test_of_msr_admins_write_no_records_but_what_is_asked_for(self, record: str) -> None:
-        asked_for = {"event": {"add"}, "run": {"change"}, "import": {"change"}, "deadletter": {"change"}}
+    def test_msr_admins_can_write_few_kinds_of_records(self, record: str) -> None:
+        expected = {"event": {"add"}, "run": {"change"}, "import": {"change"}, "deadletter": {"change"}}
         held = {verb for verb in ("add", "change", "delete") if f"{verb}_{record}" in codenames(MSR_ADMINS)}
 
-        assert held == asked_for.get(record, set())
+        assert held == expected.get(record, set())
 
-    def test_of_msr_admins_are_not_those_of_superusers(self) -> None:
+    def test_msr_admins_cannot_change_groups_or_permissions(self) -> None:
         assert not codenames(MSR_ADMINS) & {"change_group", "add_group", "change_permission", "add_logentry"}
 
-    def test_are_given_again_by_each_migration_and_those_added_by_hand_stay(self) -> None:
+    def test_migration_restores_permissions_and_preserves_those_added_manually(self) -> None:
         group = Group.objects.get(name=AUDITORS)
         group.permissions.set([Permission.objects.get(codename="change_group")])
 
@@ -85,7 +85,7 @@ class TestPermissions:
 
 class TestAdminPages:
     @pytest.mark.parametrize("model", sorted(site.site._registry, key=str), ids=str)
-    def test_are_open_to_msr_admins_and_auditors_who_change_nothing(
+    def test_auditors_can_open_admin_pages_but_change_nothing(
         self, admin: Client, auditor: Client, model: Any
     ) -> None:
         label = f"{model._meta.app_label}_{model._meta.model_name}"
@@ -101,8 +101,10 @@ class TestAdminPages:
             for path in (f"{url}{row.pk}/change/", f"{url}{row.pk}/delete/"):
                 assert auditor.post(path, {"post": "yes"}).status_code == 403
 
-    def test_lead_msr_admins_through_a_day(self, admin: Client, jane: Any, web: Repository) -> None:
-        assert admin.post(page(jane), form(jane, email="jane@example.com")).status_code == 302
+    def test_msr_admin_edits_users_passwords_and_tokens(
+        self, admin: Client, jane: Any, web: Repository
+    ) -> None:
+        assert admin.post(user_url(jane), form(jane, email="jane@example.com")).status_code == 302
         assert admin.get(f"/admin/auth/user/{jane.pk}/password/").status_code == 200
         token = {"user": jane.pk, "expiry_0": "", "expiry_1": ""}
         assert admin.post("/admin/knox/authtoken/add/", token).status_code == 302
@@ -114,48 +116,49 @@ class TestAdminPages:
 
 class TestDelegation:
     @pytest.mark.parametrize("group", [MSR_ADMINS, AUDITORS])
-    def test_msr_admin_makes_msr_admins_and_auditors(self, admin: Client, jane: Any, group: str) -> None:
-        admin.post(page(jane), form(jane, is_staff="on", groups=[Group.objects.get(name=group).pk]))
+    def test_msr_admin_can_appoint_msr_admins_and_auditors(
+        self, admin: Client, jane: Any, group: str
+    ) -> None:
+        admin.post(user_url(jane), form(jane, is_staff="on", groups=[Group.objects.get(name=group).pk]))
 
         assert list(jane.groups.values_list("name", flat=True)) == [group]
 
-    def test_msr_admin_hands_on_a_permission(self, admin: Client, jane: Any) -> None:
+    def test_msr_admin_can_grant_their_own_permission(self, admin: Client, jane: Any) -> None:
         permission = Permission.objects.get(codename="add_event")
 
-        admin.post(page(jane), form(jane, user_permissions=[permission.pk]))
+        admin.post(user_url(jane), form(jane, user_permissions=[permission.pk]))
 
         assert jane.has_perm("registry_activity.add_event")
 
-    def test_msr_admin_makes_nobody_superuser(self, admin: Client, jane: Any) -> None:
-        me = User.objects.get(username="admin")
-        for user in (jane, me):
-            admin.post(page(user), form(user, is_superuser="on", is_staff="on"))
+    def test_msr_admin_cannot_create_superusers(self, admin: Client, jane: Any) -> None:
+        for user in (jane, User.objects.get(username="admin")):
+            admin.post(user_url(user), form(user, is_superuser="on", is_staff="on"))
 
         assert not User.objects.filter(is_superuser=True).exists()
 
-    def test_msr_admin_gives_no_permission_that_they_lack(
+    def test_msr_admin_cannot_grant_a_permission_that_they_lack(
         self, admin: Client, jane: Any, powerful: Group
     ) -> None:
         permission = powerful.permissions.get()
         for choice in ({"user_permissions": [permission.pk]}, {"groups": [powerful.pk]}):
-            html = admin.post(page(jane), form(jane, **choice)).content.decode()
+            html = admin.post(user_url(jane), form(jane, **choice)).content.decode()
             assert "is not one of the available choices" in html
 
         assert not jane.user_permissions.exists()
         assert not jane.groups.exists()
 
     @pytest.mark.parametrize("active", [True, False])
-    @pytest.mark.parametrize("who", ["superuser", "member of a powerful group"])
-    def test_msr_admin_takes_over_nobody_who_has_more(
-        self, admin: Client, jane: Any, root: Any, powerful: Group, active: bool, who: str
+    @pytest.mark.parametrize("role", ["superuser", "member of a powerful group"])
+    def test_msr_admin_cannot_change_a_user_with_more_permissions(
+        self, admin: Client, jane: Any, root: Any, powerful: Group, active: bool, role: str
     ) -> None:
         jane.groups.add(powerful)
-        target = root if who == "superuser" else jane
+        target = root if role == "superuser" else jane
         User.objects.filter(pk=target.pk).update(is_active=active)
 
         new = {"password1": "a-new-pass-1", "password2": "a-new-pass-1", "usable_password": "true"}
         assert admin.post(f"/admin/auth/user/{target.pk}/password/", new).status_code == 403
-        assert admin.post(page(target), form(target, email="x@example.com")).status_code == 403
+        assert admin.post(user_url(target), form(target, email="x@example.com")).status_code == 403
         assert admin.post(f"/admin/auth/user/{target.pk}/delete/", {"post": "yes"}).status_code == 403
         data = {"action": "delete_selected", "_selected_action": [target.pk], "post": "yes"}
         admin.post("/admin/auth/user/", data)
@@ -164,7 +167,7 @@ class TestDelegation:
         assert (target.email, target.is_active) == ("", active)
         assert not target.check_password("a-new-pass-1")
 
-    def test_msr_admin_gets_no_token_of_who_has_more(
+    def test_msr_admin_cannot_create_a_token_for_a_user_with_more_permissions(
         self, admin: Client, jane: Any, root: Any, powerful: Group
     ) -> None:
         jane.groups.add(powerful)
@@ -178,8 +181,8 @@ class TestDelegation:
 
         assert get_token_model().objects.get() == own
 
-    def test_superuser_does_everything(self, log_in: Any, root: Any, jane: Any, powerful: Group) -> None:
-        log_in(root).post(page(jane), form(jane, is_staff="on", is_superuser="on", groups=[powerful.pk]))
+    def test_superuser_can_grant_everything(self, log_in: Any, root: Any, jane: Any, powerful: Group) -> None:
+        log_in(root).post(user_url(jane), form(jane, is_staff="on", is_superuser="on", groups=[powerful.pk]))
 
         jane.refresh_from_db()
         assert jane.is_superuser

@@ -1,4 +1,4 @@
-"""What the apps need from the site that hosts them, and what they don't depend on."""
+"""The apps in the site that hosts them: names, templates, API and settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from django.template import engines
 from django.template.loader import get_template
 from django.template.loader_tags import ExtendsNode
 from django.test import Client, override_settings
-from django.urls import get_resolver, reverse
+from django.urls import get_resolver
 
 from activity.api.base import ApiView
 from repositories.models import Repository
-from tests import factories
 from tests.running import application
 
 APPS = ("registry_activity", "registry_repositories")
@@ -30,22 +29,24 @@ BASE = "activity/base.html"
 # --- Names --------------------------------------------------------------------------------------
 
 
-def test_app_labels_leave_the_usual_names_to_the_host() -> None:
+def test_app_labels_do_not_clash_with_those_of_the_host_site() -> None:
     assert [apps.get_app_config(label).name for label in APPS] == ["activity", "repositories"]
 
 
-def test_url_namespaces_leave_the_usual_names_to_the_host() -> None:
+def test_url_namespaces_do_not_clash_with_those_of_the_host_site() -> None:
     assert set(get_resolver().namespace_dict) - {"admin"} == {*APPS, "registry_api"}
 
 
 @pytest.mark.parametrize(
-    ("short", "label"),
+    ("path", "label"),
     [("activity/event", "registry_activity"), ("repositories/namespace", "registry_repositories")],
 )
-def test_admin_addresses_by_package_redirect_to_those_by_label(admin: Client, short: str, label: str) -> None:
-    page = admin.get(f"/admin/{short}/?q=jane", follow=True)
+def test_admin_urls_with_the_package_name_redirect_to_those_with_the_app_label(
+    admin: Client, path: str, label: str
+) -> None:
+    page = admin.get(f"/admin/{path}/?q=jane", follow=True)
 
-    assert page.redirect_chain == [(f"/admin/{label}/{short.partition('/')[2]}/?q=jane", 302)]
+    assert page.redirect_chain == [(f"/admin/{label}/{path.partition('/')[2]}/?q=jane", 302)]
     assert page.status_code == 200
 
 
@@ -53,7 +54,7 @@ def test_admin_addresses_by_package_redirect_to_those_by_label(admin: Client, sh
 
 
 def page_templates() -> list[str]:
-    """Return the templates of whole pages: neither fragments, which begin with `_`, nor the admin's."""
+    """Return the names of the page templates, without fragments (`_….html`) and admin templates."""
     names = []
     for label in APPS:
         config = apps.get_app_config(label)
@@ -63,7 +64,7 @@ def page_templates() -> list[str]:
 
 
 def root_of(name: str) -> str:
-    """Return the template that a template extends, directly or through others."""
+    """Return the template that a template extends, directly or indirectly, or else its own name."""
     nodes = get_template(name).template.nodelist  # type: ignore[attr-defined]
     extends: Any = next((node for node in nodes if isinstance(node, ExtendsNode)), None)
     return root_of(extends.parent_name.resolve({})) if extends else name
@@ -96,7 +97,7 @@ def test_site_overrides_the_base_template(
         assert "site.css" not in page
 
 
-def test_base_template_needs_neither_log_out_nor_admin(admin: Client, db: None) -> None:
+def test_base_template_works_without_log_out_and_admin_urls(admin: Client, db: None) -> None:
     with override_settings(ROOT_URLCONF="tests.urls_without_admin"):
         page = admin.get("/activity/").content.decode()
 
@@ -115,36 +116,38 @@ def test_every_api_view_extends_the_base_view() -> None:
     assert [view for view in views if not issubclass(view.view_class, ApiView)] == []
 
 
-ASK = """
+CALL_API = """
 import json
 from django.test import Client
 from django.urls import reverse
 
-def ask(method, name, **kwargs):
+def call(method, name, **kwargs):
     headers = {"authorization": "Bearer %(token)s"}
-    answer = getattr(Client(SERVER_NAME="localhost"), method)(reverse(name), headers=headers, content_type="application/json", **kwargs)
-    return answer.status_code, answer.content.decode()
+    client = Client(SERVER_NAME="localhost", headers=headers)
+    response = getattr(client, method)(reverse(name), content_type="application/json", **kwargs)
+    return response.status_code, response.content.decode()
 
 event = {"id": "1", "kind": "scan", "repository": "acme/web", "occurred_at": "2026-11-22T12:00:00Z"}
 print(json.dumps([
-    ask("post", "registry_api:events", data=json.dumps({**event, "kind": "create_repository"})),
-    ask("get", "registry_api:events"),
-    ask("get", "registry_api:events"),
-    ask("post", "registry_api:events", data="{"),
-    ask("post", "registry_api:notifications", data='{"events": []}'),
-    ask("get", "registry_api:schema"),
+    call("post", "registry_api:events", data=json.dumps({**event, "kind": "create_repository"})),
+    call("get", "registry_api:events"),
+    call("get", "registry_api:events"),
+    call("post", "registry_api:events", data="{"),
+    call("post", "registry_api:notifications", data='{"events": []}'),
+    call("get", "registry_api:schema"),
 ]))
 """
 
 
+@pytest.mark.long
 def test_api_ignores_the_rest_framework_settings_of_the_site(tmp_path: Path) -> None:
     with application(tmp_path) as app:
         foreign = replace(
             app, environ={**app.environ, "DJANGO_SETTINGS_MODULE": "tests.foreign_rest_framework"}
         )
-        answers = json.loads(foreign.shell(ASK % {"token": app.token("registry")}))
+        responses = json.loads(foreign.shell(CALL_API % {"token": app.token("registry")}))
 
-    created, listed, again, malformed, notified, schema = answers
+    created, listed, again, malformed, notified, schema = responses
     assert created[0] == 201, created
     assert listed == again
     assert listed[0] == 200
@@ -159,19 +162,20 @@ def test_api_ignores_the_rest_framework_settings_of_the_site(tmp_path: Path) -> 
 
 
 def errors_with(**values: Any) -> list[str]:
+    """Return the ids of the check messages of the apps with these settings."""
     with override_settings(**values):
         return [str(message.id) for message in run_checks() if str(message.id).startswith(APPS)]
 
 
-def test_checks_find_nothing_wrong_with_the_host_project() -> None:
+def test_checks_pass_in_this_project() -> None:
     assert errors_with() == []
 
 
-def test_check_names_a_missing_public_url() -> None:
+def test_checks_report_a_missing_public_url() -> None:
     assert errors_with(PUBLIC_URL="") == ["registry_activity.E001"]
 
 
-def test_check_names_a_missing_archive_storage() -> None:
+def test_checks_report_a_missing_archive_storage() -> None:
     storages = {name: options for name, options in settings.STORAGES.items() if name != "archives"}
 
     assert errors_with(STORAGES=storages) == ["registry_activity.E002"]

@@ -1,4 +1,4 @@
-"""What a page tells of events that are recorded while it is read."""
+"""Live updates: pages announce new events while they are open."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ def reader(log_in: Any, web: Repository) -> Client:
     return log_in(factories.user_with("level_read", web))
 
 
-def watched(client: Client, **query: Any) -> str:
-    """Open the page, and return where it asks for news."""
+def polling_url(client: Client, **query: Any) -> str:
+    """Open the page, and return the URL that it polls for new events, or "" if it doesn't poll."""
     found = re.search(r'hx-get="([^"]*since=[^"]*)"', client.get(URL, query).content.decode())
     return URL + unescape(found[1]) if found else ""
 
 
-def news(client: Client, url: str, told: int = 0) -> str:
-    response = client.get(f"{url}&announced={told}")
+def announcement(client: Client, url: str, announced: int = 0) -> str:
+    """Poll for new events, and return the text of the announcement."""
+    response = client.get(f"{url}&announced={announced}")
     assert response.status_code in (200, 204)
     return " ".join(re.sub("<[^>]*>", "", response.content.decode()).split())
 
@@ -48,88 +49,90 @@ def record(web: Repository, kind: str = "update_tag", ago: int = 0, **values: An
 
 def test_new_events_are_counted(reader: Client, web: Repository) -> None:
     record(web, ago=60)
-    url = watched(reader)
-    assert news(reader, url) == ""
+    url = polling_url(reader)
+    assert announcement(reader, url) == ""
 
     record(web)
-    assert news(reader, url) == "1 new event. Show it"
+    assert announcement(reader, url) == "1 new event. Show it"
     for _ in range(2):
         record(web)
-    assert news(reader, url) == "3 new events. Show them"
+    assert announcement(reader, url) == "3 new events. Show them"
 
 
-def test_what_was_told_is_not_told_again(reader: Client, web: Repository) -> None:
-    url = watched(reader)
+def test_announced_events_are_not_announced_again(reader: Client, web: Repository) -> None:
+    url = polling_url(reader)
     record(web)
-    assert news(reader, url, told=1) == ""
+    assert announcement(reader, url, announced=1) == ""
 
     record(web)
-    assert news(reader, url, told=1) == "2 new events. Show them"
+    assert announcement(reader, url, announced=1) == "2 new events. Show them"
 
 
-def test_late_arrivals_are_news(reader: Client, web: Repository) -> None:
+def test_events_that_arrive_late_are_announced(reader: Client, web: Repository) -> None:
     for ago in (10, 1800):
         record(web, ago=ago)
-    url = watched(reader)
+    url = polling_url(reader)
 
     record(web, ago=600)
 
-    assert news(reader, url) == "1 new event. Show it"
+    assert announcement(reader, url) == "1 new event. Show it"
 
 
-def test_what_leaves_the_last_hour_meanwhile_makes_up_for_nothing(reader: Client, web: Repository) -> None:
+def test_event_that_left_the_time_range_does_not_offset_a_new_one(reader: Client, web: Repository) -> None:
     shown = factories.record("update_tag", web, tag="v1", occurred_at=timezone.now() - timedelta(minutes=61))
     opened_two_minutes_ago = f"{URL}?range=hour&since={shown.pk}&shown=1"
 
     record(web)
 
-    assert news(reader, opened_two_minutes_ago) == "1 new event. Show it"
+    assert announcement(reader, opened_two_minutes_ago) == "1 new event. Show it"
 
 
-def test_looks_back_an_hour_at_most(reader: Client, web: Repository) -> None:
+def test_events_older_than_an_hour_are_not_announced(reader: Client, web: Repository) -> None:
     record(web, ago=90 * 60)
-    url = watched(reader)
+    url = polling_url(reader)
 
     record(web, ago=80 * 60)
 
-    assert news(reader, url) == ""
+    assert announcement(reader, url) == ""
 
 
-def test_a_full_page_has_news_too(reader: Client, web: Repository) -> None:
+def test_new_events_are_announced_on_a_full_page(reader: Client, web: Repository) -> None:
     for ago in range(12):
         record(web, ago=60 + ago)
-    url = watched(reader)
+    url = polling_url(reader)
 
     record(web)
 
-    assert news(reader, url) == "1 new event. Show it"
+    assert announcement(reader, url) == "1 new event. Show it"
 
 
-def test_many_are_not_counted_to_the_end(reader: Client, web: Repository) -> None:
-    url = watched(reader)
+def test_new_events_are_counted_up_to_100(reader: Client, web: Repository) -> None:
+    url = polling_url(reader)
     for _ in range(101):
         record(web)
 
-    assert news(reader, url) == "100 or more new events. Show them"
+    assert announcement(reader, url) == "100 or more new events. Show them"
 
 
 @pytest.mark.parametrize(
-    ("query", "found"), [({"tag": "v1"}, "1 new"), ({"tag": "v2"}, ""), ({"range": "hour"}, "1 new")], ids=str
+    ("query", "expected"),
+    [({"tag": "v1"}, "1 new"), ({"tag": "v2"}, ""), ({"range": "hour"}, "1 new")],
+    ids=str,
 )
-def test_only_what_the_page_would_list_is_news(
-    reader: Client, web: Repository, query: dict[str, str], found: str
+def test_only_events_that_the_page_lists_are_announced(
+    reader: Client, web: Repository, query: dict[str, str], expected: str
 ) -> None:
-    url = watched(reader, **query)
+    url = polling_url(reader, **query)
 
     record(web)
     record(web, "get_tag")  # readers see no pulls
     record(factories.repository("acme/secret"))
 
-    assert news(reader, url)[:5] == found
+    assert announcement(reader, url)[:5] == expected
 
 
-def test_show_them_leads_to_the_first_page_with_the_same_choice(reader: Client, web: Repository) -> None:
-    url = watched(reader, tag="v1", type="UPDATE")
+def test_announcement_links_to_the_first_page_with_the_same_filters(reader: Client, web: Repository) -> None:
+    url = polling_url(reader, tag="v1", type="UPDATE")
     record(web)
 
     html = reader.get(url).content.decode()
@@ -141,23 +144,25 @@ def test_show_them_leads_to_the_first_page_with_the_same_choice(reader: Client, 
 @pytest.mark.parametrize(
     "query", [{"sort": "time"}, {"sort": "tag"}, {"range": "custom", "before": "2026-11-01T00:00"}], ids=str
 )
-def test_lists_that_do_not_begin_with_the_newest_have_none(reader: Client, query: dict[str, str]) -> None:
-    assert watched(reader, **query) == ""
+def test_lists_that_do_not_start_with_the_newest_event_do_not_poll(
+    reader: Client, query: dict[str, str]
+) -> None:
+    assert polling_url(reader, **query) == ""
 
 
-def test_later_pages_have_none(reader: Client, web: Repository) -> None:
+def test_later_pages_do_not_poll(reader: Client, web: Repository) -> None:
     for ago in range(11):
         record(web, ago=ago)
     first = reader.get(URL).content.decode()
     cursor = re.search(r'rel="next" href="\?cursor=([^"]*)"', first)
     assert cursor
 
-    assert watched(reader) != ""
-    assert watched(reader, cursor=cursor[1]) == ""
+    assert polling_url(reader) != ""
+    assert polling_url(reader, cursor=cursor[1]) == ""
 
 
-def test_are_for_those_who_may_see_the_page(reader: Client, log_in: Any, web: Repository) -> None:
-    url = watched(reader)
+def test_polling_requires_access_to_the_page(reader: Client, log_in: Any, web: Repository) -> None:
+    url = polling_url(reader)
 
     assert log_in(factories.UserFactory()).get(url).status_code == 404
     assert Client().get(url).status_code == 302
@@ -175,21 +180,21 @@ def test_are_for_those_who_may_see_the_page(reader: Client, log_in: Any, web: Re
     ],
     ids=lambda query: str(query)[:60],
 )
-def test_position_that_no_page_has_is_not_found(reader: Client, query: dict[str, str]) -> None:
+def test_polling_with_invalid_parameters_is_not_found(reader: Client, query: dict[str, str]) -> None:
     assert reader.get(URL, query).status_code == 404
 
 
-def test_cost_does_not_grow(reader: Client, web: Repository) -> None:
-    def cost() -> int:
-        url = watched(reader)
+def test_query_count_of_polling_does_not_grow(reader: Client, web: Repository) -> None:
+    def add_events_and_count_queries() -> int:
+        url = polling_url(reader)
         for _ in range(5):
             record(web)
         with CaptureQueriesContext(connection) as queries:
-            news(reader, url)
+            announcement(reader, url)
         return len(queries)
 
-    cost()
-    assert cost() == cost() <= 9
+    add_events_and_count_queries()
+    assert add_events_and_count_queries() == add_events_and_count_queries() <= 9
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +203,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
         yield app
 
 
-class TestInABrowser:
+class TestInBrowser:
     @pytest.fixture
     def page(self, app: Application) -> Iterator[Chrome]:
         with services.chromium(1280, 900) as driver:
@@ -211,24 +216,24 @@ class TestInABrowser:
         message = factories.notification(timestamp=timezone.now().isoformat(), target={"tag": tag})
         assert app.notify(json.dumps({"events": [message]})).status_code == 200
 
-    def ask(self, page: Chrome) -> None:
-        """Have the page ask now, as it does when its tab is shown again, rather than in ten seconds."""
+    def poll_now(self, page: Chrome) -> None:
+        """Make the page poll now instead of in ten seconds, as it does when its tab becomes visible."""
         page.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
 
-    def test_news_are_told_and_move_nothing_until_they_are_asked_for(
+    def test_page_does_not_change_until_new_events_are_requested(
         self, app: Application, page: Chrome
     ) -> None:
         page.execute_script("scrollTo(0, 300)")
         before = rows(page)
-        place = "return document.querySelector('.events').getBoundingClientRect().top"
-        top = page.execute_script(place)
+        get_top = "return document.querySelector('.events').getBoundingClientRect().top"
+        top = page.execute_script(get_top)
 
         self.push(app, "brand-new")
-        self.ask(page)
+        self.poll_now(page)
 
-        told = "2 new events. Show them"  # the manifest and the tag
-        assert poll(lambda: text(page, "#new-events[role=status]"), told) == told
-        assert (rows(page), page.execute_script(place)) == (before, top)
+        announced = "2 new events. Show them"  # the manifest and the tag
+        assert poll(lambda: text(page, "#new-events[role=status]"), announced) == announced
+        assert (rows(page), page.execute_script(get_top)) == (before, top)
 
         page.find_element(By.ID, "show-new-events").click()
         assert poll(lambda: rows(page)[0]["Tag"], "acme/web:brand-new") == "acme/web:brand-new"
@@ -237,34 +242,35 @@ class TestInABrowser:
         assert poll(lambda: page.execute_script(focused), "events") == "events"
         assert poll(lambda: text(page, "#new-events"), "") == ""
 
-    def test_come_by_themselves(self, app: Application, page: Chrome) -> None:
+    @pytest.mark.long
+    def test_new_events_are_announced_automatically(self, app: Application, page: Chrome) -> None:
         self.push(app, "by-itself")
 
-        told = "2 new events. Show them"
-        assert poll(lambda: text(page, "#new-events"), told) == told
+        announced = "2 new events. Show them"
+        assert poll(lambda: text(page, "#new-events"), announced) == announced
 
-    def test_are_not_asked_for_in_a_hidden_tab(self, app: Application, page: Chrome) -> None:
-        asked = (
+    def test_hidden_tab_does_not_poll(self, app: Application, page: Chrome) -> None:
+        count_requests = (
             "return performance.getEntriesByType('resource').filter(e => e.name.includes('since=')).length"
         )
         page.execute_script("Object.defineProperty(document, 'hidden', {value: true, configurable: true})")
         self.push(app, "unseen")
-        self.ask(page)
-        assert page.execute_script(asked) == 0
+        self.poll_now(page)
+        assert page.execute_script(count_requests) == 0
 
         page.execute_script("delete document.hidden")
-        self.ask(page)
-        told = "2 new events. Show them"
-        assert poll(lambda: text(page, "#new-events"), told) == told
-        assert page.execute_script(asked) == 1
+        self.poll_now(page)
+        announced = "2 new events. Show them"
+        assert poll(lambda: text(page, "#new-events"), announced) == announced
+        assert page.execute_script(count_requests) == 1
 
-    def test_time_zone_is_that_of_the_browser_until_another_is_chosen(self, app: Application) -> None:
+    def test_default_time_zone_is_that_of_the_browser(self, app: Application) -> None:
         with services.chromium(1280, 900) as driver:
             driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Tokyo"})
             sign_in(driver, app, "repoadmin")
 
-            def zone() -> bool:
+            def shows_time_zone() -> bool:
                 driver.get(app.url + URL)
                 return "Times are in Asia/Tokyo (detected from your browser)" in text(driver, "#events")
 
-            assert poll(zone, True) is True
+            assert poll(shows_time_zone, True) is True

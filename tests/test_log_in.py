@@ -1,4 +1,4 @@
-"""Logging in: passwords can't be tried out, and nobody is locked out by somebody elsewhere."""
+"""Logging in: failed attempts lock out a user name at one address, but not at others."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ def log_in(page: str, password: str, username: str = "jane", address: str = "10.
     return Client(REMOTE_ADDR=address).post(page, credentials)
 
 
-def fail(page: str, times: int) -> None:
+def fail_to_log_in(page: str, times: int) -> None:
     for number in range(times):
         log_in(page, f"wrong {number}")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_some_failures_are_forgiven(jane: Any, page: str) -> None:
+def test_log_in_succeeds_after_a_few_failures(jane: Any, page: str) -> None:
     for _ in range(2):
-        fail(page, settings.AXES_FAILURE_LIMIT - 1)
+        fail_to_log_in(page, settings.AXES_FAILURE_LIMIT - 1)
 
         assert log_in(page, PASSWORD).status_code == 302
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_after_too_many_one_has_to_wait(jane: Any, page: str) -> None:
-    fail(page, settings.AXES_FAILURE_LIMIT)
+def test_log_in_is_refused_for_15_minutes_after_too_many_failures(jane: Any, page: str) -> None:
+    fail_to_log_in(page, settings.AXES_FAILURE_LIMIT)
 
-    refused = log_in(page, PASSWORD)
+    response = log_in(page, PASSWORD)
 
-    assert refused.status_code == 429
-    assert "Too many failed log-ins" in refused.content.decode()
-    assert "15 minutes" in refused.content.decode()
+    assert response.status_code == 429
+    assert "Too many failed log-ins" in response.content.decode()
+    assert "15 minutes" in response.content.decode()
     later = timedelta(minutes=15, seconds=1)
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - later)
     assert log_in(page, PASSWORD).status_code == 302
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_others_need_not_wait(jane: Any, page: str) -> None:
-    fail(page, settings.AXES_FAILURE_LIMIT)
+def test_failures_do_not_lock_out_other_users_or_addresses(jane: Any, page: str) -> None:
+    fail_to_log_in(page, settings.AXES_FAILURE_LIMIT)
 
     assert log_in(page, PASSWORD, address="10.0.0.8").status_code == 302
     assert log_in(page, "wrong", username="joe").status_code == 200
@@ -82,7 +82,7 @@ def test_others_need_not_wait(jane: Any, page: str) -> None:
     ],
     ids=["long", "NUL", "emoji", "NUL in query", "long query", "long headers", "address"],
 )
-def test_hostile_attempts_are_counted_too(
+def test_malformed_log_in_attempts_are_counted(
     jane: Any, page: str, username: str, query: str, headers: dict[str, str]
 ) -> None:
     def attempt() -> int:
@@ -92,12 +92,12 @@ def test_hostile_attempts_are_counted_too(
     statuses = [attempt() for _ in range(settings.AXES_FAILURE_LIMIT + 1)]
 
     assert statuses[0] == 200
-    # What can't be a name at all isn't tried.
+    # A name that contains NUL is invalid, so it isn't checked.
     assert statuses[-1] == (200 if "\0" in username else 429)
 
 
 @pytest.mark.parametrize("address", ["", "fe80::1%eth0"])
-def test_so_has_one_whose_address_is_not_known_or_odd(jane: Any, address: str) -> None:
+def test_failures_from_missing_or_unusual_address_are_counted(jane: Any, address: str) -> None:
     for number in range(settings.AXES_FAILURE_LIMIT):
         log_in("/accounts/login/", f"wrong {number}", address=address)
 
@@ -105,8 +105,8 @@ def test_so_has_one_whose_address_is_not_known_or_odd(jane: Any, address: str) -
 
 
 @pytest.mark.audited
-def test_each_failure_is_recorded(jane: Any) -> None:
-    fail("/accounts/login/", settings.AXES_FAILURE_LIMIT)
+def test_failed_log_ins_are_recorded(jane: Any) -> None:
+    fail_to_log_in("/accounts/login/", settings.AXES_FAILURE_LIMIT)
     log_in("/accounts/login/", PASSWORD)
 
     failures = Event.objects.filter(kind="create_session_failed", actor_name="jane")
@@ -114,13 +114,13 @@ def test_each_failure_is_recorded(jane: Any) -> None:
     assert not Event.objects.filter(kind="create_session").exists()
 
 
-def test_failures_fill_no_log(jane: Any, caplog: pytest.LogCaptureFixture) -> None:
-    fail("/accounts/login/", settings.AXES_FAILURE_LIMIT + 1)
+def test_failed_log_ins_are_not_logged(jane: Any, caplog: pytest.LogCaptureFixture) -> None:
+    fail_to_log_in("/accounts/login/", settings.AXES_FAILURE_LIMIT + 1)
 
     assert not caplog.records
 
 
-def test_name_is_shown_as_text() -> None:
+def test_user_name_is_escaped_on_the_lockout_page() -> None:
     name = "<script>alert(1)</script>"
     for _ in range(settings.AXES_FAILURE_LIMIT):
         page = log_in("/accounts/login/", "wrong", username=name)

@@ -1,4 +1,4 @@
-"""What a registry sends is recorded once, and nothing that it sends is refused or lost."""
+"""The notifications endpoint records each notification once, and never rejects or loses one."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ URL = "/api/v0/notifications/registry/"
 OTHER_DIGEST = "sha256:" + "0123abcd" * 8
 
 
-def told() -> list[tuple[str, str, str, str]]:
-    """Return what was recorded, but for the registrations, oldest first."""
+def recorded() -> list[tuple[str, str, str, str]]:
+    """Return the events except new repositories, oldest first: label, reference, digest and actor."""
     events = Event.objects.exclude(kind="create_repository").order_by("pk")
     return [(event.label, event.reference, event.short_digest, event.actor_label) for event in events]
 
@@ -31,26 +31,26 @@ def pull(method: str = "GET", tag: str | None = None, **target: Any) -> dict[str
     return notification(action="pull", target={"tag": tag, **target}, request={"method": method})
 
 
-class TestCaller:
-    def test_without_a_token_is_unknown(self, db: None) -> None:
+class TestAuthentication:
+    def test_request_without_token_is_unauthorized(self, db: None) -> None:
         assert Client().post(URL, "{}", content_type="application/json").status_code == 401
 
     @pytest.mark.parametrize("token", ["wrong", "\xff\xfe", "a b", ""])
-    def test_with_a_wrong_token_is_unknown(self, db: None, token: str) -> None:
+    def test_wrong_token_is_unauthorized(self, db: None, token: str) -> None:
         response = Client().post(URL, "{}", "application/json", HTTP_AUTHORIZATION=f"Bearer {token}")
 
         assert response.status_code == 401
         assert response["WWW-Authenticate"] == "Bearer"
 
-    def test_without_the_permission_to_add_events_is_forbidden(self, db: None) -> None:
+    def test_account_without_permission_to_add_events_is_forbidden(self, db: None) -> None:
         headers = factories.bearer(factories.UserFactory())
 
         assert Client().post(URL, "{}", "application/json", headers=headers).status_code == 403
         assert not DeadLetter.objects.exists()
 
-    @pytest.mark.parametrize("by_group", [False, True], ids=["itself", "by a group"])
+    @pytest.mark.parametrize("by_group", [False, True], ids=["user permission", "group permission"])
     @pytest.mark.parametrize(
-        ("take_back", "status"),
+        ("revoke", "status"),
         [
             (lambda account: account.auth_token_set.all().delete(), 401),
             (lambda account: type(account).objects.update(is_active=False), 401),
@@ -58,8 +58,8 @@ class TestCaller:
         ],
         ids=["token", "account", "permission"],
     )
-    def test_is_refused_as_soon_as_something_is_taken_back(
-        self, db: None, by_group: bool, take_back: Any, status: int
+    def test_revoked_access_takes_effect_immediately(
+        self, db: None, by_group: bool, revoke: Any, status: int
     ) -> None:
         account = factories.producer()
         if by_group:
@@ -70,58 +70,60 @@ class TestCaller:
         headers = factories.bearer(account)
         assert Client().post(URL, '{"events": []}', "application/json", headers=headers).status_code == 200
 
-        take_back(account)
+        revoke(account)
 
         assert Client().post(URL, '{"events": []}', "application/json", headers=headers).status_code == status
 
-    def test_may_accept_what_it_likes(self, registry: Any) -> None:
+    def test_any_accept_header_is_allowed(self, registry: Any) -> None:
         assert registry(notification(), accept="text/html").status_code == 200
 
-    def test_may_leave_out_the_last_slash(self, db: None) -> None:
+    def test_url_works_without_trailing_slash(self, db: None) -> None:
         headers = factories.bearer(factories.producer())
 
         response = Client().post(URL.rstrip("/"), '{"events": []}', "application/json", headers=headers)
 
-        assert response.status_code == 200  # a redirect would count as success, and the event be lost
+        assert (
+            response.status_code == 200
+        )  # the registry would take a redirect for success, and the event would be lost
 
-    def test_is_not_redirected_to_https(self, registry: Any, settings: Any) -> None:
+    def test_notifications_are_not_redirected_to_https(self, registry: Any, settings: Any) -> None:
         settings.SECURE_SSL_REDIRECT = True
         settings.SECURE_REDIRECT_EXEMPT = [r"^api/"]
 
         assert registry(notification()).status_code == 200
 
 
-class TestMapping:
-    def test_push_by_tag_is_a_manifest_and_then_its_tag(self, registry: Any) -> None:
+class TestEventsOfNotification:
+    def test_push_by_tag_creates_a_manifest_and_updates_a_tag(self, registry: Any) -> None:
         registry(notification())
 
-        assert told() == [
+        assert recorded() == [
             ("Create Manifest", "acme/web", "sha256:bbf09ba3", "jane"),
             ("Update Tag", "acme/web:latest", "sha256:bbf09ba3", "jane"),
         ]
 
-    def test_push_by_digest_is_a_manifest(self, registry: Any) -> None:
+    def test_push_by_digest_creates_a_manifest(self, registry: Any) -> None:
         registry(notification(target={"tag": None}))
 
-        assert told() == [("Create Manifest", "acme/web", "sha256:bbf09ba3", "jane")]
+        assert recorded() == [("Create Manifest", "acme/web", "sha256:bbf09ba3", "jane")]
 
-    def test_get_of_a_tag_is_its_pull(self, registry: Any) -> None:
+    def test_get_of_tag_is_a_pull_of_the_tag(self, registry: Any) -> None:
         registry(pull(tag="v1"))
 
-        assert told() == [("Get Tag", "acme/web:v1", "sha256:bbf09ba3", "jane")]
+        assert recorded() == [("Get Tag", "acme/web:v1", "sha256:bbf09ba3", "jane")]
 
-    def test_get_of_a_digest_is_a_pull_of_the_manifest(self, registry: Any) -> None:
+    def test_get_of_digest_is_a_pull_of_the_manifest(self, registry: Any) -> None:
         registry(pull())
 
-        assert told() == [("Get Manifest", "acme/web", "sha256:bbf09ba3", "jane")]
+        assert recorded() == [("Get Manifest", "acme/web", "sha256:bbf09ba3", "jane")]
 
-    def test_deletion_of_a_manifest_and_its_tags(self, registry: Any) -> None:
+    def test_deletion_of_manifest_and_tag(self, registry: Any) -> None:
         registry(
             notification(action="delete", target={"tag": None, "mediaType": None}),
             notification(action="delete", target={"digest": None, "mediaType": None, "tag": "v1"}),
         )
 
-        assert sorted(told()) == [
+        assert sorted(recorded()) == [
             ("Delete Manifest", "acme/web", "sha256:bbf09ba3", "jane"),
             ("Delete Tag", "acme/web:v1", "", "jane"),
         ]
@@ -130,7 +132,7 @@ class TestMapping:
     @pytest.mark.parametrize(
         "media_type", ["application/octet-stream", "application/vnd.docker.container.image.v1+json"]
     )
-    def test_blobs_are_no_activity_and_register_nothing(
+    def test_blobs_cause_no_events_and_create_no_repository(
         self, registry: Any, action: str, media_type: str
     ) -> None:
         response = registry(notification(action=action, target={"mediaType": media_type, "tag": None}))
@@ -139,7 +141,9 @@ class TestMapping:
         assert not Repository.objects.exists()
 
     @pytest.mark.parametrize("tag", ["v1", None])
-    def test_look_ups_are_no_activity_and_register_nothing(self, registry: Any, tag: str | None) -> None:
+    def test_head_requests_cause_no_events_and_create_no_repository(
+        self, registry: Any, tag: str | None
+    ) -> None:
         registry(pull("HEAD", tag=tag))
 
         assert not Event.objects.exists()
@@ -153,29 +157,29 @@ class TestMapping:
             "application/vnd.oci.image.manifest.v1+json",
         ],
     )
-    def test_indexes_and_lists_are_manifests(self, registry: Any, media_type: str) -> None:
+    def test_indexes_and_manifest_lists_are_manifests(self, registry: Any, media_type: str) -> None:
         registry(notification(target={"mediaType": media_type}))
 
-        assert [label for label, *_ in told()] == ["Create Manifest", "Update Tag"]
+        assert [label for label, *_ in recorded()] == ["Create Manifest", "Update Tag"]
 
-    def test_nobody_in_particular_is_anonymous(self, registry: Any) -> None:
+    def test_empty_actor_name_is_anonymous(self, registry: Any) -> None:
         registry(notification(actor={"name": ""}, target={"tag": None}))
 
-        assert told() == [("Create Manifest", "acme/web", "sha256:bbf09ba3", "anonymous")]
+        assert recorded() == [("Create Manifest", "acme/web", "sha256:bbf09ba3", "anonymous")]
 
-    def test_actors_are_linked_to_users_of_that_name(self, registry: Any) -> None:
+    def test_actor_is_linked_to_the_user_of_that_name(self, registry: Any) -> None:
         jane = factories.UserFactory(username="jane")
 
         registry(notification())
 
         assert {event.actor_user_id for event in Event.objects.all()} == {jane.pk}
 
-    def test_time_is_kept_in_utc_to_the_microsecond(self, registry: Any) -> None:
+    def test_time_is_stored_in_utc_to_the_microsecond(self, registry: Any) -> None:
         registry(notification(timestamp="2026-11-22T12:37:10.173601825+02:00"))
 
         assert Event.objects.latest("pk").occurred_at.isoformat() == "2026-11-22T10:37:10.173601+00:00"
 
-    def test_details_say_what_else_is_known(self, registry: Any) -> None:
+    def test_details_contain_the_other_values_and_the_message(self, registry: Any) -> None:
         message = notification(id="n1")
 
         registry(message)
@@ -192,21 +196,21 @@ class TestMapping:
         }
 
     @pytest.mark.parametrize(
-        "odd",
+        "value",
         ["x" * 5000, "\0", "\ud800", float("nan"), [[]] * 60],
-        ids=["long", "NUL", "half a character", "no number", "nested"],
+        ids=["long", "NUL", "surrogate", "NaN", "nested"],
     )
-    def test_message_that_no_database_should_keep_is_told_by_its_details(
-        self, registry: Any, odd: object
+    def test_message_that_cannot_be_stored_is_left_out_of_the_details(
+        self, registry: Any, value: object
     ) -> None:
-        body = json.dumps({"events": [notification(id="n1", odd=odd)]}).encode()
+        body = json.dumps({"events": [notification(id="n1", unknown=value)]}).encode()
 
         assert registry(body=body).json() == {"events": 2, "dead_letters": 0}
         details = Event.objects.latest("pk").details
         assert details["notification_id"] == "n1"
         assert "message" not in details
 
-    def test_details_that_no_database_takes_are_mended(self, registry: Any) -> None:
+    def test_details_that_cannot_be_stored_are_cleaned_and_truncated(self, registry: Any) -> None:
         agent = "x\0y\ud800" + "z" * 5000
         body = json.dumps({"events": [notification(request={"useragent": agent})]}).encode()
 
@@ -214,16 +218,16 @@ class TestMapping:
         assert Event.objects.latest("pk").details["user_agent"].startswith("x�y?zzz")
 
 
-class TestDockerClient:
-    """Pulls a tag by a HEAD on it, then a GET of the digest, which names no tag."""
+class TestPullsByDocker:
+    """To pull a tag, Docker sends a HEAD request for the tag and then a GET request for the digest only."""
 
-    def test_look_up_and_get_are_one_pull_of_the_tag(self, registry: Any) -> None:
+    def test_head_request_and_get_are_one_pull_of_the_tag(self, registry: Any) -> None:
         registry(pull("HEAD", tag="v1"))
         registry(pull("GET"))
 
-        assert told() == [("Get Tag", "acme/web:v1", "sha256:bbf09ba3", "jane")]
+        assert recorded() == [("Get Tag", "acme/web:v1", "sha256:bbf09ba3", "jane")]
 
-    def test_comes_from_one_host_by_several_ports(self, registry: Any) -> None:
+    def test_head_request_matches_get_from_another_port_of_the_host(self, registry: Any) -> None:
         registry(
             notification(action="pull", target={"tag": "v1"}, request={"method": "HEAD", "addr": "[::1]:1"})
         )
@@ -231,76 +235,78 @@ class TestDockerClient:
             notification(action="pull", target={"tag": None}, request={"method": "GET", "addr": "[::1]:2"})
         )
 
-        assert [label for label, *_ in told()] == ["Get Tag"]
+        assert [label for label, *_ in recorded()] == ["Get Tag"]
 
     @pytest.mark.parametrize(
         "other", [{"digest": OTHER_DIGEST}, {"repository": "acme/api"}], ids=["digest", "repository"]
     )
-    def test_look_up_of_something_else_does_not_count(self, registry: Any, other: dict[str, str]) -> None:
+    def test_head_request_for_another_digest_or_repository_does_not_match(
+        self, registry: Any, other: dict[str, str]
+    ) -> None:
         registry(pull("HEAD", tag="v1"))
         registry(pull("GET", **other))
 
-        assert [label for label, *_ in told()] == ["Get Manifest"]
+        assert [label for label, *_ in recorded()] == ["Get Manifest"]
 
-    def test_look_up_of_another_host_does_not_count(self, registry: Any) -> None:
+    def test_head_request_from_another_host_does_not_match(self, registry: Any) -> None:
         registry(pull("HEAD", tag="v1"))
         registry(
             notification(action="pull", target={"tag": None}, request={"method": "GET", "addr": "10.0.0.8:1"})
         )
 
-        assert [label for label, *_ in told()] == ["Get Manifest"]
+        assert [label for label, *_ in recorded()] == ["Get Manifest"]
 
-    def test_in_one_envelope(self, registry: Any) -> None:
+    def test_head_request_matches_get_in_the_same_envelope(self, registry: Any) -> None:
         registry(pull("HEAD", tag="v1"), pull("GET"))
 
-        assert [label for label, *_ in told()] == ["Get Tag"]
+        assert [label for label, *_ in recorded()] == ["Get Tag"]
 
-    def test_late_look_up_leaves_one_event(self, registry: Any) -> None:
+    def test_late_head_request_does_not_change_the_recorded_pull(self, registry: Any) -> None:
         head, get = pull("HEAD", tag="v1"), pull("GET")
 
         for message in (get, head, get):
             registry(message)
 
-        assert [label for label, *_ in told()] == ["Get Manifest"]
+        assert [label for label, *_ in recorded()] == ["Get Manifest"]
 
-    def test_is_recorded_without_its_tag_while_the_cache_is_down(
+    def test_pull_is_recorded_without_tag_if_the_cache_is_down(
         self, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        class Down:
+        class UnavailableCache:
             def __getattr__(self, name: str) -> Any:
                 raise ConnectionError("The cache is down.")
 
-        monkeypatch.setattr(head_requests, "cache", Down())
+        monkeypatch.setattr(head_requests, "cache", UnavailableCache())
 
         assert registry(pull("HEAD", tag="v1")).status_code == 200
         assert registry(pull("GET")).status_code == 200
-        assert [label for label, *_ in told()] == ["Get Manifest"]
+        assert [label for label, *_ in recorded()] == ["Get Manifest"]
 
 
 class TestRedelivery:
-    def test_same_message_is_recorded_once(self, registry: Any) -> None:
+    def test_redelivered_message_is_recorded_once(self, registry: Any) -> None:
         message = notification()
         for _ in range(3):
             assert registry(message).status_code == 200
 
-        assert len(told()) == 2
+        assert len(recorded()) == 2
 
-    def test_same_event_in_another_envelope_is_recorded_once(self, registry: Any) -> None:
+    def test_same_notification_in_another_envelope_is_recorded_once(self, registry: Any) -> None:
         message = notification()
         registry(message)
         registry(notification(), message, message)
 
-        assert len(told()) == 4
+        assert len(recorded()) == 4
 
-    def test_same_id_from_another_account_is_another_event(self, registry: Any) -> None:
+    def test_same_id_from_another_account_is_recorded_separately(self, registry: Any) -> None:
         message = notification()
         registry(message)
         headers = factories.bearer(factories.producer())
         Client().post(URL, json.dumps({"events": [message]}), "application/json", headers=headers)
 
-        assert len(told()) == 4
+        assert len(recorded()) == 4
 
-    def test_after_the_deletion_does_not_bring_the_repository_back(self, registry: Any) -> None:
+    def test_redelivery_does_not_recreate_a_deleted_repository(self, registry: Any) -> None:
         message = notification()
         registry(message)
         deleted = Repository.objects.get()
@@ -311,8 +317,8 @@ class TestRedelivery:
         assert Repository.objects.get() == deleted
 
 
-class TestRegistration:
-    def test_repository_first_seen_is_registered_privately_with_one_event(self, registry: Any) -> None:
+class TestNewRepository:
+    def test_new_repository_is_private_and_recorded_with_one_event(self, registry: Any) -> None:
         factories.OrganizationFactory(name="acme")
 
         registry(notification(), notification())
@@ -323,26 +329,26 @@ class TestRegistration:
         assert (created.actor_label, created.repository) == ("jane", repository)
         assert Event.objects.order_by("pk").first() == created
 
-    def test_unknown_namespace_is_unclaimed(self, registry: Any) -> None:
+    def test_new_namespace_is_unclaimed(self, registry: Any) -> None:
         registry(notification(target={"repository": "newcorp/team/app"}))
 
         assert Namespace.objects.get(name="newcorp").is_unclaimed
         assert Repository.objects.get().full_name == "newcorp/team/app"
 
-    def test_users_own_the_namespace_of_their_name(self, registry: Any) -> None:
+    def test_new_namespace_with_the_name_of_a_user_belongs_to_the_user(self, registry: Any) -> None:
         user = factories.UserFactory(username="mara")
 
         registry(notification(target={"repository": "mara/app"}))
 
         assert Repository.objects.get().namespace.owner == user
 
-    def test_name_without_a_namespace_is_kept_as_it_is(self, registry: Any) -> None:
+    def test_repository_name_without_namespace_is_unchanged(self, registry: Any) -> None:
         registry(notification(target={"repository": "alpine"}))
 
         assert Repository.objects.get().namespace.name == "_"
         assert Event.objects.latest("pk").reference == "alpine:latest"
 
-    def test_repository_deleted_in_the_registry_makes_way_for_another(self, registry: Any) -> None:
+    def test_repository_can_be_recreated_after_deletion_in_the_registry(self, registry: Any) -> None:
         registry(notification(timestamp="2026-11-22T10:00:00Z"))
         deletion = notification(
             action="delete",
@@ -360,7 +366,7 @@ class TestRegistration:
         assert Repository.objects.live().count() == 1
         assert [event.repository for event in Event.objects.filter(kind="delete_repository")] == [former]
 
-    def test_events_before_a_deletion_belong_to_the_former_repository(self, registry: Any) -> None:
+    def test_late_events_belong_to_the_repository_that_existed_then(self, registry: Any) -> None:
         registry(notification())
         former = Repository.objects.get()
         former.delete(at=factories.NOON)
@@ -373,7 +379,7 @@ class TestRegistration:
         assert Repository.objects.count() == 2
 
 
-class TestStoredAside:
+class TestDeadLetters:
     @pytest.mark.parametrize(
         ("body", "reason"),
         [
@@ -389,7 +395,9 @@ class TestStoredAside:
         ],
         ids=lambda value: str(value)[:20],
     )
-    def test_message_that_is_none(self, registry: Any, body: bytes, reason: str) -> None:
+    def test_invalid_envelope_is_stored_as_a_dead_letter(
+        self, registry: Any, body: bytes, reason: str
+    ) -> None:
         response = registry(body=body)
 
         assert (response.status_code, response.json()) == (200, {"events": 0, "dead_letters": 1})
@@ -428,7 +436,7 @@ class TestStoredAside:
         ],
         ids=str,
     )
-    def test_event_that_makes_no_sense_and_what_is_good_beside_it_is_recorded(
+    def test_invalid_notification_does_not_prevent_recording_others(
         self, registry: Any, changes: dict[str, Any], reason: str
     ) -> None:
         response = registry(notification(), notification(**changes), notification())
@@ -436,7 +444,7 @@ class TestStoredAside:
         assert (response.status_code, response.json()) == (200, {"events": 4, "dead_letters": 1})
         assert reason in DeadLetter.objects.get().reason
 
-    def test_beginning_of_an_oversized_message(self, registry: Any) -> None:
+    def test_oversized_message_is_stored_truncated_as_a_dead_letter(self, registry: Any) -> None:
         size = notifications.MAX_SIZE + 1
 
         assert registry(body=b"x" * size).json() == {"events": 0, "dead_letters": 1}
@@ -444,38 +452,40 @@ class TestStoredAside:
         assert (letter.size, len(letter.content)) == (size, 64 * 1024)
         assert "larger than" in letter.reason
 
-    def test_message_of_the_largest_size_is_read(self, registry: Any) -> None:
+    def test_message_of_the_maximum_size_is_recorded(self, registry: Any) -> None:
         body = json.dumps({"events": [notification()]}).encode()
 
         assert registry(body=body.ljust(notifications.MAX_SIZE)).json()["events"] == 2
 
-    def test_once_however_often_it_comes(self, registry: Any) -> None:
+    def test_redelivered_invalid_message_is_stored_once(self, registry: Any) -> None:
         for _ in range(3):
             registry(body=b"{")
 
         assert DeadLetter.objects.count() == 1
 
-    def test_message_whose_recording_fails(self, registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_message_is_stored_as_a_dead_letter_if_recording_raises(
+        self, registry: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(notifications, "record_events", lambda *_: 1 / 0)
 
         assert registry(notification()).json() == {"events": 0, "dead_letters": 1}
         assert "ZeroDivisionError" in DeadLetter.objects.get().reason
 
-    def test_nothing_is_acknowledged_while_the_database_is_away(
+    def test_message_is_not_acknowledged_if_the_database_is_down(
         self, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def away(*_: Any) -> None:
-            raise OperationalError("The database is away.")
+        def fail(*_: Any) -> None:
+            raise OperationalError("The database is down.")
 
-        monkeypatch.setattr(notifications, "record_events", away)
-        with pytest.raises(OperationalError):  # a 500, upon which the registry tries again
+        monkeypatch.setattr(notifications, "record_events", fail)
+        with pytest.raises(OperationalError):  # results in status 500, and the registry retries
             registry(notification())
 
 
 class TestQueries:
-    """How many a message takes, besides the beginning and the end of the transaction."""
+    """The number of database queries per message, without those that begin and end transactions."""
 
-    def count(self, registry: Any, *notifications: dict[str, Any]) -> int:
+    def count_queries(self, registry: Any, *notifications: dict[str, Any]) -> int:
         with CaptureQueriesContext(connection) as captured:
             assert registry(*notifications).status_code == 200
         return sum("SAVEPOINT" not in query["sql"] for query in captured.captured_queries)
@@ -483,31 +493,33 @@ class TestQueries:
     @pytest.mark.parametrize(
         ("message", "queries"),
         [
-            # The token, permissions (own, by groups); repository, actor; events, their count, the tag.
+            # Token, user permissions, group permissions, repository, actor, events, tally changes, tag.
             (notification(), 8),
             (pull(tag="latest"), 8),
             (pull(), 7),
             (notification(target={"tag": None}), 7),
-            # What isn't recorded.
+            # Not recorded.
             (pull("HEAD", tag="latest"), 3),
             (
                 notification(target={"mediaType": "application/octet-stream", "url": "/blobs/", "tag": None}),
                 3,
             ),
         ],
-        ids=["push", "pull of a tag", "pull", "push without a tag", "look-up", "layer"],
+        ids=["push", "pull of a tag", "pull", "push without a tag", "HEAD request", "layer"],
     )
-    def test_are_few(self, registry: Any, message: dict[str, Any], queries: int) -> None:
-        registry(notification())  # registers the repository, and is the first that is heard of the token
+    def test_message_takes_few_queries(self, registry: Any, message: dict[str, Any], queries: int) -> None:
+        registry(notification())  # creates the repository, and sets the time when the token was last used
 
-        assert self.count(registry, message) == queries
-        assert self.count(registry, message) <= min(queries, 6)  # a redelivery tells nothing new
+        assert self.count_queries(registry, message) == queries
+        assert self.count_queries(registry, message) <= min(
+            queries, 6
+        )  # a redelivery changes no tallies or tags
 
-    def test_are_as_many_for_many_events(self, registry: Any) -> None:
+    def test_query_count_does_not_grow_with_the_number_of_notifications(self, registry: Any) -> None:
         def messages(number: int) -> list[dict[str, Any]]:
             pushes = [notification(target={"tag": f"v{tag}"}) for tag in range(number)]
             return [*pushes, *(pull(tag=f"v{tag}") for tag in range(number))]
 
         registry(notification())
 
-        assert self.count(registry, *messages(2)) == self.count(registry, *messages(20)) == 9
+        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(20)) == 9

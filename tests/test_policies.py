@@ -1,4 +1,4 @@
-"""Policies: who may see and edit them, what they must say, and what their pages tell."""
+"""Policies: who can see and edit them, how they are validated, and what their pages show."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def production(web: Repository) -> Repository:
 
 @pytest.fixture
 def repoadmin(log_in: Any, web: Repository, production: Repository) -> Client:
-    """The browser of one who administers acme/web, and may push to acme/production."""
-    person = factories.user_with("level_admin", web)
-    factories.assign_perm("level_read_write", person, production)
-    return log_in(person)
+    """A client whose user can administer acme/web and push to acme/production."""
+    user = factories.user_with("level_admin", web)
+    factories.assign_perm("level_read_write", user, production)
+    return log_in(user)
 
 
-def sent(*criteria: tuple[str, str], stored: Any = None, **fields: str) -> dict[str, str]:
-    """Return what a browser sends: a policy's fields, and its criteria instead of those stored."""
+def form_data(*criteria: tuple[str, str], stored: Any = None, **fields: str) -> dict[str, str]:
+    """Return the form data of a policy. The criteria replace those of the stored policy, if it is given."""
     old = list(stored.criteria.all()) if stored else []
     rows = [{"operator": c.operator, "value": c.value, "id": str(c.pk), "DELETE": "on"} for c in old]
     rows += [{"operator": operator, "value": value} for operator, value in criteria]
@@ -65,34 +65,34 @@ def sent(*criteria: tuple[str, str], stored: Any = None, **fields: str) -> dict[
     return {**data, **fields}
 
 
-def create(client: Client, kind: str, *criteria: tuple[str, str], **fields: str) -> Any:
-    return client.post(f"{WEB}new-{kind}-policy/", sent(*criteria, **{**KINDS[kind], **fields}))
+def submit_new(client: Client, kind: str, *criteria: tuple[str, str], **fields: str) -> Any:
+    return client.post(f"{WEB}new-{kind}-policy/", form_data(*criteria, **{**KINDS[kind], **fields}))
 
 
-def made(kind: str = "pruning", repository: Repository | None = None, **values: Any) -> Policy:
-    """Return a policy with a criterion."""
+def create_policy(kind: str = "pruning", repository: Repository | None = None, **values: Any) -> Policy:
+    """Create a policy with one criterion."""
     repository = repository or Repository.objects.get(name="web")
     policy = factories.PolicyFactory(kind=kind, repository=repository, **values)
     policy.criteria.create(operator="starts_with", value="v")
     return policy
 
 
-def text(response: Any) -> str:
-    """Return the text of a page as one reads it."""
+def page_text(response: Any) -> str:
+    """Return the text of a page without its markup."""
     assert response.status_code == 200
     return " ".join(html.unescape(re.sub("<[^>]*>", " ", response.content.decode())).split())
 
 
-def events() -> list[tuple[str, dict[str, Any]]]:
-    """Return what was recorded of policies, oldest first: label and details."""
+def policy_events() -> list[tuple[str, dict[str, Any]]]:
+    """Return the label and the details of each policy event, oldest first."""
     rows = Event.objects.filter(kind__endswith="_policy").order_by("pk")
     return [(event.label, event.details) for event in rows]
 
 
 class TestAccess:
-    """Anonymous, outsider, reader, read-write, admin of the repository, auditor, MSR admin."""
+    """Access by role. A writer has the read-write level on the repository, a repoadmin the admin level."""
 
-    WHO = ("anonymous", "outsider", "reader", "writer", "repoadmin", "auditor", "admin")
+    ROLES = ("anonymous", "outsider", "reader", "writer", "repoadmin", "auditor", "admin")
     VIEWERS = {"repoadmin", "auditor", "admin"}
     EDITORS = {"repoadmin", "admin"}
 
@@ -110,64 +110,78 @@ class TestAccess:
         }
         return {"anonymous": Client(), **{name: log_in(user) for name, user in people.items()}}
 
-    def expect(self, responses: dict[str, Any], allowed: set[str], status: int) -> None:
-        for who in self.WHO:
-            expected = 302 if who == "anonymous" else status if who in allowed else 404
-            assert (who, responses[who].status_code) == (who, expected)
+    def assert_allowed(self, responses: dict[str, Any], allowed: set[str], status: int) -> None:
+        for role in self.ROLES:
+            expected = 302 if role == "anonymous" else status if role in allowed else 404
+            assert (role, responses[role].status_code) == (role, expected)
         assert responses["anonymous"]["Location"].startswith("/accounts/login/")
 
     @pytest.mark.parametrize("tab", ["promotions", "mirrors", "pruning"])
-    def test_tabs(self, clients: dict[str, Client], tab: str) -> None:
-        self.expect({who: client.get(f"{WEB}{tab}/") for who, client in clients.items()}, self.VIEWERS, 200)
+    def test_policy_tabs_are_visible_to_repository_admins_and_auditors(
+        self, clients: dict[str, Client], tab: str
+    ) -> None:
+        self.assert_allowed(
+            {role: client.get(f"{WEB}{tab}/") for role, client in clients.items()}, self.VIEWERS, 200
+        )
 
     @pytest.mark.parametrize("tab", ["promotions", "mirrors", "pruning"])
-    def test_tabs_are_linked_for_those_who_may_open_them(self, clients: dict[str, Client], tab: str) -> None:
-        for who in ("reader", "writer", "repoadmin", "auditor", "admin"):
-            page = clients[who].get(f"{WEB}activity/").content.decode()
-            assert (f'href="{WEB}{tab}/"' in page) == (who in self.VIEWERS)
+    def test_policy_tabs_are_linked_only_for_users_who_can_open_them(
+        self, clients: dict[str, Client], tab: str
+    ) -> None:
+        for role in ("reader", "writer", "repoadmin", "auditor", "admin"):
+            page = clients[role].get(f"{WEB}activity/").content.decode()
+            assert (f'href="{WEB}{tab}/"' in page) == (role in self.VIEWERS)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_pages_of_a_policy(self, clients: dict[str, Client], kind: str) -> None:
-        url = made(kind).get_absolute_url()
+    def test_policy_can_be_viewed_but_not_edited_by_auditors(
+        self, clients: dict[str, Client], kind: str
+    ) -> None:
+        url = create_policy(kind).get_absolute_url()
 
-        self.expect({who: client.get(url) for who, client in clients.items()}, self.VIEWERS, 200)
+        self.assert_allowed({role: client.get(url) for role, client in clients.items()}, self.VIEWERS, 200)
         for page in ("edit/", "delete/"):
-            pages = {who: client.get(url + page) for who, client in clients.items()}
-            self.expect(pages, self.EDITORS, 200)
-        for who in self.VIEWERS:
-            page = clients[who].get(url).content.decode()
-            assert (f'href="{url}edit/"' in page) == (who in self.EDITORS)
+            pages = {role: client.get(url + page) for role, client in clients.items()}
+            self.assert_allowed(pages, self.EDITORS, 200)
+        for role in self.VIEWERS:
+            page = clients[role].get(url).content.decode()
+            assert (f'href="{url}edit/"' in page) == (role in self.EDITORS)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_making_one(self, clients: dict[str, Client], kind: str) -> None:
+    def test_policy_can_be_created_only_by_repository_admins(
+        self, clients: dict[str, Client], kind: str
+    ) -> None:
         url = f"{WEB}new-{kind}-policy/"
 
-        self.expect({who: client.get(url) for who, client in clients.items()}, self.EDITORS, 200)
-        responses = {who: create(client, kind, ("equals", "v1")) for who, client in clients.items()}
-        self.expect(responses, self.EDITORS, 302)
+        self.assert_allowed({role: client.get(url) for role, client in clients.items()}, self.EDITORS, 200)
+        responses = {role: submit_new(client, kind, ("equals", "v1")) for role, client in clients.items()}
+        self.assert_allowed(responses, self.EDITORS, 302)
         assert Policy.objects.count() == len(self.EDITORS)
 
     @pytest.mark.parametrize("page", ["edit/", "switch/", "delete/"])
-    def test_changing_one(self, clients: dict[str, Client], page: str) -> None:
+    def test_policy_can_be_changed_only_by_repository_admins(
+        self, clients: dict[str, Client], page: str
+    ) -> None:
         responses = {}
-        for who, client in clients.items():
-            policy = made(enabled=False)
-            data = sent(("equals", "x"), stored=policy, enabled="true")
-            responses[who] = client.post(policy.get_absolute_url() + page, data)
+        for role, client in clients.items():
+            policy = create_policy(enabled=False)
+            data = form_data(("equals", "x"), stored=policy, enabled="true")
+            responses[role] = client.post(policy.get_absolute_url() + page, data)
             changed = not Policy.objects.filter(pk=policy.pk, enabled=False).exists()
-            assert (who, changed) == (who, who in self.EDITORS)
+            assert (role, changed) == (role, role in self.EDITORS)
 
-        self.expect(responses, self.EDITORS, 302)
+        self.assert_allowed(responses, self.EDITORS, 302)
 
-    def test_promotion_events_alone_show_no_policies(self, log_in: Any, web: Repository) -> None:
-        policy = made("promotion")
+    def test_view_promotion_events_permission_does_not_show_policies(
+        self, log_in: Any, web: Repository
+    ) -> None:
+        policy = create_policy("promotion")
         client = log_in(factories.user_with("view_promotion_events", web))
 
         assert client.get(f"{WEB}promotions/").status_code == 404
         assert client.get(policy.get_absolute_url()).status_code == 404
 
-    def test_hidden_policy_takes_as_many_queries_as_none(self, log_in: Any, web: Repository) -> None:
-        policy = made("promotion")
+    def test_hidden_policy_takes_as_many_queries_as_a_missing_one(self, log_in: Any, web: Repository) -> None:
+        policy = create_policy("promotion")
         client = log_in(factories.UserFactory())
 
         def queries(url: str) -> int:
@@ -178,14 +192,14 @@ class TestAccess:
         for page in ("", "edit/", "delete/"):
             assert queries(f"{policy.get_absolute_url()}{page}") == queries(f"/policies/00000000/{page}")
 
-    def test_policies_of_a_deleted_repository_are_for_those_who_see_everything(
+    def test_policies_of_a_deleted_repository_are_visible_only_to_msr_admins_and_auditors(
         self, clients: dict[str, Client], web: Repository
     ) -> None:
-        policy = made()
+        policy = create_policy()
         web.delete()
 
-        for who, client in clients.items():
-            seen = 200 if who in ("auditor", "admin") else 302 if who == "anonymous" else 404
+        for role, client in clients.items():
+            seen = 200 if role in ("auditor", "admin") else 302 if role == "anonymous" else 404
             assert client.get(policy.get_absolute_url()).status_code == seen
             assert client.get(f"{policy.get_absolute_url()}edit/").status_code in (302, 404)
 
@@ -199,46 +213,46 @@ class TestAccess:
             "/repositories/acme/%00/promotions/",
         ],
     )
-    def test_odd_addresses_are_not_found(self, repoadmin: Client, url: str) -> None:
+    def test_invalid_policy_urls_are_not_found(self, repoadmin: Client, url: str) -> None:
         assert repoadmin.get(url).status_code == 404
 
 
-class TestMakingOne:
+class TestCreating:
     @pytest.mark.parametrize("kind", KINDS)
-    def test_shows_it_and_is_an_event(self, repoadmin: Client, kind: str) -> None:
-        response = create(repoadmin, kind, ("starts_with", "v"), ("not_one_of", "v0, v1"))
+    def test_created_policy_is_shown_and_recorded(self, repoadmin: Client, kind: str) -> None:
+        response = submit_new(repoadmin, kind, ("starts_with", "v"), ("not_one_of", "v0, v1"))
 
         policy = Policy.objects.get()
         assert response["Location"] == policy.get_absolute_url()
-        page = text(repoadmin.get(response["Location"]))
+        page = page_text(repoadmin.get(response["Location"]))
         assert "tag starts with “v”, and tag is not one of “v0”, “v1”" in page
         assert "Saved." in page
-        listing = text(repoadmin.get(f"{WEB}{TABS[kind]}/"))
+        listing = page_text(repoadmin.get(f"{WEB}{TABS[kind]}/"))
         assert policy.public_id in listing
-        for told in KINDS[kind].values():
-            if told != "24":
-                assert told in page
-                assert told in listing
-        ((label, details),) = events()
+        for value in KINDS[kind].values():
+            if value != "24":
+                assert value in page
+                assert value in listing
+        ((label, details),) = policy_events()
         assert label == f"Create {policy.get_kind_display()} Policy".title()
         assert details["policy_id"] == policy.public_id
         assert details["changes"]["criteria"] == {
             "after": ["tag starts with “v”", "tag is not one of “v0”, “v1”"]
         }
 
-    def test_needs_no_criteria_but_for_pruning(self, repoadmin: Client) -> None:
+    def test_criteria_are_required_only_for_pruning_policies(self, repoadmin: Client) -> None:
         for kind in KINDS:
-            create(repoadmin, kind)
+            submit_new(repoadmin, kind)
 
         assert set(Policy.objects.values_list("kind", flat=True)) == set(KINDS) - {"pruning"}
 
-    def test_may_be_switched_off_at_first(self, repoadmin: Client) -> None:
-        create(repoadmin, "pruning", ("equals", "v1"), enabled="")
+    def test_policy_can_be_created_disabled(self, repoadmin: Client) -> None:
+        submit_new(repoadmin, "pruning", ("equals", "v1"), enabled="")
 
         assert not Policy.objects.get().enabled
 
     @pytest.mark.parametrize(
-        ("kind", "field", "value", "words"),
+        ("kind", "field", "value", "message"),
         [
             ("promotion", "target", "", "This field is required."),
             ("promotion", "target", "acme/web", "A repository can't be promoted to itself."),
@@ -266,22 +280,22 @@ class TestMakingOne:
             ("pull_mirroring", "interval", "9" * 99, "Select a valid choice."),
         ],
     )
-    def test_says_what_is_wrong(
-        self, repoadmin: Client, web: Repository, kind: str, field: str, value: str, words: str
+    def test_invalid_policy_field_is_rejected_with_a_message(
+        self, repoadmin: Client, web: Repository, kind: str, field: str, value: str, message: str
     ) -> None:
         factories.repository("acme/secret")
         factories.repository("acme/readable", public=True)
         factories.repository("acme/former").delete()
 
-        page = text(create(repoadmin, kind, **{field: value}))
+        page = page_text(submit_new(repoadmin, kind, **{field: value}))
 
-        assert words in page
+        assert message in page
         assert "Please correct the errors below" in page
         assert not Policy.objects.exists()
-        assert events() == []
+        assert policy_events() == []
 
     @pytest.mark.parametrize(
-        ("kind", "criteria", "words"),
+        ("kind", "criteria", "message"),
         [
             ("pruning", [], "Add at least one criterion"),
             ("pruning", [("not_pulled_for", "0")], "Enter a whole number from 1 to 36,500."),
@@ -300,50 +314,52 @@ class TestMakingOne:
             ("pruning", [("contains", "x" * n) for n in range(1, 23)], "at most 20"),
         ],
     )
-    def test_says_what_is_wrong_with_criteria(
-        self, repoadmin: Client, kind: str, criteria: list[tuple[str, str]], words: str
+    def test_invalid_criteria_are_rejected_with_a_message(
+        self, repoadmin: Client, kind: str, criteria: list[tuple[str, str]], message: str
     ) -> None:
-        page = text(create(repoadmin, kind, *criteria))
+        page = page_text(submit_new(repoadmin, kind, *criteria))
 
-        assert words in page
+        assert message in page
         assert not Policy.objects.exists()
 
-    def test_says_one_thing_of_a_criterion_without_a_value(self, repoadmin: Client) -> None:
-        page = text(create(repoadmin, "pruning", ("equals", "")))
+    def test_criterion_without_a_value_causes_a_single_error(self, repoadmin: Client) -> None:
+        page = page_text(submit_new(repoadmin, "pruning", ("equals", "")))
 
         assert "This field is required." in page
         assert "No tag can match" not in page
 
     @pytest.mark.parametrize("url", ["http://registry:5000", "https://10.0.0.7", "https://[::1]:5000"])
-    def test_takes_any_host(self, repoadmin: Client, url: str) -> None:
-        create(repoadmin, "pull_mirroring", remote_registry=url)
+    def test_remote_registry_accepts_any_host(self, repoadmin: Client, url: str) -> None:
+        submit_new(repoadmin, "pull_mirroring", remote_registry=url)
 
         assert Policy.objects.get().remote_registry == url
 
-    def test_shows_hostile_text_as_text(self, repoadmin: Client) -> None:
-        hostile = "<script>alert(1)</script>"
+    def test_policy_form_escapes_submitted_values(self, repoadmin: Client) -> None:
+        markup = "<script>alert(1)</script>"
 
-        page = create(repoadmin, "promotion", ("equals", hostile), target=hostile, tag_template=hostile)
+        page = submit_new(repoadmin, "promotion", ("equals", markup), target=markup, tag_template=markup)
 
         assert "<script>alert" not in page.content.decode()
-        assert hostile in html.unescape(page.content.decode())
+        assert markup in html.unescape(page.content.decode())
 
-    def test_without_its_rows_is_told_of(self, repoadmin: Client) -> None:
+    def test_policy_form_without_criteria_rows_is_rejected(self, repoadmin: Client) -> None:
         response = repoadmin.post(f"{WEB}new-pruning-policy/", {"enabled": "on"})
 
-        assert "Please correct the errors below" in text(response)
+        assert "Please correct the errors below" in page_text(response)
 
 
 class TestEditing:
-    def test_is_an_event_that_says_what_changed(self, repoadmin: Client, production: Repository) -> None:
-        policy = made("promotion", target=production, tag_template="%n")
+    def test_policy_edit_is_recorded_with_its_changes(
+        self, repoadmin: Client, production: Repository
+    ) -> None:
+        policy = create_policy("promotion", target=production, tag_template="%n")
 
         repoadmin.post(
             f"{policy.get_absolute_url()}edit/",
-            sent(("ends_with", "-rc"), stored=policy, target="acme/production", tag_template="%n-%Y"),
+            form_data(("ends_with", "-rc"), stored=policy, target="acme/production", tag_template="%n-%Y"),
         )
 
-        assert events() == [
+        assert policy_events() == [
             (
                 "Update Promotion Policy",
                 {
@@ -356,47 +372,51 @@ class TestEditing:
                 },
             )
         ]
-        page = text(repoadmin.get(policy.get_absolute_url()))
+        page = page_text(repoadmin.get(policy.get_absolute_url()))
         assert "new tag name: %n → %n-%Y" in page
         assert "criteria: tag starts with “v” → tag ends with “-rc”" in page
 
-    def test_that_changes_nothing_is_none(self, repoadmin: Client) -> None:
-        policy = made()
+    def test_policy_edit_without_changes_is_not_recorded(self, repoadmin: Client) -> None:
+        policy = create_policy()
 
-        repoadmin.post(f"{policy.get_absolute_url()}edit/", sent(("starts_with", "v"), stored=policy))
+        repoadmin.post(f"{policy.get_absolute_url()}edit/", form_data(("starts_with", "v"), stored=policy))
 
-        assert events() == []
+        assert policy_events() == []
 
-    def test_form_shows_what_is_stored(self, repoadmin: Client, production: Repository) -> None:
-        policy = made("promotion", target=production, tag_template="%n-prod")
+    def test_policy_edit_form_shows_the_stored_values(
+        self, repoadmin: Client, production: Repository
+    ) -> None:
+        policy = create_policy("promotion", target=production, tag_template="%n-prod")
 
         page = repoadmin.get(f"{policy.get_absolute_url()}edit/").content.decode()
 
         for value in ("acme/production", "%n-prod", "v"):
             assert f'value="{value}"' in page
 
-    def test_takes_the_right_to_push_to_the_target(self, log_in: Any, web: Repository) -> None:
+    def test_editing_a_promotion_policy_requires_push_access_to_the_target(
+        self, log_in: Any, web: Repository
+    ) -> None:
         secret = factories.repository("acme/secret")
-        policy = made("promotion", target=secret, tag_template="%n", enabled=False)
+        policy = create_policy("promotion", target=secret, tag_template="%n", enabled=False)
         client = log_in(factories.user_with("level_admin", web))
         url = policy.get_absolute_url()
 
         for page in ("", "edit/"):
             assert "acme/secret" not in client.get(url + page).content.decode()
         assert "acme/secret" not in client.get(f"{WEB}promotions/").content.decode()
-        client.post(f"{url}edit/", sent(target="acme/secret", tag_template="latest"))
-        client.post(f"{url}edit/", sent(target="", tag_template="latest"))
-        page = text(client.post(f"{url}switch/", {"enabled": "true"}, follow=True))
+        client.post(f"{url}edit/", form_data(target="acme/secret", tag_template="latest"))
+        client.post(f"{url}edit/", form_data(target="", tag_template="latest"))
+        page = page_text(client.post(f"{url}switch/", {"enabled": "true"}, follow=True))
 
         assert "You can't push to the target repository" in page
         policy.refresh_from_db()
         assert (policy.tag_template, policy.enabled) == ("%n", False)
-        assert events() == []
+        assert policy_events() == []
 
-    def test_names_of_targets_are_for_those_who_see_them(
+    def test_promotion_target_is_named_only_to_users_who_can_see_it(
         self, log_in: Any, admin: Client, web: Repository, production: Repository
     ) -> None:
-        create(admin, "promotion")
+        submit_new(admin, "promotion")
         policy = Policy.objects.get()
         repoadmin = log_in(factories.user_with("level_admin", web))
 
@@ -404,21 +424,21 @@ class TestEditing:
             page = repoadmin.get(url)
             assert page.status_code == 200
             assert "acme/production" not in page.content.decode()
-        assert "a repository that you can't see" in text(repoadmin.get(policy.get_absolute_url()))
-        assert "target repository: — → acme/production" in text(admin.get(policy.get_absolute_url()))
+        assert "a repository that you can't see" in page_text(repoadmin.get(policy.get_absolute_url()))
+        assert "target repository: — → acme/production" in page_text(admin.get(policy.get_absolute_url()))
 
-    def test_switching_off_and_on_is_an_update(self, repoadmin: Client) -> None:
-        policy = made()
+    def test_disabling_and_enabling_a_policy_are_recorded_as_updates(self, repoadmin: Client) -> None:
+        policy = create_policy()
         for enabled in ("false", "false", "true"):
             repoadmin.post(f"{policy.get_absolute_url()}switch/", {"enabled": enabled})
 
-        assert [details["changes"]["enabled"] for _, details in events()] == [
+        assert [details["changes"]["enabled"] for _, details in policy_events()] == [
             {"before": True, "after": False},
             {"before": False, "after": True},
         ]
 
-    def test_deleting_keeps_the_events(self, repoadmin: Client, web: Repository) -> None:
-        policy = made()
+    def test_deleting_a_policy_preserves_its_events(self, repoadmin: Client, web: Repository) -> None:
+        policy = create_policy()
         url = policy.get_absolute_url()
         factories.record("delete_tag", web, tag="v1", actor_type="pruning", actor_name=policy.public_id)
 
@@ -426,27 +446,31 @@ class TestEditing:
 
         assert response.redirect_chain == [(f"{WEB}pruning/", 302)]
         assert repoadmin.get(url).status_code == 404
-        assert [label for label, _ in events()] == ["Delete Pruning Policy"]
+        assert [label for label, _ in policy_events()] == ["Delete Pruning Policy"]
         page = repoadmin.get(f"{WEB}activity/").content.decode()
         assert f"PRUNING {policy.public_id}" in page
         assert url not in page
 
 
 class TestPage:
-    def test_tells_what_it_did_and_what_was_done_to_it(self, repoadmin: Client, web: Repository) -> None:
-        create(repoadmin, "pruning", ("starts_with", "v"))
+    def test_policy_page_shows_events_by_and_about_the_policy(
+        self, repoadmin: Client, web: Repository
+    ) -> None:
+        submit_new(repoadmin, "pruning", ("starts_with", "v"))
         policy = Policy.objects.get()
         factories.record("delete_tag", web, tag="v7", actor_type="pruning", actor_name=policy.public_id)
         factories.record("delete_tag", web, tag="v8")
 
-        page = text(repoadmin.get(policy.get_absolute_url()))
+        page = page_text(repoadmin.get(policy.get_absolute_url()))
 
         assert "Create Pruning Policy" in page
         assert "acme/web:v7" in page
         assert "acme/web:v8" not in page
 
-    def test_shows_changes_of_a_producer_as_nothing(self, repoadmin: Client, web: Repository) -> None:
-        policy = made()
+    def test_policy_page_ignores_malformed_changes_from_producers(
+        self, repoadmin: Client, web: Repository
+    ) -> None:
+        policy = create_policy()
         factories.record(
             "delete_tag",
             web,
@@ -456,12 +480,12 @@ class TestPage:
             details={"changes": "<b>"},
         )
 
-        assert "acme/web:v7" in text(repoadmin.get(policy.get_absolute_url()))
+        assert "acme/web:v7" in page_text(repoadmin.get(policy.get_absolute_url()))
 
-    def test_is_linked_by_the_event_of_a_change_for_those_who_may_open_it(
+    def test_policy_event_links_to_the_policy_only_for_users_who_can_open_it(
         self, log_in: Any, repoadmin: Client, web: Repository
     ) -> None:
-        create(repoadmin, "promotion")
+        submit_new(repoadmin, "promotion")
         url = Policy.objects.get().get_absolute_url()
         watcher = log_in(factories.user_with("view_promotion_events", web))
 
@@ -474,8 +498,8 @@ class TestPage:
             ]
             assert event["policy_url"] == (f"http://testserver{url}" if linked else None)
 
-    def test_history_is_in_the_api(self, repoadmin: Client, web: Repository) -> None:
-        create(repoadmin, "promotion")
+    def test_api_returns_the_events_of_a_policy(self, repoadmin: Client, web: Repository) -> None:
+        submit_new(repoadmin, "promotion")
         policy = Policy.objects.get()
         factories.record("promote", web, tag="v1", actor_type="promotion", actor_name=policy.public_id)
         factories.record("promote", web, tag="v2")
@@ -487,18 +511,18 @@ class TestPage:
         assert labels(policy.public_id) == {"Create Promotion Policy", "Promotion"}
         assert labels("00000000") == set()
 
-    def test_event_of_a_change_links_to_who_made_it(self, log_in: Any, web: Repository) -> None:
+    def test_policy_event_links_to_its_actor(self, log_in: Any, web: Repository) -> None:
         jane = factories.UserFactory(username="jane")
         factories.assign_perm("level_admin", jane, web)
         client = log_in(jane)
-        create(client, "pruning", ("equals", "v1"))
+        submit_new(client, "pruning", ("equals", "v1"))
 
         assert 'href="/users/jane/"' in client.get(Policy.objects.get().get_absolute_url()).content.decode()
 
-    def test_number_of_queries_does_not_grow(
+    def test_policy_pages_take_a_constant_number_of_queries(
         self, log_in: Any, repoadmin: Client, web: Repository, production: Repository
     ) -> None:
-        create(repoadmin, "promotion", ("starts_with", "v"))
+        submit_new(repoadmin, "promotion", ("starts_with", "v"))
         policy = Policy.objects.get()
 
         def queries() -> list[int]:
@@ -512,22 +536,22 @@ class TestPage:
         queries()
         before = queries()
         for number in range(8):
-            create(
+            submit_new(
                 repoadmin, "promotion", ("starts_with", "v"), ("ends_with", "x"), tag_template=f"t{number}"
             )
             target = factories.repository(f"org{number}/app")
-            made("promotion", target=target)
+            create_policy("promotion", target=target)
             criteria = [("contains", "x" * n) for n in range(1, number + 2)]
             repoadmin.post(
                 f"{policy.get_absolute_url()}edit/",
-                sent(*criteria, stored=policy, target="acme/production", tag_template=f"t{number}"),
+                form_data(*criteria, stored=policy, target="acme/production", tag_template=f"t{number}"),
             )
 
         assert queries() == before
 
-    def test_lists_are_paged(self, repoadmin: Client, web: Repository) -> None:
+    def test_policy_lists_are_paginated(self, repoadmin: Client, web: Repository) -> None:
         for _ in range(51):
-            made()
+            create_policy()
 
         first = repoadmin.get(f"{WEB}pruning/")
         second = repoadmin.get(f"{WEB}pruning/", {"cursor": first.context["page"].next})
@@ -537,51 +561,55 @@ class TestPage:
 
 
 class TestPreview:
-    def push(self, web: Repository, **days: float) -> None:
+    def record_pushes(self, web: Repository, **days: float) -> None:
         for tag, ago in days.items():
             moment = timezone.now() - timedelta(days=ago)
             factories.record("update_tag", web, tag=tag, digest=factories.DIGEST, occurred_at=moment)
 
-    def shown(self, client: Client, policy: Policy) -> list[tuple[str, str]]:
+    def previewed_tags(self, client: Client, policy: Policy) -> list[tuple[str, str]]:
         preview = client.get(policy.get_absolute_url()).context["preview"]
         return [(tag.name, new_tag) for tag, new_tag in preview.shown]
 
-    def test_shows_what_would_be_pruned(self, repoadmin: Client, web: Repository) -> None:
-        self.push(web, v1=100, v2=90, v3=80, v4=1, x1=100)
+    def test_preview_shows_the_tags_to_be_pruned(self, repoadmin: Client, web: Repository) -> None:
+        self.record_pushes(web, v1=100, v2=90, v3=80, v4=1, x1=100)
         pulled = timezone.now() - timedelta(days=2)
         factories.record("get_tag", web, tag="v2", occurred_at=pulled)
         factories.record("delete_tag", web, tag="v3")
-        policy = made("pruning")
+        policy = create_policy("pruning")
         policy.criteria.create(operator="not_pulled_for", value="30")
 
-        assert self.shown(repoadmin, policy) == [("v1", "")]
-        assert "1 of 4 tags currently matches." in text(repoadmin.get(policy.get_absolute_url()))
+        assert self.previewed_tags(repoadmin, policy) == [("v1", "")]
+        assert "1 of 4 tags currently matches." in page_text(repoadmin.get(policy.get_absolute_url()))
 
-    def test_shows_the_new_names(self, repoadmin: Client, web: Repository, production: Repository) -> None:
-        self.push(web, v1=2, v2=1)
-        policy = made("promotion", target=production, tag_template="%n-stable")
+    def test_preview_shows_new_tag_names(
+        self, repoadmin: Client, web: Repository, production: Repository
+    ) -> None:
+        self.record_pushes(web, v1=2, v2=1)
+        policy = create_policy("promotion", target=production, tag_template="%n-stable")
 
-        assert self.shown(repoadmin, policy) == [("v2", "v2-stable"), ("v1", "v1-stable")]
+        assert self.previewed_tags(repoadmin, policy) == [("v2", "v2-stable"), ("v1", "v1-stable")]
 
-    def test_says_which_new_names_are_too_long(self, repoadmin: Client, web: Repository) -> None:
-        self.push(web, **{"v" * 128: 1})
-        policy = made("push_mirroring", tag_template="%n-stable")
+    def test_preview_marks_new_tag_names_that_are_too_long(self, repoadmin: Client, web: Repository) -> None:
+        self.record_pushes(web, **{"v" * 128: 1})
+        policy = create_policy("push_mirroring", tag_template="%n-stable")
 
-        assert "too long" in text(repoadmin.get(policy.get_absolute_url()))
+        assert "too long" in page_text(repoadmin.get(policy.get_absolute_url()))
 
-    def test_knows_nothing_of_other_registries(self, repoadmin: Client, web: Repository) -> None:
-        self.push(web, v1=1)
+    def test_preview_is_not_available_for_pull_mirroring(self, repoadmin: Client, web: Repository) -> None:
+        self.record_pushes(web, v1=1)
 
-        page = text(repoadmin.get(made("pull_mirroring").get_absolute_url()))
+        page = page_text(repoadmin.get(create_policy("pull_mirroring").get_absolute_url()))
 
         assert "Tags in other registries can't be previewed." in page
 
-    def test_is_bounded(self, repoadmin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_preview_reads_and_shows_a_limited_number_of_tags(
+        self, repoadmin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(policies, "MAX_TAGS_READ", 3)
         monkeypatch.setattr(policies, "MAX_TAGS_SHOWN", 1)
-        self.push(web, v1=5, v2=4, v3=3, v4=2, x=1)
+        self.record_pushes(web, v1=5, v2=4, v3=3, v4=2, x=1)
 
-        page = text(repoadmin.get(made("promotion").get_absolute_url()))
+        page = page_text(repoadmin.get(create_policy("promotion").get_absolute_url()))
 
         assert "2 of the 3 newest tags currently match. Older tags were not checked." in page
         assert "And 1 more." in page
@@ -590,30 +618,30 @@ class TestPreview:
 class TestAdmin:
     URL = "/admin/registry_repositories/policy/"
 
-    def test_whatever_is_done_is_an_event(
+    def test_policy_changes_in_the_admin_are_recorded(
         self, admin: Client, web: Repository, production: Repository
     ) -> None:
         common = {"kind": "promotion", "repository": str(web.pk), "target": str(production.pk)}
-        admin.post(f"{self.URL}add/", sent(("equals", "v1"), **common, tag_template="%n"))
+        admin.post(f"{self.URL}add/", form_data(("equals", "v1"), **common, tag_template="%n"))
         policy = Policy.objects.get()
-        change = sent(("equals", "v2"), stored=policy, target=str(production.pk), tag_template="%n")
+        change = form_data(("equals", "v2"), stored=policy, target=str(production.pk), tag_template="%n")
         admin.post(f"{self.URL}{policy.pk}/change/", change)
-        admin.post(f"{self.URL}{policy.pk}/change/", {**change, **sent()})
+        admin.post(f"{self.URL}{policy.pk}/change/", {**change, **form_data()})
         admin.post(f"{self.URL}{policy.pk}/delete/", {"post": "yes"})
 
-        told = events()
-        assert [(label, set(details["changes"])) for label, details in told] == [
+        recorded = policy_events()
+        assert [(label, set(details["changes"])) for label, details in recorded] == [
             ("Create Promotion Policy", {"enabled", "target", "tag_template", "criteria"}),
             ("Update Promotion Policy", {"criteria"}),
             ("Delete Promotion Policy", {"enabled", "target", "tag_template", "criteria"}),
         ]
-        assert {details["policy_id"] for _, details in told} == {policy.public_id}
+        assert {details["policy_id"] for _, details in recorded} == {policy.public_id}
         assert set(Event.objects.filter(kind__endswith="_policy").values_list("actor_name", "policy")) == {
             ("admin", policy.pk)
         }
 
     @pytest.mark.parametrize(
-        ("kind", "fields", "criteria", "words"),
+        ("kind", "fields", "criteria", "message"),
         [
             ("promotion", {"tag_template": "%n"}, [], "This field is required."),
             ("pruning", {"tag_template": "%n"}, [("equals", "v1")], "This field doesn't apply"),
@@ -622,25 +650,27 @@ class TestAdmin:
             ("", {}, [], "This field is required."),
         ],
     )
-    def test_holds_to_the_same_rules(
+    def test_policies_are_validated_in_the_admin_as_on_the_site(
         self,
         admin: Client,
         web: Repository,
         kind: str,
         fields: dict[str, str],
         criteria: list[tuple[str, str]],
-        words: str,
+        message: str,
     ) -> None:
         page = admin.post(
-            f"{self.URL}add/", sent(*criteria, kind=kind, repository=str(web.pk), **fields)
+            f"{self.URL}add/", form_data(*criteria, kind=kind, repository=str(web.pk), **fields)
         ).content.decode()
 
-        assert words in html.unescape(page)
+        assert message in html.unescape(page)
         assert not Policy.objects.exists()
 
-    def test_auditors_look(self, auditor: Client, web: Repository) -> None:
-        policy = made()
+    def test_auditors_can_view_but_not_change_policies_in_the_admin(
+        self, auditor: Client, web: Repository
+    ) -> None:
+        policy = create_policy()
 
         assert "tag starts with “v”" in auditor.get(self.URL).content.decode()
         assert auditor.get(f"{self.URL}{policy.pk}/change/").status_code == 200
-        assert auditor.post(f"{self.URL}{policy.pk}/change/", sent()).status_code == 403
+        assert auditor.post(f"{self.URL}{policy.pk}/change/", form_data()).status_code == 403

@@ -1,4 +1,4 @@
-"""The project as a whole: its layers, migrations, schema and production settings are in order."""
+"""The project as a whole: layers, migrations, API schema, production settings and site-wide pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests import factories
 ROOT = Path(__file__).parent.parent
 
 
-def test_layers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_contracts_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
     assert lint_imports(config_filename="pyproject.toml", cache_dir=None) == 0
@@ -38,11 +38,11 @@ def test_migrations_are_complete() -> None:
     )
 
 
-def test_schema_is_valid() -> None:
+def test_api_schema_is_valid() -> None:
     call_command("spectacular", validate=True, fail_on_warn=True, stdout=StringIO())
 
 
-def test_production_settings_are_safe(tmp_path: Path) -> None:
+def test_production_settings_pass_the_deployment_check(tmp_path: Path) -> None:
     production = {
         "PUBLIC_URL": "https://audit.example.com",
         "DATA_DIR": str(tmp_path),
@@ -62,7 +62,7 @@ def test_production_settings_are_safe(tmp_path: Path) -> None:
     assert "no issues" in check.stdout
 
 
-def test_secret_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+def test_secret_key_is_created_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     keys = {load_secret_key(tmp_path / "key") for _ in range(3)}
 
     assert len(keys) == 1
@@ -72,7 +72,7 @@ def test_secret_key_is_made_once_and_readable_by_its_owner_alone(tmp_path: Path)
 
 
 @pytest.mark.django_db
-def test_pages_allow_no_inline_script_style_or_outside_host(log_in: Any) -> None:
+def test_content_security_policy_forbids_inline_code_and_other_hosts(log_in: Any) -> None:
     policy = log_in(factories.UserFactory()).get("/repositories/")["Content-Security-Policy"]
 
     assert "default-src 'none'" in policy
@@ -81,7 +81,7 @@ def test_pages_allow_no_inline_script_style_or_outside_host(log_in: Any) -> None
 
 
 @pytest.mark.django_db
-def test_documentation_keeps_scripts_to_the_site(log_in: Any) -> None:
+def test_api_docs_load_scripts_only_from_the_site(log_in: Any) -> None:
     response = log_in(factories.UserFactory()).get("/api/v0/docs/")
 
     assert "script-src 'self';" in response["Content-Security-Policy"] + ";"
@@ -89,20 +89,20 @@ def test_documentation_keeps_scripts_to_the_site(log_in: Any) -> None:
 
 
 @pytest.mark.django_db
-def test_documentation_is_a_page_of_the_site(log_in: Any) -> None:
+def test_api_docs_have_the_navigation_of_the_site(log_in: Any) -> None:
     html = log_in(factories.UserFactory()).get("/api/v0/docs/").content.decode()
 
     assert '<a href="/api/v0/docs/" aria-current="page">API</a>' in html
     assert '<a href="/repositories/" >Repositories</a>' in html
 
 
-def test_schema_and_documentation_are_for_people_who_are_logged_in(db: None) -> None:
+def test_api_schema_and_docs_require_authentication(db: None) -> None:
     assert Client().get("/api/v0/schema/").status_code == 401
     assert Client().get("/api/v0/docs/")["Location"] == "/accounts/login/?next=/api/v0/docs/"
 
 
 @pytest.mark.parametrize("path", ["/nowhere/", "/repositories/x/"])
-def test_unknown_addresses_have_a_page_of_their_own(log_in: Any, path: str) -> None:
+def test_unknown_url_shows_the_not_found_page(log_in: Any, path: str) -> None:
     response = log_in(factories.UserFactory()).get(path)
 
     assert response.status_code == 404
@@ -110,7 +110,7 @@ def test_unknown_addresses_have_a_page_of_their_own(log_in: Any, path: str) -> N
 
 
 @pytest.mark.django_db
-def test_password_is_changed_on_a_page_of_the_site(log_in: Any) -> None:
+def test_password_can_be_changed_on_the_site(log_in: Any) -> None:
     user = factories.UserFactory(username="jane")
     user.set_password("an-old-pass-1")
     user.save()
@@ -118,14 +118,14 @@ def test_password_is_changed_on_a_page_of_the_site(log_in: Any) -> None:
     assert "Change your password" in client.get("/settings/password/").content.decode()
 
     new = {"new_password1": "a-new-pass-2", "new_password2": "a-new-pass-2"}
-    answer = client.post("/settings/password/", {"old_password": "an-old-pass-1", **new}, follow=True)
+    response = client.post("/settings/password/", {"old_password": "an-old-pass-1", **new}, follow=True)
 
-    assert "Your password was changed" in answer.content.decode()
+    assert "Your password was changed" in response.content.decode()
     user.refresh_from_db()
     assert user.check_password("a-new-pass-2")
 
 
-def test_pages_say_so_while_the_database_is_down(tmp_path: Path) -> None:
+def test_pages_return_503_while_the_database_is_down(tmp_path: Path) -> None:
     code = """
 import django; django.setup()
 from django.test import Client
@@ -142,15 +142,15 @@ for path in ("/repositories/", "/api/v0/events/"):
         "PATH": os.environ["PATH"],
     }
 
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
 
-    assert done.stdout.splitlines() == ["503 60 True"] * 2
+    assert result.stdout.splitlines() == ["503 60 True"] * 2
 
 
 @pytest.mark.django_db
-def test_forms_without_the_token_are_refused_on_a_page_of_the_site(log_in: Any) -> None:
+def test_form_without_a_csrf_token_shows_the_forbidden_page(log_in: Any) -> None:
     client = Client(enforce_csrf_checks=True)
     client.force_login(factories.UserFactory())
 

@@ -1,4 +1,4 @@
-"""Searches are read as they are meant, and find just that, a bounded number of events at a time."""
+"""The search language, and the search for events with its limit on the events read per page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.factories import DIGEST, NOON
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-def read(text: str) -> Search:
+def parse_query(text: str) -> Search:
     return parse(text, BERLIN, now=NOON)
 
 
 class TestLanguage:
-    def test_is_made_of_terms(self) -> None:
-        search = read(
+    def test_query_is_parsed_into_terms(self) -> None:
+        search = parse_query(
             "repo:acme/web tag:v1 actor:repoadmin type:delete digest:sha256:09 ip:10.0.0.7"
             " after:2026-11-01 before:2026-11-08 -type:get"
         )
@@ -73,8 +73,8 @@ class TestLanguage:
             ("request:<b>", "request:<b>"),
         ],
     )
-    def test_knows_what_people_write(self, text: str, term: str) -> None:
-        search = read(text)
+    def test_query_accepts_several_notations_of_a_term(self, text: str, term: str) -> None:
+        search = parse_query(text)
 
         assert (search.problems, [str(term) for term in search.terms]) == ((), [term])
 
@@ -97,8 +97,10 @@ class TestLanguage:
             ("after:2026-11-01 after:2026-11-02", "2026-11-01T23:00", None),
         ],
     )
-    def test_reads_times_in_ones_own_zone(self, text: str, after: str | None, before: str | None) -> None:
-        search = read(text)
+    def test_query_times_are_parsed_in_the_users_time_zone(
+        self, text: str, after: str | None, before: str | None
+    ) -> None:
+        search = parse_query(text)
 
         assert search.problems == ()
         assert [search.after, search.before] == [
@@ -133,41 +135,43 @@ class TestLanguage:
             ("x " * 41, "more than 40"),
         ],
     )
-    def test_says_what_it_cannot_read(self, text: str, problem: str) -> None:
-        (found,) = read(text).problems
+    def test_invalid_query_has_a_problem(self, text: str, problem: str) -> None:
+        (message,) = parse_query(text).problems
 
-        assert problem in found
+        assert problem in message
 
     @given(st.text())
-    def test_reads_any_text(self, text: str) -> None:
-        search = read(text)
+    def test_query_can_be_any_text(self, text: str) -> None:
+        search = parse_query(text)
 
         assert text.isspace() or not text or search != Search()
 
     @given(st.lists(st.tuples(st.sampled_from([*TERMS, *TIMES, "x"]), st.text(max_size=20)), max_size=5))
-    def test_reads_any_terms(self, terms: list[tuple[str, str]]) -> None:
-        read(" ".join(f"{name}:{value}" for name, value in terms))
+    def test_query_terms_can_have_any_value(self, terms: list[tuple[str, str]]) -> None:
+        parse_query(" ".join(f"{name}:{value}" for name, value in terms))
 
     @given(
         value=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
         name=st.sampled_from(["actor", "tag", "request"]),
         negated=st.booleans(),
     )
-    def test_reads_any_value_as_it_is_written(self, name: str, value: str, negated: bool) -> None:
+    def test_formatted_terms_and_quoted_values_are_parsed_unchanged(
+        self, name: str, value: str, negated: bool
+    ) -> None:
         term = Term(name, value, negated)
 
-        assert read(f"{term} {term}").terms == (term, term)
-        assert read(f"-actor:{quoted(value)}").values("actor", negated=True) == [value]
+        assert parse_query(f"{term} {term}").terms == (term, term)
+        assert parse_query(f"-actor:{quoted(value)}").values("actor", negated=True) == [value]
 
 
-# --- What it finds ------------------------------------------------------------------------------
+# --- Finding events -----------------------------------------------------------------------------
 
 ADDRESSES = ["10.0.0.7:4000", "10.0.0.70:4000", "10.0.0.7", "[fd00::7]:4000"]
 
 
 @pytest.fixture
-def story(db: None) -> None:
-    """Twelve events, an hour apart, whose tags are the letters of the alphabet."""
+def events(db: None) -> None:
+    """Twelve events, one hour apart, with the tags "a" to "l"."""
     for name in ("acme/web", "acme/api", "alpine", "globex/app"):
         factories.repository(name)
     for number, (kind, repository, actor) in enumerate(
@@ -201,7 +205,7 @@ def story(db: None) -> None:
         )
 
 
-FINDS = [
+EXPECTED_TAGS = [
     ("", "lkjihgfedcba"),
     ("repo:acme/web", "ljigfeba"),
     ("repo:acme/web repo:alpine", "ljigfedba"),
@@ -250,24 +254,24 @@ FINDS = [
 
 
 @pytest.mark.django_db
-@pytest.mark.usefixtures("story")
+@pytest.mark.usefixtures("events")
 class TestFinding:
-    @pytest.mark.parametrize(("text", "tags"), FINDS)
-    def test_finds_what_was_meant(self, text: str, tags: str) -> None:
-        assert "".join(found(text)) == tags
+    @pytest.mark.parametrize(("text", "tags"), EXPECTED_TAGS)
+    def test_search_finds_the_matching_events(self, text: str, tags: str) -> None:
+        assert "".join(find_tags(text)) == tags
 
-    @pytest.mark.parametrize(("text", "tags"), FINDS)
-    @pytest.mark.parametrize("stretch", [4, 20])
-    def test_reads_on_in_both_directions(
-        self, text: str, tags: str, stretch: int, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(("text", "tags"), EXPECTED_TAGS)
+    @pytest.mark.parametrize("max_events_read", [4, 20])
+    def test_search_pages_can_be_followed_in_both_directions(
+        self, text: str, tags: str, max_events_read: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(search, "MAX_EVENTS_READ", stretch)
+        monkeypatch.setattr(search, "MAX_EVENTS_READ", max_events_read)
         monkeypatch.setattr(search, "MAX_BRANCHES", 4)
 
         oldest = BY_TIME.encode(Event(pk=UUID(int=1)), reverse=True)
 
-        assert "".join(walk(text, None, "older")) == tags
-        assert "".join(walk(text, oldest, "newer")) == tags[::-1]
+        assert "".join(collect_tags(text, None, "older")) == tags
+        assert "".join(collect_tags(text, oldest, "newer")) == tags[::-1]
 
     @pytest.mark.parametrize(
         ("text", "problem"),
@@ -277,51 +281,51 @@ class TestFinding:
             ("tpye:delete", "Did you mean 'type:'?"),
         ],
     )
-    def test_shows_nothing_where_it_does_not_understand(self, text: str, problem: str) -> None:
-        conditions = search.build_conditions(read(text))
+    def test_search_with_a_problem_finds_nothing(self, text: str, problem: str) -> None:
+        conditions = search.build_conditions(parse_query(text))
 
         assert problem in conditions.problems[0]
         assert search.find(Event.objects.all(), conditions, 10).rows == []
 
-    def test_refuses_a_cursor_that_is_none(self) -> None:
+    def test_search_rejects_an_invalid_cursor(self) -> None:
         with pytest.raises(InvalidCursor):
-            search.find(Event.objects.all(), search.build_conditions(read("")), 10, "x")
+            search.find(Event.objects.all(), search.build_conditions(parse_query("")), 10, "x")
 
-    def test_finds_an_event_by_its_id(self) -> None:
+    def test_search_finds_an_event_by_id(self) -> None:
         event = Event.objects.get(tag="d")
 
-        assert found(str(event.pk)) == ["d"]
-        assert found(f"id:{event.pk} type:get") == []
+        assert find_tags(str(event.pk)) == ["d"]
+        assert find_tags(f"id:{event.pk} type:get") == []
 
-    def test_says_how_far_it_came(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_search_reports_how_far_it_got(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(search, "MAX_EVENTS_READ", 5)
 
-        page = search.find(Event.objects.all(), search.build_conditions(read("tag:j")), 10)
+        page = search.find(Event.objects.all(), search.build_conditions(parse_query("tag:j")), 10)
 
         assert [event.tag for event in page.rows] == ["j"]
         assert page.searched_to == NOON + timedelta(hours=7)
 
-    def test_takes_the_index_that_reaches_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_search_uses_the_index_that_gets_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(search, "MAX_EVENTS_READ", 3)
 
         page = search.find(
-            Event.objects.all(), search.build_conditions(read("repo:acme/web actor:CA5E7822")), 10
+            Event.objects.all(), search.build_conditions(parse_query("repo:acme/web actor:CA5E7822")), 10
         )
 
         assert ([event.tag for event in page.rows], page.searched_to) == (["f"], None)
 
 
-def found(text: str) -> list[str]:
-    return walk(text, None, "older", size=20)
+def find_tags(text: str) -> list[str]:
+    return collect_tags(text, None, "older", size=20)
 
 
-def walk(text: str, cursor: str | None, way: str, size: int = 2) -> list[str]:
-    """Return the tags of all pages in a direction, in the order in which they come."""
-    conditions, tags = search.build_conditions(read(text)), []
+def collect_tags(text: str, cursor: str | None, direction: str, size: int = 2) -> list[str]:
+    """Return the tags of the events on all pages in a direction, in the order in which they are found."""
+    conditions, tags = search.build_conditions(parse_query(text)), []
     while True:
         page = search.find(Event.objects.all(), conditions, size, cursor)
         names = [event.tag for event in page.rows]
-        tags += names if way == "older" else names[::-1]
-        cursor = getattr(page, way)
+        tags += names if direction == "older" else names[::-1]
+        cursor = getattr(page, direction)
         if cursor is None:
             return tags

@@ -1,3 +1,5 @@
+"""The external programs that the tests start: databases, registry and browser."""
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +14,14 @@ from tests import services
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(False, "off"), (True, "on")])
-def test_postgresql_answers(tmp_path: Path, durable: bool, fsync: str) -> None:
+def test_postgresql_runs_during_the_block(tmp_path: Path, durable: bool, fsync: str) -> None:
     with services.postgresql(tmp_path, durable=durable) as url, psycopg.connect(url) as connection:
         assert connection.execute("SHOW fsync").fetchone() == (fsync,)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)
 
 
-def test_redis_answers(redis_url: str) -> None:
+def test_redis_runs_without_snapshots(redis_url: str) -> None:
     with Redis.from_url(redis_url, decode_responses=True) as client:
         client.set("key", "value")
         assert client.get("key") == "value"
@@ -38,19 +40,21 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     [(None, 401), ("wrong", 401), ("correct horse", 200)],
     ids=["none", "wrong", "right"],
 )
-def test_the_registry_asks_for_a_password(registry: str, password: str | None, status: int) -> None:
+def test_registry_requires_a_password(registry: str, password: str | None, status: int) -> None:
     auth = ("alice", password) if password else None
     assert requests.get(f"http://{registry}/v2/", auth=auth, timeout=10).status_code == status
 
 
-def test_a_program_that_dies_shows_why(tmp_path: Path) -> None:
+def test_error_of_a_failed_program_includes_its_output(tmp_path: Path) -> None:
     registry = services.docker_registry(tmp_path, notifications={"endpoints": "none"}, users={})
     message = r"docker-registry ended with status 1(.|\n)* cannot unmarshal"
     with pytest.raises(RuntimeError, match=message), registry:
         pass
 
 
-def test_a_missing_program_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_a_missing_program_names_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     message = "^redis-server is not installed: apt-get install redis-server$"
     with pytest.raises(services.MissingService, match=message), services.redis(tmp_path):
@@ -63,7 +67,7 @@ def test_chromium_opens_a_page(driver: Chrome) -> None:
     assert driver.execute_script("return [innerWidth, innerHeight]") == [1280, 900]
 
 
-def test_chromium_as_a_dark_phone_without_scripts() -> None:
+def test_chromium_emulates_a_dark_phone_without_scripts() -> None:
     page = "data:text/html,<noscript><p>No script</p></noscript><script>document.title = 'Ran'</script>"
     with services.chromium(375, 667, dark=True, javascript=False) as driver:
         driver.get(page)

@@ -1,4 +1,4 @@
-"""Every change that is made on the site is an event, of whoever made it."""
+"""Changes made on the site are recorded as events with their actor."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ READ = {"codename": "level_read"}
     ],
 )
 @pytest.mark.audited
-def test_changes_are_recorded(log_in: Any, url: str, data: dict[str, str], kinds: list[str]) -> None:
+def test_changes_on_the_site_are_recorded(
+    log_in: Any, url: str, data: dict[str, str], kinds: list[str]
+) -> None:
     web = factories.repository("acme/web")
     acme = Organization.objects.get(name="acme")
     olga, mia = factories.UserFactory(username="olga"), factories.UserFactory(username="mia")

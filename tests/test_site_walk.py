@@ -1,4 +1,4 @@
-"""Walks through the site in a browser: on a desktop, on a phone, and on a phone without scripts."""
+"""The site in a browser: on a desktop, on a phone, and on a phone without scripts."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 
 @pytest.fixture(scope="module", params=BROWSERS)
-def name(request: pytest.FixtureRequest) -> str:
-    """What the browser is called, and what the test makes in it."""
+def browser_name(request: pytest.FixtureRequest) -> str:
+    """The name of the browser. Tests also use it to name what they create."""
     return request.param
 
 
 @pytest.fixture(scope="module")
-def browser(name: str) -> Iterator[Chrome]:
-    width, javascript = BROWSERS[name]
+def browser(browser_name: str) -> Iterator[Chrome]:
+    width, javascript = BROWSERS[browser_name]
     with services.chromium(*SIZES[width], javascript=javascript) as browser:
         yield browser
 
 
 @pytest.fixture
 def driver(app: Application, browser: Chrome) -> Iterator[Chrome]:
-    """A browser in which repoadmin is logged in, and whose console stays empty."""
+    """A browser logged in as repoadmin, whose console must stay empty."""
     sign_in(browser, app, "repoadmin")
     yield browser
     assert browser.get_log("browser") == []
 
 
-def told(driver: Chrome, expected: str) -> bool:
-    """Wait until a page says so, in the message above its content."""
+def shows_message(driver: Chrome, expected: str) -> bool:
+    """Wait for a message above the content of the page, and return whether it appears."""
     return poll(lambda: text(driver, "main > .notice"), expected) == expected
 
 
@@ -76,28 +76,31 @@ def select(driver: Chrome, field_name: str, value: str) -> None:
     Select(driver.find_element(By.NAME, field_name)).select_by_value(value)
 
 
-def arrives(driver: Chrome, address: str) -> bool:
-    """Wait until the browser is at an address, before which it shows elements of the page before."""
+def reaches(driver: Chrome, address: str) -> bool:
+    """Wait until the URL ends with an address, because until then the previous page is still displayed.
+
+    Returns whether it does before the time is up.
+    """
     return poll(lambda: driver.current_url.endswith(address), True)
 
 
 def open_tab(driver: Chrome, tab: str) -> None:
-    """Find the repository acme/web, and open one of its tabs."""
+    """Search for the repository acme/web, and open one of its tabs."""
     driver.find_element(By.CSS_SELECTOR, "nav.sidebar").find_element(By.LINK_TEXT, "Repositories").click()
-    assert arrives(driver, "/repositories/")
+    assert reaches(driver, "/repositories/")
     fill(driver, "q", "web")
     click_button(driver, "Search")
-    assert arrives(driver, "?q=web&namespace=")
+    assert reaches(driver, "?q=web&namespace=")
     click_link(driver, "acme/web")
-    assert arrives(driver, "/repositories/acme/web/info/")
+    assert reaches(driver, "/repositories/acme/web/info/")
     driver.find_element(By.CSS_SELECTOR, "nav.tabs").find_element(By.LINK_TEXT, tab).click()
-    assert arrives(driver, f"/repositories/acme/web/{tab.lower()}/")
+    assert reaches(driver, f"/repositories/acme/web/{tab.lower()}/")
     assert poll(lambda: text(driver, "nav.tabs [aria-current]"), tab) == tab
 
 
 def open_settings(driver: Chrome) -> None:
     click_link(driver, "repoadmin")
-    assert arrives(driver, "/settings/")
+    assert reaches(driver, "/settings/")
 
 
 def initiators(driver: Chrome) -> list[str]:
@@ -105,7 +108,7 @@ def initiators(driver: Chrome) -> list[str]:
 
 
 class TestActivity:
-    def test_is_found_narrowed_sorted_and_paged(self, app: Application, driver: Chrome) -> None:
+    def test_activity_can_be_filtered_sorted_and_paginated(self, app: Application, driver: Chrome) -> None:
         self.choose_time_zone(driver)
         open_tab(driver, "Activity")
         events = app.events("repoadmin", repository="acme/web", exclude_pull="true")
@@ -130,9 +133,9 @@ class TestActivity:
         open_settings(driver)
         select(driver, "time_zone", TOKYO.key)
         click_button(driver, "Save")
-        assert told(driver, "Saved.")
+        assert shows_message(driver, "Saved.")
 
-    def test_is_narrowed_by_a_bar_of_the_chart(self, driver: Chrome) -> None:
+    def test_clicking_a_bar_of_the_chart_filters_the_activity(self, driver: Chrome) -> None:
         open_tab(driver, "Activity")
         bar = driver.find_elements(By.CSS_SELECTOR, ".chart svg a")[-1]
         summary = bar.get_attribute("aria-label") or ""
@@ -145,7 +148,7 @@ class TestActivity:
         total = driver.execute_script("return document.getElementById('chart-summary').textContent")
         assert total.startswith(f"{number} event")
 
-    def test_leads_to_whoever_did_it(self, driver: Chrome) -> None:
+    def test_activity_links_to_the_page_of_the_actor(self, driver: Chrome) -> None:
         open_tab(driver, "Activity")
         actor = driver.find_element(By.CSS_SELECTOR, "td[data-label='Initiated by'] a[href^='/users/']")
         name = actor.text
@@ -155,39 +158,39 @@ class TestActivity:
         assert urlsplit(driver.current_url).path == f"/users/{name}/"
         assert poll(lambda: set(initiators(driver)), {name}) == {name}
 
-    def test_leads_to_a_policy_and_tells_what_is_done_to_it(
-        self, app: Application, driver: Chrome, name: str
+    def test_activity_links_to_a_policy_and_shows_its_edit(
+        self, app: Application, driver: Chrome, browser_name: str
     ) -> None:
-        policy = self.promotion(app)
+        policy = self.promotion_actor(app)
         open_tab(driver, "Activity")
         fill(driver, "actor", policy["id"]).send_keys(Keys.ENTER)
         assert poll(lambda: set(initiators(driver)), {policy["label"]}) == {policy["label"]}
         click_link(driver, policy["label"])
-        assert arrives(driver, f"/policies/{policy['id']}/")
+        assert reaches(driver, f"/policies/{policy['id']}/")
         click_link(driver, "Edit")
-        assert arrives(driver, "/edit/")
-        fill(driver, "tag_template", f"%n-{name}")
+        assert reaches(driver, "/edit/")
+        fill(driver, "tag_template", f"%n-{browser_name}")
         click_button(driver, "Save")
-        assert told(driver, "Saved.")
-        assert f"→ %n-{name}" in text(driver, ".changes")
-        self.assert_newest_is_the_change(driver)
+        assert shows_message(driver, "Saved.")
+        assert f"→ %n-{browser_name}" in text(driver, ".changes")
+        self.assert_newest_event_is_the_edit(driver)
 
         open_tab(driver, "Activity")
-        self.assert_newest_is_the_change(driver)
+        self.assert_newest_event_is_the_edit(driver)
 
-    def promotion(self, app: Application) -> dict[str, Any]:
+    def promotion_actor(self, app: Application) -> dict[str, Any]:
         events = app.events("repoadmin", repository="acme/web", actor_type="promotion")
         return events[0]["actor"]
 
-    def assert_newest_is_the_change(self, driver: Chrome) -> None:
-        newest = next(row for row in rows(driver) if "Label" in row)  # others are of tags
+    def assert_newest_event_is_the_edit(self, driver: Chrome) -> None:
+        newest = next(row for row in rows(driver) if "Label" in row)  # skips the table of matching tags
         assert newest["Label"].startswith("Update Promotion Policy")
         assert newest["Type"] == "UPDATE"
         assert newest["Initiated by"] == "repoadmin"
 
 
-class TestOnesOwnSettings:
-    def test_make_it_dark(self, driver: Chrome) -> None:
+class TestSettings:
+    def test_theme_can_be_switched_to_dark(self, driver: Chrome) -> None:
         def background() -> str:
             return driver.execute_script("return getComputedStyle(document.body).backgroundColor")
 
@@ -195,7 +198,7 @@ class TestOnesOwnSettings:
         light = background()
         select(driver, "theme", "dark")
         click_button(driver, "Save")
-        assert told(driver, "Saved.")
+        assert shows_message(driver, "Saved.")
         dark = background()
         assert dark != light
 
@@ -203,38 +206,40 @@ class TestOnesOwnSettings:
         click_button(driver, "Save")
         assert poll(background, light) == light
 
-    def test_make_and_revoke_a_token(self, app: Application, driver: Chrome, name: str) -> None:
-        def answer(token: str) -> int:
+    def test_token_can_be_created_and_revoked(
+        self, app: Application, driver: Chrome, browser_name: str
+    ) -> None:
+        def api_status(token: str) -> int:
             headers = {"Authorization": f"Bearer {token}"}
             return requests.get(f"{app.url}/api/v0/events/", headers=headers, timeout=TIMEOUT).status_code
 
         open_settings(driver)
         click_link(driver, "Access tokens")
-        assert arrives(driver, "/tokens/")
-        fill(driver, "name", f"CI on {name}")
+        assert reaches(driver, "/tokens/")
+        fill(driver, "name", f"CI on {browser_name}")
         click_button(driver, "Create token")
         assert poll(lambda: bool(driver.find_elements(By.ID, "new-token")), True)
         token = driver.find_element(By.ID, "new-token").get_attribute("value") or ""
-        assert answer(token) == 200
+        assert api_status(token) == 200
 
         click_link(driver, "Access tokens")
         assert poll(lambda: bool(driver.find_elements(By.ID, "new-token")), False) is False
         assert token not in driver.page_source
-        driver.find_element(By.CSS_SELECTOR, f"[aria-label='Revoke CI on {name}']").click()
-        assert told(driver, f"The token “CI on {name}” was revoked.")
-        assert answer(token) == 401
+        driver.find_element(By.CSS_SELECTOR, f"[aria-label='Revoke CI on {browser_name}']").click()
+        assert shows_message(driver, f"The token “CI on {browser_name}” was revoked.")
+        assert api_status(token) == 401
 
 
 class TestPermissions:
-    def test_are_granted_and_revoked(self, app: Application, driver: Chrome) -> None:
-        def answer() -> int:
+    def test_permission_can_be_granted_and_revoked(self, app: Application, driver: Chrome) -> None:
+        def api_status() -> int:
             return app.get("repositories/acme/web/events/", "outsider").status_code
 
         open_tab(driver, "Permissions")
-        assert answer() == 404
+        assert api_status() == 404
         fill(driver, "holder", "outsider")
         click_button(driver, "Grant")
-        assert poll(answer, 200) == 200
+        assert poll(api_status, 200) == 200
 
         driver.find_element(By.CSS_SELECTOR, "[aria-label='Revoke read from outsider']").click()
-        assert poll(answer, 404) == 404
+        assert poll(api_status, 404) == 404

@@ -51,7 +51,7 @@ class World:
     team: set[str]
     """The members of the only team, which belongs to the organization acme."""
     grants: list[tuple[str, str, Any]]
-    """The permission, its holder (a user or `team`), and its target (a repository's number, or a namespace)."""
+    """The permission, its holder (a user or `team`), and its target (a repository number or a namespace)."""
     events: list[tuple[int | None, str, str]]
     """The number of the repository (None if the event has none), the category, and the actor."""
     created: dict[str, Any] = field(default_factory=dict)

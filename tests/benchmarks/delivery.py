@@ -21,7 +21,7 @@ from tests import services
 SECONDS = 15.0
 SECONDS_TO_START = 3.0
 PATH = "/api/v0/notifications/registry"
-PROCFILE = Path(__file__).parent.parent / "Procfile"
+PROCFILE = Path(__file__).parents[2] / "Procfile"
 
 
 @dataclass(frozen=True)

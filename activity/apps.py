@@ -15,18 +15,20 @@ class ActivityConfig(AppConfig):
         from activity.feed.last_activity import last_activity as last_visible_activity
         from activity.sources import auditing
         from activity.storage import append_only
-        from repositories import last_activity, tabs
-        from repositories.access import levels
+        from repositories import last_activity, links, tabs
+        from repositories.access import groups, levels
 
         permissions = {
             levels.VIEW_UNKNOWN_EVENTS,
             *(category.permission for category in levels.REPOSITORY_CATEGORIES),
         }
+        groups.APPS.add(self.label)
         auditing.connect()
         last_activity.register(last_visible_activity)
-        tabs.register(tabs.Tab("Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
-        tabs.register(tabs.Tab("Activity", "registry_activity:repository", frozenset(permissions)))
+        tabs.register(tabs.Tab(20, "Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
+        tabs.register(tabs.Tab(30, "Activity", "registry_activity:repository", frozenset(permissions)))
         tabs.register_organization_tab("Activity", "registry_activity:organization")
+        links.URL_NAMES.update(user="registry_activity:user", policy="registry_activity:policy")
 
         connection_created.connect(append_only.register_sqlite_function)
         post_migrate.connect(protect_events, sender=self)

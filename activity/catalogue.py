@@ -1,6 +1,6 @@
 """The catalogue of event kinds, with the label, type and category of each.
 
-Pages, the API, filters, the admin and tests all use it. To add a kind, add a line to `KINDS`.
+To add a kind, add a line to `KINDS`. Pages, filters, the API and the admin then include it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ KINDS: dict[str, Kind] = {
 
 
 OWN_CATEGORIES = frozenset({Category.ACCESS, Category.ACCOUNT, Category.SYSTEM})
-"""The categories of what people do in this application. Only the application itself records these events."""
+"""The categories of actions in this application. Only the application itself can record these events."""
 
 REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category not in OWN_CATEGORIES}
 """The kinds of events in repositories, which producers can send."""
@@ -126,7 +126,10 @@ def type_of(key: str) -> str:
 
 
 def offered_categories(scanning_enabled: bool, sees_system: bool = True) -> list[Category]:
-    """Return the categories for the filters. SCAN is included only if scanning is enabled."""
+    """Return the categories for the filters.
+
+    SCAN is included only if scanning is enabled, and SYSTEM only if the viewer can see its events.
+    """
     excluded = set() if scanning_enabled else {Category.SCAN}
     if not sees_system:
         excluded.add(Category.SYSTEM)

@@ -20,3 +20,12 @@ def archive_storage() -> Storage:
     It is the storage `archives` in `STORAGES`. Any Django storage works, for example one of django-storages.
     """
     return storages[ARCHIVES]
+
+
+def audits_host_models() -> bool:
+    """Return whether to record changes to the host site's own models, and logins. The default is True.
+
+    It is the setting `AUDIT_HOST_MODELS`. The models are users, groups, their permissions and members, and
+    the schedules of Celery beat. Everything else, including the members of teams, is always recorded.
+    """
+    return getattr(settings, "AUDIT_HOST_MODELS", True)

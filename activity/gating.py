@@ -1,14 +1,13 @@
-"""Permission checks for events. All queries for the events that a viewer can see go through this module.
+"""The permission gate: who may see which events. Every query for a viewer goes through this module.
 
-It builds conditions and imports no models of this app, so that the models can use it:
-`Event.objects.visible_to(access)`.
+It imports no models of this app, so that they can use its querysets: `Event.objects.visible_to(access)`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
@@ -22,67 +21,72 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=Model)
 
 
-def visible_events(
-    events: QuerySet[Event], access: Access, repository: Repository | None = None
-) -> QuerySet[Event]:
-    """Return the events that a viewer may see, in one repository or in all.
+class GatedQuerySet(QuerySet[Row]):
+    """A queryset of events or tallies: rows with the fields `repository`, `category` and `is_pull`."""
 
-    Access is denied by default. Events of an unknown category require the permission to see unknown events.
-    Events without a repository and events of deleted repositories are visible only to MSR admins and
-    auditors. In lists of all events, viewers also see the events of category `account` about their own
-    account.
-    """
-    own = own_account_condition(access) if repository is None else None
-    if own is None:
-        return visible_rows(events, access, repository)
-    events = events.filter(_visible_anywhere(access) | own)
-    # Without this, PostgreSQL would scan all pulls for visible ones.
-    return events if sees_pulls(access) else without_pulls(events)
+    def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
+        """Return the rows that a viewer may see, in one repository or in all.
+
+        Access is denied by default. Events of an unknown category require the permission to see unknown
+        events. Events without a repository and events of deleted repositories are visible only to MSR admins
+        and auditors.
+        """
+        rows = self if repository is None else self.filter(repository=repository)
+        if access.sees_everything:
+            return rows
+        if repository is None:
+            return rows.filter(_visible_anywhere(access))
+        permissions = access.permissions_on(repository)
+        if VIEW_UNKNOWN_EVENTS in permissions:
+            return rows
+        categories = [category for category in REPOSITORY_CATEGORIES if category.permission in permissions]
+        if Category.PULL not in categories:
+            rows = rows.without_pulls()
+        return rows.filter(category__in=[category.value for category in categories])
+
+    def visible_in_each(self, access: Access, repositories: Iterable[Repository]) -> Self:
+        """Return the rows of the given repositories that a viewer may see."""
+        if access.sees_everything:
+            return self
+        ids_by_permissions: dict[frozenset[str], list[int]] = defaultdict(list)
+        for repository in repositories:
+            ids_by_permissions[access.permissions_on(repository)].append(repository.pk)
+        visible = Q(pk__in=[])
+        for permissions, ids in ids_by_permissions.items():
+            condition = Q(repository__in=ids)
+            if VIEW_UNKNOWN_EVENTS not in permissions:
+                condition &= Q(
+                    category__in=[c.value for c in REPOSITORY_CATEGORIES if c.permission in permissions]
+                )
+            visible |= condition
+        return self.filter(visible)
+
+    def without_pulls(self) -> Self:
+        """Exclude pulls, with the condition of the partial indexes and the partitions without pulls."""
+        return self.filter(is_pull=False)
+
+    def only_pulls(self) -> Self:
+        """Exclude everything but pulls, so that PostgreSQL skips the partitions without pulls."""
+        return self.filter(is_pull=True)
 
 
-def own_account_condition(access: Access) -> Q | None:
-    """Return the condition for the viewer's own account events; None for viewers who see all of them."""
-    if access.sees_everything or access.viewer_id is None:
-        return None
-    return Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
+class GatedEventQuerySet(GatedQuerySet["Event"]):
+    """Adds to the visible events those of category `account` about the viewer's own account."""
 
+    def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
+        """Return the events that a viewer may see, in one repository or in all.
 
-def visible_rows(rows: QuerySet[Row], access: Access, repository: Repository | None = None) -> QuerySet[Row]:
-    """Return the events or tallies that a viewer may see, in one repository or in all.
+        Those in all repositories include the events of the viewer's own account.
+        """
+        if access.sees_everything or repository is not None:
+            return super().visible_to(access, repository)
+        events = self.filter(_visible_anywhere(access) | _own_account(access))
+        # Without this, PostgreSQL would scan all pulls for visible ones.
+        return events if sees_pulls(access) else events.without_pulls()
 
-    The rows must have the fields `repository`, `category` and `is_pull`.
-    """
-    if repository is not None:
-        rows = rows.filter(repository=repository)
-    if access.sees_everything:
-        return rows
-    if repository is None:
-        return rows.filter(_visible_anywhere(access))
-    permissions = access.permissions_on(repository)
-    if VIEW_UNKNOWN_EVENTS in permissions:
-        return rows
-    categories = [category for category in REPOSITORY_CATEGORIES if category.permission in permissions]
-    return _in_categories(rows, categories)
-
-
-def visible_rows_in_each(
-    rows: QuerySet[Row], access: Access, repositories: Iterable[Repository]
-) -> QuerySet[Row]:
-    """Return the rows of the given repositories that a viewer may see."""
-    if access.sees_everything:
-        return rows
-    ids_by_permissions: dict[frozenset[str], list[int]] = defaultdict(list)
-    for repository in repositories:
-        ids_by_permissions[access.permissions_on(repository)].append(repository.pk)
-    visible = Q(pk__in=[])
-    for permissions, ids in ids_by_permissions.items():
-        condition = Q(repository__in=ids)
-        if VIEW_UNKNOWN_EVENTS not in permissions:
-            condition &= Q(
-                category__in=[c.value for c in REPOSITORY_CATEGORIES if c.permission in permissions]
-            )
-        visible |= condition
-    return rows.filter(visible)
+    def of_own_account(self, access: Access) -> Self:
+        """Return the events that `visible_to` adds: none for viewers who see the events of all accounts."""
+        return self.none() if access.sees_everything else self.filter(_own_account(access))
 
 
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
@@ -102,15 +106,10 @@ def visible_details(event: Event, access: Access) -> Any:
     return {key: value for key, value in event.details.items() if key != "message"}
 
 
-def without_pulls(events: QuerySet) -> QuerySet:
-    """Exclude pulls, with the condition of the partial indexes and the partitions without pulls."""
-    return events.filter(is_pull=False)
-
-
-def _in_categories(events: QuerySet, categories: Sequence[Category]) -> QuerySet:
-    if Category.PULL not in categories:
-        events = without_pulls(events)
-    return events.filter(category__in=[category.value for category in categories])
+def _own_account(access: Access) -> Q:
+    if access.viewer_id is None:
+        return Q(pk__in=[])
+    return Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
 
 
 def _visible_anywhere(access: Access) -> Q:

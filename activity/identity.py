@@ -8,7 +8,7 @@
 | 2    | variant                                                                           |
 | 1    | whether the event is a pull, so that pulls can be stored in separate partitions   |
 | 3    | the ordinal, which distinguishes the events of one message                        |
-| 58   | a hash of the account that delivered the event and of the id that its source gave |
+| 58   | a hash of the account that delivered the event, and of its id at the source       |
 
 A redelivered message is harmless, because the same event has the same id. The id also orders the feed, serves
 as the cursor of its pages, and selects time ranges, so no index on time is needed.
@@ -20,7 +20,7 @@ from uuid import UUID
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 END = datetime(9000, 1, 1, tzinfo=UTC)
-"""All events occur before this. Close to the year 9999, time zones and charts could exceed Python's range."""
+"""All events occur before this. Later times could exceed the range of `datetime` in time zones and charts."""
 MILLISECOND = timedelta(milliseconds=1)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -35,7 +35,7 @@ def event_id(
 
     `ordinal` (0 to 7) distinguishes the events of one message and orders them. `account_id` is the user
     whose token delivered the event, or None for the application itself. It is part of the hash, so that an
-    account can't use up the ids of another account's events.
+    account can't create an event with the id of another account's event.
 
     Raises ValueError for a time before 1970.
     """

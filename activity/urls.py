@@ -31,5 +31,5 @@ urlpatterns = [
     path("repositories/<str:namespace>/<path:name>/tags/", tags.TagsView.as_view(), name="tags"),
     path("users/<str:username>/", activity.UserView.as_view(), name="user"),
     path("users/<str:username>/atom/", atom.UserAtom.as_view(), name="user-atom"),
-    path("policies/<str:policy_id>/", policies.PolicyView.as_view(), name="policy"),
+    path("policies/<slug:policy_id>/", policies.PolicyView.as_view(), name="policy"),
 ]

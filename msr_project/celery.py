@@ -12,6 +12,6 @@ app = Celery("msr_project")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-# Celery warns when its worker runs as root, since a message could then run code as root. Tasks are serialized as JSON
-# here, which can't run code.
+# Celery warns if the worker runs as root, because a pickled message could run code as root. This project
+# serializes messages as JSON, which can't contain code.
 warnings.filterwarnings("ignore", category=SecurityWarning)

@@ -1,4 +1,4 @@
-"""Demo data: two organizations, users of every access level, and three months of plausible events."""
+"""Demo data: two organizations, users with different access levels, and three months of realistic events."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ class EventGenerator:
         start = self.until - timedelta(days=DAYS)
         for name in EVENT_WEIGHTS:
             yield self._draft("create_repository", name, start, actor="dana")
-        # acme/web gets at least one event of every kind, so that its pages can show all of them. The
-        # exception is the deletion of a repository, which happens to another one.
+        # acme/web gets at least one event of every kind, so that its pages can show all of them, except
+        # `delete_repository`, which another repository gets.
         for number, kind in enumerate(REPOSITORY_KINDS, 1):
             name = DELETED_REPOSITORY if kind == "delete_repository" else "acme/web"
             yield self._draft(kind, name, start + timedelta(days=2 * number, hours=9))
@@ -156,7 +156,7 @@ class EventGenerator:
             yield from self._random_events(name, occurred_at)
 
     def _random_events(self, name: str, occurred_at: datetime) -> Iterator[Draft]:
-        """Yield the events of one pull, push (with its scan), promotion, mirroring or deletion."""
+        """Yield the drafts of one pull, push (with its scan), promotion, mirroring or deletion."""
         chance = self.random.random()
         if chance < 0.9:
             yield self._draft(
@@ -202,7 +202,7 @@ class EventGenerator:
         return self.policies.get(noun.removesuffix("_policy")) if verb in ("create", "update") else None
 
     def _default_actor(self, kind: str, name: str) -> tuple[ActorType, str]:
-        """Return the actor of an event: acme/web's policy for this kind if there is one, otherwise a user."""
+        """Return a policy or a manual promotion for matching events in acme/web, or else a user."""
         if name == "acme/web":
             if kind == "promote" and self.random.random() < 0.2:
                 return ActorType.MANUAL_PROMOTION, MANUAL_PROMOTION_NAME

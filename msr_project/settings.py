@@ -1,4 +1,4 @@
-"""Settings of the host project. Operators configure it with environment variables:
+"""Settings of the host project. Operators set them with environment variables:
 
 | variable        | default                           | meaning                                            |
 | --------------- | --------------------------------- | -------------------------------------------------- |
@@ -8,7 +8,7 @@
 | `PORT`          | `8000`                            | the port the web server listens on                 |
 | `DATABASE_URL`  | SQLite in `$DATA_DIR`             | `postgresql://user:password@host/database`         |
 | `REDIS_URL`     | files in `$DATA_DIR`              | `redis://host:6379/0`, for Celery and the cache    |
-| `DATA_DIR`      | `var/`                            | the folder for database, queue, cache and archives |
+| `DATA_DIR`      | `var/`                            | the folder for all files that the project writes   |
 | `SECRET_KEY`    | generated, stored in `$DATA_DIR`  | Django's signing key                               |
 | `REGISTRY_HOST` | `localhost:5000`                  | the registry's host and port, as used in commands  |
 |                 |                                   | such as `docker pull`                              |
@@ -50,7 +50,7 @@ INSTALLED_APPS = [
     "activity",
     "repositories",
     "msr_project",
-    "django.contrib.admin",
+    "msr_project.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
@@ -109,7 +109,8 @@ TEMPLATES = [
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'db.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # The web server, the worker and beat share the file. With WAL, readers don't wait for a writer.
-    # Transactions are IMMEDIATE because SQLite refuses to upgrade a read transaction to a write.
+    # Transactions are IMMEDIATE, because a read transaction that starts to write fails without waiting if
+    # another connection has written since it began.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 30,
         "transaction_mode": "IMMEDIATE",
@@ -157,7 +158,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Too many failed log-ins lock out the combination of user name and IP address. This stops password
+# Too many failed logins lock out the combination of username and IP address. This stops password
 # guessing, and nobody can lock out a user from another address. Every failure is recorded as an event.
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
@@ -226,10 +227,9 @@ STORAGES = {
 
 # --- API ----------------------------------------------------------------------------------------
 
-# Everything else is set on the API's views.
+# The API's views set everything else.
 REST_FRAMEWORK: dict[str, Any] = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}
-REST_KNOX: dict[str, Any] = {"TOKEN_TTL": None}
-KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # the default, but migrations need it set
+KNOX_TOKEN_MODEL = "registry_repositories.AccessToken"  # noqa: S105  # hides Knox's own model in the admin
 SPECTACULAR_SETTINGS = {
     "TITLE": "Registry activity",
     "DESCRIPTION": "The audit events of a container registry. Users see only what they have access to.",
@@ -247,8 +247,8 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# There is no CELERY_BEAT_SCHEDULE here: the schedule is created by migrations and edited in the admin,
-# and beat would overwrite those edits with the setting on every start.
+# CELERY_BEAT_SCHEDULE is not set: migrations create the schedule, it is edited in the admin, and beat would
+# overwrite those edits with the setting on every start.
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
 else:
@@ -268,6 +268,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    # Don't log every 401, 404 and failed log-in: anyone could fill the log with them.
+    # Don't log every 401, 404 and failed login: anyone could fill the log with them.
     "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "ERROR"}},
 }

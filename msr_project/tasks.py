@@ -6,5 +6,5 @@ from django.core.management import call_command
 
 @shared_task
 def clear_expired_sessions() -> None:
-    """Delete expired log-in sessions, which Django leaves in the database."""
+    """Delete expired sessions, which Django leaves in the database."""
     call_command("clearsessions")

@@ -7,9 +7,6 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-admin.site.site_header = admin.site.site_title = "Registry activity"
-admin.site.index_title = "Administration"
-
 handler500 = "msr_project.errors.server_error"
 
 urlpatterns = [

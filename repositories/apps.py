@@ -1,31 +1,24 @@
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate, post_save
+from django.db.models.signals import post_migrate
 
 
 class RepositoriesConfig(AppConfig):
     name = "repositories"
     label = "registry_repositories"
+    verbose_name = "Repositories"
 
     def ready(self) -> None:
-        from knox.models import get_token_model
-
         from repositories import receivers, tabs  # noqa: F401
         from repositories.access.groups import create_groups
         from repositories.access.levels import READ_PERMISSIONS, VIEW_POLICIES, VIEW_UNKNOWN_EVENTS
-        from repositories.accounts import tokens
 
-        for label, url_name, permissions in (
-            ("Info", "registry_repositories:info", READ_PERMISSIONS),
-            ("Promotions", "registry_repositories:promotions", frozenset({VIEW_POLICIES})),
-            ("Mirrors", "registry_repositories:mirrors", frozenset({VIEW_POLICIES})),
-            ("Pruning", "registry_repositories:pruning", frozenset({VIEW_POLICIES})),
-            (
-                "Permissions",
-                "registry_repositories:permissions",
-                frozenset({"manage_access", VIEW_UNKNOWN_EVENTS}),
-            ),
-            ("Settings", "registry_repositories:repository_settings", frozenset({"edit", "delete"})),
+        for position, label, url_name, permissions in (
+            (10, "Info", "info", READ_PERMISSIONS),
+            (40, "Promotions", "promotions", frozenset({VIEW_POLICIES})),
+            (50, "Mirrors", "mirrors", frozenset({VIEW_POLICIES})),
+            (60, "Pruning", "pruning", frozenset({VIEW_POLICIES})),
+            (70, "Permissions", "permissions", frozenset({"manage_access", VIEW_UNKNOWN_EVENTS})),
+            (80, "Settings", "repository_settings", frozenset({"edit", "delete"})),
         ):
-            tabs.register(tabs.Tab(label, url_name, permissions))
-        post_save.connect(tokens.add_details, sender=get_token_model())
+            tabs.register(tabs.Tab(position, label, f"registry_repositories:{url_name}", permissions))
         post_migrate.connect(create_groups, dispatch_uid="repositories.groups")

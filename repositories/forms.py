@@ -14,9 +14,29 @@ from repositories.access.levels import GRANTABLE
 from repositories.access.people import visible_organizations
 from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
+from repositories.utils.text import is_storable
 
 MAX_SUGGESTIONS = 100
 """Maximum number of suggestions for a name field."""
+
+
+class SearchForm(forms.Form):
+    """The search of a list. Invalid values, such as those with NUL characters, count as empty."""
+
+    q = forms.CharField(
+        label="Search", required=False, widget=forms.SearchInput({"placeholder": "Part of the name"})
+    )
+
+    @property
+    def values(self) -> dict[str, str]:
+        self.is_valid()
+        return {name: self.cleaned_data.get(name, "") for name in self.fields}
+
+
+class RepositorySearchForm(SearchForm):
+    """A search for repositories, optionally in a single namespace."""
+
+    namespace = forms.CharField(required=False, widget=forms.TextInput({"placeholder": "All"}))
 
 
 class NameField(forms.ModelChoiceField):
@@ -28,7 +48,7 @@ class NameField(forms.ModelChoiceField):
         super().__init__(queryset, to_field_name=name, error_messages={"invalid_choice": unknown}, **kwargs)
 
     def to_python(self, value: Any) -> Any:
-        if isinstance(value, str) and "\0" in value:  # PostgreSQL rejects NUL in text
+        if isinstance(value, str) and not is_storable(value):
             raise ValidationError(self.error_messages["invalid_choice"], code="invalid_choice")
         return super().to_python(value)
 

@@ -1,4 +1,4 @@
-"""The time of the last event in a repository, from sources that other applications register."""
+"""The time of the last visible event in each repository, from sources that other apps register."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _sources: list[Source] = []
 
 
 def register(source: Source) -> None:
-    """Add a source, unless it was added before. Call this from `AppConfig.ready`."""
+    """Add a source, unless it is registered already. Call this from `AppConfig.ready`."""
     if source not in _sources:
         _sources.append(source)
 
@@ -21,7 +21,7 @@ def register(source: Source) -> None:
 def by_repository(access: Access, repositories: Collection[Repository]) -> dict[int, datetime]:
     """Return the time of the last event that the viewer can see in each repository, by the repository's id.
 
-    Repositories without visible events are left out.
+    Repositories without visible events are omitted.
     """
     times: dict[int, datetime] = {}
     for source in _sources:

@@ -12,7 +12,7 @@ from repositories.models import Membership, Organization
 
 @transaction.atomic
 def set_role(organization: Organization, user: Any, role: str) -> Membership:
-    """Add a user to an organization as member or owner, or change their role.
+    """Add a user to an organization as a member or owner, or change their role.
 
     Raises ValidationError if this would demote the last owner.
     """
@@ -48,7 +48,7 @@ def _lock_memberships(organization: Organization) -> Any:
 
 
 def _require_another_owner(membership: Membership) -> None:
-    """Raise ValidationError if this is the membership of the last owner."""
+    """Raise ValidationError if this is the membership of the only owner."""
     owners = Membership.objects.filter(organization=membership.organization_id, role=Membership.Role.OWNER)
     if membership.role == Membership.Role.OWNER and not owners.exclude(pk=membership.pk).exists():
         raise ValidationError(f"{membership.user} is the last owner. Make somebody else an owner first.")

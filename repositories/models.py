@@ -1,8 +1,7 @@
-"""Models: namespaces, organizations, teams, repositories, and the grants on them."""
+"""Models: organizations, teams, namespaces, repositories, registry settings, and grants."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -15,7 +14,7 @@ from django.utils import timezone
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from solo.models import SingletonModel
 
-from repositories import names, signals
+from repositories import names
 from repositories.access import levels
 from repositories.accounts import current_request
 from repositories.accounts.models import AccessToken as AccessToken
@@ -54,7 +53,7 @@ class Organization(models.Model):
             raise ValidationError({"name": "A user or another organization already has this name."})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the organization. A new organization also creates or claims the namespace with its name.
+        """Save the organization. A new organization also creates or claims the namespace with its name.
 
         Raises ValidationError if that namespace belongs to another owner.
         """
@@ -99,7 +98,7 @@ class Team(models.Model):
         return f"{self.organization}/{self.name}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Store the team, and create or rename its group (`organization/team`)."""
+        """Save the team, and create or rename its group (`organization/team`)."""
         with transaction.atomic():
             if self.group_id is None:
                 with current_request.auditing_disabled():
@@ -110,7 +109,7 @@ class Team(models.Model):
 
 
 class Namespace(models.Model):
-    """The first part of a repository's name. It belongs to a user or an organization, or to nobody yet.
+    """The first part of a repository's name. It belongs to a user or an organization, or has no owner yet.
 
     A namespace without an owner is *unclaimed*, e.g. if it was created because the registry reported a
     repository in it. Only MSR admins and auditors see its repositories, regardless of grants, until an MSR
@@ -152,7 +151,7 @@ class Namespace(models.Model):
         if self._state.adding:
             validate_component(self.name)
         if self.user_id and self.organization_id:
-            raise ValidationError("A namespace can belong to a user or to an organization, not to both.")
+            raise ValidationError("A namespace can belong to a user or to an organization, but not to both.")
         if self.name == names.LIBRARY and self.owner:
             raise ValidationError("Repositories without a namespace have no owner. Grant access instead.")
 
@@ -183,14 +182,14 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         return self.select_related("namespace").annotate(namespace_name=F("namespace__name"))
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Mark repositories as deleted one by one, so that a signal is sent for each."""
+        """Mark repositories as deleted one by one, so that signals are sent for each."""
         for repository in self:
             repository.delete()
         return len(self), {self.model._meta.label: len(self)}
 
 
 class Repository(models.Model):
-    """A repository of the registry. Deleting it keeps the row for its events, and frees its name."""
+    """A repository of the registry. Deleting it frees its name, but keeps the row that events refer to."""
 
     class Visibility(models.TextChoices):
         PRIVATE = "private"
@@ -237,18 +236,11 @@ class Repository(models.Model):
             )
 
     @transaction.atomic
-    def delete(
-        self,
-        using: Any = None,
-        keep_parents: bool = False,
-        *,
-        at: datetime | None = None,
-    ) -> tuple[int, dict[str, int]]:
-        """Mark the repository as deleted at the time `at` (by default now). A second call does nothing."""
+    def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        """Mark the repository as deleted. A second call does nothing."""
         if self.deleted_at is None:
-            self.deleted_at = at or timezone.now()
+            self.deleted_at = timezone.now()
             self.save(update_fields=["deleted_at"])
-            signals.repository_deleted.send(Repository, repository=self)
         return 1, {self._meta.label: 1}
 
 

@@ -1,4 +1,4 @@
-"""The tabs on the pages of repositories and organizations. Each application registers its own."""
+"""The tabs on the pages of repositories and organizations. Each app registers its own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from django.urls import reverse
 
 from repositories.models import Organization, Repository
 
-ORDER = ["Info", "Tags", "Activity", "Promotions", "Mirrors", "Pruning", "Permissions", "Settings"]
-"""The order that people know from other registries. Tabs with other labels come last."""
 TABS: list[Tab] = []
 
 
@@ -17,6 +15,8 @@ TABS: list[Tab] = []
 class Tab:
     """A tab of a repository. Viewers with at least one of the permissions can open it."""
 
+    position: int
+    """Tabs are sorted by position. The order is familiar from other registries."""
     label: str
     url_name: str
     permissions: frozenset[str]
@@ -26,10 +26,10 @@ class Tab:
 
 
 def register(tab: Tab) -> None:
-    """Add a tab to the pages of repositories, unless it exists. Call this from `AppConfig.ready`."""
+    """Add a tab to repository pages, unless it is registered already. Call this from `AppConfig.ready`."""
     if tab not in TABS:
         TABS.append(tab)
-        TABS.sort(key=lambda tab: ORDER.index(tab.label) if tab.label in ORDER else len(ORDER))
+        TABS.sort(key=lambda tab: tab.position)
 
 
 def tabs_for(repository: Repository, permissions: frozenset[str]) -> list[tuple[Tab, str]]:
@@ -42,11 +42,11 @@ ORGANIZATION_TABS = {
     "Teams": "registry_repositories:teams",
     "Members": "registry_repositories:members",
 }
-"""The labels and URL names of an organization's tabs, for everybody who can see the organization."""
+"""The labels and URL names of an organization's tabs. Everyone who can see the organization can open them."""
 
 
 def register_organization_tab(label: str, url_name: str) -> None:
-    """Add a tab to the pages of organizations. Call this from `AppConfig.ready`."""
+    """Add a tab to organization pages. Call this from `AppConfig.ready`."""
     ORGANIZATION_TABS[label] = url_name
 
 

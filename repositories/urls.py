@@ -15,7 +15,7 @@ urlpatterns = [
     path("settings/time-zone/", accounts.guess_time_zone, name="guess-time-zone"),
     path("settings/password/", accounts.PasswordView.as_view(), name="password"),
     path("settings/tokens/", accounts.TokensView.as_view(), name="tokens"),
-    path("settings/tokens/<int:pk>/revoke/", accounts.RevokeTokenView.as_view(), name="revoke-token"),
+    path("settings/tokens/<slug:pk>/revoke/", accounts.RevokeTokenView.as_view(), name="revoke-token"),
     path("repositories/", repositories.RepositoryListView.as_view(), name="list"),
     # This can't clash with a repository's page, whose URL has at least two segments after `repositories/`.
     path("repositories/new/", repositories.NewRepositoryView.as_view(), name="new"),
@@ -37,9 +37,9 @@ urlpatterns = [
         for tab in policies.TABS
     ),
     path(f"{REPOSITORY}new-<str:kind>-policy/", policies.PolicyCreateView.as_view(), name="policy_create"),
-    path("policies/<str:policy_id>/edit/", policies.PolicyEditView.as_view(), name="policy_edit"),
-    path("policies/<str:policy_id>/switch/", policies.PolicySwitchView.as_view(), name="policy_switch"),
-    path("policies/<str:policy_id>/delete/", policies.PolicyDeleteView.as_view(), name="policy_delete"),
+    path("policies/<slug:policy_id>/edit/", policies.PolicyEditView.as_view(), name="policy_edit"),
+    path("policies/<slug:policy_id>/switch/", policies.PolicySwitchView.as_view(), name="policy_switch"),
+    path("policies/<slug:policy_id>/delete/", policies.PolicyDeleteView.as_view(), name="policy_delete"),
     # Last, because it matches any name.
     path(REPOSITORY, pages.first_tab, name="repository"),
 ]

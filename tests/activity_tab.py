@@ -1,4 +1,4 @@
-"""Browser helpers for the Activity tab: use its controls, and wait for the rows that it lists."""
+"""Browser helpers for the Activity tab, which operate its controls and wait for its rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rows = list[dict[str, str]]
 
 
 def expected_rows(events: list[dict[str, Any]], zone: ZoneInfo | None = None) -> Rows:
-    """Return the rows of the first page for these events."""
+    """Return the rows of the first page of these events."""
     return [
         {
             "Label": event["label"],

@@ -6,10 +6,10 @@ from typing import Any
 
 
 def empty_formsets(*prefixes: str) -> dict[str, Any]:
-    """Return the management form data of inline formsets that change nothing."""
+    """Return the management form data of empty inline formsets, which change nothing."""
     return {f"{prefix}-{part}_FORMS": 0 for prefix in prefixes for part in ("TOTAL", "INITIAL")}
 
 
 def grant_prefixes(kind: str = "repository") -> tuple[str, str]:
-    """Return the prefixes of the formsets with the grants to users and to teams."""
+    """Return the prefixes of the formsets for grants to users and for grants to teams."""
     return f"{kind}userpermission_set", f"{kind}grouppermission_set"

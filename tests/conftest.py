@@ -23,8 +23,8 @@ settings.register_profile("deterministic", deadline=None, derandomize=True)
 settings.load_profile("deterministic")
 
 
-# Without autorefresh, WhiteNoise scans all static files each time a `Client` is created; with it, WhiteNoise
-# looks a file up only when it is requested. MD5 saves the time that a real password hash takes.
+# Without autorefresh, WhiteNoise scans all static files on the first request of each `Client`; with it,
+# WhiteNoise looks up a file only when the file is requested. MD5 is much faster than a real password hasher.
 FAST_SETTINGS = {
     "WHITENOISE_AUTOREFRESH": True,
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
@@ -33,7 +33,7 @@ FAST_SETTINGS = {
 
 @pytest.fixture(scope="session", autouse=True)
 def fast_settings() -> Iterator[None]:
-    """Replace slow settings that no test is about."""
+    """Override settings that would slow down the tests."""
     with override_settings(**FAST_SETTINGS):
         yield
 
@@ -55,14 +55,14 @@ def allow_flush(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("SET session_replication_role = replica")  # for the rest of the connection
+            cursor.execute("SET session_replication_role = replica")  # until the connection is closed
         else:
             cursor.execute(f"DROP TRIGGER {Event._meta.db_table}_delete")  # the flush recreates it
 
 
 @pytest.fixture(autouse=True)
 def disable_auditing(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Don't record what a test does as events, unless it is marked `audited`."""
+    """Don't record a test's actions as events, unless the test is marked `audited`."""
     with nullcontext() if request.node.get_closest_marker("audited") else current_request.auditing_disabled():
         yield
 

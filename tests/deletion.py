@@ -19,23 +19,21 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from activity.deletion import archives, runs
-from activity.models import Archive, AutoDeletion, Event, Run
+from activity.models import AutoDeletion, Event, Run
 from activity.storage.events import insert
 from tests import factories
 
-# Long past, because the migrations create the partitions of the current month and the next ones.
+# Long past, because the migrations already create partitions for the current and the following months.
 DECEMBER, JANUARY, FEBRUARY, MARCH = (
     datetime(year, month, 15, 12, tzinfo=UTC) for year, month in ((2020, 12), (2021, 1), (2021, 2), (2021, 3))
 )
 NOW = datetime(2021, 3, 31, 12, tzinfo=UTC)
 
-on_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql", reason="only PostgreSQL's tables are partitioned"
-)
+on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL has partitions")
 
 
 class HookedStorage(FileSystemStorage):
-    """A file storage that calls `on_save` after storing a file."""
+    """A file storage that calls `on_save` after storing each file."""
 
     on_save: Callable[[], object]
 
@@ -80,12 +78,12 @@ def execute_run(
 
 
 def expire_leases() -> None:
-    """Let the leases of all runs expire."""
+    """Make the leases of all runs expire."""
     Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
 
 
 def after_batches(number: int, action: Callable[[], object]) -> Callable[[Run], None]:
-    """Return a progress function that calls `action` once the run has deleted `number` batches."""
+    """Return a progress function that calls `action` as soon as the run has deleted `number` batches."""
     calls: Counter[int] = Counter()
 
     def progress(run: Run) -> None:
@@ -101,11 +99,11 @@ def after_first_archive(action: Callable[[], object]) -> Iterator[None]:
     """Call `action` once, after the first archive is written and before its events are deleted."""
     write, done = archives.write, list[object]()
 
-    def write_and_act(*args: Any) -> Archive | None:
-        archive = write(*args)
-        if archive and not done:
+    def write_and_act(*args: Any) -> Any:
+        written = write(*args)
+        if written and not done:
             done.append(action())
-        return archive
+        return written
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archives, "write", write_and_act)
@@ -113,7 +111,7 @@ def after_first_archive(action: Callable[[], object]) -> Iterator[None]:
 
 
 def count_archived(folder: Path) -> Counter[str]:
-    """Return, by event id, the number of times that each event is in the archives of a folder."""
+    """Return how often each event occurs in the archives of a folder, by event id."""
     counts: Counter[str] = Counter()
     for path in folder.rglob("*.jsonl.gz"):
         counts.update(row["id"] for row in read_archive(path))
@@ -126,7 +124,7 @@ def read_archive(path: Path) -> list[dict[str, Any]]:
 
 
 def each_once(events: list[Event]) -> Counter[str]:
-    """Return what `count_archived` returns if each of these events is archived exactly once."""
+    """Return the counts that `count_archived` returns if each of these events is archived exactly once."""
     return Counter(str(event.pk) for event in events)
 
 
@@ -138,7 +136,7 @@ def manage(name: str, *arguments: str) -> str:
 
 
 def list_tables() -> set[str]:
-    """Return the names of the event tables of 2020 and 2021, attached or not, without the common prefix."""
+    """Return the names of the partitions of 2020 and 2021, attached or not, without their common prefix."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class"

@@ -13,7 +13,7 @@ from tests.deletion import use_storage
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use tiny batches and archives, without pauses, so that a few events need several of them."""
+    """Use tiny batches and archives, so that a few events fill several, and don't pause between batches."""
     monkeypatch.setattr(execution, "PAUSE", 0)
     monkeypatch.setattr(execution, "BATCH_SIZE", 2)
     monkeypatch.setattr(execution, "MAX_EVENTS_OF_DAYS", 1)
@@ -22,7 +22,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def archive_folder(tmp_path: Path, settings: Any) -> Path:
-    """The folder in which the archives are stored."""
+    """The folder that archives are stored in."""
     folder = tmp_path / "archives"
     use_storage(settings, folder)
     return folder

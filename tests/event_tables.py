@@ -1,4 +1,4 @@
-"""Read the events table of an HTML page, as the test client receives it."""
+"""Helpers that fetch pages with the test client and read their tables of events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CELL = re.compile(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', re.DOTALL)
 
 
 def get_page(client: Client, url: str, **query: Any) -> str:
-    """Return the HTML of a page, which must exist."""
+    """Return the HTML of a page, after checking that its status is 200."""
     response = client.get(url, query)
     assert response.status_code == 200
     return response.content.decode()

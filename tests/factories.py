@@ -1,6 +1,6 @@
 """Factories for the users, repositories and events of tests.
 
-A test passes only the values that it is about; everything else has a default.
+A test passes only the values that matter to it; all others have defaults.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from activity.recording.record import record_events
 from activity.sources.registries import grant_add_event_permission
 from repositories import names
 from repositories.access.groups import AUDITORS, MSR_ADMINS
-from repositories.accounts.tokens import new_token
 from repositories.models import (
+    AccessToken,
     Membership,
     Namespace,
     Organization,
@@ -89,7 +89,7 @@ def enable_scanning() -> None:
 
 
 def repository(full_name: str = "acme/web", *, public: bool = False) -> Repository:
-    """Create a repository. If its name has a namespace, an organization of that name owns it."""
+    """Create a repository and, if its namespace is new and not `_`, an organization that owns it."""
     namespace, name = names.split_name(full_name)
     if namespace != names.LIBRARY and not Namespace.objects.filter(name=namespace).exists():
         OrganizationFactory(name=namespace)
@@ -115,7 +115,7 @@ def team_of(organization: Organization | None, *members: Any) -> Team:
 
 
 def user_with(permission: str, target: Repository | Namespace) -> Any:
-    """Create a user with a grant: a level, or the permission to see one category."""
+    """Create a user with a grant, e.g. `level_read` or `view_pull_events`, on a repository or namespace."""
     user = UserFactory()
     assign_perm(permission, user, target)
     return user
@@ -134,8 +134,13 @@ def producer(**values: Any) -> Any:
     return account
 
 
+def new_token(user: Any, name: str = "", expires_in: timedelta | None = None) -> str:
+    """Create an access token, and return it."""
+    return AccessToken.objects.create(user, expires_in, name=name)[1]
+
+
 def bearer(user: Any) -> dict[str, str]:
-    """Create a token for a user, and return the header that authenticates with it."""
+    """Create an access token for a user, and return it in an Authorization header."""
     return {"authorization": f"Bearer {new_token(user)}"}
 
 
@@ -163,7 +168,7 @@ def record(kind: str = "create_manifest", repository: Any = "acme/web", **values
 
 
 def event_row(**values: Any) -> Event:
-    """Return an unsaved event; unlike a draft, it can have a kind or category that doesn't exist."""
+    """Return an unsaved event; unlike a draft, it can have an unknown kind or category."""
     number = next(_sequence)
     defaults = {"kind": "create_manifest", "category": "push", "occurred_at": NOON}
     values = {**defaults, "actor_type": ActorType.USER, "actor_name": "jane", **values}
@@ -173,9 +178,9 @@ def event_row(**values: Any) -> Event:
 
 
 def notification(**values: Any) -> dict[str, Any]:
-    """Return a registry notification: by default, the push of a manifest by tag.
+    """Return a notification, by default about the push of a manifest by tag.
 
-    A dict is merged into the default one, and a `None` in it removes that key.
+    A dict argument is merged into the default value, and a `None` in it removes the key.
     """
     event: dict[str, Any] = {
         "id": f"notification-{next(_sequence)}",

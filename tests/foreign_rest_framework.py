@@ -1,4 +1,4 @@
-"""The settings of a site whose REST framework defaults would break this API if it relied on them."""
+"""The settings of a site whose REST framework and Knox would break this API if it relied on them."""
 
 from msr_project.settings import *  # noqa: F403
 
@@ -17,3 +17,4 @@ REST_FRAMEWORK = {
     "DATETIME_FORMAT": "%d.%m.%Y",
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Token"}
+KNOX_TOKEN_MODEL = "knox.AuthToken"

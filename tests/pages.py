@@ -110,6 +110,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "api": SWAGGER,
             "admin": "/admin/",
             "admin-events": "/admin/registry_activity/event/",
+            "admin-overview": "/admin/registry_activity/event/overview/",
             "admin-event": f"/admin/registry_activity/event/{ids['event']}/change/",
             "admin-repository-access": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
             "admin-user-access": f"/admin/auth/user/{ids['user']}/access/",

@@ -215,7 +215,7 @@ import json
 from activity.sources.registries import REGISTRY_ACCOUNT
 from django.contrib.auth.models import User
 from msr_project import demo
-from repositories.accounts.tokens import new_token
+from tests.factories import new_token
 users = User.objects.filter(username__in=[*demo.USERS, REGISTRY_ACCOUNT])
 print(json.dumps({user.username: new_token(user) for user in users}))
 """

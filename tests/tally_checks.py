@@ -1,4 +1,4 @@
-"""Assertions that compare the tallies, which charts are drawn from, with the events."""
+"""An assertion that compares the tallies, from which charts are drawn, with the events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repositories.models import Repository
 
 
 def assert_tallies_match_events(after: datetime, before: datetime) -> None:
-    """Compare each bucket of a time range, for each repository and for all together, as an MSR admin."""
+    """Assert that the buckets of a time range count its events, for each repository and for all events."""
     access = Access(everywhere=REGISTRY_ROLES["administer_registry"])
     events = list(Event.objects.values_list("repository", "occurred_at", "category"))
     for repository in [None, *Repository.objects.all()]:

@@ -1,4 +1,4 @@
-"""Charts of activity pages count the same events as the lists below them."""
+"""The charts of activity pages count the same events as the lists below them."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class TestChart:
         bars = response.context["chart"].bars
         assert sum(count_in_list(admin, "/activity/", **parse_qs(bar.url[1:])) for bar in bars) == 10
 
-    def test_chart_is_empty_if_the_newest_moment_exceeds_the_limit(self, web: Repository) -> None:
+    def test_chart_is_empty_if_more_events_than_the_limit_have_the_newest_time(self, web: Repository) -> None:
         now = timezone.now()
         for number in range(5):
             factories.record("update_tag", web, tag="now", source_id=f"now-{number}", occurred_at=now)

@@ -1,4 +1,4 @@
-"""The Activity tab: which events each user sees, how they filter, sort and page them, and who can open it."""
+"""The Activity tab: who can open it, which events it lists, and how they are filtered, sorted and paged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TestColumns:
             "Label": "Update Tag",
             "Repository": "acme/web",
             "Tag": "acme/web:latest",
-            "SHA": f"sha256:bbf09ba3 {DIGEST}",  # short, and in full when unfolded
+            "SHA": f"sha256:bbf09ba3 {DIGEST}",  # abbreviated, and in full when expanded
             "Type": "UPDATE",
             "Initiated by": "jane",
             "Date and time": "Nov 22, 2026 9:59 PM",
@@ -291,7 +291,7 @@ class TestPaging:
         user = factories.user_with("level_admin", web)
         client = log_in(user)
 
-        def count_queries_with_more_rows(number: int) -> list[int]:
+        def add_rows_and_count_queries(number: int) -> list[int]:
             row = factories.repository(f"org{number}x/web")
             factories.assign_perm(
                 "level_admin", factories.team_of(row.namespace.organization, user).group, row
@@ -309,7 +309,7 @@ class TestPaging:
                 counts.append(len(queries))
             return counts
 
-        first, second, third = (count_queries_with_more_rows(number) for number in (1, 2, 3))
+        first, second, third = (add_rows_and_count_queries(number) for number in (1, 2, 3))
         assert first == second == third
 
 
@@ -333,7 +333,9 @@ class TestAccess:
         assert client.get(URL).status_code == status
         assert ("acme/web" in page(client, "/repositories/")) == (status == 200)
 
-    def test_anonymous_user_is_redirected_to_log_in_even_from_missing_pages(self, web: Repository) -> None:
+    def test_anonymous_user_is_redirected_to_the_log_in_page_even_from_missing_pages(
+        self, web: Repository
+    ) -> None:
         for url in (
             "/",
             "/repositories/",
@@ -356,7 +358,7 @@ class TestAccess:
 
         assert response.redirect_chain[-1][0] == "/repositories/"
 
-    def test_deleted_repository_is_not_found_for_anybody(self, log_in: Any, web: Repository) -> None:
+    def test_deleted_repository_is_not_found_even_by_msr_admins(self, log_in: Any, web: Repository) -> None:
         web.delete()
 
         assert log_in(factories.msr_admin()).get(URL).status_code == 404

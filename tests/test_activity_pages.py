@@ -1,4 +1,4 @@
-"""Activity pages of the whole site, of organizations and of users: access, filters and exports."""
+"""The activity pages of the whole site, of organizations and of users: access, filters and exports."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class TestUserPage:
         assert log_in(jane).get("/users/jane/").status_code == 200
 
     @pytest.mark.parametrize("by", ["event", "organization", "role"])
-    def test_user_page_is_visible_by_event_organization_or_role(
+    def test_user_page_is_visible_because_of_an_event_an_organization_or_a_role(
         self, log_in: Any, web: Repository, by: str
     ) -> None:
         jane = factories.UserFactory(username="jane", first_name="Jane", last_name="Doe")

@@ -1,4 +1,4 @@
-"""The admin site: MSR admins can do everything there, auditors can only look, and nobody else gets in."""
+"""The admin for MSR admins and auditors: dead letters, repositories, namespaces, organizations and teams."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class TestAdministration:
             "Repositories",
         ):
             assert f">{model}</a>" in html
-        for model in ("Policies", "Registry settings", "Users", "Periodic tasks", "Auth tokens"):
+        for model in ("Policies", "Registry settings", "Users", "Periodic tasks", "Access tokens"):
             assert f">{model}</a>" in html
 
     def test_auditor_cannot_change_anything(self, auditor: Client, web: Repository) -> None:
@@ -145,19 +145,21 @@ class TestAdministration:
             403,
         )
 
+    @pytest.mark.audited
     def test_creating_a_repository_in_the_admin_records_an_event(
         self, admin: Client, web: Repository
     ) -> None:
         data = {"namespace": web.namespace_id, "name": "api", "visibility": "private", "description": ""}
         admin.post("/admin/registry_repositories/repository/add/", data)
 
-        event = Event.objects.get()
+        event = Event.objects.get(kind="create_repository", repository_name="acme/api")
         assert (event.label, event.repository_name, event.actor_label) == (
             "Create Repository",
             "acme/api",
             "admin",
         )
 
+    @pytest.mark.audited
     @pytest.mark.parametrize("by_action", [True, False])
     def test_deleting_a_repository_marks_it_and_records_an_event(
         self, admin: Client, web: Repository, by_action: bool
@@ -170,7 +172,7 @@ class TestAdministration:
 
         web.refresh_from_db()
         assert web.deleted_at
-        event = Event.objects.get()
+        event = Event.objects.get(kind="delete_repository")
         assert (event.label, event.repository, event.actor_label) == ("Delete Repository", web, "admin")
         assert event.occurred_at == web.deleted_at
 
@@ -216,7 +218,7 @@ class TestAdministration:
     @pytest.mark.parametrize(
         ("name", "owners", "message"),
         [
-            ("newcorp", ("user", "organization"), "to a user or to an organization, not to both"),
+            ("newcorp", ("user", "organization"), "to a user or to an organization, but not to both"),
             ("_", ("user",), "Repositories without a namespace have no owner"),
         ],
     )
@@ -234,7 +236,7 @@ class TestAdministration:
         namespace.refresh_from_db()
         assert namespace.owner is None
 
-    def test_new_organization_claims_the_namespace_of_its_name(self, admin: Client, registry: Any) -> None:
+    def test_new_organization_claims_the_namespace_with_its_name(self, admin: Client, registry: Any) -> None:
         registry(notification(target={"repository": "newcorp/app"}))
         form = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
 

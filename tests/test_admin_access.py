@@ -26,7 +26,7 @@ from tests.admin_forms import empty_formsets, grant_prefixes
 
 
 def url(row: Any, page: str = "change") -> str:
-    """Return the URL of an admin page of a row."""
+    """Return the URL of an object's admin page."""
     return f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/{page}/"
 
 
@@ -113,10 +113,12 @@ class TestEffectiveAccessOfRepository:
         first = admin.get(url(web, "access"))
         (label, query) = first.context["pages"][0]
         second = admin.get(url(web, "access") + query)
-        found = admin.get(url(web, "access"), {"q": "jan\0e"})
+        found = admin.get(url(web, "access"), {"q": "jane"})
+        invalid = admin.get(url(web, "access"), {"q": "jan\0e"})
 
         assert (label, len(first.context["rows"]), len(second.context["rows"])) == ("Next", 50, 11)
         assert [row["holder"] for row in found.context["rows"]] == []
+        assert len(invalid.context["rows"]) == 50
 
     def test_access_page_of_repository_escapes_usernames(self, admin: Client, web: Repository) -> None:
         assign_perm("level_read", factories.UserFactory(username="<b>jane"), web)
@@ -202,7 +204,7 @@ class TestGrants:
     def post(
         self, admin: Client, web: Repository, *rows: tuple[str, dict[str, Any]], initial: int = 0
     ) -> Any:
-        """Submit the admin page of a repository with these rows in its formsets of grants."""
+        """Submit the admin page of a repository with these rows in its grant formsets."""
         data = {"visibility": "private", "description": "", **empty_formsets(*grant_prefixes())}
         for number, (prefix, row) in enumerate(rows):
             data |= {f"{prefix}-{number}-{name}": value for name, value in row.items()}

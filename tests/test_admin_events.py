@@ -46,7 +46,7 @@ def count_queries(client: Client, url: str) -> int:
 
 @pytest.fixture
 def four_events(web: Repository) -> None:
-    """Four events: two in January 2026, one before that and one after."""
+    """Four events: two in January 2026, one before it and one after it."""
     for name in ("acme/api", "alpine"):
         factories.repository(name)
     for kind, repository, tag, actor, moment in [
@@ -246,7 +246,7 @@ class TestQueries:
         before = count_queries(admin, detail_url(event))
         self.add_events()
 
-        # With enough events of the tag, the query for how far the search got is skipped.
+        # If the tag has enough events, the search skips the query for how far it got.
         assert count_queries(admin, detail_url(event)) in (before, before - 1)
 
     @pytest.mark.parametrize("query", URLS)

@@ -8,12 +8,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.contrib.admin import AdminSite
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from activity.admin import front_page
+from activity.admin import overview
 from activity.feed import search, search_language
 from activity.models import DeadLetter, Event, Registry, Run
 from activity.storage import tallies
@@ -31,17 +32,15 @@ def page(client: Client) -> str:
 
 
 def card(client: Client, name: str) -> str:
-    """Return the text of one section of the front page."""
-    (part,) = re.findall(rf'aria-labelledby="front-{name}">(.*?)</section>', page(client), re.DOTALL)
+    """Return the text of one section of the overview."""
+    (part,) = re.findall(rf'aria-labelledby="overview-{name}">(.*?)</section>', page(client), re.DOTALL)
     return " ".join(re.sub(r"<[^>]*>", " ", part).split())
 
 
 def events_at(url: str) -> list[Event]:
-    """Return the events that the search in a URL of the events list finds."""
+    """Return the events that match the search in a URL of the list of events."""
     (text,) = parse_qs(urlsplit(url).query)["q"]
-    return search.find(
-        Event.objects.all(), search.build_conditions(search_language.parse(text, UTC)), 50
-    ).rows
+    return search.find(search.plan(Event.objects.all(), search_language.parse(text, UTC)), 50).rows
 
 
 def record(kind: str, repository: Any, *, ago: timedelta = timedelta(), **values: Any) -> Event:
@@ -63,11 +62,26 @@ class TestViewers:
 
         html = page(log_in(staff))
 
-        assert "front-page" not in html.replace("admin_front_page.css", "")
+        assert "Needs attention" not in html
         assert "acme/web" not in html
         assert ">Users</a>" in html
 
-    def test_front_page_is_not_part_of_app_pages(self, admin: Client) -> None:
+    def test_overview_is_also_a_separate_page_linked_from_the_events(self, auditor: Client) -> None:
+        url = "/admin/registry_activity/event/overview/"
+
+        assert f'href="{url}"' in auditor.get("/admin/registry_activity/event/").content.decode()
+        assert "Needs attention" in auditor.get(url).content.decode()
+
+    def test_other_admin_sites_have_the_index_of_django(self, admin: Client, rf: RequestFactory) -> None:
+        request = rf.get(INDEX)
+        request.user = admin.get(INDEX).context["user"]
+
+        html = AdminSite().index(request).render().content.decode()
+
+        assert "Site administration" in html
+        assert "Needs attention" not in html
+
+    def test_overview_is_not_shown_on_app_pages(self, admin: Client) -> None:
         assert "Needs attention" not in admin.get("/admin/registry_activity/").content.decode()
 
 
@@ -82,7 +96,7 @@ class TestChart:
 
         assert {series.label: series.total for series in chart.series} == {"Push": 2, "Pull": 1}
         assert [bar.total for bar in chart.bars if bar.total] == [2, 1]
-        assert len(chart.bars) == front_page.DAYS
+        assert len(chart.bars) == overview.DAYS
 
     def test_bars_of_the_chart_link_to_their_events(self, admin: Client, web: Repository) -> None:
         event = record("update_tag", web, tag="v1", ago=timedelta(days=2))
@@ -107,7 +121,7 @@ class TestNeedsAttention:
     def test_count_of_dead_letters_is_limited(
         self, admin: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(front_page, "MAX_COUNTED", 2)
+        monkeypatch.setattr(overview, "MAX_COUNTED", 2)
         for number in range(4):
             registry({"action": "polish", "id": str(number)})
 
@@ -147,7 +161,7 @@ class TestRegistries:
 
         assert Registry.objects.get().account.get_username() == "registry"
 
-    def test_last_contact_of_a_registry_is_updated_once_a_minute(self, registry: Any) -> None:
+    def test_last_contact_of_a_registry_is_updated_at_most_once_a_minute(self, registry: Any) -> None:
         registry(notification())
         first = Registry.objects.get().last_contact_at
         registry(notification())
@@ -189,7 +203,7 @@ class TestBusiest:
     def test_busiest_users_of_the_newest_events_are_shown(
         self, admin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(front_page, "SAMPLED_EVENTS", 3)
+        monkeypatch.setattr(overview, "SAMPLED_EVENTS", 3)
         for actor in ("long ago", "long ago", "<b>joe", "jane", "jane"):
             record("update_tag", web, tag="v1", actor_name=actor)
 

@@ -75,7 +75,7 @@ def browser() -> Iterator[Chrome]:
 
 
 class Session:
-    """The browser of a user who has just logged in to the admin. Counts their clicks and searches."""
+    """The browser session of a user who has just logged in to the admin. Counts their clicks and searches."""
 
     def __init__(self, driver: Chrome, app: Application, username: str) -> None:
         self.driver, self.clicks, self.searches = driver, 0, 0
@@ -109,7 +109,7 @@ class Session:
         ]
 
     def answers(self, columns: tuple[str, ...], expected: list[tuple[str, ...]]) -> bool:
-        """Wait until the list shows these rows, and return whether that took few clicks and searches."""
+        """Wait until the list shows these rows, and return whether finding them was quick; see `is_quick`."""
         assert poll(lambda: self.read_list(*columns), expected) == expected
         return self.is_quick()
 
@@ -200,7 +200,7 @@ def test_admin_finds_who_has_access_to_a_repository_and_why(session: Session) ->
 def test_admin_finds_an_event_with_filters_and_without_a_search(app: Application, browser: Chrome) -> None:
     session = Session(browser, app, "auditor")
     session.click("Events")
-    session.click("Delete")  # the category, among the filters
+    session.click("Delete")  # the category filter
     poll(lambda: {row[0] for row in session.read_list("type_badge")}, {"DELETE"})
     session.click("Delete Tag")
     poll(lambda: "Earlier events on acme/web:v9" in browser.page_source, True)

@@ -23,7 +23,6 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from django_celery_beat import models as beat
 from guardian.shortcuts import assign_perm
-from knox.models import get_token_model
 
 from activity.models import (
     Archive,
@@ -36,7 +35,7 @@ from activity.models import (
     Registry,
     Run,
 )
-from repositories.models import Membership, RegistrySettings, Repository
+from repositories.models import AccessToken, Membership, RegistrySettings, Repository
 from tests import factories
 from tests.worlds import rolled_back
 
@@ -55,7 +54,7 @@ EDITABLE = (
     "registry_repositories_(membership|organization|team|namespace|repository|policy))"
 )
 SINGLETON = "(registry_activity_autodeletion|registry_repositories_registrysettings)"
-OTHERS = "(django_celery_beat_.*|knox_authtoken)"
+OTHERS = "(django_celery_beat_.*|registry_repositories_accesstoken)"
 
 # Columns are separated by at least two spaces. The first row that matches the name of a URL applies.
 TABLE = f"""
@@ -75,6 +74,7 @@ unknown                                                404, 404   404, 404   404
 .*_short                                               302, 302   302, 302   302, 302
 
 registry_activity_event_export                         403, 403   405, 302   405, 302
+registry_activity_event_overview                       403, 403   200, 200   200, 200
 registry_activity_event_changelist                     403, 403   200, 302   200, 302
 registry_activity_deadletter_(replay|dismiss)          403, 403   403, 403   302, 302
 registry_activity_deadletter_download                  403, 403   200, 200   200, 200
@@ -110,7 +110,7 @@ auth_group_(changelist|history)                        403, 403   200, 200   200
 auth_group_change                                      403, 403   200, 403   200, 403
 auth_group_(add|delete)                                403, 403   403, 403   403, 403
 
-knox_authtoken_change                                  403, 403   200, 403   200, 403
+registry_repositories_accesstoken_change               403, 403   200, 403   200, 403
 {OTHERS}_changelist                                    403, 403   200, 200   200, 302
 {OTHERS}_history                                       403, 403   200, 200   200, 200
 {OTHERS}_change                                        403, 403   200, 403   200, 200
@@ -120,7 +120,7 @@ knox_authtoken_change                                  403, 403   200, 403   200
 
 
 def expected(name: str, role: str) -> tuple[str, str]:
-    """Return the statuses that a role gets by GET and by POST. Fails for a URL without a row."""
+    """Return the statuses that a role gets by GET and by POST. Fail if the URL has no row."""
     get, post = row_for(name)[1 + STAFF.index(role)].split(", ")
     return get, post
 
@@ -177,7 +177,7 @@ def walk_patterns(resolver: Any, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def default_name(route: str) -> str:
-    """Return a name for a pattern without one: the redirect to a change page, or the catch-all pattern."""
+    """Return a name for an unnamed pattern: a redirect to a change page, or the catch-all pattern."""
     return f"{route.replace('/', '_')}_short" if "object_id" in route else "unknown"
 
 
@@ -216,12 +216,12 @@ class SampleData:
             lambda: beat.CrontabSchedule.objects.all()[0],
             lambda: beat.SolarSchedule.objects.create(event="sunrise", latitude=0, longitude=0),
             lambda: beat.IntervalSchedule.objects.create(every=1, period="days"),
-            lambda: get_token_model().objects.create(user=self.user)[0],
+            lambda: AccessToken.objects.create(user=self.user)[0],
         ]
         self.rows = {type(row): row for row in (create() for create in creators)}
 
     def row(self, url: AdminURL) -> Any:
-        """Return the object for a URL: that of its model, or the repository if it has none."""
+        """Return the object of the model that a URL belongs to, or the repository if it belongs to none."""
         return self.rows[url.model or Repository]
 
     def path(self, url: AdminURL) -> str:
@@ -264,7 +264,7 @@ def outcome(response: Any) -> str:
 def send_request(
     client: Client, method: str, path: str, row: Any, action: str = "delete_selected"
 ) -> tuple[str, list[str]]:
-    """Return the outcome of a request and the SQL statements that changed data, and roll them back."""
+    """Send a request, roll back its changes, and return its outcome and the SQL that changed data."""
     form = {"action": action, "_selected_action": row.pk, "index": "0", "post": "yes"}
     cookies = client.cookies.copy()  # logging out would clear them
     with rolled_back(), CaptureQueriesContext(connection) as captured:
@@ -290,7 +290,7 @@ def data(db: None) -> SampleData:
 
 
 @pytest.mark.parametrize("role", OUTSIDERS)
-def test_users_who_are_not_staff_are_redirected_to_log_in(data: SampleData, role: str) -> None:
+def test_users_who_are_not_staff_are_redirected_to_the_log_in_page(data: SampleData, role: str) -> None:
     client = data.client(role)
     for url in admin_urls():
         for method in ("get", "post"):
@@ -303,7 +303,7 @@ def test_users_who_are_not_staff_are_redirected_to_log_in(data: SampleData, role
 
 
 @pytest.mark.parametrize("role", STAFF)
-def test_admin_urls_answer_staff_as_the_table_says(data: SampleData, role: str) -> None:
+def test_statuses_for_staff_match_the_table(data: SampleData, role: str) -> None:
     client, wrong = data.client(role), []
     for url in admin_urls():
         results = [send_request(client, method, data.path(url), data.row(url)) for method in ("get", "post")]

@@ -32,7 +32,7 @@ SWAGGER = "api"
 
 @dataclass
 class Visit:
-    """The problems found on each page, in each screen size and color scheme where that matters."""
+    """The problems found on each page, by screen size and color scheme where these make a difference."""
 
     view_names: set[str] = field(default_factory=set)
     errors: dict[str, list[str]] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def errors(driver: Chrome, name: str) -> list[str]:
     """Return the problems of a page: an unexpected status, and messages on the console."""
     expected = pages.STATUS.get(name, 200)
     found = [] if status(driver) == expected else [f"Status {status(driver)}"]
-    # Ignore that a page with an error status, or the favicon that the admin doesn't have, failed to load.
+    # Ignore failures to load a page with an error status, or the favicon, which the admin doesn't have.
     icon = urljoin(driver.current_url, "/favicon.ico")
     ignored = tuple(f"{url} - Failed to load" for url in (driver.current_url, icon))
     messages = [entry["message"] for entry in driver.get_log("browser")]
@@ -78,17 +78,17 @@ def errors(driver: Chrome, name: str) -> list[str]:
 
 
 def too_wide(driver: Chrome) -> str:
-    """Return a message if the page is wider than the screen, or else an empty string."""
+    """Return a message if the page is wider than the screen, and otherwise an empty string."""
     width, screen = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     return f"{width} pixels wide, on a screen of {screen}" if width > screen else ""
 
 
 def violations(driver: Chrome) -> list[str]:
-    """Return the violations that axe finds on the current page. Its script must be loaded.
+    """Return the violations that axe, whose script must be loaded, finds on the current page.
 
     The autocomplete fields of the admin are excluded, because Django's Select2 gives them no accessible name.
-    axe reports only violations, and no selectors, because computing those is slow on large pages. Stylesheets
-    aren't preloaded, because the content security policy would block that.
+    axe reports only violations, and no selectors, because computing selectors is slow on large pages.
+    Stylesheets aren't preloaded, because the content security policy would block it.
     """
     found: list[dict[str, Any]] = driver.execute_async_script(
         "const options = {resultTypes: ['violations'], selectors: false, preload: false};"

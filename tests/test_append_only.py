@@ -86,7 +86,7 @@ def test_permission_to_delete_ends_with_its_transaction() -> None:
         execute("DELETE FROM registry_activity_event")
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="tests the triggers of SQLite")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="tests SQLite's triggers")
 def test_other_programs_cannot_delete_events_from_the_sqlite_file() -> None:
     with connection.cursor() as cursor:
         cursor.execute(

@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 import pytest
 from django.test import Client
 
-from repositories.accounts.tokens import new_token
 from repositories.models import Repository
 from tests import factories
 from tests.event_tables import column, get_page
@@ -47,7 +46,7 @@ class TestAtom:
         event = factories.record("update_tag", web, tag="v1", actor_name="a\x0b<b>")
         factories.record("get_tag", web, tag="v1")
 
-        response = Client().get(url, headers=self.basic_auth(person.username, new_token(person)))
+        response = Client().get(url, headers=self.basic_auth(person.username, factories.new_token(person)))
 
         assert response["Content-Type"].startswith("application/atom+xml")
         (entry,) = ElementTree.fromstring(response.content).iter(f"{ATOM}entry")
@@ -72,7 +71,7 @@ class TestAtom:
     def test_atom_feed_requires_the_token_of_the_user(self, person: Any, url: str) -> None:
         person.set_password("a-long-pass")
         person.save()
-        token, other = new_token(person), new_token(factories.UserFactory())
+        token, other = factories.new_token(person), factories.new_token(factories.UserFactory())
 
         for headers in (
             {},
@@ -87,9 +86,9 @@ class TestAtom:
         assert Client().get(url, {"token": token}).status_code == 401
 
     def test_atom_feed_is_denied_after_the_token_is_revoked(self, client: Client, person: Any) -> None:
-        headers = self.basic_auth(person.username, new_token(person))
+        headers = self.basic_auth(person.username, factories.new_token(person))
         assert Client().get("/activity/atom/", headers=headers).status_code == 200
 
-        client.post(f"/settings/tokens/{person.auth_token_set.get().access_token.pk}/revoke/")
+        client.post(f"/settings/tokens/{person.access_tokens.get().pk}/revoke/")
 
         assert Client().get("/activity/atom/", headers=headers).status_code == 401

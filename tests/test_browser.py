@@ -56,7 +56,7 @@ def driver(browser: Chrome) -> Iterator[Chrome]:
 def page(app: Application, driver: Chrome) -> Chrome:
     """The Activity tab of acme/web, opened by an admin of the repository."""
     driver.get(app.url + ACTIVITY)
-    if text(driver, "nav.user-menu a") != "repoadmin":  # unless an earlier test logged in already
+    if text(driver, "nav.user-menu a") != "repoadmin":  # unless an earlier test has already logged in
         sign_in(driver, app, "repoadmin")
         driver.get(app.url + ACTIVITY)
     return driver
@@ -142,8 +142,8 @@ class TestActivityTab:
         now = datetime.now(UTC)
         set_custom_range(page, now, now - timedelta(days=1))
 
-        complaint = "To: The end of the range must be after its start. Using the default instead."
-        assert poll(lambda: text(page, "#events [role=status]"), complaint) == complaint
+        message = "To: The end of the range must be after its start. Using the default instead."
+        assert poll(lambda: text(page, "#events [role=status]"), message) == message
         assert rows(page) == expected_rows(events)
 
     def test_unchecking_exclude_pull_shows_pulls(

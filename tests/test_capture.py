@@ -1,4 +1,4 @@
-"""Messages captured from a real registry give the same events, each once, however they are delivered."""
+"""Messages captured from a real registry produce the same events however they are delivered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from tests.running import Application, application
 
-# Two pushes of one image under two tags, a pull and a deletion, moved to a repository that doesn't exist yet.
+# Two pushes of one image under two tags, a pull and a deletion. The repository is renamed, so that it doesn't
+# exist yet.
 CAPTURE = Path(__file__).with_name("skopeo-1.9-registry-2.8.jsonl")
 MESSAGES = CAPTURE.read_text().replace("acme/web", "fresh/web").splitlines()
 IMAGE = "sha256:091abecba022a088aa5a7c98264763fc9af539034902ba080dc8ea55f0faad61"
@@ -65,9 +66,9 @@ def by_eight_clients(send: Send) -> None:
 
 
 def events_after(deliver: Callable[[Send], None], folder: Path) -> list[dict[str, Any]]:
-    """Return the events of the repository after a delivery to a new installation.
+    """Deliver the messages to a new installation, and return the events of the repository.
 
-    Leaves out what differs between installations: the URL of the site, and when an event was received.
+    The values that differ between installations are removed: the site's URL and the times of receipt.
     """
     with application(folder) as app:
         deliver(lambda message: send(app, message))
@@ -121,7 +122,7 @@ def test_captured_messages_are_recorded_as_events(events_in_order: list[dict[str
     [shuffled(1), shuffled(2), shuffled(3), each_twice, in_one_envelope, by_eight_clients],
     ids=["shuffled-1", "shuffled-2", "shuffled-3", "each-twice", "in-one-envelope", "by-eight-clients"],
 )
-def test_captured_messages_give_the_same_events_however_they_are_delivered(
+def test_captured_messages_produce_the_same_events_however_they_are_delivered(
     deliver: Callable[[Send], None], events_in_order: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     events = events_after(deliver, tmp_path)

@@ -1,4 +1,4 @@
-"""The catalogue of event kinds: their categories, labels and types, and which level can see them."""
+"""The catalogue of event kinds: their categories, labels and types, and which levels can see them."""
 
 import pytest
 
@@ -110,7 +110,7 @@ def test_kinds_have_the_expected_labels_and_types(kind: str, label: str, type: s
         (Level.ADMIN, set(REPOSITORY_CATEGORIES)),
     ],
 )
-def test_each_level_allows_its_categories(level: Level, sees: set[str]) -> None:
+def test_each_level_permits_its_categories(level: Level, sees: set[str]) -> None:
     assert {c.value for c in Category if c.permission in PERMISSIONS_BY_LEVEL[level]} == sees
 
 

@@ -97,7 +97,7 @@ def test_load_demo_creates_users_of_each_level_and_events_of_every_kind(
     assert Repository.objects.named("acme/prototype").get().deleted_at
 
 
-def test_second_load_demo_keeps_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_demo_keeps_existing_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DEMO_PASSWORD", raising=False)
     first = run("load_demo", "--events", "50")
     count = Event.objects.count()

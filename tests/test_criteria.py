@@ -1,4 +1,4 @@
-"""Policy criteria (the tags that they match, and valid values) and the templates for new tags."""
+"""Policy criteria (the tags that they match and their valid values) and the templates for new tags."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ any_criteria = st.lists(
 
 
 def matched_by_reference(tags: list[TagActivity], pairs: list[tuple[str, str]]) -> list[str]:
-    """Return the names of the matching tags. A reference implementation that checks one tag at a time."""
+    """Return the names of the matching tags, as a reference implementation that checks tags one by one."""
     by_name = {
         "equals": lambda tag, value: tag.name == value,
         "starts_with": lambda tag, value: tag.name[: len(value)] == value,
@@ -155,12 +155,12 @@ def test_contradictory_criteria_match_no_tags(tags: list[TagActivity], pairs: li
 
 
 @given(tag_lists, any_criteria, any_criteria)
-def test_further_age_criteria_never_match_more_tags(
-    tags: list[TagActivity], pairs: list[tuple[str, str]], further: list[tuple[str, str]]
+def test_additional_numeric_criteria_never_match_more_tags(
+    tags: list[TagActivity], pairs: list[tuple[str, str]], additional: list[tuple[str, str]]
 ) -> None:
-    age_criteria = [pair for pair in further if pair[0] in NUMERIC_LIMITS]
+    numeric = [pair for pair in additional if pair[0] in NUMERIC_LIMITS]
 
-    assert set(matched(tags, *pairs, *age_criteria)) <= set(matched(tags, *pairs))
+    assert set(matched(tags, *pairs, *numeric)) <= set(matched(tags, *pairs))
 
 
 class TestValues:

@@ -1,4 +1,4 @@
-"""The current user is known while a request is served, by session or by token, and at no other time."""
+"""The current user is known only while a request is served, whether they use a session or a token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests import factories
 
 
 def serve(request: Any) -> dict[str, Any]:
-    """Serve a request, and return what `current_request` reports meanwhile."""
+    """Serve a request, and return the values that `current_request` has in the view."""
     seen: dict[str, Any] = {}
 
     def view(request: Any) -> HttpResponse:
@@ -73,7 +73,7 @@ def test_client_details_come_from_the_request(rf: RequestFactory) -> None:
         "actor": None,
         "serving": True,
         "client_address": "10.0.0.7",
-        "user_agent": "curl/8",
+        "user_agent": "curl/8�",
     }
     assert not current_request.exists()
 

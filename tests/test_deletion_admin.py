@@ -71,7 +71,7 @@ class TestSettings:
 
 class TestRuns:
     def start(self, client: Client, button: str) -> Run:
-        """Press a button on the settings page, and return the new run."""
+        """Click a button on the settings page, and return the new run."""
         response = client.post(f"{SETTINGS}start/", {button: ""})
         run = Run.objects.latest("pk")
         assert response["Location"] == f"/admin/registry_activity/run/{run.pk}/change/"

@@ -1,4 +1,4 @@
-"""Archives of deleted events: their contents, their import, and archives that can't be trusted."""
+"""Archives of deleted events: their contents, their import, and protection from damaged archives."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_batches", "a
 
 
 class RenamingStorage(FileSystemStorage):
-    """A storage that stores a file under another name than the requested one."""
+    """A storage that stores each file under a different name than requested."""
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         return f"{name}.1"
@@ -53,12 +53,14 @@ class TruncatingStorage(FileSystemStorage):
 
 
 def all_rows() -> list[dict[str, Any]]:
-    """Return all events with all fields except the import that restored them."""
+    """Return all fields of all events, except the events of runs and the import that restored an event."""
     events = Event.objects.exclude(kind="delete_events").order_by("pk").values()
     return [{name: value for name, value in row.items() if name != "imported_id"} for row in events]
 
 
-def test_archive_holds_the_exact_rows_before_they_are_deleted(archive_folder: Path, web: Repository) -> None:
+def test_archive_contains_the_exact_rows_before_they_are_deleted(
+    archive_folder: Path, web: Repository
+) -> None:
     turn_on(age=1, archive=True)
     events = add_events(
         6, repository=web, repository_name="acme/web", tag="v1", details={"size": [1.5, None, "ü"]}
@@ -86,6 +88,14 @@ def test_archive_holds_the_exact_rows_before_they_are_deleted(archive_folder: Pa
     assert [row["id"] for row in rows] == [str(event.pk) for event in events[:4]]
     assert (rows[0]["occurred_at"], rows[0]["tag"]) == ("2021-01-15T12:00:00+00:00", "v1")
     assert count_archived(archive_folder) == each_once(events)
+
+
+def test_run_does_not_read_its_own_archives(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn_on(age=1, archive=True)
+    add_events(6)
+    monkeypatch.delattr(archives, "read")
+
+    assert (execute_run().state, len(remaining_events())) == ("finished", 0)
 
 
 def test_import_restores_identical_rows(web: Repository) -> None:

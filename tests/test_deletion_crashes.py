@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_batches", "a
 
 
 class Killed(BaseException):
-    """Simulates SIGKILL: the application doesn't catch it."""
+    """Simulates SIGKILL: the application doesn't catch a BaseException."""
 
 
 class KillSwitch:
@@ -60,7 +60,7 @@ class KillSwitch:
 
 
 class KillableStorage(FileSystemStorage):
-    """A storage whose process can be killed before it writes a file or halfway through."""
+    """A storage whose process can be killed before it writes a file, or halfway through the file."""
 
     kill_switch: KillSwitch
 
@@ -116,7 +116,7 @@ def test_run_killed_at_any_step_is_completed_by_the_next_run(
 
 
 @on_postgresql
-def test_run_killed_while_it_stops_leaves_no_archive_behind(
+def test_run_killed_while_stopping_leaves_no_archive_behind(
     archive_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partitions.create_ahead(DECEMBER)

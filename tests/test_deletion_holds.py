@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db.models import Q
 from django.utils import timezone
 
-from activity.deletion import archives
+from activity.deletion import archives, holds
 from activity.models import Archive, Hold, Import
 from repositories.models import Repository
+from tests import factories
 from tests.deletion import (
     JANUARY,
     add_events,
@@ -71,6 +75,21 @@ def test_hold_set_after_archiving_removes_its_events_from_the_archive(
     execute_run()
     assert not remaining_events()
     assert count_archived(archive_folder) == each_once(held + others)
+
+
+def test_holds_are_read_in_two_queries(
+    web: Repository, django_assert_num_queries: Callable[[int], AbstractContextManager]
+) -> None:
+    api = factories.repository("acme/api")
+    held, imported = factories.repository("globex/held"), Import.objects.create(archive_name="x")
+    Hold.objects.create(namespace=web.namespace, reason="An inquiry")
+    Hold.objects.create(repository=held, reason="An inquiry")
+
+    with django_assert_num_queries(2):
+        condition = holds.held_events({"repositories": [], "namespaces": [], "imports": [0]})
+
+    repositories = sorted([web.pk, api.pk, held.pk])
+    assert condition == Q(repository__in=repositories) | Q(imported__in=[0, imported.pk])
 
 
 def test_imported_events_are_exempt_until_the_import_is_released() -> None:

@@ -1,4 +1,4 @@
-"""Leases of runs: only one run is active at a time, and a dead run is replaced by the next one."""
+"""Leases of runs: only one run is active at a time, and a run that died is replaced by the next one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_lease_prevents_a_second_run_before_the_worker_starts_the_first() -> Non
 
     with pytest.raises(runs.AlreadyRunning, match="has not finished yet"):
         runs.start("another", preview=True)
-    with pytest.raises(CommandError, match=r"has not finished yet\. Wait until it ends, or stop it"):
+    with pytest.raises(CommandError, match=r"has not finished yet\. Wait for it to end, or stop it"):
         manage("delete_events", "--dry-run")
     assert list(Run.objects.all()) == [queued]
 
@@ -84,7 +84,7 @@ def test_expired_lease_lets_another_run_take_over(archive: bool, archive_folder:
 
     first = execute_run(after_batches(1, take_over))
 
-    # The first run's next batch was rolled back, and the run did not overwrite its state.
+    # The first run's next batch was rolled back, and the run is still marked as abandoned.
     assert (first.state, first.deleted) == ("abandoned", 2)
     assert len(remaining_events()) == 9
 

@@ -53,7 +53,7 @@ RECORD = """
 
 @pytest.fixture(autouse=True)
 def monthly_partitions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Create partitions from December to March, and drop all of 2020 and 2021 after the test."""
+    """Create the partitions from December to March, and drop all those of 2020 and 2021 after the test."""
     monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "200ms")
     monkeypatch.setattr(partitions, "RETRY_DELAY", 0.2)
     partitions.create_ahead(DECEMBER)
@@ -61,7 +61,7 @@ def monthly_partitions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for partition in partitions.monthly_partitions():
         if partition.start.year < 2022:
             with transaction.atomic():
-                partitions.drop(partition, Event.objects.none(), by_repository=False)
+                partitions.drop(partition, None, by_repository=False)
 
 
 def connect() -> psycopg.Connection:
@@ -86,8 +86,8 @@ def wait_until_blocked(observer: psycopg.Connection, seconds: float = 0) -> None
     assert poll(read, 1) == 1
 
 
-def call_in_thread(action: Callable[[], Any]) -> Any:
-    """Call `action`, then close the database connection of the current thread."""
+def call_and_disconnect(action: Callable[[], Any]) -> Any:
+    """Call `action` in a thread of a pool, and close the thread's database connection."""
     try:
         return action()
     finally:
@@ -102,7 +102,7 @@ def test_partition_is_dropped_when_the_reader_finishes() -> None:
     add_events(3)
     with connect() as reader, ThreadPoolExecutor() as threads:
         reader.execute("SELECT count(*) FROM registry_activity_event")
-        run = threads.submit(call_in_thread, execute_run)
+        run = threads.submit(call_and_disconnect, execute_run)
         with connect() as observer:
             wait_until_blocked(observer)
         reader.commit()
@@ -164,7 +164,7 @@ def test_dropping_waits_for_a_vacuum_without_blocking_others(
 ) -> None:
     """PostgreSQL cancels an autovacuum only for a session that has waited for one second.
 
-    That is longer than other sessions may be blocked.
+    A drop may block other sessions only for a shorter time.
     """
     monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "50ms")
     monkeypatch.setattr(partitions, "RETRY_DELAY", 0)
@@ -172,7 +172,7 @@ def test_dropping_waits_for_a_vacuum_without_blocking_others(
     add_events(3)
     with connect() as vacuum, connect() as observer, ThreadPoolExecutor() as threads:
         vacuum.execute(f"LOCK TABLE registry_activity_event_{vacuumed} IN SHARE UPDATE EXCLUSIVE MODE")
-        run = threads.submit(call_in_thread, execute_run)
+        run = threads.submit(call_and_disconnect, execute_run)
         wait_until_blocked(observer)
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = 1")  # in milliseconds
@@ -186,14 +186,14 @@ def test_dropping_waits_for_a_vacuum_without_blocking_others(
 
 
 def test_dropping_does_not_fail_the_recording_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL checks for deadlocks after one second; by then, the drop must not wait for the recording."""
+    """PostgreSQL looks for deadlocks after a second. The drop must not be waiting for the recording then."""
     turn_on(age=1, age_unit="months")
     add_events(3)
     drop, recordings = tallies.drop, list[Future]()
 
     def drop_slowly(pull_flags: Any, start: datetime, *args: Any, **values: Any) -> Any:
         if not recordings and False in pull_flags and start.month == JANUARY.month:
-            recordings.append(threads.submit(call_in_thread, record))
+            recordings.append(threads.submit(call_and_disconnect, record))
             with connect() as observer:
                 wait_until_blocked(observer, 0.9)
         return drop(pull_flags, start, *args, **values)
@@ -219,7 +219,7 @@ def test_dropping_does_not_deadlock_with_a_stop_request(monkeypatch: pytest.Monk
     def drop_while_stop_is_requested(partition: Partition, *args: Any, **values: Any) -> Any:
         deleted = drop(partition, *args, **values)
         if not stops and partition.name == "registry_activity_event_other_2021_01":
-            stops.append(threads.submit(call_in_thread, request_stop))
+            stops.append(threads.submit(call_and_disconnect, request_stop))
             with connect() as observer:
                 wait_until_blocked(observer)
         return deleted
@@ -248,7 +248,7 @@ def test_deletion_of_days_waits_until_tallies_are_folded() -> None:
 
     with connect() as folding, ThreadPoolExecutor() as threads:
         folding.execute("SELECT pg_advisory_xact_lock(%s)", [tallies.LOCK_KEY])
-        deleted = threads.submit(call_in_thread, delete)
+        deleted = threads.submit(call_and_disconnect, delete)
         with connect() as observer:
             wait_until_blocked(observer)
         assert remaining_events() == set(events)
@@ -267,7 +267,7 @@ def test_creating_waits_for_a_vacuum_without_blocking_others(monkeypatch: pytest
     may = datetime(2021, 5, 15, tzinfo=UTC)
     with connect() as vacuum, connect() as observer, ThreadPoolExecutor() as threads:
         vacuum.execute("LOCK TABLE registry_activity_event_other_default IN SHARE UPDATE EXCLUSIVE MODE")
-        created = threads.submit(call_in_thread, lambda: partitions.create_ahead(may))
+        created = threads.submit(call_and_disconnect, lambda: partitions.create_ahead(may))
         wait_until_blocked(observer)
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL lock_timeout = 1")  # in milliseconds

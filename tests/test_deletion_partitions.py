@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.test import Client
 
 from activity.deletion import archives, execution
 from activity.models import Archive, DeletionRule, DroppedTallies, Event, Hold, Import, Run, Tally
@@ -64,7 +65,7 @@ def oid_of(table: str) -> int:
 
 
 def call_before_freezing(table: str, action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Call `action` just before a partition is frozen: the last moment at which it accepts events."""
+    """Make `action` run just before a partition is frozen, the last moment at which it accepts events."""
     freeze = partitions.freeze
 
     def act_and_freeze(partition: Partition) -> None:
@@ -244,6 +245,37 @@ def test_dropped_events_are_counted_once_if_the_drop_is_retried(monkeypatch: pyt
     assert run.report == {"Global setting": {"events": 3, "categories": {"push": 3}}}
 
 
+def test_preview_shows_what_a_run_does_with_each_old_partition(admin: Client, web: Repository) -> None:
+    partitions.create_ahead(DECEMBER)
+    turn_on(age=1, age_unit="months")
+    Hold.objects.create(repository=web, reason="An inquiry")
+    add_events(3, DECEMBER)
+    add_events(1, JANUARY, repository=web)
+    add_events(3, JANUARY)
+    add_events(2, JANUARY, category="pull", kind="get_blob", repository=web)
+    add_events(2, JANUARY, category="pull", kind="get_blob")
+    add_events(3, MARCH)
+    oids = {table: oid_of(table) for table in list_tables()}
+
+    preview = execute_run(preview=True)
+
+    assert preview.partitions == {
+        "registry_activity_event_other_2020_12": "dropped",
+        "registry_activity_event_pull_2020_12": "dropped",
+        "registry_activity_event_other_2021_01": "replaced, events kept: 1",
+        "registry_activity_event_pull_2021_01": "events are deleted in batches",
+    }
+    page = admin.get(f"/admin/registry_activity/run/{preview.pk}/change/").content.decode()
+    assert "registry_activity_event_other_2020_12: dropped" in page
+    assert {table: oid_of(table) for table in list_tables()} == oids
+
+    execute_run()
+
+    assert {"other_2020_12", "pull_2020_12"}.isdisjoint(list_tables())
+    assert oid_of("other_2021_01") != oids["other_2021_01"]
+    assert oid_of("pull_2021_01") == oids["pull_2021_01"]
+
+
 # --- Recreating partitions ----------------------------------------------------------------------
 
 
@@ -260,7 +292,7 @@ def test_partition_is_recreated_if_few_events_remain(
     partitions.create_ahead(DECEMBER)
     turn_on(age=1, age_unit="months", archive=archive)
     Hold.objects.create(repository=web, reason="An inquiry")
-    DeletionRule.objects.create(category="delete")  # without a condition: never delete
+    DeletionRule.objects.create(category="delete")  # without a condition, the rule never deletes
     kept = add_events(number_kept - 1, repository=web)
     kept += add_events(1, category="delete", kind="delete_manifest")
     expired = add_events(7)

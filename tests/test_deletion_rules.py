@@ -1,4 +1,4 @@
-"""Auto-deletion deletes exactly the events that its rules select, and a preview reports the same ones."""
+"""Auto-deletion deletes exactly the events that its rules select, and a preview reports the same events."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class World:
         return None if event.repository is None else self.repositories[event.repository]
 
     def rule_of(self, event: EventSpec) -> RuleSpec:
-        """Return the deciding rule, independently of the code under test."""
+        """Return the rule that decides about an event, independently of the code under test."""
         for scope in (event.repository, self.namespace_of(event), "everywhere"):
             for category in (event.category, ""):
                 for rule in self.rules:
@@ -96,7 +96,7 @@ class World:
         return event.imported or event.repository in self.holds or self.namespace_of(event) in self.holds
 
     def create(self) -> list[str]:
-        """Store everything in the database, and return the ids of the events."""
+        """Create the world in the database, and return the ids of the events."""
         namespaces = {name: Namespace.objects.create(name=name) for name in ("acme", "globex")}
         rows = [
             Repository.objects.create(namespace=namespaces[namespace], name=f"r{number}")
@@ -213,7 +213,7 @@ def small_batches_without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     archive=st.booleans(),
     day_batch=st.integers(1, 12),
     folded=st.booleans(),
-    days=st.sampled_from([30, 200]),  # the chart has buckets of days, or of weeks
+    days=st.sampled_from([30, 200]),  # charts of these ranges have buckets of days and of weeks
 )
 def test_run_deletes_exactly_the_events_selected_by_rules_and_reported_by_preview(
     world: World,

@@ -281,5 +281,5 @@ def test_memory_use_does_not_grow_with_the_number_of_events(
         finally:
             tracemalloc.stop()
 
-    measure_peak(2)  # loads what is loaded only once
+    measure_peak(2)  # fills caches, which would count as memory use
     assert measure_peak(16) < measure_peak(4) + 500_000

@@ -74,12 +74,12 @@ class Database:
         self.connection = psycopg.connect(app.environ["DATABASE_URL"], autocommit=True)
 
     def query_value(self, sql: str, **params: Any) -> Any:
-        """Return the first column of the first row."""
+        """Return the first column of the first row, or None if there are no rows."""
         row = self.connection.execute(sql, params).fetchone()
         return row and row[0]
 
     def ids(self) -> set[str]:
-        """Return the ids of all events except system events, which include those of runs."""
+        """Return the ids of all events except those of the category `system`, e.g. the events of runs."""
         rows = self.connection.execute(
             "SELECT id::text FROM registry_activity_event WHERE category != 'system'"
         )
@@ -196,7 +196,7 @@ def test_recording_continues_while_a_run_drops_partitions(tmp_path: Path) -> Non
         clients = [
             Client(app, "acme/web", now, over),
             Client(app, "acme/web", now, over),
-            # Late events, of months that are about to be dropped. Those of the held repository stay.
+            # Late events, in months that are about to be dropped. Only those of the held repository remain.
             Client(app, held, FIRST + timedelta(days=40), over),
             Client(app, "acme/web", FIRST + timedelta(days=70), over),
         ]

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib import admin as site
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.urls import reverse
-from knox.models import get_token_model
 
 from repositories.access.groups import AUDITORS, MSR_ADMINS, create_groups
-from repositories.models import Repository
+from repositories.models import AccessToken, Repository
 from tests import factories
 
 pytestmark = pytest.mark.django_db
+
+TOKENS = "/admin/registry_repositories/accesstoken/"
+OWN_MODELS = sorted(
+    model._meta.model_name or ""
+    for label in ("registry_activity", "registry_repositories")
+    for model in apps.get_app_config(label).get_models()
+)
+WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
+    "archive": set(),
+    "deadletter": {"change"},
+    "deletedmanifest": set(),
+    "droppedtallies": set(),
+    "event": {"add"},
+    "import": {"change"},
+    "run": {"change"},
+    "tag": set(),
+    "tagpull": set(),
+    "tally": set(),
+    "tallychange": set(),
+}
+"""Models that users can't edit freely, with the permissions that the code checks besides `view`."""
+UNUSED = '<td class="field-last_used_at nowrap">-</td>'
+"""The "last used" cell of a token that was never used."""
 
 User: Any = get_user_model()
 
@@ -64,12 +88,30 @@ class TestPermissions:
     def test_auditors_have_only_view_permissions(self) -> None:
         assert {name for name in codenames(AUDITORS) if not name.startswith("view_")} == {"audit_registry"}
 
-    @pytest.mark.parametrize("record", ["event", "run", "archive", "import", "deadletter"])
-    def test_msr_admins_can_write_few_kinds_of_records(self, record: str) -> None:
-        expected = {"event": {"add"}, "run": {"change"}, "import": {"change"}, "deadletter": {"change"}}
-        held = {verb for verb in ("add", "change", "delete") if f"{verb}_{record}" in codenames(MSR_ADMINS)}
+    @pytest.mark.parametrize("model", OWN_MODELS)
+    def test_msr_admins_hold_all_permissions_except_on_models_that_only_the_software_writes(
+        self, model: str
+    ) -> None:
+        held = {
+            verb for verb in ("add", "change", "delete", "view") if f"{verb}_{model}" in codenames(MSR_ADMINS)
+        }
 
-        assert held == expected.get(record, set())
+        assert held == {"view", *WRITTEN_BY_THE_SOFTWARE.get(model, {"add", "change", "delete"})}
+
+    def test_msr_admins_hold_permissions_of_other_apps_on_users_groups_and_schedules(self) -> None:
+        others = Group.objects.get(name=MSR_ADMINS).permissions.exclude(
+            content_type__app_label__startswith="registry_"
+        )
+        users_and_groups = others.exclude(content_type__app_label="django_celery_beat")
+
+        assert set(users_and_groups.values_list("codename", flat=True)) == {
+            "add_user",
+            "change_user",
+            "delete_user",
+            "view_user",
+            "view_group",
+        }
+        assert others.filter(codename="change_periodictask").exists()
 
     def test_msr_admins_cannot_change_groups_or_permissions(self) -> None:
         assert not codenames(MSR_ADMINS) & {"change_group", "add_group", "change_permission", "add_logentry"}
@@ -101,17 +143,28 @@ class TestAdminPages:
             for path in (f"{url}{row.pk}/change/", f"{url}{row.pk}/delete/"):
                 assert auditor.post(path, {"post": "yes"}).status_code == 403
 
-    def test_msr_admin_edits_users_passwords_and_tokens(
-        self, admin: Client, jane: Any, web: Repository
-    ) -> None:
+    def test_msr_admin_edits_users_and_passwords(self, admin: Client, jane: Any, web: Repository) -> None:
         assert admin.post(user_url(jane), form(jane, email="jane@example.com")).status_code == 302
         assert admin.get(f"/admin/auth/user/{jane.pk}/password/").status_code == 200
-        token = {"user": jane.pk, "expiry_0": "", "expiry_1": ""}
-        assert admin.post("/admin/knox/authtoken/add/", token).status_code == 302
 
         jane.refresh_from_db()
         assert jane.email == "jane@example.com"
-        assert jane.auth_token_set.exists()
+
+    def test_msr_admin_creates_a_token_that_is_shown_once(self, admin: Client, jane: Any) -> None:
+        values = {"name": "CI of acme/web", "user": jane.pk, "expiry_0": "", "expiry_1": ""}
+        page = admin.post(f"{TOKENS}add/", values, follow=True).content.decode()
+
+        match = re.search(r"TOKEN (\w+)", page)
+        assert match
+        page = admin.get(TOKENS).content.decode()
+        assert "CI of acme/web" in page
+        assert UNUSED in page
+        assert match[1] not in page
+        assert jane.access_tokens.get().expiry is None
+
+        headers = {"authorization": f"Bearer {match[1]}"}
+        assert Client().get("/api/v0/repositories/", headers=headers).status_code == 200
+        assert UNUSED not in admin.get(TOKENS).content.decode()
 
 
 class TestDelegation:
@@ -171,15 +224,15 @@ class TestDelegation:
         self, admin: Client, jane: Any, root: Any, powerful: Group
     ) -> None:
         jane.groups.add(powerful)
-        own = get_token_model().objects.create(user=User.objects.get(username="admin"))[0]
+        own = AccessToken.objects.create(user=User.objects.get(username="admin"))[0]
 
         for user in (root, jane):
             token = {"user": user.pk, "expiry_0": "", "expiry_1": ""}
-            html = admin.post("/admin/knox/authtoken/add/", token).content.decode()
+            html = admin.post(f"{TOKENS}add/", token).content.decode()
             assert "is not one of the available choices" in html
-            assert admin.post(f"/admin/knox/authtoken/{own.pk}/change/", token).status_code == 403
+            assert admin.post(f"{TOKENS}{own.pk}/change/", token).status_code == 403
 
-        assert get_token_model().objects.get() == own
+        assert AccessToken.objects.get() == own
 
     def test_superuser_can_grant_everything(self, log_in: Any, root: Any, jane: Any, powerful: Group) -> None:
         log_in(root).post(user_url(jane), form(jane, is_staff="on", is_superuser="on", groups=[powerful.pk]))

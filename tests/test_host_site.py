@@ -1,4 +1,4 @@
-"""The apps in the site that hosts them: names, templates, API and settings."""
+"""The apps within a host site: names, templates, API and settings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_admin_urls_with_the_package_name_redirect_to_those_with_the_app_label(
 
 
 def page_templates() -> list[str]:
-    """Return the names of the page templates, without fragments (`_….html`) and admin templates."""
+    """Return the names of the page templates, except fragments (`_….html`) and admin templates."""
     names = []
     for label in APPS:
         config = apps.get_app_config(label)
@@ -64,7 +64,7 @@ def page_templates() -> list[str]:
 
 
 def root_of(name: str) -> str:
-    """Return the template that a template extends, directly or indirectly, or else its own name."""
+    """Return the name of the template at the root of a template's inheritance, or its own name."""
     nodes = get_template(name).template.nodelist  # type: ignore[attr-defined]
     extends: Any = next((node for node in nodes if isinstance(node, ExtendsNode)), None)
     return root_of(extends.parent_name.resolve({})) if extends else name
@@ -79,7 +79,7 @@ def test_every_page_extends_the_base_template_of_the_app() -> None:
 
 @pytest.fixture
 def site_with_base_template(tmp_path: Path) -> Iterator[None]:
-    """A site that overrides the base template with its own."""
+    """A host site that overrides the base template with its own."""
     (tmp_path / "activity").mkdir()
     (tmp_path / BASE).write_text("<h1>ACME</h1>{% block content %}{% endblock %}")
     (options,) = settings.TEMPLATES
@@ -145,6 +145,7 @@ def test_api_ignores_the_rest_framework_settings_of_the_site(tmp_path: Path) -> 
         foreign = replace(
             app, environ={**app.environ, "DJANGO_SETTINGS_MODULE": "tests.foreign_rest_framework"}
         )
+        foreign.manage("check")  # finds e.g. names that clash with Knox's own token model
         responses = json.loads(foreign.shell(CALL_API % {"token": app.token("registry")}))
 
     created, listed, again, malformed, notified, schema = responses
@@ -162,7 +163,7 @@ def test_api_ignores_the_rest_framework_settings_of_the_site(tmp_path: Path) -> 
 
 
 def errors_with(**values: Any) -> list[str]:
-    """Return the ids of the check messages of the apps with these settings."""
+    """Return the ids of the messages from the apps' system checks with these settings."""
     with override_settings(**values):
         return [str(message.id) for message in run_checks() if str(message.id).startswith(APPS)]
 

@@ -53,7 +53,7 @@ def test_log_in_is_refused_for_15_minutes_after_too_many_failures(jane: Any, pag
     response = log_in(page, PASSWORD)
 
     assert response.status_code == 429
-    assert "Too many failed log-ins" in response.content.decode()
+    assert "Too many failed logins" in response.content.decode()
     assert "15 minutes" in response.content.decode()
     later = timedelta(minutes=15, seconds=1)
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - later)

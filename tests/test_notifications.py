@@ -52,7 +52,7 @@ class TestAuthentication:
     @pytest.mark.parametrize(
         ("revoke", "status"),
         [
-            (lambda account: account.auth_token_set.all().delete(), 401),
+            (lambda account: account.access_tokens.all().delete(), 401),
             (lambda account: type(account).objects.update(is_active=False), 401),
             (lambda account: (account.user_permissions.clear(), account.groups.clear()), 403),
         ],
@@ -215,7 +215,7 @@ class TestEventsOfNotification:
         body = json.dumps({"events": [notification(request={"useragent": agent})]}).encode()
 
         assert registry(body=body).json() == {"events": 2, "dead_letters": 0}
-        assert Event.objects.latest("pk").details["user_agent"].startswith("x�y?zzz")
+        assert Event.objects.latest("pk").details["user_agent"].startswith("x�y�zzz")
 
 
 class TestPullsByDocker:
@@ -310,7 +310,7 @@ class TestRedelivery:
         message = notification()
         registry(message)
         deleted = Repository.objects.get()
-        deleted.delete(at=Event.objects.latest("pk").occurred_at)
+        Repository.objects.update(deleted_at=Event.objects.latest("pk").occurred_at)
 
         registry(message)
 
@@ -369,7 +369,7 @@ class TestNewRepository:
     def test_late_events_belong_to_the_repository_that_existed_then(self, registry: Any) -> None:
         registry(notification())
         former = Repository.objects.get()
-        former.delete(at=factories.NOON)
+        Repository.objects.update(deleted_at=factories.NOON)
         registry(notification(timestamp="2026-11-22T13:00:00Z"))
 
         registry(notification(id="late", timestamp="2026-11-22T11:00:00Z"))

@@ -128,7 +128,7 @@ def granted_permissions(group: Group, target: Any) -> set[str]:
 
 
 def changes(organization: Organization | None) -> set[str]:
-    """Return how the organization differs from the `acme` fixture."""
+    """Return the differences between an organization and the `acme` fixture."""
     roles = dict(Membership.objects.filter(organization=organization).values_list("user__username", "role"))
     team = Team.objects.filter(organization=organization, name="dev").first()
     web = Repository.objects.get(name="web")

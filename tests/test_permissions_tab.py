@@ -1,4 +1,4 @@
-"""The Permissions tab: the permissions in a repository and their reasons, granting and revoking."""
+"""The Permissions tab of a repository: who has access and why, and how access is granted and revoked."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class TestList:
         assert re.search("jane read .*pull events: granted directly on the repository acme/web", shown)
         assert f"read: team {team}, granted on the namespace acme" in shown
 
-    def test_msr_admins_and_auditors_are_listed_only_for_each_other(self, client_for: Any) -> None:
+    def test_msr_admins_and_auditors_are_hidden_from_repository_admins(self, client_for: Any) -> None:
         factories.UserFactory(username="superuser", is_superuser=True)
         texts = {role: page_text(client_for(role)) for role in ("admin", "auditor", "repoadmin")}
 

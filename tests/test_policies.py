@@ -18,6 +18,8 @@ from activity.views import policies
 from repositories.models import Policy, Repository
 from tests import factories
 
+pytestmark = pytest.mark.audited
+
 WEB = "/repositories/acme/web/"
 KINDS = {
     "promotion": {"target": "acme/production", "tag_template": "%n"},
@@ -55,7 +57,7 @@ def repoadmin(log_in: Any, web: Repository, production: Repository) -> Client:
 
 
 def form_data(*criteria: tuple[str, str], stored: Any = None, **fields: str) -> dict[str, str]:
-    """Return the form data of a policy. The criteria replace those of the stored policy, if it is given."""
+    """Return the form data of a policy. The criteria replace those of the `stored` policy, if any."""
     old = list(stored.criteria.all()) if stored else []
     rows = [{"operator": c.operator, "value": c.value, "id": str(c.pk), "DELETE": "on"} for c in old]
     rows += [{"operator": operator, "value": value} for operator, value in criteria]
@@ -255,7 +257,7 @@ class TestCreating:
         ("kind", "field", "value", "message"),
         [
             ("promotion", "target", "", "This field is required."),
-            ("promotion", "target", "acme/web", "A repository can't be promoted to itself."),
+            ("promotion", "target", "acme/web", "The target must be a different repository."),
             ("promotion", "target", "acme/none", "no repository with this name that you can push to"),
             ("promotion", "target", "acme/secret", "no repository with this name that you can push to"),
             ("promotion", "target", "acme/readable", "no repository with this name that you can push to"),
@@ -265,7 +267,7 @@ class TestCreating:
             ("promotion", "target", "a" * 256, "at most 255 characters"),
             ("promotion", "tag_template", "", "This field is required."),
             ("promotion", "tag_template", "%q", "Unknown placeholder “%q”. The placeholders are %n, %Y"),
-            ("promotion", "tag_template", ":%n", "This doesn't produce a valid tag"),
+            ("promotion", "tag_template", ":%n", "This template doesn't produce a valid tag"),
             ("push_mirroring", "remote_registry", "", "This field is required."),
             ("push_mirroring", "remote_registry", "mirror.example.com", "only the address"),
             ("push_mirroring", "remote_registry", "ftp://mirror.example.com", "only the address"),

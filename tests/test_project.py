@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from io import StringIO
@@ -24,6 +25,23 @@ def test_import_contracts_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
     assert lint_imports(config_filename="pyproject.toml", cache_dir=None) == 0
+
+
+def test_repositories_do_not_refer_to_activity() -> None:
+    """The base template is the only exception, because every page extends it."""
+    reference = re.compile(
+        r"""registry_activity|registry_api|["']activity\b|activity/|["'](Tags|Activity)["']"""
+    )
+    files = [path for suffix in ("py", "html") for path in Path(ROOT, "repositories").rglob(f"*.{suffix}")]
+    found = {
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in files
+        for line in path.read_text().splitlines()
+        if reference.search(line.replace('{% extends "activity/base.html" %}', ""))
+    }
+
+    assert len(files) > 80
+    assert found == set()
 
 
 @pytest.mark.django_db

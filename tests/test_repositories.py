@@ -45,7 +45,7 @@ def test_invalid_repository_names_are_recognized(text: str) -> None:
 
 @pytest.mark.django_db
 class TestNamespaces:
-    def test_new_user_gets_the_namespace_of_their_username(self) -> None:
+    def test_new_user_gets_a_namespace_with_their_username(self) -> None:
         user = factories.UserFactory(username="jane")
 
         assert Namespace.objects.get(name="jane").owner == user
@@ -109,7 +109,7 @@ class TestRepositories:
     def test_events_of_a_deleted_repository_are_not_shown_in_its_successor(self) -> None:
         former = factories.repository("acme/web")
         factories.record(repository=former)
-        former.delete()
+        factories.record("delete_repository", former)
         successor = factories.repository("acme/web", public=True)
         event = factories.record(repository=successor)
         reader, admin = factories.UserFactory(), factories.msr_admin()

@@ -1,8 +1,9 @@
-"""The search language, and the search for events with its limit on the events read per page."""
+"""The search language, and searches that read a limited number of events per page."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.feed import search
+from activity.feed import qualifiers, search
 from activity.feed.ordering import BY_TIME
-from activity.feed.search_language import TERMS, TIMES, Search, Term, parse, quoted
+from activity.feed.qualifiers import QUALIFIERS, Qualifier
+from activity.feed.search_language import Search, Term, parse, quoted
 from activity.models import ActorType, Event
 from repositories.utils.keyset import InvalidCursor
 from tests import factories
@@ -135,7 +137,7 @@ class TestLanguage:
             ("x " * 41, "more than 40"),
         ],
     )
-    def test_invalid_query_has_a_problem(self, text: str, problem: str) -> None:
+    def test_problem_of_an_invalid_query_is_reported(self, text: str, problem: str) -> None:
         (message,) = parse_query(text).problems
 
         assert problem in message
@@ -146,7 +148,7 @@ class TestLanguage:
 
         assert text.isspace() or not text or search != Search()
 
-    @given(st.lists(st.tuples(st.sampled_from([*TERMS, *TIMES, "x"]), st.text(max_size=20)), max_size=5))
+    @given(st.lists(st.tuples(st.sampled_from([*QUALIFIERS, "x"]), st.text(max_size=20)), max_size=5))
     def test_query_terms_can_have_any_value(self, terms: list[tuple[str, str]]) -> None:
         parse_query(" ".join(f"{name}:{value}" for name, value in terms))
 
@@ -165,6 +167,25 @@ class TestLanguage:
 
 
 # --- Finding events -----------------------------------------------------------------------------
+
+
+class TestQualifiers:
+    @pytest.mark.parametrize("qualifier", QUALIFIERS.values(), ids=QUALIFIERS)
+    def test_examples_use_their_qualifier(self, qualifier: Qualifier) -> None:
+        for query in map(parse_query, qualifier.examples):
+            assert query.problems == ()
+            assert bool(query.after or query.before) == bool(qualifier.time_range)
+            assert [term.name for term in query.terms] == ([] if qualifier.time_range else [qualifier.name])
+
+    def test_documentation_lists_all_qualifiers(self) -> None:
+        text = (Path(__file__).parent.parent / "docs/using.md").read_text()
+        table = text.partition("| term | matches |\n| --- | --- |\n")[2].partition("\n\n")[0]
+
+        assert table.splitlines() == [
+            f"| {', '.join(f'`{example}`' for example in qualifier.examples)} | {qualifier.meaning} |"
+            for qualifier in QUALIFIERS.values()
+        ]
+
 
 ADDRESSES = ["10.0.0.7:4000", "10.0.0.70:4000", "10.0.0.7", "[fd00::7]:4000"]
 
@@ -247,6 +268,9 @@ EXPECTED_TAGS = [
     ("-ip:10.0.0.7", "lkjihfdb"),
     ("request:r1", "dc"),
     ("-request:r1", "lkjihgfeba"),
+    ("category:pull -type:get", ""),
+    ("category:pull -category:pull", ""),
+    ("category:push category:promotion -kind:promote", "ljda"),
     ("after:2026-11-22T20:00Z", "lkji"),
     ("before:2026-11-22T15:00Z type:get", "b"),
     ("on:2026-11-22T12:00Z", ""),
@@ -266,7 +290,7 @@ class TestFinding:
         self, text: str, tags: str, max_events_read: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(search, "MAX_EVENTS_READ", max_events_read)
-        monkeypatch.setattr(search, "MAX_BRANCHES", 4)
+        monkeypatch.setattr(qualifiers, "MAX_BRANCHES", 4)
 
         oldest = BY_TIME.encode(Event(pk=UUID(int=1)), reverse=True)
 
@@ -282,14 +306,21 @@ class TestFinding:
         ],
     )
     def test_search_with_a_problem_finds_nothing(self, text: str, problem: str) -> None:
-        conditions = search.build_conditions(parse_query(text))
+        plan = plan_query(text)
 
-        assert problem in conditions.problems[0]
-        assert search.find(Event.objects.all(), conditions, 10).rows == []
+        assert problem in plan.problems[0]
+        assert search.find(plan, 10).rows == []
+        assert not plan.events().exists()
+
+    def test_contradiction_is_detected_without_reading_events(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(search, "MAX_EVENTS_READ", 1)
+
+        for text in ("category:push type:get", "category:push type:get ip:10.0.0.7"):
+            assert search.find(plan_query(text), 10) == search.SearchPage([])
 
     def test_search_rejects_an_invalid_cursor(self) -> None:
         with pytest.raises(InvalidCursor):
-            search.find(Event.objects.all(), search.build_conditions(parse_query("")), 10, "x")
+            search.find(plan_query(""), 10, "x")
 
     def test_search_finds_an_event_by_id(self) -> None:
         event = Event.objects.get(tag="d")
@@ -300,7 +331,7 @@ class TestFinding:
     def test_search_reports_how_far_it_got(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(search, "MAX_EVENTS_READ", 5)
 
-        page = search.find(Event.objects.all(), search.build_conditions(parse_query("tag:j")), 10)
+        page = search.find(plan_query("tag:j"), 10)
 
         assert [event.tag for event in page.rows] == ["j"]
         assert page.searched_to == NOON + timedelta(hours=7)
@@ -308,9 +339,7 @@ class TestFinding:
     def test_search_uses_the_index_that_gets_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(search, "MAX_EVENTS_READ", 3)
 
-        page = search.find(
-            Event.objects.all(), search.build_conditions(parse_query("repo:acme/web actor:CA5E7822")), 10
-        )
+        page = search.find(plan_query("repo:acme/web actor:CA5E7822"), 10)
 
         assert ([event.tag for event in page.rows], page.searched_to) == (["f"], None)
 
@@ -319,11 +348,15 @@ def find_tags(text: str) -> list[str]:
     return collect_tags(text, None, "older", size=20)
 
 
+def plan_query(text: str) -> search.Plan:
+    return search.plan(Event.objects.all(), parse_query(text))
+
+
 def collect_tags(text: str, cursor: str | None, direction: str, size: int = 2) -> list[str]:
-    """Return the tags of the events on all pages in a direction, in the order in which they are found."""
-    conditions, tags = search.build_conditions(parse_query(text)), []
+    """Follow the pages in a direction, and return the tags of their events in that direction."""
+    plan, tags = plan_query(text), []
     while True:
-        page = search.find(Event.objects.all(), conditions, size, cursor)
+        page = search.find(plan, size, cursor)
         names = [event.tag for event in page.rows]
         tags += names if direction == "older" else names[::-1]
         cursor = getattr(page, direction)

@@ -10,9 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
-from knox.models import AuthToken
 
-from repositories.accounts.tokens import new_token
 from repositories.models import AccessToken, Profile
 from tests import factories
 
@@ -124,14 +122,14 @@ class TestTokens:
 
         assert self.call_api(token) == 200
         assert token not in get_html(client, TOKENS)
-        stored = AuthToken.objects.get(user=jane)
+        stored = AccessToken.objects.get(user=jane)
         assert token not in (stored.digest, stored.token_key)
 
     @pytest.mark.parametrize(("expiry", "days"), [("30", 30), ("365", 365), ("", None)])
     def test_token_expires_as_chosen(self, client: Client, expiry: str, days: int | None) -> None:
         self.create(client, expiry=expiry)
 
-        expiry_time = AuthToken.objects.get().expiry
+        expiry_time = AccessToken.objects.get().expiry
         assert (expiry_time and round((expiry_time - timezone.now()) / timedelta(days=1))) == days
 
     @pytest.mark.parametrize(
@@ -143,7 +141,7 @@ class TestTokens:
         self, client: Client, values: dict[str, str]
     ) -> None:
         assert self.create(client, **values) == ""
-        assert not AuthToken.objects.exists()
+        assert not AccessToken.objects.exists()
 
     def test_token_list_shows_the_last_use_to_the_minute(self, client: Client) -> None:
         token = self.create(client, name="<b>CI</b>")
@@ -164,13 +162,13 @@ class TestTokens:
         assert ">never</td>" not in get_html(client, TOKENS)
 
     def test_expired_token_is_marked_and_rejected(self, client: Client, jane: Any) -> None:
-        token = new_token(jane, "old", timedelta(seconds=-1))
+        token = factories.new_token(jane, "old", timedelta(seconds=-1))
 
         assert "expired" in get_html(client, TOKENS)
         assert self.call_api(token) == 401
 
     def test_revoked_token_is_rejected(self, client: Client, jane: Any) -> None:
-        token, other = self.create(client), new_token(jane, "other")
+        token, other = self.create(client), factories.new_token(jane, "other")
         pk = AccessToken.objects.get(name="CI").pk
 
         page = client.post(f"{TOKENS}{pk}/revoke/", follow=True).content.decode()
@@ -179,7 +177,7 @@ class TestTokens:
         assert (self.call_api(token), self.call_api(other)) == (401, 200)
 
     def test_tokens_of_other_users_can_be_neither_seen_nor_revoked(self, client: Client) -> None:
-        token = new_token(factories.UserFactory(), "somebody's")
+        token = factories.new_token(factories.UserFactory(), "somebody's")
         pk = AccessToken.objects.get().pk
 
         assert "somebody" not in get_html(client, TOKENS)

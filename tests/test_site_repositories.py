@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -67,7 +68,7 @@ def client_for(log_in: Any, web: Repository) -> Any:
     ],
 )
 class TestAccess:
-    def test_info_tab_requires_read_access_and_settings_tab_admin_access(
+    def test_info_tab_requires_read_access_and_settings_tab_requires_admin_access(
         self, client_for: Any, role: str, info: int, settings: int
     ) -> None:
         client = client_for(role)
@@ -184,6 +185,7 @@ class TestSettings:
         web.refresh_from_db()
         assert web.visibility == "private"
 
+    @pytest.mark.audited
     def test_deleting_a_repository_requires_its_name(self, client_for: Any) -> None:
         client = client_for("repoadmin")
 
@@ -212,7 +214,7 @@ class TestList:
         text = page_text(client, "/repositories/", namespace="acme")
 
         assert ("acme/docs" in text, "acmes/docs" in text) == (True, False)
-        # Apart from the name, the pages of a hidden and of a missing namespace are the same.
+        # The pages of a hidden and a missing namespace are the same, except for the name.
         hidden, missing = (
             page_text(client, "/repositories/", namespace=name, q="web").replace(name, "…")
             for name in ("acme", "none")
@@ -225,7 +227,14 @@ class TestList:
         assert "docker push localhost:5000/jane/NAME:TAG" in text
 
     @pytest.mark.parametrize(
-        "query", [{"q": "\0"}, {"namespace": "a\0b"}, {"cursor": "\0"}, {"q": "%" * 300}]
+        "query",
+        [
+            {"q": "\0"},
+            {"namespace": "a\0b"},
+            {"cursor": "\0"},
+            {"cursor": base64.urlsafe_b64encode(b'["n", "acme", "\\ud800"]').decode()},
+            {"q": "%" * 300},
+        ],
     )
     def test_repository_list_accepts_unusual_queries(self, log_in: Any, query: dict[str, str]) -> None:
         assert log_in(factories.UserFactory()).get("/repositories/", query).status_code == 200
@@ -331,7 +340,8 @@ class TestCreating:
             submit_new(log_in(factories.user_with(level, web.namespace)), "acme")
             assert Repository.objects.named("acme/app").exists() == allowed
 
-    def test_created_repository_is_recorded(self, log_in: Any) -> None:
+    @pytest.mark.audited
+    def test_creating_a_repository_is_recorded(self, log_in: Any) -> None:
         client = log_in(factories.UserFactory(username="jane"))
 
         response = submit_new(client, "jane", "team/app", description="Mine")

@@ -41,7 +41,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 @pytest.fixture(scope="module", params=BROWSERS)
 def browser_name(request: pytest.FixtureRequest) -> str:
-    """The name of the browser. Tests also use it to name what they create."""
+    """The name of the browser. Tests include it in values that must differ between browsers."""
     return request.param
 
 
@@ -76,12 +76,12 @@ def select(driver: Chrome, field_name: str, value: str) -> None:
     Select(driver.find_element(By.NAME, field_name)).select_by_value(value)
 
 
-def reaches(driver: Chrome, address: str) -> bool:
-    """Wait until the URL ends with an address, because until then the previous page is still displayed.
+def reaches(driver: Chrome, ending: str) -> bool:
+    """Wait for a URL with this ending, and return whether the browser reaches it.
 
-    Returns whether it does before the time is up.
+    Without waiting, a test could find elements of the previous page.
     """
-    return poll(lambda: driver.current_url.endswith(address), True)
+    return poll(lambda: driver.current_url.endswith(ending), True)
 
 
 def open_tab(driver: Chrome, tab: str) -> None:

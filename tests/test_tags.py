@@ -50,7 +50,7 @@ draft_lists = st.lists(
 
 
 def tag_rows(repository: Repository) -> list[tuple]:
-    """Return everything that is stored about a repository's tags, and whether each tag exists."""
+    """Return the stored values of a repository's tags, and whether each tag exists."""
     columns = [
         "name",
         "last_push",
@@ -67,7 +67,7 @@ def tag_rows(repository: Repository) -> list[tuple]:
 
 
 def deliver(messages: Iterable[list[Draft]], fold_after: int = -1) -> list[tuple]:
-    """Record messages one by one, fold, return the tags, and roll back."""
+    """Record messages one by one and fold the pulls. Return the stored tags, after rolling back."""
     with transaction.atomic():
         for number, message in enumerate(messages):
             record_events(message)

@@ -44,13 +44,16 @@ RANGES = [
 
 @pytest.fixture
 def outsider() -> Any:
-    """A user without any grant."""
+    """A user without grants."""
     return factories.UserFactory(username="outsider")
 
 
 @pytest.fixture
 def repositories(outsider: Any) -> list[Repository]:
-    """Two repositories, with 150 events of one day, whose tallies are folded, and 150 of the next 50 days."""
+    """Two repositories with 150 events in one day, which are folded, and 150 more in 50 days.
+
+    There are also events without a repository.
+    """
     rng = random.Random(5)
     repositories = [factories.repository("acme/web"), factories.repository("acme/api", public=True)]
     moments = [START + timedelta(days=1) * rng.random() for _ in range(150)]
@@ -79,7 +82,7 @@ def repositories(outsider: Any) -> list[Repository]:
 
 
 def record_in_tens(drafts: list[Draft]) -> None:
-    """Record ten events at a time, so that several changes of the same tally are stored."""
+    """Record ten events at a time, so that several changes to the same tally are stored."""
     for start in range(0, len(drafts), 10):
         record_events(drafts[start : start + 10])
 
@@ -217,7 +220,7 @@ def test_tallies_match_events_after_recording_deletion_and_folding_in_random_ord
     assert not Tally.objects.exists()
 
 
-def test_counts_are_limited_to_some_repositories(repositories):
+def test_counts_can_be_limited_to_some_repositories(repositories):
     access = Access.for_user(factories.msr_admin())
     within = Repository.objects.filter(name="api")
     buckets = chart_counts.count_by_tallies(access, within=within)

@@ -1,7 +1,8 @@
-"""Random worlds for property tests: who owns what, who was granted what, and what happened.
+"""Random worlds for property tests: repositories, their owners, grants on them, and events.
 
 `worlds` is the Hypothesis strategy that generates a `World`, and `World.build` creates it in the database.
-`World.can_see` restates the permission table without using the application's code, for tests to compare.
+`World.can_see` reimplements the permission table without the application's code, so that tests can compare
+the two.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ class World:
     events: list[tuple[int | None, str, str]]
     """The number of the repository (None if the event has none), the category, and the actor."""
     created: dict[str, Any] = field(default_factory=dict)
-    """What `build` created: each user by name, the list of repositories, and the ids of the events."""
+    """Filled by `build`: each user by name, a list of `repositories`, and a list of the ids of `events`."""
 
     def can_see(self, viewer: str, number: int | None, category: str, actor: str = "") -> bool:
-        """Return whether the viewer can see such an event, according to the permission table."""
+        """Return whether the viewer can see an event with these values, according to the permission table."""
         if viewer in ("admin", "auditor"):
             return True
         if number is None:
@@ -84,7 +85,7 @@ class World:
         return any(self.can_see(viewer, number, category) for category in CATEGORIES)
 
     def can_see_user(self, viewer: str, username: str) -> bool:
-        """Return whether the viewer can see that a user exists even if none of their events are visible."""
+        """Return whether the viewer can see a user even if they can see none of that user's events."""
         organizations = [
             {organization for owner, organization in self.owners if owner == name}
             | ({"acme"} if name in self.team else set())
@@ -93,7 +94,7 @@ class World:
         return viewer in (username, "admin", "auditor") or bool(organizations[0] & organizations[1])
 
     def build(self) -> None:
-        """Create the world in the database, and store what was created in `created`."""
+        """Create the world in the database, and fill `created`."""
         for name in USERS:
             self.created[name] = factories.UserFactory(username=name)
         self.created["admin"] = factories.msr_admin(username="admin")
@@ -175,7 +176,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 @contextmanager
 def rolled_back() -> Iterator[None]:
-    """Roll back the block's changes to the database, e.g. so that Hypothesis examples stay independent."""
+    """Roll back the block's changes to the database, e.g. to keep Hypothesis examples independent."""
     with transaction.atomic():
         yield
         transaction.set_rollback(True)

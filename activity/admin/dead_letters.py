@@ -19,6 +19,7 @@ from activity.admin.capped import CappedPaginator
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.models import DeadLetter
 from activity.sources import replay
+from repositories.utils.text import storable_text
 
 MAX_SHOWN = 64 * 1024
 """The most characters of a message that its page shows; the whole message can be downloaded."""
@@ -119,7 +120,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Dismiss selected dead letters", permissions=["replay"])
     def dismiss(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        note = request.POST.get("note", "").replace("\0", "").strip()[:MAX_NOTE_LENGTH]
+        note = storable_text(request.POST.get("note", "").strip(), MAX_NOTE_LENGTH)
         if not note:
             messages.error(request, "Enter a note that explains the dismissal.")
             return

@@ -25,6 +25,7 @@ from activity.sources import auditing
 from activity.tasks import execute_run
 from repositories.access.levels import Category
 from repositories.models import Repository
+from repositories.names import is_name
 
 
 @admin.register(AutoDeletion)
@@ -99,28 +100,31 @@ class DeletionRuleAdmin(admin.ModelAdmin):
         """Show which rule applies to each category of a repository's events."""
         if not self.has_view_permission(request):
             return HttpResponseRedirect(reverse("admin:index"))
-        name = request.GET.get("repository", "").replace("\0", "").removeprefix("_/")
-        repository = Repository.objects.named(name).live().select_related("namespace").first()
+        name = request.GET.get("repository", "").removeprefix("_/")
+        found = Repository.objects.named(name).live().select_related("namespace")
+        repository = found.first() if is_name(name) else None
+        setting = AutoDeletion.get_solo()
         context = {
             **self.admin_site.each_context(request),
             "title": "Which rule applies",
             "opts": self.opts,
             "name": name,
             "repository": repository,
-            "enabled": AutoDeletion.get_solo().enabled,
+            "enabled": setting.enabled,
             "holds": holds_on(repository) if repository else [],
-            "rules": rules_by_category(repository) if repository else [],
+            "rules": rules_by_category(setting, repository) if repository else [],
         }
         return TemplateResponse(
             request, "admin/registry_activity/deletionrule/applicable_rules.html", context
         )
 
 
-def rules_by_category(repository: Repository) -> list[tuple[str, rules.Rule, str]]:
+def rules_by_category(setting: AutoDeletion, repository: Repository) -> list[tuple[str, rules.Rule, str]]:
     """Return each category with the rule that applies to it in a repository, and the rule's conditions."""
-    current = rules.current_rules()
+    current = rules.current_rules(setting)
     applicable = [
-        (category.label, rules.applicable_rule(current, repository, category)) for category in Category
+        (category.label, rules.applicable_rule(current, repository.pk, repository.namespace_id, category))
+        for category in Category
     ]
     return [(label, rule, describe_conditions(rule)) for label, rule in applicable]
 
@@ -168,6 +172,7 @@ class RunAdmin(ReadOnlyAdmin):
         "expected",
         "deleted",
         "report_table",
+        "partition_list",
         "archive_list",
         "formatted_settings",
         "error",
@@ -221,6 +226,10 @@ class RunAdmin(ReadOnlyAdmin):
             if rows
             else "–"
         )
+
+    @admin.display(description="partitions")
+    def partition_list(self, run: Run) -> str:
+        return format_html_join("", "<div>{}: {}</div>", run.partitions.items()) or "–"
 
     @admin.display(description="archives")
     def archive_list(self, run: Run) -> str:

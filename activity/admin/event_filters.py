@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from activity import catalogue
 from activity.feed.choices import validate_event_time
-from activity.feed.search_language import TERMS, InvalidTerm, Search, Term
+from activity.feed.qualifiers import InvalidTerm
+from activity.feed.search_language import Search, Term, read_term
 from activity.identity import EPOCH, moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
 from repositories.models import Namespace, RegistrySettings, Repository
@@ -43,7 +44,7 @@ class TermFilter(SearchFilter, admin.SimpleListFilter):
         if not (value := self.value()):
             return Search()
         try:
-            return Search((Term(self.parameter_name, TERMS[self.parameter_name](value)),))
+            return Search((read_term(self.parameter_name, value),))
         except InvalidTerm as error:
             raise IncorrectLookupParameters from error
 
@@ -84,7 +85,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         parts = self._selected_parts()
         if not parts:
-            return [(str(year), str(year)) for year in self._event_years()]
+            return [(str(year), str(year)) for year in event_years(model_admin.get_queryset(request))]
         year, *rest = parts
         choices = [(f"{year}", f"{year}")]
         if not rest:
@@ -118,12 +119,14 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
             raise IncorrectLookupParameters from error
         return [int(part) for part in value.split("-")]
 
-    def _event_years(self) -> range:
-        ids = Event.objects.values_list("pk", flat=True)
-        first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
-        if first is None or last is None:
-            return range(0)
-        return range(moment_of(first).year, moment_of(last).year + 1)
+
+def event_years(events: QuerySet[Event]) -> range:
+    """Return the years from the first to the last event."""
+    ids = events.values_list("pk", flat=True)
+    first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
+    if first is None or last is None:
+        return range(0)
+    return range(moment_of(first).year, moment_of(last).year + 1)
 
 
 def _autocomplete(field: Any) -> AutocompleteSelect:

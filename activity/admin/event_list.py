@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 
 from activity.admin.event_filters import SearchFilter
 from activity.feed import search
-from activity.feed.search_language import parse
+from activity.feed.search_language import Search, parse
 from repositories.utils.keyset import InvalidCursor
+
+
+def search_url(search: Search) -> str:
+    """Return the URL of the admin list of events for a search."""
+    return f"{reverse('admin:registry_activity_event_changelist')}?{urlencode({'q': str(search)})}"
 
 
 class EventChangeList(ChangeList):
     """A page of the events that match the search box and the filters. Results are not counted."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
-        queryset = super().get_queryset(request, exclude_parameters)
+        queryset: Any = super().get_queryset(request, exclude_parameters)
         self.search = parse(self.query, timezone.get_current_timezone())
         for spec in self.filter_specs:
             self.search &= cast(SearchFilter, spec).search
-        self.conditions = search.build_conditions(self.search)
-        return queryset.none() if self.conditions.problems else queryset.filter(self.conditions.all)
+        self.plan = search.plan(queryset, self.search)
+        return self.plan.events()
 
     def get_results(self, request: HttpRequest) -> None:
-        self.problems = list(self.conditions.problems)
+        self.problems = list(self.plan.problems)
         self.cursor = request.GET.get(PAGE_VAR)
         try:
             self.search_page = self._find_page(self.cursor)
@@ -40,7 +47,7 @@ class EventChangeList(ChangeList):
         self.can_show_all = self.show_admin_actions = True
 
     def _find_page(self, cursor: str | None) -> search.SearchPage:
-        return search.find(self.root_queryset, self.conditions, self.list_per_page, cursor)
+        return search.find(self.plan, self.list_per_page, cursor)
 
     @property
     def newest_url(self) -> str:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -22,12 +21,14 @@ from django.http import (
 )
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from activity.admin import overview
 from activity.admin.event_filters import (
     ActorTypeFilter,
     CategoryFilter,
@@ -36,31 +37,19 @@ from activity.admin.event_filters import (
     OccurredFilter,
     TypeFilter,
 )
-from activity.admin.event_list import EventChangeList
+from activity.admin.event_list import EventChangeList, search_url
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.feed import export, search
 from activity.feed.ordering import BY_TIME
+from activity.feed.qualifiers import QUALIFIERS, Condition
 from activity.feed.search_language import Search, Term
-from activity.models import Event
+from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
 
 NEARBY_EVENTS = 3
 """How many earlier and how many later events are shown on the page of an event."""
 REQUEST_WINDOW = timedelta(hours=1)
 """How far before and after an event to look for other events of the same request."""
-EXAMPLES = [
-    ("repo:acme/web tag:v1", "events on a tag (short form: acme/web:v1)"),
-    ("type:delete after:2026-11", "deletions since the beginning of November"),
-    (
-        "actor:jane on:yesterday",
-        "what a user did yesterday, in your time zone (short form: jane on:yesterday)",
-    ),
-    ("digest:sha256:09ab", "an image, by its digest or the start of it"),
-    ("ip:10.0.0.7 after:7d", "events from an address in the last seven days"),
-    ("category:create_repo after:2026-11-01 before:2026-11-08", "repositories created between two dates"),
-    ("namespace:acme -type:get -actor:ci", "events in a namespace, except pulls and events by ci"),
-    ('label:"delete tag" type:fail', "failures with these words in their label"),
-]
 
 
 @admin.register(Event)
@@ -88,7 +77,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     # --- List ---
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Event]:
+    def get_queryset(self, request: HttpRequest) -> EventQuerySet:
         return Event.objects.visible_to(Access.for_user(request.user))
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
@@ -111,7 +100,7 @@ class EventAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {
             "title": "Events",
-            "examples": EXAMPLES,
+            "qualifiers": QUALIFIERS.values(),
             "time_zone": timezone.get_current_timezone_name(),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
@@ -144,8 +133,19 @@ class EventAdmin(ReadOnlyAdmin):
     # --- Exports ---
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(self.export_listed)
-        return [path("export/", view, name="registry_activity_event_export"), *super().get_urls()]
+        urls = [
+            path(f"{name}/", self.admin_site.admin_view(view), name=f"registry_activity_event_{name}")
+            for name, view in (("export", self.export_listed), ("overview", self.overview))
+        ]
+        return [*urls, *super().get_urls()]
+
+    def overview(self, request: HttpRequest) -> HttpResponse:
+        """Show recent activity, and what needs attention."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        page = {**self.admin_site.each_context(request), "title": "Overview", "opts": self.opts}
+        context = {**page, **overview.build_context(request.user)}
+        return TemplateResponse(request, "admin/registry_activity/event/overview.html", context)
 
     def export_listed(self, request: HttpRequest) -> HttpResponseBase:
         """Export all events that match the search and the filters."""
@@ -160,10 +160,10 @@ class EventAdmin(ReadOnlyAdmin):
             listed = cast(EventChangeList, self.get_changelist_instance(request))
         except IncorrectLookupParameters:
             return HttpResponseRedirect(back)
-        if listed.conditions.problems or format is None:
+        if listed.plan.problems or format is None:
             messages.error(request, "Nothing was exported because the search or the format is invalid.")
             return HttpResponseRedirect(back)
-        pages = search.iter_pages(listed.root_queryset, listed.conditions, export.CHUNK)
+        pages = search.iter_pages(listed.plan, export.CHUNK)
         return _export_response(pages, format, request, str(listed.search))
 
     @admin.action(description="Export selected events as CSV", permissions=["view"])
@@ -223,26 +223,19 @@ class EventAdmin(ReadOnlyAdmin):
         return format_html("<pre>{}</pre>", json.dumps(event.details, indent=2, ensure_ascii=False))
 
 
-def search_url(search: Search) -> str:
-    """Return the URL of the admin list of events for a search."""
-    return f"{reverse('admin:registry_activity_event_changelist')}?{urlencode({'q': str(search)})}"
-
-
-def nearby_events(events: QuerySet[Event], event: Event) -> list[tuple[str, str, list[Event]]]:
+def nearby_events(events: EventQuerySet, event: Event) -> list[tuple[str, str, list[Event]]]:
     """Return the next later and earlier events on an event's tag or, without a tag, on its digest.
 
     Each of the two lists has a title and up to `NEARBY_EVENTS` events, newest first.
     """
     if not event.repository_id or not (event.tag or event.digest):
         return []
-    conditions = search.Conditions()
     repository = Q(repository=event.repository_id)
-    conditions.add("repository", repository, [repository])
-    conditions.add("tag", Q(tag=event.tag) if event.tag else Q(digest=event.digest))
+    same_subject = Q(tag=event.tag) if event.tag else Q(digest=event.digest)
+    plan = search.Plan(events, [Condition(repository, [repository]), Condition(same_subject)])
     subject = event.reference if event.tag else event.short_digest
     after, before = (
-        search.find(events, conditions, NEARBY_EVENTS, BY_TIME.encode(event, reverse=newer)).rows
-        for newer in (True, False)
+        search.find(plan, NEARBY_EVENTS, BY_TIME.encode(event, reverse=newer)).rows for newer in (True, False)
     )
     return [
         (f"Later events on {subject}", "after", after),

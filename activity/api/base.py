@@ -1,4 +1,4 @@
-"""The base class of all API views. It sets everything that would otherwise come from `REST_FRAMEWORK`."""
+"""The base class of API views. It sets every option that would otherwise come from `REST_FRAMEWORK`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ApiView(APIView):
 
 
 def document(**description: Any) -> Any:
-    """Return a decorator like `extend_schema`, but with this API's schema class instead of the project's."""
+    """Return a decorator like `extend_schema` that uses this API's schema class instead of the project's."""
 
     def decorate(method: Any) -> Any:
         method.kwargs = {"schema": AutoSchema}

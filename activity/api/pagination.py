@@ -66,7 +66,7 @@ class KeysetPagination(BasePagination):
             {
                 "name": "cursor",
                 "in": "query",
-                "description": "The start of the page, as given in `next` and `previous`.",
+                "description": "The position of the page, taken from `next` or `previous`.",
                 "schema": {"type": "string"},
             },
             {

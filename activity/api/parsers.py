@@ -16,9 +16,9 @@ MAX_SIZE = 16 * 1024 * 1024
 def read_body(request: Request, max_size: int, truncate_to: int = 0) -> tuple[bytes, int]:
     """Return the body and its size in bytes.
 
-    A body larger than `max_size` is cut to its first `truncate_to` bytes, but its full size is returned.
+    A body larger than `max_size` is truncated to `truncate_to` bytes, but its full size is returned.
     """
-    # Django treats a chunked body as empty, so read it from the web server, which knows where it ends.
+    # Django treats a chunked body as empty. Read it from the web server instead, which knows where it ends.
     environ = request.META
     stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request._request
     parts: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Serializers for events, repositories and the results of deliveries."""
+"""Serializers for events, repositories, and the responses to senders of events."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class ActorField(serializers.Serializer):
     """The actor of an event."""
 
     type = serializers.ChoiceField(ActorType.choices)
-    id = serializers.CharField(help_text="A user name, or the id of a policy.")
+    id = serializers.CharField(help_text="A username, or the ID of a policy.")
     label = serializers.CharField()  # type: ignore[assignment]
-    url = serializers.URLField(allow_null=True, help_text="The page of the actor, if you can open it.")
+    url = serializers.URLField(allow_null=True, help_text="The URL of the actor's page, if you can open it.")
 
 
 class EventSerializer(serializers.ModelSerializer):
@@ -33,7 +33,7 @@ class EventSerializer(serializers.ModelSerializer):
     actor = serializers.SerializerMethodField()
     details = serializers.SerializerMethodField()
     policy_url = serializers.SerializerMethodField(
-        help_text="The page of the policy that is the actor or the subject of the event, if you can open it."
+        help_text="The URL of the policy that is the actor or subject of the event, if you can open its page."
     )
 
     class Meta:
@@ -87,7 +87,7 @@ class RepositorySerializer(serializers.ModelSerializer):
     permissions = serializers.SerializerMethodField()
 
     def to_representation(self, repository: Repository) -> dict[str, Any]:
-        """Hide visibility and creation time from callers who can only see some categories of events."""
+        """Hide visibility and creation time from callers who can see only some categories of events."""
         shown = super().to_representation(repository)
         if "pull" not in shown["permissions"] and not self.context["access"].sees_everything:
             shown.update(visibility=None, created_at=None)
@@ -105,7 +105,7 @@ class ResultSerializer(serializers.Serializer):
     """The result for one event sent by a producer."""
 
     id = serializers.UUIDField(
-        allow_null=True, help_text="The id of the recorded event, or null if it is a dead letter."
+        allow_null=True, help_text="The ID of the recorded event, or null if it was stored as a dead letter."
     )
     dead_letter = serializers.CharField(
         allow_null=True, help_text="Why the event was stored as a dead letter, or null if it was recorded."
@@ -115,5 +115,5 @@ class ResultSerializer(serializers.Serializer):
 class ReceiptSerializer(serializers.Serializer):
     """The result for one message sent by a registry."""
 
-    events = serializers.IntegerField(help_text="The number of events recorded.")
+    events = serializers.IntegerField(help_text="The number of events, including those recorded earlier.")
     dead_letters = serializers.IntegerField(help_text="The number of dead letters stored.")

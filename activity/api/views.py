@@ -27,7 +27,7 @@ from activity.api.serializers import (
     ResultSerializer,
 )
 from activity.feed.filters import EventFilterBackend, EventFilterSet
-from activity.models import Event
+from activity.models import Event, EventQuerySet
 from activity.sources import notifications, producers, registries
 from activity.sources.dead_letters import TRUNCATED_SIZE
 from repositories.access.resolving import repository_or_404
@@ -50,7 +50,7 @@ class EventListView(ApiView, ListAPIView):
             else super().get_permissions()
         )
 
-    def get_queryset(self) -> QuerySet[Event]:
+    def get_queryset(self) -> EventQuerySet:
         return with_actors(Event.objects.visible_to(self.access, self.repository))
 
     @cached_property
@@ -87,7 +87,7 @@ class EventDetailView(ApiView, RetrieveAPIView):
 
     serializer_class = EventSerializer
 
-    def get_queryset(self) -> QuerySet[Event]:
+    def get_queryset(self) -> EventQuerySet:
         return with_actors(Event.objects.visible_to(self.access))
 
 
@@ -129,8 +129,8 @@ class RegistryNotificationView(ApiView):
         return Response(ReceiptSerializer(receipt).data)
 
 
-def with_actors(events: QuerySet[Event]) -> QuerySet[Event]:
-    """Add the related rows that the links to actors need, to avoid a query per event."""
+def with_actors(events: EventQuerySet) -> EventQuerySet:
+    """Load the rows that the URLs of actors and policies need, to avoid a query for each event."""
     return events.select_related("actor_user", "policy__repository__namespace")
 
 

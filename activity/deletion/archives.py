@@ -43,8 +43,10 @@ class DeletionPending(Exception):
     """The events of the archive are still being deleted, so imported events would be deleted as well."""
 
 
-def write(run: Run, events: QuerySet[Event]) -> Archive | None:
-    """Write the first `MAX_EVENTS` events, by id, to a new archive. Return it, or None if there are none.
+def write(run: Run, events: QuerySet[Event]) -> tuple[Archive, list[UUID]] | None:
+    """Write the first `MAX_EVENTS` events, by id, to a new archive.
+
+    Return it with the ids of its events in order, or None if there are no events.
 
     On return, the files are safely stored, but the archive counts as incomplete until `written_at` is set.
     """
@@ -54,7 +56,7 @@ def write(run: Run, events: QuerySet[Event]) -> Archive | None:
         return None
     names = (f"{run.started_at:%Y/%m/%d}/run-{run.pk}-{number}.jsonl.gz" for number in count(1))
     taken = set(run.archives.values_list("name", flat=True))
-    return _create(run, next(name for name in names if name not in taken), ids, content)
+    return _create(run, next(name for name in names if name not in taken), ids, content), ids
 
 
 def rewrite_without(archive: Archive, kept: set[UUID]) -> None:
@@ -75,16 +77,16 @@ def rewrite_without(archive: Archive, kept: set[UUID]) -> None:
 
 
 def _create(run: Run | None, name: str, ids: list[UUID], content: bytes) -> Archive:
-    archive = Archive.objects.create(
-        run=run,
-        name=name,
-        events=len(ids),
-        first_id=ids[0],
-        last_id=ids[-1],
-        sha256=hashlib.sha256(content).hexdigest(),
-    )
-    _save_file(archive.name, content)
-    _save_file(manifest_name(archive.name), json.dumps(_manifest(archive), indent=1).encode())
+    manifest = {
+        "name": name,
+        "events": len(ids),
+        "first_id": str(ids[0]),
+        "last_id": str(ids[-1]),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    archive = Archive.objects.create(run=run, **manifest)
+    _save_file(name, content)
+    _save_file(manifest_name(name), json.dumps(manifest, indent=1).encode())
     return archive
 
 
@@ -147,9 +149,8 @@ def _compress(rows: Iterable[dict[str, Any]]) -> tuple[list[UUID], bytes]:
     """Return the ids of the events, and the content of an archive of them."""
     ids = []
     buffer = io.BytesIO()
-    encode = (
-        MicrosecondEncoder().encode
-    )  # to ASCII: JSON can contain lone surrogates, which UTF-8 can't encode
+    # To ASCII: JSON can contain lone surrogates, which UTF-8 can't encode.
+    encode = MicrosecondEncoder().encode
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as file:
         for row in rows:
             ids.append(UUID(str(row["id"])))
@@ -167,16 +168,6 @@ class MicrosecondEncoder(DjangoJSONEncoder):
 def _event_from_row(row: dict[str, Any], imported: Import) -> Event:
     times = {name: datetime.fromisoformat(row[name]) for name in ("occurred_at", "received_at")}
     return Event(**{**row, **times, "id": UUID(row["id"]), "imported": imported})
-
-
-def _manifest(archive: Archive) -> dict[str, Any]:
-    return {
-        "name": archive.name,
-        "events": archive.events,
-        "first_id": str(archive.first_id),
-        "last_id": str(archive.last_id),
-        "sha256": archive.sha256,
-    }
 
 
 def _save_file(name: str, content: bytes) -> None:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
@@ -18,13 +19,13 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from activity.deletion import archives, rules
-from activity.deletion.holds import Holds, current_holds, held_events
+from activity.deletion.holds import held_events
 from activity.identity import first_id, moment_of
 from activity.models import Archive, Event, Run
 from activity.storage import partitions
-from activity.storage.events import DeletedCounts, delete_days, delete_events
+from activity.storage.events import delete_days, delete_events
 from activity.storage.partitions import Partition
-from activity.storage.tallies import DAY, floor
+from activity.storage.tallies import DAY, DeletedCounts, floor
 from repositories.models import Repository
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,26 @@ class LeaseLost(Exception):
     """The run made no progress for too long, and another run replaced it."""
 
 
+@dataclass(frozen=True)
+class PartitionPlan:
+    """How a run deletes the events of a partition, by its rules and the holds in force.
+
+    It drops the partition, replaces it by one with the few events to keep, or deletes events in batches.
+    """
+
+    partition: Partition
+    held: Q
+    kept: Q
+    """The condition for events that may have to be kept: the held ones, and those from a rule's bound on."""
+    moved: int | None
+    """The number of events to move to a new partition, or None if events are deleted in batches."""
+
+    def __str__(self) -> str:
+        if self.moved is None:
+            return "events are deleted in batches"
+        return f"replaced, events kept: {self.moved}" if self.moved else "dropped"
+
+
 class Execution:
     """The base class of previews and deletions: renews the lease, and reports by rule and category."""
 
@@ -62,22 +83,52 @@ class Execution:
         self.progress = progress
 
     @cached_property
+    def held_at_start(self) -> Q:
+        """The events that are exempt when the run begins. What deletes reads `held_events` again."""
+        return self.held_events()
+
+    @cached_property
     def by_rule(self) -> list[rules.Selection]:
-        return rules.select_by_rule(self.run.settings, self.run.cutoff)
+        return rules.select_by_rule(self.rules, self.held_at_start, self.run.cutoff)
 
     @cached_property
     def selections(self) -> list[rules.Selection]:
-        return rules.select_all(self.by_rule, self.run.settings["holds"], self.run.cutoff)
+        return rules.select_all(self.by_rule, self.held_at_start, self.run.cutoff)
+
+    @cached_property
+    def rules(self) -> list[rules.Rule]:
+        return [rules.Rule(**rule) for rule in self.run.settings["rules"]]
 
     def held_events(self) -> Q:
         return held_events(self.run.settings["holds"])
+
+    def plans(self) -> Iterator[PartitionPlan]:
+        """Plan each partition in turn, except those that end after the bounds of all rules."""
+        bound = max(selection.bound for selection in self.by_rule)
+        for partition in partitions.monthly_partitions():
+            if partition.bounds[1] <= bound:
+                yield self.plan(partition)
+
+    def plan(self, partition: Partition) -> PartitionPlan:
+        """Plan to drop a partition if moving the events to keep costs less than deleting all others."""
+        held = kept = self.held_events()
+        for selection in self.by_rule:
+            if selection.bound < partition.bounds[1]:
+                kept |= selection.condition & Q(id__gte=selection.bound)
+            if selection.rule.matches_all(pulls=partition.is_pull):
+                break  # later rules apply to none of these events
+        events = partitions.events(partition)
+        moved: int | None = events.filter(kept)[: MAX_MOVED + 1].count()
+        if moved and (moved > MAX_MOVED or events[: 2 * moved + 1].count() <= 2 * moved):
+            moved = None
+        return PartitionPlan(partition, held, kept, moved)
 
     def save(self) -> None:
         """Store the counts, within the transaction they belong to, and renew the lease.
 
         Raises LeaseLost if the run has been abandoned, so that nothing in the transaction is committed.
         """
-        values = {"expected": self.run.expected, "deleted": self.run.deleted, "report": self.run.report}
+        values = {name: getattr(self.run, name) for name in ("expected", "deleted", "report", "partitions")}
         running = Run.objects.filter(pk=self.run.pk, state=Run.State.RUNNING)
         if not running.update(lease_until=timezone.now() + LEASE, **values):
             raise LeaseLost
@@ -106,34 +157,28 @@ class Execution:
 class PreviewExecution(Execution):
     """Counts the events to delete, and deletes nothing."""
 
-    def __init__(self, run: Run, progress: Progress) -> None:
-        super().__init__(run, progress)
-        self.events_by_repository: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """For each rule, the number of events to delete in each repository."""
-
     def execute(self) -> None:
         self.run.expected = 0
+        self.run.partitions = {plan.partition.name: str(plan) for plan in self.plans()}
         self.save()
-        exempt = self.held_events()
+        by_repository: defaultdict[str, Counter[str]] = defaultdict(Counter)  # for each rule
         for selection in self.selections:
-            groups = selection.events().filter(~exempt).order_by().values("category", "repository_name")
+            events = selection.events().filter(~self.held_at_start).order_by()
+            groups = events.values("category", "repository_name")
             rule = selection.rule.name
             for group in groups.annotate(
                 events=Count("pk"), first=Min("occurred_at"), last=Max("occurred_at")
             ):
                 entry = self.add_to_report(rule, Counter({group["category"]: group["events"]}))
-                self._extend_time_range(entry, group)
-                self.events_by_repository[rule][group["repository_name"]] += group["events"]
+                first, last = group["first"].isoformat(), group["last"].isoformat()
+                entry["from"] = min(entry.get("from", first), first)
+                entry["to"] = max(entry.get("to", last), last)
+                by_repository[rule][group["repository_name"]] += group["events"]
             for name, entry in self.run.report.items():
-                entry["largest"] = self.events_by_repository[name].most_common(REPOSITORIES_SHOWN)
+                entry["largest"] = by_repository[name].most_common(REPOSITORIES_SHOWN)
             self.run.expected = sum(entry["events"] for entry in self.run.report.values())
             self.save()
             self.pause_and_check_stop()
-
-    def _extend_time_range(self, entry: dict[str, Any], group: Any) -> None:
-        first, last = group["first"].isoformat(), group["last"].isoformat()
-        entry["from"] = min(entry.get("from", first), first)
-        entry["to"] = max(entry.get("to", last), last)
 
 
 class DeletionExecution(Execution):
@@ -156,9 +201,8 @@ class DeletionExecution(Execution):
 
     def count_expected(self) -> None:
         """Count the events to delete, including those deleted so far."""
-        exempt = self.held_events()
-        remaining = sum(selection.events().filter(~exempt).count() for selection in self.selections)
-        self.run.expected = self.run.deleted + remaining
+        counts = [selection.events().filter(~self.held_at_start).count() for selection in self.selections]
+        self.run.expected = self.run.deleted + sum(counts)
         self.save()
 
     def delete_selection(self, selection: rules.Selection) -> None:
@@ -176,11 +220,11 @@ class DeletionExecution(Execution):
         Returns the id to continue from, so that the next batch does not scan the dead rows of this one.
         """
         events = selection.events().filter(~self.held_events(), id__gte=lower)
-        upper, is_pull_values = selection.bound, selection.is_pull_values
+        upper = selection.bound
         if selection.max_size > BATCH_SIZE:
             upper = _ids(events)[BATCH_SIZE : BATCH_SIZE + 1].first() or upper
-        if is_pull_values and partitions.is_partitioned() and (days := _whole_days(selection, events, upper)):
-            deleted = delete_days(events, is_pull_values, *days)
+        if days := _whole_days(selection, events, lower, upper):
+            deleted = delete_days(events, selection.is_pull_values, *days)
             upper = first_id(days[1])
         else:
             deleted = delete_events(events.filter(id__lt=upper))
@@ -189,14 +233,15 @@ class DeletionExecution(Execution):
 
     def archive_and_delete(self, selection: rules.Selection) -> None:
         """Archive and delete the events of a selection, one archive at a time."""
-        for archive in self.archive(selection.events()):
-            self.delete_archived(archive, selection.rule.name)
+        for archive, ids in self.archive(selection.events()):
+            self.delete_archived(archive, ids, selection.rule.name)
             self.pause_and_check_stop()
 
-    def archive(self, events: QuerySet[Event]) -> Iterator[Archive]:
+    def archive(self, events: QuerySet[Event]) -> Iterator[tuple[Archive, list[UUID]]]:
         """Write archives, oldest events first, and yield each one once its events can be deleted."""
         lower = rules.EARLIEST
-        while archive := archives.write(self.run, events.filter(~self.held_events(), id__gt=lower)):
+        while written := archives.write(self.run, events.filter(~self.held_events(), id__gt=lower)):
+            archive, ids = written
             try:
                 with transaction.atomic():
                     self.save()
@@ -205,100 +250,63 @@ class DeletionExecution(Execution):
             except LeaseLost:  # the run that replaced this one archives these events
                 archives.discard(archive)
                 raise
-            yield archive
-            lower = archive.last_id or lower
+            yield written
+            lower = ids[-1]
 
-    def delete_archived(self, archive: Archive, rule: str = "") -> None:
+    def delete_archived(self, archive: Archive, ids: list[UUID], rule: str = "") -> None:
         """Delete the events in an archive. Remove those that are held by now from the archive instead."""
-        ids = archives.event_ids(archive)
-        kept: list[UUID] = []
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))
             with transaction.atomic():
                 self.count_deleted(delete_events(events.filter(~self.held_events())), rule)
-            kept += events.values_list("pk", flat=True)
             self.pause()
-        if kept:
-            archives.rewrite_without(archive, set(kept))
+        if kept := set(_ids(Event.objects.filter(_id_in(ids)))):
+            archives.rewrite_without(archive, kept)
         else:
             archive.deleted_at = timezone.now()
             archive.save(update_fields=["deleted_at"])
 
-    def count_deleted(self, deleted: DeletedCounts, rule: str) -> None:
+    def count_deleted(self, deleted: DeletedCounts, rule: str = "") -> None:
         """Add deleted events to the report, within the transaction that deleted them.
 
         Without the name of a rule, the applicable rule is determined for each repository and category.
         """
-        if rule and deleted:
-            self.add_to_report(rule, _sum_by_category(deleted))
-            self.run.deleted += deleted.total()
-        else:
-            self.count_by_applicable_rule(deleted)
-        self.save()
-
-    @cached_property
-    def rules(self) -> list[rules.Rule]:
-        return [selection.rule for selection in self.by_rule]
-
-    def namespaces_by_repository(self) -> dict[int | None, int]:
-        """Return the namespace of each repository, or nothing if no rule is for a namespace."""
-        if not any(rule.namespace for rule in self.rules):
-            return {}
-        return dict(Repository.objects.values_list("pk", "namespace"))
-
-    def count_by_applicable_rule(self, deleted: DeletedCounts) -> None:
-        """Add deleted events to the report under the rules that apply to them."""
         by_rule: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        namespaces = self.namespaces_by_repository()
         for (repository, category), number in deleted.items():
-            namespace = namespaces.get(repository)
-            rule = next(rule for rule in self.rules if rule.matches(repository, namespace, category))
-            by_rule[rule.name][category] += number
+            namespace = None if rule else self.namespaces.get(repository)
+            name = rule or rules.applicable_rule(self.rules, repository, namespace, category).name
+            by_rule[name][category] += number
         for name, counts in by_rule.items():
             self.add_to_report(name, counts)
         self.run.deleted += deleted.total()
+        self.save()
+
+    @cached_property
+    def namespaces(self) -> dict[int | None, int]:
+        """The namespace of each repository, or nothing if no rule is for a namespace."""
+        if not any(rule.namespace for rule in self.rules):
+            return {}
+        return dict(Repository.objects.values_list("pk", "namespace"))
 
     def drop_partitions(self) -> None:
         """Drop the partitions in which few or no events are kept.
 
         The events of a partition that is in use are deleted in batches instead.
         """
-        for partition in partitions.monthly_partitions():
-            if not self.should_drop(partition):
+        for plan in self.plans():
+            if plan.moved is None:
                 continue
-            holds = current_holds()
-            written = self.archive_partition(partition) if self.run.settings["archive"] else []
-            if not self.try_to_drop(partition, written, holds):
+            written = self.archive_dropped(plan) if self.run.settings["archive"] else []
+            if not self.try_to_drop(plan, written):
                 for archive in written:
-                    self.delete_archived(archive)
+                    self.delete_archived(archive, archives.event_ids(archive))
             self.pause_and_check_stop()
 
-    def should_drop(self, partition: Partition) -> bool:
-        """Return whether moving the events to keep costs less than deleting all others."""
-        if partition.bounds[1] > max(selection.bound for selection in self.by_rule):
-            return False
-        events = partitions.events(partition)
-        kept = events.filter(self.kept_events(partition))[: MAX_MOVED + 1].count()
-        return not kept or (kept <= MAX_MOVED and events[: 2 * kept + 1].count() > 2 * kept)
-
-    def kept_events(self, partition: Partition) -> Q:
-        """Return the condition for events of a partition that may have to be kept.
-
-        These are the held events, and the events from a rule's bound on.
-        """
-        kept = self.held_events()
-        for selection in self.by_rule:
-            if selection.bound < partition.bounds[1]:
-                kept |= selection.condition & Q(id__gte=selection.bound)
-            if selection.rule.matches_all(pulls=partition.is_pull):
-                break  # later rules apply to none of these events
-        return kept
-
-    def archive_partition(self, partition: Partition) -> list[Archive]:
+    def archive_dropped(self, plan: PartitionPlan) -> list[Archive]:
         """Archive the events to delete in a partition. If the run is stopped, discard the archives."""
         written = []
         try:
-            for archive in self.archive(partitions.events(partition).filter(~self.kept_events(partition))):
+            for archive, _ in self.archive(partitions.events(plan.partition).exclude(plan.kept)):
                 written.append(archive)
                 self.pause_and_check_stop()
         except Stopped:
@@ -306,19 +314,16 @@ class DeletionExecution(Execution):
             raise
         return written
 
-    def try_to_drop(self, partition: Partition, written: list[Archive], holds: Holds) -> bool:
-        """Drop a partition except for the events to keep, and return whether this succeeded.
-
-        `holds` are the holds in force when its archiving began.
-        """
+    def try_to_drop(self, plan: PartitionPlan, written: list[Archive]) -> bool:
+        """Drop a partition except for the events to keep, and return whether this succeeded."""
         try:
-            return partitions.retry_on_lock(partial(self.drop_partition, partition, written, holds))
+            return partitions.retry_on_lock(partial(self.drop, plan, written))
         except OperationalError:
-            logger.warning("%s is in use: its events are deleted in batches instead.", partition.name)
+            logger.warning("%s is in use: its events are deleted in batches instead.", plan.partition.name)
             return False
 
     @transaction.atomic
-    def drop_partition(self, partition: Partition, written: list[Archive], holds: Holds) -> bool:
+    def drop(self, plan: PartitionPlan, written: list[Archive]) -> bool:
         """Drop a partition and return True, or return False if that is no longer possible.
 
         By now, too many events may have to be kept, or some events to delete may not be archived.
@@ -326,22 +331,22 @@ class DeletionExecution(Execution):
         # A request to stop also locks the run before the events: the opposite order would be a deadlock.
         # Reloading the run also discards the counts of a failed attempt.
         self.run.refresh_from_db(from_queryset=Run.objects.select_for_update())
-        partitions.freeze(partition)
-        events = partitions.events(partition)
-        kept = events.filter(self.kept_events(partition))
-        number = kept[: MAX_MOVED + 1].count()
+        partitions.freeze(plan.partition)
+        current = self.plan(plan.partition)
+        events = partitions.events(plan.partition)
         archived = sum(archive.events for archive in written)
         # Comparing the numbers is not enough: if a new hold covers archived events, and equally many events
         # were recorded since, the numbers match although the new events are not archived.
-        if number > MAX_MOVED or (
-            self.run.settings["archive"] and (current_holds() != holds or events.count() != number + archived)
+        if current.moved is None or (
+            self.run.settings["archive"]
+            and (current.held != plan.held or events.count() != current.moved + archived)
         ):
             return False
+        remaining = events.filter(current.kept) if current.moved else None
         by_repository = any(rule.repository or rule.namespace for rule in self.rules)
-        self.count_by_applicable_rule(partitions.drop(partition, kept, by_repository=by_repository))
+        self.count_deleted(partitions.drop(plan.partition, remaining, by_repository=by_repository))
         rows = Archive.objects.filter(pk__in=[archive.pk for archive in written])
         rows.update(deleted_at=timezone.now())
-        self.save()
         return True
 
     def finish_leftover_archives(self) -> None:
@@ -354,14 +359,7 @@ class DeletionExecution(Execution):
                     self.save()  # fails if another run has replaced this one, and may be writing the archive
                     archives.discard(archive)
             else:
-                self.delete_archived(archive, LEFTOVERS)
-
-
-def _sum_by_category(deleted: DeletedCounts) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for (_, category), number in deleted.items():
-        counts[category] += number
-    return counts
+                self.delete_archived(archive, archives.event_ids(archive), LEFTOVERS)
 
 
 def _id_in(ids: list[UUID]) -> Q:
@@ -378,19 +376,20 @@ def _ids(events: QuerySet[Event]) -> QuerySet:
 
 
 def _whole_days(
-    selection: rules.Selection, to_delete: QuerySet[Event], upper: UUID
+    selection: rules.Selection, to_delete: QuerySet[Event], lower: UUID, upper: UUID
 ) -> tuple[datetime, datetime] | None:
     """Return the range of days, from the first event to delete up to an id, that can be deleted whole.
 
-    Returns None if there is no whole day, or if the days have too many events.
+    Returns None if there is no whole day, if the days have too many events, or if too few of their events
+    are selected.
     """
-    first = _ids(to_delete).first() or upper
+    if not (selection.is_pull_values and partitions.is_partitioned()):
+        return None
+    first = lower if lower > rules.EARLIEST else _ids(to_delete).first() or upper
     start, end = floor(moment_of(first), DAY), floor(moment_of(upper), DAY)
     if upper < selection.bound:
         end = min(end + DAY, floor(moment_of(selection.bound), DAY))
-    events = Event.objects.filter(
-        is_pull__in=selection.is_pull_values, id__gte=first_id(start), id__lt=first_id(end)
-    )
+    events = Event.objects.between(start, end).filter(is_pull__in=selection.is_pull_values)
     if start < end and events[: MAX_EVENTS_OF_DAYS + 1].count() <= MAX_EVENTS_OF_DAYS:
         return start, end
     return None

@@ -6,7 +6,7 @@ import is released. A run respects the holds in force when it started, and those
 
 from __future__ import annotations
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, Value
 
 from activity.models import Hold, Import
 from repositories.models import Repository
@@ -17,12 +17,15 @@ Holds = dict[str, list[int]]
 
 def current_holds() -> Holds:
     """Return the repositories, namespaces and unreleased imports that are held now."""
-    rows: dict[str, QuerySet] = {
-        "repositories": Hold.objects.exclude(repository=None).values_list("repository", flat=True),
-        "namespaces": Hold.objects.exclude(namespace=None).values_list("namespace", flat=True),
-        "imports": Import.objects.filter(released_at=None).values_list("pk", flat=True),
-    }
-    return {key: list(row) for key, row in rows.items()}
+    imports = Import.objects.filter(released_at=None).order_by().values_list(Value("imports"), "pk")
+    rows = imports.union(
+        Hold.objects.exclude(repository=None).values_list(Value("repositories"), "repository"),
+        Hold.objects.exclude(namespace=None).values_list(Value("namespaces"), "namespace"),
+    )
+    holds: Holds = {"repositories": [], "namespaces": [], "imports": []}
+    for key, pk in rows:
+        holds[key].append(pk)
+    return holds
 
 
 def holds_on(repository: Repository) -> QuerySet[Hold]:
@@ -33,11 +36,11 @@ def holds_on(repository: Repository) -> QuerySet[Hold]:
 def held_events(holds: Holds) -> Q:
     """Return the condition for events that are exempt, by the given holds or by those set since.
 
-    It lists ids rather than using subqueries, so that PostgreSQL can use an index to find held events, or
-    to see that there are none.
+    It lists sorted ids rather than using subqueries, so that PostgreSQL can use an index to find held
+    events, or to see that there are none, and so that conditions for the same holds are equal.
     """
     now = current_holds()
     combined = {key: {*holds[key], *now[key]} for key in now}
-    in_namespaces = Repository.objects.filter(namespace__in=combined["namespaces"])
+    in_namespaces = Repository.objects.filter(namespace__in=combined["namespaces"]).order_by()
     repositories = combined["repositories"].union(in_namespaces.values_list("pk", flat=True))
     return Q(repository__in=sorted(repositories)) | Q(imported__in=sorted(combined["imports"]))

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
-from activity.deletion.holds import Holds, current_holds, held_events
+from activity.deletion.holds import current_holds
 from activity.identity import first_id
 from activity.models import AutoDeletion, DeletionRule, Event, subtract_age
 from repositories.access.levels import Category
@@ -93,9 +93,8 @@ class Selection:
         return Event.objects.filter(self.condition, id__lt=self.bound)
 
 
-def current_rules() -> list[Rule]:
+def current_rules(setting: AutoDeletion) -> list[Rule]:
     """Return the rules in force, the most specific first."""
-    setting = AutoDeletion.get_solo()
     rules = [
         rule_from_model(row)
         for row in DeletionRule.objects.select_related("repository__namespace", "namespace")
@@ -104,23 +103,26 @@ def current_rules() -> list[Rule]:
     return sorted(rules, key=lambda rule: rule.precedence)
 
 
-def snapshot() -> dict[str, Any]:
-    """Return the current rules and holds, as stored with a run."""
-    return {"rules": [asdict(rule) for rule in current_rules()], "holds": current_holds()}
+def snapshot(setting: AutoDeletion) -> dict[str, Any]:
+    """Return the current settings, rules and holds, as stored with a run."""
+    return {
+        "rules": [asdict(rule) for rule in current_rules(setting)],
+        "holds": current_holds(),
+        "enabled": setting.enabled,
+        "archive": setting.archive,
+    }
 
 
-def applicable_rule(rules: list[Rule], repository: Repository, category: str) -> Rule:
-    """Return the rule that applies to a repository's events of a category."""
-    return next(r for r in rules if r.matches(repository.pk, repository.namespace_id, category))
+def applicable_rule(rules: list[Rule], repository: int | None, namespace: int | None, category: str) -> Rule:
+    """Return the rule that applies to the events of a repository, namespace and category."""
+    return next(rule for rule in rules if rule.matches(repository, namespace, category))
 
 
-def select_by_rule(settings: dict[str, Any], cutoff: datetime) -> list[Selection]:
-    """Return one selection for each rule of a `snapshot`, bounded by its age and overall maximum.
+def select_by_rule(rules: list[Rule], held: Q, cutoff: datetime) -> list[Selection]:
+    """Return one selection for each rule, bounded by its age and overall maximum.
 
     A rule with a maximum for each repository deletes more than that: see `select_all`.
     """
-    exempt = held_events(settings["holds"])
-    rules = [Rule(**rule) for rule in settings["rules"]]
     selections = []
     remaining = {False, True}
     for number, rule in enumerate(rules):
@@ -128,19 +130,19 @@ def select_by_rule(settings: dict[str, Any], cutoff: datetime) -> list[Selection
         for more_specific in rules[:number]:
             condition &= ~more_specific.matching_events()
         maximum = None if rule.max_per_repository else rule.max_events
-        bound = max(rule.age_bound(cutoff), _bound_by_number(maximum, condition & ~exempt, cutoff))
+        bound = max(rule.age_bound(cutoff), _bound_by_number(maximum, condition & ~held, cutoff))
         is_pull_values = {is_pull for is_pull in remaining if rule.matches_all(pulls=is_pull)}
         remaining -= is_pull_values
         selections.append(Selection(rule, condition, bound, is_pull_values=tuple(sorted(is_pull_values))))
     return selections
 
 
-def select_all(by_rule: list[Selection], holds: Holds, cutoff: datetime) -> list[Selection]:
+def select_all(by_rule: list[Selection], held: Q, cutoff: datetime) -> list[Selection]:
     """Return all events to delete, given the result of `select_by_rule`, as disjoint selections."""
     selections: list[Selection] = []
     for selection in by_rule:
         if selection.rule.max_events and selection.rule.max_per_repository:
-            selections += _split_by_repository(selection, ~held_events(holds), cutoff)
+            selections += _split_by_repository(selection, ~held, cutoff)
         else:
             selections.append(selection)
     return [selection for selection in selections if selection.bound > EARLIEST]
@@ -154,12 +156,13 @@ def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) ->
     one repository.
     """
     maximum = selection.rule.max_events or 0
-    events = Event.objects.filter(selection.condition, not_held, id__lt=first_id(cutoff)).order_by()
+    events = Event.objects.between(before=cutoff).filter(selection.condition, not_held).order_by()
     counts = events.values_list("repository").annotate(events=Count("pk")).filter(events__gt=maximum)
     over_maximum = dict(counts.order_by())
     oldest_kept = events.filter(repository=OuterRef("pk")).order_by("-id").values("id")[maximum - 1 : maximum]
     bounds: dict[int | None, UUID] = dict(
         Repository.objects.filter(pk__in=[pk for pk in over_maximum if pk is not None])
+        .order_by()
         .annotate(bound=Subquery(oldest_kept))
         .values_list("pk", "bound")
     )
@@ -198,7 +201,7 @@ def _bound_by_number(max_events: int | None, condition: Q, cutoff: datetime) -> 
     """Return the id of the oldest event to keep, or the earliest possible id if all can be kept."""
     if not max_events:
         return EARLIEST
-    events = Event.objects.filter(condition, id__lt=first_id(cutoff)).order_by("-id")
+    events = Event.objects.between(before=cutoff).filter(condition).order_by("-id")
     oldest_and_next = list(events.values_list("id", flat=True)[max_events - 1 : max_events + 1])
     return oldest_and_next[0] if len(oldest_and_next) == 2 else EARLIEST
 

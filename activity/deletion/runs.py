@@ -37,20 +37,19 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
     """Create a queued run, to be passed to `execute`. Raises AlreadyRunning if another has not finished."""
     now = timezone.now()
     with transaction.atomic():
-        AutoDeletion.get_solo()
-        setting = AutoDeletion.objects.select_for_update().get()  # serializes concurrent starts
+        locked = AutoDeletion.objects.select_for_update()  # serializes concurrent starts
+        setting, _ = locked.get_or_create(pk=AutoDeletion.singleton_instance_id)
         active = active_runs()
         if current := active.filter(lease_until__gt=now).first():
             raise AlreadyRunning(f"{current}, started by {current.started_by}, has not finished yet.")
         active.update(state=Run.State.ABANDONED, finished_at=now)
-        settings = {**rules.snapshot(), "enabled": setting.enabled, "archive": setting.archive}
         run = Run.objects.create(
             started_by=started_by,
             preview=preview,
             cutoff=cutoff or now,
             started_at=now,
             lease_until=now + LEASE,
-            settings=settings,
+            settings=rules.snapshot(setting),
         )
         Run.objects.filter(pk__lte=run.pk - KEPT_RUNS).delete()
     return run

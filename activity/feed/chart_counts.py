@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import TypeVar
 
 from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 
-from activity import gating
 from activity.feed.ordering import BY_TIME
-from activity.identity import MILLISECOND, first_id, moment_of
-from activity.models import Event, Tally, TallyChange
+from activity.gating import GatedQuerySet, sees_pulls
+from activity.identity import MILLISECOND, moment_of
+from activity.models import Event, EventQuerySet, Tally, TallyChange
 from activity.storage import tallies
 from activity.storage.tallies import DAY, HOUR, WEEK, floor
 from repositories.access.resolving import Access
@@ -39,6 +40,7 @@ MAX_COUNTED = 10_000
 COUNT_FIELDS = ("start", "category", "number")
 
 Range = tuple[datetime, datetime]
+Rows = TypeVar("Rows", bound=GatedQuerySet)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def count_by_tallies(
     whole hours, days or weeks in UTC, except at the ends of the range and in ranges of up to three hours. The
     list has at most `MAX_BUCKETS` + 1 buckets. Takes a fixed number of queries.
     """
-    scope = _Scope(access, repository, within, exclude_pull or not gating.sees_pulls(access, repository))
+    scope = _Scope(access, repository, within, exclude_pull or not sees_pulls(access, repository))
     if after is None or before is None:
         first, last = scope.extent()
         if first is None or last is None:
@@ -140,31 +142,30 @@ class _Scope:
     within: QuerySet[Repository] | None
     exclude_pull: bool
 
-    def restrict(self, rows: QuerySet) -> QuerySet:
+    def restrict(self, rows: Rows) -> Rows:
         if self.within is not None:
             rows = rows.filter(repository__in=self.within)
-        return gating.without_pulls(rows) if self.exclude_pull else rows
+        return rows.without_pulls() if self.exclude_pull else rows
 
-    def visible(self, tallies: QuerySet[Tally]) -> QuerySet[Tally]:
+    def visible(self, tallies: GatedQuerySet[Tally]) -> GatedQuerySet[Tally]:
         if self.access.sees_everything and self.repository is None and self.within is None:
             tallies = tallies.filter(repository=Tally.ALL)
-        return self.restrict(gating.visible_rows(tallies, self.access, self.repository))
+        return self.restrict(tallies.visible_to(self.access, self.repository))
 
     @property
-    def changes(self) -> QuerySet[TallyChange]:
-        return self.restrict(gating.visible_rows(TallyChange.objects.all(), self.access, self.repository))
+    def changes(self) -> GatedQuerySet[TallyChange]:
+        return self.restrict(TallyChange.objects.visible_to(self.access, self.repository))
 
     @property
-    def events(self) -> QuerySet[Event]:
+    def events(self) -> EventQuerySet:
         return self.restrict(Event.objects.visible_to(self.access, self.repository))
 
     @property
-    def own_account_events(self) -> QuerySet[Event] | None:
+    def own_account_events(self) -> EventQuerySet:
         """The viewer's own account events. The tallies can't count these: they have no actor."""
         if self.repository or self.within is not None:
-            return None
-        condition = gating.own_account_condition(self.access)
-        return None if condition is None else Event.objects.filter(condition)
+            return Event.objects.none()
+        return Event.objects.of_own_account(self.access)
 
     @property
     def spans_many_repositories(self) -> bool:
@@ -182,11 +183,10 @@ class _Scope:
         changes = self.changes.aggregate(first=Min("hour"), last=Max("hour"))
         firsts = [first, changes["first"]]
         lasts = [moment and moment + length for moment, length in ((last, DAY), (changes["last"], HOUR))]
-        if self.own_account_events is not None:
-            moments = self.own_account_events.values_list("occurred_at", flat=True)
-            for moment in filter(None, (moments.order_by("id").first(), moments.order_by("-id").first())):
-                firsts.append(floor(moment, HOUR))
-                lasts.append(floor(moment, HOUR) + HOUR)
+        moments = self.own_account_events.values_list("occurred_at", flat=True)
+        for moment in filter(None, (moments.order_by("id").first(), moments.order_by("-id").first())):
+            firsts.append(floor(moment, HOUR))
+            lasts.append(floor(moment, HOUR) + HOUR)
         return min(filter(None, firsts), default=None), max(filter(None, lasts), default=None)
 
     def counts(self, after: datetime, before: datetime) -> QuerySet:
@@ -201,8 +201,7 @@ class _Scope:
             return self.event_counts(self.events, (after, before))
         parts = [self.change_counts(hours), *self.tally_counts(hours, before - after)]
         parts += [self.event_counts(self.events, span) for span in _remainders((after, before), hours)]
-        if self.own_account_events is not None:
-            parts.append(self.event_counts(self.own_account_events, hours))
+        parts.append(self.event_counts(self.own_account_events, hours))
         return parts[0].union(*parts[1:], all=True)
 
     def tally_counts(self, hours: Range, length: timedelta) -> Iterator[QuerySet]:
@@ -216,7 +215,7 @@ class _Scope:
             yield self.sum_tallies(tallies.valid(Tally.Unit.WEEK), [weeks])
             yield self.sum_tallies(tallies.valid_days_of_invalid_weeks(), [weeks])
 
-    def sum_tallies(self, rows: QuerySet[Tally], spans: list[Range]) -> QuerySet:
+    def sum_tallies(self, rows: GatedQuerySet[Tally], spans: list[Range]) -> QuerySet:
         within = Q(pk__in=[])
         for start, end in spans:
             within |= Q(start__gte=start, start__lt=end)
@@ -227,8 +226,8 @@ class _Scope:
         rows = self.changes.filter(hour__gte=hours[0], hour__lt=hours[1]).annotate(start=F("hour"))
         return rows.values("start", "category").annotate(number=Sum("events")).values_list(*COUNT_FIELDS)
 
-    def event_counts(self, events: QuerySet[Event], span: Range) -> QuerySet:
-        within = events.filter(id__gte=first_id(span[0]), id__lt=first_id(span[1])).order_by()
+    def event_counts(self, events: EventQuerySet, span: Range) -> QuerySet:
+        within = events.between(*span).order_by()
         rows = within.annotate(start=TruncMinute("occurred_at", tzinfo=UTC)).values("start", "category")
         return rows.annotate(number=Count("pk")).values_list(*COUNT_FIELDS)
 

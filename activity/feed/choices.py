@@ -48,13 +48,13 @@ class Choice:
     column: str
     descending: bool
     exclude_pull: bool
-    filters: Mapping[str, str]
+    filters: Mapping[str, Any]
     """The chosen API filters, except for time and pulls."""
     shortened: bool
     """Whether the time range was shortened to `LONGEST_SORT` because of the sort column."""
 
     @property
-    def parameters(self) -> dict[str, str]:
+    def parameters(self) -> dict[str, Any]:
         """The choices as API filters."""
         bounds = {"after": self.after, "before": self.before}
         times = {name: iso(moment) for name, moment in bounds.items() if moment}
@@ -121,6 +121,7 @@ class ActivityForm(forms.Form):
             **cleaned,
             "repository": repository_name,
             "tag": tag,
+            "type": [cleaned["type"]] if cleaned.get("type") else [],
             "actor": actor_name_from_label(cleaned.get("actor", "")),
         }
 

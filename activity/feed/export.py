@@ -27,6 +27,7 @@ from activity.feed.ordering import BY_TIME
 from activity.models import Event
 from activity.sources import auditing
 from repositories.access.resolving import Access
+from repositories.utils.text import storable_text
 
 Format = Literal["csv", "jsonl"]
 Columns = Mapping[str, Callable[[Event], Any]]
@@ -68,7 +69,7 @@ def response(
         username=actor.get_username(),
         request_id=str(uuid4()),
         format=format,
-        filters=auditing.storable_text(filters, MAX_FILTERS_LENGTH),
+        filters=storable_text(filters, MAX_FILTERS_LENGTH),
     )
     record(state="started")
     return StreamingHttpResponse(

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django import forms
 from django.db.models import QuerySet
-from django.http import QueryDict
 from django_filters import rest_framework as filters
 
-from activity import catalogue, gating
-from activity.identity import first_id
-from activity.models import ActorType, Event
+from activity import catalogue
+from activity.models import ActorType, Event, EventQuerySet
 from repositories import names
 from repositories.access.people import visible_organizations
 from repositories.models import MAX_GROUP_NAME_PART, Policy, RegistrySettings, Repository
-
-
-class OccurredFilter(filters.IsoDateTimeFilter):
-    """Filters `occurred_at`, to the millisecond, by comparing ids, which start with that time."""
-
-    def filter(self, qs: QuerySet, value: datetime | None) -> QuerySet:
-        return qs if value is None else qs.filter(**{f"id__{self.lookup_expr}": first_id(value)})
-
-
-def filter_by_types(events: QuerySet, types: Collection[str]) -> QuerySet:
-    """Return the events of these types."""
-    kinds = [kind for kind in catalogue.KINDS.values() if kind.type in types]
-    # The kind already determines the category, but filtering by category allows PostgreSQL to use its index.
-    return events.filter(
-        kind__in=[kind.key for kind in kinds], category__in={kind.category.value for kind in kinds}
-    )
 
 
 class EventFilterSet(filters.FilterSet):
@@ -71,8 +50,14 @@ class EventFilterSet(filters.FilterSet):
     actor_type = filters.MultipleChoiceFilter(
         choices=ActorType.choices, distinct=False, label="Type of the actor. Repeat for multiple values."
     )
-    after = OccurredFilter(lookup_expr="gte", label="Occurred at this time or later (ISO 8601).")
-    before = OccurredFilter(lookup_expr="lt", label="Occurred before this time (ISO 8601).")
+    after = filters.IsoDateTimeFilter(
+        method=lambda events, _, moment: events.between(after=moment),
+        label="Occurred at this time or later (ISO 8601).",
+    )
+    before = filters.IsoDateTimeFilter(
+        method=lambda events, _, moment: events.between(before=moment),
+        label="Occurred before this time (ISO 8601).",
+    )
     exclude_pull = filters.TypedChoiceFilter(
         choices=[("true", "true"), ("false", "false")],
         coerce=lambda text: text == "true",
@@ -113,11 +98,11 @@ class EventFilterSet(filters.FilterSet):
     def filter_policy(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
         return queryset.filter(policy__in=_ids_or_unused(Policy.objects.filter(public_id=value)))
 
-    def filter_types(self, queryset: QuerySet, _: str, value: list[str]) -> QuerySet:
-        return filter_by_types(queryset, value) if value else queryset
+    def filter_types(self, queryset: EventQuerySet, _: str, value: list[str]) -> EventQuerySet:
+        return queryset.of_types(value)
 
-    def filter_exclude_pull(self, queryset: QuerySet, _: str, value: bool) -> QuerySet:
-        return gating.without_pulls(queryset) if value else queryset
+    def filter_exclude_pull(self, queryset: EventQuerySet, _: str, value: bool) -> EventQuerySet:
+        return queryset.without_pulls() if value else queryset
 
 
 def _ids_or_unused(rows: QuerySet) -> list[int]:
@@ -139,24 +124,6 @@ class StrictForm(forms.Form):
         for name in sorted(set(self.data) - set(self.fields) - self.PAGING_PARAMETERS):
             self.errors[name] = self.error_class(["Unknown filter."])
         return cleaned
-
-
-def filter_events(
-    events: QuerySet, parameters: Mapping[str, str], request: Any, scanning_enabled: bool
-) -> QuerySet:
-    """Return the events that the API would list for these parameters.
-
-    Raises ValueError for parameters that the API would reject.
-    """
-    filterset = EventFilterSet(
-        QueryDict(urlencode(parameters)),
-        queryset=events,
-        request=request,
-        scanning_enabled=scanning_enabled,
-    )
-    if not filterset.is_valid():
-        raise ValueError(str(filterset.errors))
-    return filterset.qs
 
 
 class EventFilterBackend(filters.DjangoFilterBackend):

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
 
-from activity.gating import visible_rows_in_each
 from activity.models import Tally, TallyChange
 from activity.storage import tallies
 from repositories.access.resolving import Access
@@ -27,8 +26,8 @@ def last_activity(access: Access, repositories: Collection[Repository]) -> dict[
     found: dict[int, datetime] = {}
     for pk, *hours in rows.values_list(
         "pk",
-        Subquery(visible_rows_in_each(folded, access, repositories).values("start")[:1]),
-        Subquery(visible_rows_in_each(waiting, access, repositories).values("hour")[:1]),
+        Subquery(folded.visible_in_each(access, repositories).values("start")[:1]),
+        Subquery(waiting.visible_in_each(access, repositories).values("hour")[:1]),
     ):
         if known := [hour for hour in hours if hour]:
             found[pk] = max(known)

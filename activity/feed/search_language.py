@@ -1,36 +1,29 @@
 """The search language of events: `repo:acme/web tag:v1 actor:jane type:delete after:2026-11-01 -type:get`.
 
 A search consists of terms, `name:value`, and bare words. Terms with the same name are combined with OR, and
-terms with different names with AND. A `-` before a term negates it. A value with spaces needs quotes. This
-module doesn't query the database; `search.py` does.
+terms with different names with AND. A `-` before a term negates it. A value with spaces needs quotes.
+`qualifiers.py` has the names of the terms and what they mean, and `search.py` executes a search.
 """
 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
-from uuid import UUID
 
 from dateutil.relativedelta import relativedelta
 from django.utils import timezone
 
-from activity.catalogue import KINDS, Type
+from activity.catalogue import KINDS
+from activity.feed.qualifiers import QUALIFIERS, InvalidTerm
 from activity.identity import EPOCH
-from activity.models import ActorType
-from repositories import names
-from repositories.access.levels import Category
+from repositories.utils.text import is_storable
 
 MAX_LENGTH = 2_000
 """The maximum length of a search, in characters."""
 MAX_TERMS = 40
-
-
-class InvalidTerm(ValueError):
-    """A term that can't be parsed. The message says why and is shown to the user."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +86,11 @@ def parse(text: str, zone: tzinfo, now: datetime | None = None) -> Search:
     return search
 
 
+def read_term(name: str, value: str, negated: bool = False) -> Term:
+    """Return a term with a value as a user entered it. Raises InvalidTerm."""
+    return Term(name, QUALIFIERS[name].read(value), negated)
+
+
 def quoted(value: str) -> str:
     """Return a value quoted for a search if necessary."""
     if value and not re.search(r'[\s"\\]', value):
@@ -109,7 +107,9 @@ TOKEN = re.compile(
 ALGORITHM = re.compile(r"sha\d+")
 AGO = re.compile(r"(\d{1,4})([hdwmy])")
 UNITS = {"h": "hours", "d": "days", "w": "weeks", "m": "months", "y": "years"}
-ALIASES = {"repository": "repo", "user": "actor", "sha": "digest", "address": "ip"}
+NAMES = {
+    name: qualifier for qualifier in QUALIFIERS.values() for name in (qualifier.name, *qualifier.aliases)
+}
 
 
 def _parse_term(token: re.Match, now: datetime) -> Search:
@@ -119,123 +119,37 @@ def _parse_term(token: re.Match, now: datetime) -> Search:
         value = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
     elif '"' in (value := token["bare"]):
         raise InvalidTerm(f"{token.group()}: unbalanced quotation marks.")
-    name = ALIASES.get(name, name)
     negated = bool(token["negated"])
-    if "\0" in token.group():
+    if not is_storable(token.group()):
         raise InvalidTerm("A search can't contain NUL characters.")
-    if name in TIMES:
+    if name not in NAMES:
+        return Search((_parse_unnamed(token, name, value, negated),))
+    qualifier = NAMES[name]
+    if qualifier.time_range:
         if negated:
             raise InvalidTerm(f"-{name}: times can't be negated.")
-        return TIMES[name](value, now)
-    if name in TERMS:
-        if not value:
-            raise InvalidTerm(f"{name}: needs a value right after the colon, without a space.")
-        return Search((Term(name, TERMS[name](value), negated),))
-    return Search((replace(_parse_unnamed(token, name, value), negated=negated),))
+        after, before = qualifier.time_range(*_parse_period(value, now))
+        return Search(after=after, before=before)
+    if not value:
+        raise InvalidTerm(f"{name}: needs a value right after the colon, without a space.")
+    return Search((read_term(qualifier.name, value, negated),))
 
 
-def _parse_unnamed(token: re.Match, name: str, value: str) -> Term:
+def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool) -> Term:
     """Parse a term without a known name: an id, digest, label, repository or user. Raises InvalidTerm."""
     if ALGORITHM.fullmatch(name):
-        return Term("digest", _parse_digest(f"{name}:{value}"))
+        return read_term("digest", f"{name}:{value}", negated)
     if name:
-        if near := difflib.get_close_matches(name, [*TERMS, *TIMES, *ALIASES], n=1, cutoff=0.65):
+        if near := difflib.get_close_matches(name, NAMES, n=1, cutoff=0.65):
             raise InvalidTerm(f"'{token['name']}:' is not a search term. Did you mean '{near[0]}:'?")
-        return Term("repo", _parse_repository(f"{name}:{value}"))
+        return read_term("repo", f"{name}:{value}", negated)
     if not value:
         raise InvalidTerm(f"{token.group()}: a value is missing.")
-    try:
-        return Term("id", _parse_id(value))
-    except InvalidTerm:
-        pass
+    with suppress(InvalidTerm):
+        return read_term("id", value, negated)
     if value.lower() in {kind.label.lower() for kind in KINDS.values()}:
-        return Term("label", value)
-    if "/" in value or ":" in value:
-        return Term("repo", _parse_repository(value))
-    return Term("actor", value)
-
-
-def _parse_repository(value: str) -> str:
-    """Parse a repository, with or without a tag: `acme/web`, `acme/web:v1`, `_/alpine`."""
-    value = value.removeprefix(f"{names.LIBRARY}/")
-    name, colon, tag = value.partition(":")
-    if not names.is_name(name) or (colon and not names.is_tag(tag)):
-        raise InvalidTerm(
-            f"'{value}' is not a repository like acme/web, or a repository with a tag like acme/web:v1."
-        )
-    return value
-
-
-def _choice_parser(name: str, choices: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a parser for a fixed set of values. It ignores case, and accepts `-` instead of `_`."""
-
-    def parse_choice(value: str) -> str:
-        found = choices.get(value.lower().replace("-", "_"))
-        if found is None:
-            near = difflib.get_close_matches(value.lower(), choices, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"Valid values: {', '.join(choices)}."
-            raise InvalidTerm(f"{name}:{value} is not valid. {hint}")
-        return found
-
-    return parse_choice
-
-
-def _parse_label(value: str) -> str:
-    if not kinds_with_label(value):
-        raise InvalidTerm(f"label:{quoted(value)}: no label contains all of these words.")
-    return value
-
-
-def kinds_with_label(words: str) -> list[str]:
-    """Return the kinds whose labels contain all of these words."""
-    wanted = words.lower().split()
-    return [kind.key for kind in KINDS.values() if all(word in kind.label.lower() for word in wanted)]
-
-
-def _parse_digest(value: str) -> str:
-    """Parse a digest or the beginning of one. The default algorithm is SHA-256."""
-    value = value.lower() if ":" in value else f"sha256:{value.lower()}"
-    if not re.fullmatch(r"[a-z0-9+._-]+:[0-9a-f]*", value) or len(value) > names.MAX_DIGEST_LENGTH:
-        raise InvalidTerm(f"digest:{value} is not a digest or the beginning of one, like sha256:09ab.")
-    return value
-
-
-def _parse_address(value: str) -> str:
-    try:
-        return str(ipaddress.ip_address(value.strip("[]")))
-    except ValueError:
-        raise InvalidTerm(f"ip:{value} is not an IP address like 10.0.0.7 or fd00::7.") from None
-
-
-def _parse_id(value: str) -> str:
-    try:
-        return str(UUID(value))
-    except ValueError:
-        raise InvalidTerm(f"id:{value} is not an event ID.") from None
-
-
-def _parse_namespace(value: str) -> str:
-    if value != names.LIBRARY and not names.is_name(value):
-        raise InvalidTerm(f"namespace:{value} is not a namespace like acme, or _ for none.")
-    return value
-
-
-TERMS: dict[str, Callable[[str], str]] = {
-    "repo": _parse_repository,
-    "namespace": _parse_namespace,
-    "tag": str,
-    "digest": _parse_digest,
-    "actor": str,
-    "actor-type": _choice_parser("actor-type", {type.value: type.value for type in ActorType}),
-    "type": _choice_parser("type", {type.value.lower(): type.value for type in Type}),
-    "category": _choice_parser("category", {category.value: category.value for category in Category}),
-    "kind": _choice_parser("kind", {key: key for key in KINDS}),
-    "label": _parse_label,
-    "ip": _parse_address,
-    "request": str,
-    "id": _parse_id,
-}
-"""The parsers of the values of terms, by name. They raise InvalidTerm."""
+        return read_term("label", value, negated)
+    return read_term("repo" if "/" in value or ":" in value else "actor", value, negated)
 
 
 # --- Times --------------------------------------------------------------------------------------
@@ -277,14 +191,3 @@ def _to_utc(moment: datetime, now: datetime) -> datetime:
     if moment < EPOCH:
         raise ValueError
     return moment
-
-
-TIMES: dict[str, Callable[[str, datetime], Search]] = {
-    "after": lambda value, now: Search(after=_parse_period(value, now)[0]),
-    "before": lambda value, now: Search(before=_parse_period(value, now)[0]),
-    "on": lambda value, now: Search(after=_parse_period(value, now)[0], before=_parse_period(value, now)[1]),
-}
-"""The parsers of time terms, by name.
-
-`after` includes events from the start of a period on, `before` those before it, and `on` those within it.
-"""

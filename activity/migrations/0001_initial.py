@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 ('age', models.PositiveIntegerField(blank=True, help_text='Delete events older than this. Leave empty for no age limit.', null=True, validators=[django.core.validators.MinValueValidator(1)])),
                 ('age_unit', models.CharField(choices=[('hours', 'Hours'), ('days', 'Days'), ('weeks', 'Weeks'), ('months', 'Months')], default='months', max_length=10)),
                 ('max_events', models.PositiveIntegerField(blank=True, help_text='Keep at most this many events, the newest ones. Leave empty for no limit.', null=True, validators=[django.core.validators.MinValueValidator(1)], verbose_name='maximum number of events')),
-                ('enabled', models.BooleanField(default=False, help_text='While this is off, no rule deletes anything.')),
+                ('enabled', models.BooleanField(default=False, help_text='While this is off, no events are deleted.')),
                 ('archive', models.BooleanField(default=True, help_text='Write events to the archive storage first, and delete only events that were archived.', verbose_name='archive before deletion')),
             ],
             options={
@@ -49,6 +49,9 @@ class Migration(migrations.Migration):
                 ('weeks_start', models.DateTimeField()),
                 ('weeks_end', models.DateTimeField()),
             ],
+            options={
+                'default_permissions': ['view'],
+            },
         ),
         migrations.CreateModel(
             name='Import',
@@ -61,6 +64,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-pk'],
+                'default_permissions': ['change', 'view'],
             },
         ),
         migrations.CreateModel(
@@ -70,7 +74,7 @@ class Migration(migrations.Migration):
                 ('preview', models.BooleanField(default=False)),
                 ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('finished', 'Finished'), ('stopped', 'Stopped'), ('failed', 'Failed'), ('abandoned', 'Abandoned')], default='queued', max_length=10)),
                 ('started_by', models.CharField(help_text='A user, the schedule or the command line.', max_length=255)),
-                ('cutoff', models.DateTimeField(help_text='Events from this time on are not deleted. Ages are relative to it.')),
+                ('cutoff', models.DateTimeField(help_text='Events at or after this time are not deleted. Ages are measured from it.')),
                 ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('finished_at', models.DateTimeField(null=True)),
                 ('lease_until', models.DateTimeField(help_text='If the run shows no progress by this time, it is considered abandoned.')),
@@ -79,10 +83,12 @@ class Migration(migrations.Migration):
                 ('expected', models.BigIntegerField(help_text='Number of events to delete.', null=True)),
                 ('deleted', models.BigIntegerField(default=0)),
                 ('report', models.JSONField(default=dict, help_text='For each rule: the number of events by category, and their time range.')),
+                ('partitions', models.JSONField(default=dict, help_text='For a preview on PostgreSQL: what a run would do with each old partition.')),
                 ('error', models.TextField(blank=True)),
             ],
             options={
                 'ordering': ['-pk'],
+                'default_permissions': ['change', 'view'],
             },
         ),
         migrations.CreateModel(
@@ -114,13 +120,14 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-pk'],
+                'default_permissions': ['view'],
             },
         ),
         migrations.CreateModel(
             name='DeadLetter',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('fingerprint', models.CharField(editable=False, help_text='SHA-256 hash of account, source and content.', max_length=64, unique=True)),
+                ('fingerprint', models.CharField(editable=False, help_text='SHA-256 of source, account, size and content.', max_length=64, unique=True)),
                 ('source', models.CharField(choices=[('registry', 'Registry notification'), ('producer', 'Events API')], max_length=10)),
                 ('received_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
                 ('reason', models.CharField(max_length=500)),
@@ -134,6 +141,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-received_at', '-pk'],
+                'default_permissions': ['change', 'view'],
                 'indexes': [models.Index(condition=models.Q(('dismissed_at', None), ('replayed_at', None)), fields=['received_at', 'id'], name='dead_letter_waiting')],
             },
         ),
@@ -146,6 +154,7 @@ class Migration(migrations.Migration):
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
+                'default_permissions': ['view'],
                 'constraints': [models.UniqueConstraint(fields=('repository', 'digest'), name='unique_deleted_manifest')],
             },
         ),
@@ -196,11 +205,12 @@ class Migration(migrations.Migration):
                 ('details', models.JSONField(default=dict)),
                 ('actor_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('policy', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.policy')),
-                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='registry_repositories.repository')),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
                 ('imported', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_activity.import')),
             ],
             options={
                 'ordering': ['-id'],
+                'default_permissions': ['add', 'view'],
                 'indexes': [models.Index(fields=['repository', 'id'], name='event_repository'), models.Index(condition=models.Q(('is_pull', False)), fields=['repository', 'id'], name='event_repository_without_pulls'), models.Index(condition=models.Q(('is_pull', False)), fields=['id'], name='event_without_pulls'), models.Index(fields=['category', 'id'], name='event_category'), models.Index(fields=['actor_name', 'id'], name='event_actor'), models.Index(condition=models.Q(('category', 'account')), fields=['actor_user', 'id'], name='event_account'), models.Index(condition=models.Q(('imported__isnull', False)), fields=['imported'], name='event_imported'), models.Index(condition=models.Q(('policy__isnull', False)), fields=['policy', 'id'], name='event_policy')],
             },
         ),
@@ -220,6 +230,7 @@ class Migration(migrations.Migration):
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='tags', to='registry_repositories.repository')),
             ],
             options={
+                'default_permissions': ['view'],
                 'indexes': [models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'name'], name='tag_name'), models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'last_push'], name='tag_push')],
                 'constraints': [models.UniqueConstraint(fields=('repository', 'name'), name='unique_tag_name')],
             },
@@ -234,6 +245,7 @@ class Migration(migrations.Migration):
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
+                'default_permissions': ['view'],
                 'indexes': [models.Index(fields=['repository', 'name'], name='tag_pull_name')],
             },
         ),
@@ -250,6 +262,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'tallies',
+                'default_permissions': ['view'],
                 'indexes': [models.Index(fields=['unit', 'start', 'category', 'repository', 'is_pull', 'events'], name='tally_by_time'), models.Index(condition=models.Q(('events', 0)), fields=['id'], name='tally_empty')],
                 'constraints': [models.UniqueConstraint(fields=('repository', 'unit', 'start', 'category'), name='unique_tally')],
             },
@@ -265,6 +278,7 @@ class Migration(migrations.Migration):
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={
+                'default_permissions': ['view'],
                 'indexes': [models.Index(fields=['repository', 'hour'], name='tally_change_repository')],
             },
         ),

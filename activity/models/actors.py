@@ -25,13 +25,13 @@ class ActorType(models.TextChoices):
 MANUAL_PROMOTION_NAME = "MANUAL_P"
 
 SCHEDULE_ACTOR, COMMAND_LINE_ACTOR = SYSTEM_ACTORS = ("the schedule", "the command line")
-"""The names of actors of type SYSTEM, which act when no user is logged in."""
+"""The names of actors of type SYSTEM: scheduled tasks, and commands."""
 
 
 def label_of_actor(type: str, name: str) -> str:
     """Return the label of an actor.
 
-    It is the name of a user, the kind and id of a policy, `PROMOTION MANUAL_P`, or `SYSTEM the schedule`.
+    Examples: `jane`, `anonymous`, `PUSH MIRRORING 7A4DC340`, `PROMOTION MANUAL_P`, `SYSTEM the schedule`.
     """
     if type == ActorType.USER:
         return name
@@ -43,10 +43,7 @@ def label_of_actor(type: str, name: str) -> str:
 
 
 def actor_name_from_label(label: str) -> str:
-    """Return the name of an actor, given its name or its label.
-
-    For `PROMOTION 7A4DC340` it is `7A4DC340`.
-    """
+    """Return the name of an actor, given its name or its label: `7A4DC340` for `PROMOTION 7A4DC340`."""
     for type in set(ActorType) - {ActorType.USER, ActorType.ANONYMOUS}:
         label = label.removeprefix(label_of_actor(type, ""))
     return label

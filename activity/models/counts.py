@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 
+from activity.gating import GatedQuerySet
 from repositories.models import Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 
@@ -29,13 +30,16 @@ class Tally(models.Model):
     is_pull = models.BooleanField()
     events = models.BigIntegerField()
 
+    objects = GatedQuerySet.as_manager()
+
     class Meta:
         verbose_name_plural = "tallies"
+        default_permissions = ["view"]
         constraints = [
             models.UniqueConstraint(fields=["repository", "unit", "start", "category"], name="unique_tally")
         ]
         indexes = [
-            # Covers sums over many repositories, which then need an index-only scan.
+            # Covers sums over many repositories, so that they need only an index-only scan.
             models.Index(
                 fields=["unit", "start", "category", "repository", "is_pull", "events"],
                 name="tally_by_time",
@@ -48,7 +52,7 @@ class Tally(models.Model):
 
 
 class TallyChange(models.Model):
-    """A change that isn't folded into the tallies yet. Append-only.
+    """A change that hasn't been folded into the tallies yet. Append-only.
 
     The number of events is negative if they were deleted.
     """
@@ -59,7 +63,10 @@ class TallyChange(models.Model):
     is_pull = models.BooleanField()
     events = models.BigIntegerField()
 
+    objects = GatedQuerySet.as_manager()
+
     class Meta:
+        default_permissions = ["view"]
         indexes = [models.Index(fields=["repository", "hour"], name="tally_change_repository")]
 
     def __str__(self) -> str:
@@ -67,9 +74,9 @@ class TallyChange(models.Model):
 
 
 class DroppedTallies(models.Model):
-    """A range of whole days whose tallies are invalid because the events were dropped.
+    """A range of whole days whose tallies are invalid, because their events were deleted all at once.
 
-    Folding deletes these tallies.
+    Folding deletes the tallies by hour and day, and recalculates those by week.
     """
 
     is_pull = models.BooleanField()
@@ -78,6 +85,9 @@ class DroppedTallies(models.Model):
     weeks_start = models.DateTimeField()
     weeks_end = models.DateTimeField()
     """The range of weeks that contain the days. Their tallies are invalid until folding recalculates them."""
+
+    class Meta:
+        default_permissions = ["view"]
 
     def __str__(self) -> str:
         return (

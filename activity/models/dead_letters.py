@@ -18,7 +18,7 @@ class DeadLetter(models.Model):
         PRODUCER = "producer", "Events API"
 
     fingerprint = models.CharField(
-        max_length=64, unique=True, editable=False, help_text="SHA-256 hash of account, source and content."
+        max_length=64, unique=True, editable=False, help_text="SHA-256 of source, account, size and content."
     )
     source = models.CharField(max_length=10, choices=Source)
     account = models.ForeignKey(
@@ -42,10 +42,11 @@ class DeadLetter(models.Model):
     NOT_REPLAYED: ClassVar[Q] = Q(replayed_at=None)
     NOT_DISMISSED: ClassVar[Q] = Q(dismissed_at=None)
     WAITING: ClassVar[Q] = NOT_REPLAYED & NOT_DISMISSED
-    """Neither replayed nor dismissed: an admin still has to deal with it."""
+    """Neither replayed nor dismissed: waiting for an admin to do either."""
 
     class Meta:
         ordering = ["-received_at", "-pk"]
+        default_permissions = ["change", "view"]  # change: replay and dismiss
         indexes = [
             models.Index(
                 fields=["received_at", "id"],
@@ -59,7 +60,7 @@ class DeadLetter(models.Model):
 
     @property
     def is_truncated(self) -> bool:
-        """Whether only the beginning of the message is stored, so that it can't be replayed."""
+        """Whether only the beginning of the message is stored. Such a message can't be replayed."""
         return len(self.content) < self.size
 
     @property

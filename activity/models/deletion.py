@@ -1,4 +1,4 @@
-"""Auto-deletion: its settings, rules and holds, and the records of its runs."""
+"""Auto-deletion: its settings, rules, holds, runs, archives and imports."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def subtract_age(cutoff: datetime, age: int, unit: str) -> datetime:
 class AutoDeletion(Conditions, SingletonModel):
     """The registry-wide settings: the master switch, and the default for events without a rule."""
 
-    enabled = models.BooleanField(default=False, help_text="While this is off, no rule deletes anything.")
+    enabled = models.BooleanField(default=False, help_text="While this is off, no events are deleted.")
     archive = models.BooleanField(
         "archive before deletion",
         default=True,
@@ -111,8 +111,8 @@ class DeletionRule(Scope, Conditions):
     """A rule for a repository, a namespace or everything, and for one category of events or all.
 
     Only the most specific rule applies to an event. A rule for its repository takes precedence over one
-    for its namespace, and that over one for everything. Within the same scope, a rule for its category
-    takes precedence over one for all categories. A rule without conditions keeps its events forever.
+    for its namespace, which takes precedence over one for everything. Within the same scope, a rule for its
+    category takes precedence over one for all categories. A rule without conditions keeps its events forever.
     """
 
     class MaxPer(models.TextChoices):
@@ -195,7 +195,7 @@ class Run(models.Model):
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
     started_by = models.CharField(max_length=255, help_text="A user, the schedule or the command line.")
     cutoff = models.DateTimeField(
-        help_text="Events from this time on are not deleted. Ages are relative to it."
+        help_text="Events at or after this time are not deleted. Ages are measured from it."
     )
     started_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
@@ -209,17 +209,21 @@ class Run(models.Model):
     report = models.JSONField(
         default=dict, help_text="For each rule: the number of events by category, and their time range."
     )
+    partitions = models.JSONField(
+        default=dict, help_text="For a preview on PostgreSQL: what a run would do with each old partition."
+    )
     error = models.TextField(blank=True)
 
     class Meta:
         ordering = ["-pk"]
+        default_permissions = ["change", "view"]  # change: stop
 
     def __str__(self) -> str:
         return f"{'Preview' if self.preview else 'Run'} {self.pk}"
 
 
 class Archive(models.Model):
-    """A file of events that have been or are about to be deleted."""
+    """A file of events that have been deleted, or are about to be."""
 
     run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="archives")
     name = models.CharField(max_length=255, unique=True, help_text="File name in the archive storage.")
@@ -235,6 +239,7 @@ class Archive(models.Model):
 
     class Meta:
         ordering = ["-pk"]
+        default_permissions = ["view"]
 
     def __str__(self) -> str:
         return self.name
@@ -250,6 +255,7 @@ class Import(models.Model):
 
     class Meta:
         ordering = ["-pk"]
+        default_permissions = ["change", "view"]  # change: release
 
     def __str__(self) -> str:
         return self.archive_name

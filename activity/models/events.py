@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, NoReturn, Self
 
 from django.conf import settings
 from django.db import models
@@ -10,7 +12,9 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
 
-from activity import catalogue, gating
+from activity import catalogue
+from activity.gating import GatedEventQuerySet
+from activity.identity import first_id
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
 from activity.models.deletion import Import
 from repositories import names
@@ -20,12 +24,21 @@ from repositories.models import Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 
 
-class EventQuerySet(models.QuerySet["Event"]):
-    """Refuses to update or delete events. Auto-deletion deletes them with `activity.storage.events`."""
+class EventQuerySet(GatedEventQuerySet):
+    """Rejects updates and deletions. Auto-deletion deletes events with `activity.storage.events`."""
 
-    def visible_to(self, access: Access, repository: Repository | None = None) -> EventQuerySet:
-        """Return the events that a viewer may see, in one repository or in all. See `activity.gating`."""
-        return gating.visible_events(self, access, repository)  # type: ignore[return-value]
+    def between(self, after: datetime | None = None, before: datetime | None = None) -> Self:
+        """Return the events at `after` or later and before `before`, to the millisecond."""
+        events = self if after is None else self.filter(id__gte=first_id(after))
+        return events if before is None else events.filter(id__lt=first_id(before))
+
+    def of_types(self, types: Collection[str]) -> Self:
+        """Return the events of these types."""
+        kinds = [kind for kind in catalogue.KINDS.values() if kind.type in types]
+        # The kind already determines the category, but filtering by category lets PostgreSQL use its index.
+        return self.filter(
+            kind__in=[kind.key for kind in kinds], category__in={kind.category.value for kind in kinds}
+        )
 
     def update(self, **_: Any) -> NoReturn:
         raise TypeError("Events are append-only.")
@@ -48,7 +61,7 @@ class Event(models.Model):
     category = models.CharField(max_length=20)
     is_pull = models.BooleanField(default=False)
     """Whether the category is pull. Used by the partial indexes and the partitions."""
-    repository = UnconstrainedForeignKey(Repository, null=True, related_name="events")
+    repository = UnconstrainedForeignKey(Repository, null=True)
     repository_name = models.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = models.CharField(max_length=names.MAX_TAG_LENGTH, blank=True)
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
@@ -65,8 +78,9 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        # Nine tenths of all events are pulls. The default view of a repository excludes them and must not
-        # scan them, hence the partial indexes.
+        default_permissions = ["add", "view"]  # add: send events, as registries and other producers do
+        # About 90% of events are pulls. The default list of a repository excludes them, and the partial
+        # indexes let it skip them.
         indexes = [
             models.Index(fields=["repository", "id"], name="event_repository"),
             models.Index(
@@ -77,7 +91,8 @@ class Event(models.Model):
             models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
             models.Index(fields=["category", "id"], name="event_category"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
-            # For the viewer's own account events. A robot can have a million pulls and only a few of these.
+            # For the viewer's own account events. A service account can have a million pulls, but few of
+            # these.
             models.Index(fields=["actor_user", "id"], condition=Q(category="account"), name="event_account"),
             models.Index(fields=["imported"], condition=Q(imported__isnull=False), name="event_imported"),
             models.Index(fields=["policy", "id"], condition=Q(policy__isnull=False), name="event_policy"),

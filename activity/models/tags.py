@@ -21,24 +21,25 @@ class Tag(models.Model):
     """The state of a tag, existing or deleted, derived from its events. See `activity.storage.tags`."""
 
     NEVER: ClassVar[UUID] = UUID(int=0)
-    """The event id of something that never happened. All other ids are greater."""
+    """Stands for the id of an event that never happened. All event ids are greater."""
     NOT_DELETED: ClassVar[Q] = Q(last_push__gt=F("last_deletion"))
 
     repository = UnconstrainedForeignKey(Repository, related_name="tags")
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
     last_push = models.UUIDField(default=NEVER)
-    """The id of the event of the newest push. The next four fields describe that push."""
+    """The id of the newest push event. The next four fields describe that push."""
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
     pushed_by_type = models.CharField(max_length=20, choices=ActorType, blank=True)
     pushed_by_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
     pushed_by_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     last_deletion = models.UUIDField(default=NEVER)
-    """The id of the event of the newest deletion."""
+    """The id of the newest deletion event."""
     pulls = models.BigIntegerField(default=0)
-    """Number of folded pulls of this name. `TagPull` may contain pulls that aren't folded yet."""
+    """Number of folded pulls of this tag. `TagPull` can contain pulls that haven't been folded yet."""
     pulled_at = models.DateTimeField(null=True)
 
     class Meta:
+        default_permissions = ["view"]
         constraints = [models.UniqueConstraint(fields=["repository", "name"], name="unique_tag_name")]
         indexes = [
             models.Index(
@@ -71,14 +72,15 @@ class Tag(models.Model):
 
 
 class DeletedManifest(models.Model):
-    """The newest deletion of a manifest. Tags of this digest that were pushed before it no longer exist."""
+    """The newest deletion of a manifest. Tags that were pushed with this digest before it no longer exist."""
 
     repository = UnconstrainedForeignKey(Repository)
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH)
     last_deletion = models.UUIDField(default=Tag.NEVER)
-    """The id of the event of the newest deletion."""
+    """The id of the newest deletion event."""
 
     class Meta:
+        default_permissions = ["view"]
         constraints = [
             models.UniqueConstraint(fields=["repository", "digest"], name="unique_deleted_manifest")
         ]
@@ -88,7 +90,7 @@ class DeletedManifest(models.Model):
 
 
 class TagPull(models.Model):
-    """Pulls of a tag that aren't folded into `Tag` yet. Append-only."""
+    """Pulls of a tag that haven't been folded into `Tag` yet. Append-only."""
 
     repository = UnconstrainedForeignKey(Repository)
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
@@ -97,6 +99,7 @@ class TagPull(models.Model):
     """The time of the newest of these pulls."""
 
     class Meta:
+        default_permissions = ["view"]
         indexes = [models.Index(fields=["repository", "name"], name="tag_pull_name")]
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""Recording of events."""
+"""Recording events: drafts, the repositories that they refer to, and their insertion."""

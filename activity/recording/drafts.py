@@ -19,7 +19,7 @@ class Draft:
     """Empty for events that aren't about a repository."""
     occurred_at: datetime
     source_id: str
-    """The id of the message at its source. A redelivered message has the same id, and so the same events."""
+    """The id of the message at its source. A redelivered message has the same id, so its events do too."""
     ordinal: int = 1
     """Distinguishes the events of one message: 1 to 7, or 0 for the registration of the repository."""
     tag: str = ""
@@ -33,5 +33,5 @@ class Draft:
     """The policy that is the subject. A policy that is the actor is looked up by its id instead."""
 
     def with_kind(self, kind: str, **changes: Any) -> Draft:
-        """Return a copy of another kind, with further changes."""
+        """Return a copy with another kind, and with changes to other fields."""
         return replace(self, kind=kind, **changes)

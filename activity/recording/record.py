@@ -24,10 +24,10 @@ POLICY_ACTOR_TYPES = frozenset(Policy.Kind.values)
 
 @transaction.atomic(savepoint=False)
 def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> list[UUID]:
-    """Record the events that don't exist yet, and return the ids of all, in the order of the drafts.
+    """Record the events that don't exist yet, and return the ids of all events, in the order of the drafts.
 
     `account_id` is the user whose token delivered the events, or None for the application itself. Either all
-    events are committed or none. Existing events are left unchanged.
+    of the events are committed, or none. Existing events are left unchanged.
     """
     ids = [_event_id(draft, account_id) for draft in drafts]
     resolved = _resolve_repositories(dict(zip(ids, drafts, strict=True)), account_id)
@@ -48,14 +48,14 @@ def _resolve_repositories(drafts: dict[UUID, Draft], account_id: int | None) -> 
     resolved: dict[UUID, Draft] = {}
     unresolved: dict[UUID, Draft] = {}
     for id, draft in drafts.items():
-        if not draft.repository_name:  # such as changes of system settings
+        if not draft.repository_name:  # for example, changes to system settings
             resolved[id] = draft
             continue
         repository = draft.repository or finder.find(draft.repository_name, draft.occurred_at)
         (resolved if repository else unresolved)[id] = replace(draft, repository=repository)
     if not unresolved:
         return resolved
-    # A message that is redelivered after its repository was deleted must not register the name again.
+    # A message that is redelivered after its repository was deleted must not register a new repository.
     for id in Event.objects.filter(pk__in=unresolved).values_list("pk", flat=True):
         del unresolved[id]
     first_seen: dict[str, Draft] = {}
@@ -69,7 +69,7 @@ def _resolve_repositories(drafts: dict[UUID, Draft], account_id: int | None) -> 
 
 
 def _mark_deleted(drafts: Iterable[Draft]) -> None:
-    """Mark repositories that were deleted in the registry, with the time of their deletion."""
+    """Mark repositories as deleted if they were deleted in the registry, with the time of the deletion."""
     for draft in drafts:
         if draft.kind == "delete_repository" and draft.repository:
             live = Repository.objects.filter(pk=draft.repository.pk, deleted_at=None)

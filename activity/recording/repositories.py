@@ -10,6 +10,7 @@ from django.db.models import F
 
 from activity.recording.drafts import Draft
 from repositories import names
+from repositories.accounts import current_request
 from repositories.models import Namespace, Repository
 
 
@@ -17,7 +18,7 @@ class RepositoryFinder:
     """Finds the repository that had a name at a given time.
 
     Events up to the deletion of a repository belong to the deleted repository, even if they arrive after a
-    new repository has taken the name. Otherwise they would leak into the new repository.
+    new repository has taken the name. Otherwise viewers of the new repository could see them.
     """
 
     def __init__(self, full_names: Iterable[str]) -> None:
@@ -39,10 +40,11 @@ class RepositoryFinder:
         return None
 
     def register(self, first_seen: dict[str, Draft]) -> list[Draft]:
-        """Register repositories as private, and return a Create Repository event for each new one.
+        """Register repositories as private, and return drafts of their Create Repository events.
 
-        `first_seen` maps each name to the event in which it was first seen. Rows are created in a fixed
-        order (namespaces, then repositories, by name), so that two messages can't deadlock.
+        `first_seen` maps each name to the draft that mentions it first. Rows are created in a fixed order
+        (namespaces, then repositories, by name), so that two messages can't deadlock. There is no draft for a
+        repository that exists by now, or whose first draft is its Create Repository event.
         """
         registrations = []
         namespaces = {}
@@ -50,9 +52,11 @@ class RepositoryFinder:
             namespaces[name], _ = Namespace.objects.get_or_create(name=name)
         for full_name in sorted(first_seen):
             namespace, name = names.split_name(full_name)
-            repository, created = Repository.objects.get_or_create(
-                namespace=namespaces[namespace], name=name, deleted_at=None
-            )
+            # The draft below records the registration, with the time and actor of the first draft.
+            with current_request.auditing_disabled():
+                repository, created = Repository.objects.get_or_create(
+                    namespace=namespaces[namespace], name=name, deleted_at=None
+                )
             self.by_name[full_name].append(repository)
             draft = first_seen[full_name]
             if created and draft.kind != "create_repository":
@@ -63,7 +67,7 @@ class RepositoryFinder:
                         tag="",
                         digest="",
                         repository=repository,
-                        # The details of the first event may not be visible to everyone who sees this one.
+                        # Not everyone who can see this event can see the details of the first one.
                         details={},
                     )
                 )

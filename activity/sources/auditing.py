@@ -1,8 +1,14 @@
 """Records what people do to this application: changes to permissions, accounts and settings.
 
 Every audited model is listed in `AUDITED`. Signal handlers record its changes, wherever in the code they are
-made. Actions that change no audited model, such as a replay, call `record` themselves. An event is committed
-in the same transaction as the change that it describes.
+made, and call `record`. So do acts that change no audited model, such as a replay. What changed is stored in
+`details.changes`, in the format of `Changes`.
+
+An event is committed in the same transaction as the change that it describes. Django itself deletes rows and
+changes many-to-many relations in transactions, but `save` commits before it sends `post_save`. Save audited
+models in `transaction.atomic`, as the site, the commands and the admin do. If other code, such as Celery beat
+or Django's `createsuperuser`, saves outside a transaction and recording fails, the change remains without an
+event.
 
 Django sends no signals for `QuerySet.update` and `bulk_create`, so don't use them for audited models.
 """
@@ -19,10 +25,9 @@ from celery import current_task
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
-from django.db import models, transaction
+from django.db import models
 from django.db.models import QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
-from django.dispatch import receiver
 from django.utils import timezone
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -31,10 +36,10 @@ from django_celery_beat.models import (
     PeriodicTask,
     SolarSchedule,
 )
-from knox.models import AuthToken
 from solo.models import SingletonModel
 
-from activity.catalogue import KINDS
+from activity import config
+from activity.catalogue import KINDS, OWN_CATEGORIES
 from activity.models import (
     COMMAND_LINE_ACTOR,
     MAX_ACTOR_LENGTH,
@@ -52,6 +57,7 @@ from repositories import signals
 from repositories.access import levels
 from repositories.accounts import current_request
 from repositories.models import (
+    AccessToken,
     Membership,
     Namespace,
     NamespaceGroupPermission,
@@ -64,6 +70,8 @@ from repositories.models import (
     RepositoryUserPermission,
     Team,
 )
+from repositories.utils.diff import Changes, diff
+from repositories.utils.text import storable_text
 
 User: Any = get_user_model()
 
@@ -73,8 +81,19 @@ MAX_NAMES = 50
 """At most this many names of a list are stored, along with their total count."""
 HIDDEN = "hidden"
 
-Changes = dict[str, list[Any]]
-"""The old and new value of each changed field, with names instead of ids: `{"role": ["member", "owner"]}`."""
+HOST_NOUNS = frozenset(
+    {
+        "user",
+        "password",
+        "group",
+        "group_member",
+        "session",
+        "session_failed",
+        "periodic_task",
+        "schedule",
+    }
+)
+"""The nouns of the event kinds that are recorded only if `config.audits_host_models` says so."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +142,9 @@ def _kind_of_user(user: Any, verb: str, changes: Changes) -> str:
 
 
 def _kind_of_repository(repository: Repository, verb: str, changes: Changes) -> str:
-    return f"{verb}_{'visibility' if 'visibility' in changes else 'description'}"
+    if verb == "update" and "deleted_at" not in changes:
+        return f"update_{'visibility' if 'visibility' in changes else 'description'}"
+    return "create_repository" if verb == "create" else "delete_repository"
 
 
 def _kind_of_run(run: Run, verb: str, changes: Changes) -> str:
@@ -151,8 +172,8 @@ AUDITED: dict[type[models.Model], Audited] = {
         Audited(Namespace, "namespace", only=frozenset({"user", "organization"})),
         Audited(
             Repository,
-            "description",
-            only=frozenset({"visibility", "description"}),
+            "repository",
+            only=frozenset({"visibility", "description", "deleted_at"}),
             repository=lambda row: row,
             kind=_kind_of_repository,
         ),
@@ -165,9 +186,9 @@ AUDITED: dict[type[models.Model], Audited] = {
             kind=_kind_of_user,
         ),
         Audited(
-            AuthToken,
+            AccessToken,
             "token",
-            ignored=frozenset({"token_key", "created"}),
+            ignored=frozenset({"token_key", "created", "name", "last_used_at"}),
             subject=lambda token: f"{token.token_key[:8]}… of {token.user}",
         ),
         Audited(Group, "group"),
@@ -192,13 +213,12 @@ def connect() -> None:
         pre_save.connect(_load_previous_row, sender=model)
         post_save.connect(_record_save, sender=model)
         post_delete.connect(_record_deletion, sender=model)
-        # Without this transaction, a save would be committed before post_save is sent.
-        setattr(model, "save", transaction.atomic(savepoint=False)(model.save))  # noqa: B010
     for through in (User.groups.through, User.user_permissions.through, Group.permissions.through):
         m2m_changed.connect(_record_m2m_change, sender=through)
     user_logged_in.connect(_record_log_in)
     user_logged_out.connect(_record_log_out)
     user_login_failed.connect(_record_failed_log_in)
+    signals.policy_changed.connect(_record_policy_change)
 
 
 def record(
@@ -206,32 +226,21 @@ def record(
     *,
     subject: str = "",
     repository: Repository | None = None,
+    policy: Policy | None = None,
     username: str | None = None,
+    at: datetime | None = None,
     **details: Any,
 ) -> None:
-    """Record an action by the user named `username`, or by the current actor.
+    """Record an act of the user named `username`, or of the current actor, at the time `at` (default: now).
 
     `subject` is the name of what was changed. Records nothing inside `current_request.auditing_disabled()`.
     """
-    if current_request.is_audited():
-        if subject:
-            details = {"subject": storable_text(subject), **details}
-        _record_event(kind, repository=repository, username=username, **details)
-
-
-def _record_event(
-    kind: str,
-    *,
-    repository: Repository | None,
-    username: str | None = None,
-    at: datetime | None = None,
-    policy: Policy | None = None,
-    **details: Any,
-) -> None:
-    """Record an action like `record`, but at the time `at` (default: now) and despite `auditing_disabled`."""
-    actor_type, actor_name = (
-        current_actor() if username is None else (ActorType.USER, storable_text(username))
-    )
+    is_of_host = kind.partition("_")[2] in HOST_NOUNS
+    if not current_request.is_audited() or (is_of_host and not config.audits_host_models()):
+        return
+    if subject:
+        details = {"subject": storable_text(subject, MAX_TEXT_LENGTH), **details}
+    actor_type, actor_name = current_actor() if username is None else (ActorType.USER, username)
     record_events(
         [
             Draft(
@@ -239,7 +248,7 @@ def _record_event(
                 repository=repository,
                 repository_name=repository.full_name if repository else "",
                 actor_type=actor_type,
-                actor_name=actor_name[:MAX_ACTOR_LENGTH],
+                actor_name=storable_text(actor_name, MAX_ACTOR_LENGTH),
                 occurred_at=at or timezone.now(),
                 source_id=str(uuid4()),
                 policy=policy,
@@ -256,11 +265,6 @@ def current_actor() -> tuple[ActorType, str]:
     if current_request.exists():
         return ActorType.ANONYMOUS, ""
     return ActorType.SYSTEM, SCHEDULE_ACTOR if current_task else COMMAND_LINE_ACTOR
-
-
-def storable_text(text: str, length: int = MAX_TEXT_LENGTH) -> str:
-    """Return a text cut to `length` characters, replacing characters that some databases reject."""
-    return text[:length].replace("\0", "�").encode(errors="replace").decode()
 
 
 # --- Created, updated and deleted rows ----------------------------------------------------------
@@ -285,7 +289,8 @@ def _record_save(
     sender: Any, instance: Any, created: bool, raw: bool, update_fields: Iterable[str] | None, **_: Any
 ) -> None:
     before = instance.__dict__.pop("_previous_row", None)
-    instance._is_raw = raw
+    if raw:
+        instance._is_raw = True
     if raw or _is_password_rehash(instance, update_fields):
         return
     verb = "create" if created else "update"
@@ -307,32 +312,36 @@ def _record_change(
     changes = _changes(audited, before, after, written)
     instance = after or before
     kind = audited.kind(instance, verb, changes) if audited.kind else f"{verb}_{audited.noun}"
-    if changes and kind in KINDS and current_request.is_audited():
-        repository = audited.repository(instance)
-        record(kind, subject=audited.subject(instance), repository=repository, changes=changes)
+    if changes and kind in KINDS:
+        # Events of other categories can be visible to users who can't see these fields.
+        details: dict[str, Any] = {"changes": changes} if KINDS[kind].category in OWN_CATEGORIES else {}
+        # A repository's events are those up to its deletion.
+        at = instance.deleted_at if kind == "delete_repository" else None
+        subject, repository = audited.subject(instance), audited.repository(instance)
+        record(kind, subject=subject, repository=repository, at=at, **details)
 
 
 def _changes(audited: Audited, before: Any, after: Any, written: Iterable[str] | None) -> Changes:
     """Return the differences between two states of a row, either of which can be None."""
-    changes: Changes = {}
-    for field in audited.fields:
-        old, new = (getattr(row, field.attname) if row else None for row in (before, after))
-        if old == new or (written is not None and field.name not in written):
-            continue
-        if (old, new) not in ((None, ""), ("", None)):
-            hidden = field.name in audited.hidden
-            changes[field.name] = [_json_value(row, field, hidden) for row in (before, after)]
-    return changes
+    fields = [field for field in audited.fields if written is None or field.name in written]
+
+    def state(row: Any) -> dict[str, Any]:
+        return {field.name: getattr(row, field.attname) for field in fields} if row else {}
+
+    rows = {"before": before, "after": after}
+    return {
+        name: {side: HIDDEN if name in audited.hidden else _json_value(rows[side], name) for side in sides}
+        for name, sides in diff(state(before), state(after)).items()
+    }
 
 
-def _json_value(row: Any, field: models.Field, hidden: bool) -> Any:
+def _json_value(row: Any, field: str) -> Any:
     """Return the value of a field in a form that JSON can store, with names instead of references."""
-    value = getattr(row, field.name) if row else None
-    if value is None or isinstance(value, bool | int | float):
+    value = getattr(row, field)
+    if isinstance(value, bool | int | float):
         return value
-    if hidden:
-        return HIDDEN
-    return storable_text(value.codename if isinstance(value, Permission) else str(value))
+    text = value.codename if isinstance(value, Permission) else str(value)
+    return storable_text(text, MAX_TEXT_LENGTH)
 
 
 def _is_password_rehash(instance: Any, update_fields: Iterable[str] | None) -> bool:
@@ -397,7 +406,7 @@ def _record_permissions(holder: Any, permissions: list[Permission], added: bool)
     record(
         "update_user" if isinstance(holder, User) else "update_group",
         subject=str(holder),
-        changes={"permissions": [[], listed] if added else [listed, []]},
+        changes={"permissions": {"after" if added else "before": listed}},
         count=len(names),
     )
 
@@ -419,36 +428,11 @@ def _record_failed_log_in(credentials: dict[str, Any], **_: Any) -> None:
     record("create_session_failed", username=str(credentials.get(User.USERNAME_FIELD, "")))
 
 
-# --- Repositories and policies --------------------------------------------------------------------
+# --- Policies -----------------------------------------------------------------------------------
 
 
-@receiver(signals.repository_created)
-def record_repository_created(repository: Repository, **_: Any) -> None:
-    _record_event("create_repository", repository=repository)
-
-
-@receiver(signals.repository_deleted)
-def record_repository_deleted(repository: Repository, **_: Any) -> None:
-    _record_event("delete_repository", repository=repository, at=repository.deleted_at)
-
-
-@receiver(signals.policy_created)
-def record_policy_created(policy: Policy, **kwargs: Any) -> None:
-    record_policy_event("create", policy, **kwargs)
-
-
-@receiver(signals.policy_updated)
-def record_policy_updated(policy: Policy, **kwargs: Any) -> None:
-    record_policy_event("update", policy, **kwargs)
-
-
-@receiver(signals.policy_deleted)
-def record_policy_deleted(policy: Policy, **kwargs: Any) -> None:
-    record_policy_event("delete", policy, **kwargs)
-
-
-def record_policy_event(verb: str, policy: Policy, changes: dict[str, Any], **_: Any) -> None:
-    _record_event(
+def _record_policy_change(policy: Policy, verb: str, changes: Changes, **_: Any) -> None:
+    record(
         f"{verb}_{policy.kind}_policy",
         repository=policy.repository,
         policy=policy,

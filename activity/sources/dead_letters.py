@@ -1,4 +1,4 @@
-"""Stores what can't be recorded as dead letters, so that no authenticated message is refused or lost."""
+"""Stores messages that can't be recorded as dead letters, so that none is lost."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from activity.models import DeadLetter
 
 TRUNCATED_SIZE = 64 * 1024
-"""The number of bytes of an oversized message that are stored."""
+"""The number of bytes that are stored of a message that is too large."""
 MAX_REASON_LENGTH = 500
 
 
@@ -16,9 +16,9 @@ def store_dead_letters(
     account_id: int | None,
     size: int | None = None,
 ) -> None:
-    """Store each content with the reason why it can't be recorded. Duplicates are ignored.
+    """Store each message, or part of one, with the reason why it can't be recorded. Ignores duplicates.
 
-    `size` is the size of the whole message in bytes, if the content is only its beginning.
+    `size` is the size of the whole message in bytes, if only its beginning is given.
     """
     letters = [
         DeadLetter(
@@ -42,5 +42,5 @@ def fingerprint(content: bytes, source: str, account_id: int | None, size: int |
 
 
 def escape_non_ascii(text: str) -> str:
-    """Escape NUL and non-ASCII characters, since a reason can quote a malicious message."""
+    """Escape NUL and non-ASCII characters, because a reason can quote a malicious message."""
     return text.encode("ascii", "backslashreplace").decode().replace("\0", "\\0")

@@ -1,8 +1,8 @@
 """Caches HEAD requests for tags, so that a pull by digest can be recorded with its tag.
 
-To pull `name:tag`, a Docker client sends a HEAD request for the tag, followed within seconds by a GET request
-for the digest, without the tag, from the same address. The cache is shared by all processes. This is best
-effort: without the cache, the pull is recorded as a pull of a manifest instead of a tag.
+To pull `name:tag`, a Docker client sends a HEAD request for the tag and, within seconds, a GET request for
+the digest, without the tag, from the same address. All processes share the cache. This is best effort:
+without the cache, the pull is recorded as a pull of a manifest instead of a tag.
 """
 
 import hashlib

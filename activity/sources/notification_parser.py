@@ -16,7 +16,7 @@ from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, ActorType
 from activity.recording.drafts import Draft
 from repositories import names
-from repositories.utils.text import is_storable
+from repositories.utils.text import is_storable, storable_text
 
 MANIFEST_TYPES = frozenset(
     {
@@ -32,7 +32,7 @@ MANIFEST_TYPES = frozenset(
 MAX_ID_LENGTH = 255
 MAX_DETAIL_LENGTH = 1024
 MAX_MESSAGE_LENGTH = 4000
-"""Notifications of up to this many characters of JSON are stored whole. Registries send 600 to 900."""
+"""The maximum length of a notification that is stored whole, in characters of JSON. Most have 600 to 900."""
 MAX_CONTAINERS = 50
 """The maximum number of objects and lists in a notification that is stored whole. Registries send 5."""
 
@@ -152,13 +152,17 @@ def parse_time(text: str) -> datetime:
 
 
 def _is_blob(action: Any, target: dict) -> bool:
-    """Return whether the target is a layer or a configuration, which isn't recorded."""
+    """Return whether the target is a blob, that is, a layer or a configuration. Blobs aren't recorded.
+
+    Raises InvalidNotification if this can't be determined.
+    """
     media_type, url = _get_string(target, "mediaType"), _get_string(target, "url")
     if media_type in MANIFEST_TYPES or target.get("tag") or "/manifests/" in url:
         return False
     if "/blobs/" in url:
         return True
-    # Deletions have neither. The registry sends none for blobs, unless a client deletes a blob directly.
+    # Deletions have no media type and no URL. Registries send them for manifests, and for blobs only if a
+    # client deletes a blob directly.
     if not media_type and action in ("push", "pull"):
         raise InvalidNotification("The event has no media type, so its target is unknown.")
     return media_type != ""
@@ -186,7 +190,7 @@ def _details(notification: dict, target: dict) -> dict[str, Any]:
 
 
 def _can_store_whole(notification: dict) -> bool:
-    """Return whether a notification is small enough, and valid in every database, to be stored whole."""
+    """Return whether a notification is small enough to be stored whole, and storable in every database."""
     try:
         text = json.dumps(notification, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
@@ -200,16 +204,19 @@ def _can_store_whole(notification: dict) -> bool:
 
 
 def _storable_detail(value: Any) -> str | int | None:
-    """Return a detail in a storable form. Details aren't essential, so invalid characters are replaced."""
+    """Return a detail in a storable form, or None. Unstorable characters of a text are replaced."""
     if isinstance(value, str):
-        return value[:MAX_DETAIL_LENGTH].replace("\0", "�").encode(errors="replace").decode()
+        return storable_text(value, MAX_DETAIL_LENGTH)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return value
     return None
 
 
 def _get_object(parent: dict, key: str) -> dict:
-    """Return an object member, or {} if it is missing, as the protocol omits empty members."""
+    """Return a member that is an object, or {} if it is missing, because the protocol omits empty members.
+
+    Raises InvalidNotification if it isn't an object.
+    """
     value = parent.get(key)
     if value is None:
         return {}

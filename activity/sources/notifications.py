@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 MAX_SIZE = 16 * 1024 * 1024
 """The maximum size of a message in bytes. The registry sends one event of a few KB at a time."""
 MAX_HEAD_REQUESTS = 100
-"""The maximum number of HEAD requests cached per message, as each costs a write. Registries send one."""
+"""The maximum number of HEAD requests cached per message, because each is a write. Registries send one."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """The number of events and of dead letters that were stored for a message."""
+    """The numbers of events and dead letters that resulted from a message."""
 
     events: int
     dead_letters: int
@@ -54,7 +54,7 @@ def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        # A registry retries a rejected message forever and sends no later one. Accept it as a dead letter.
+        # A registry would retry the message forever and send no later one. Store it as a dead letter instead.
         logger.exception("A notification could not be recorded and was stored as a dead letter.")
         return _store_dead_letter(body, f"Recording failed: {type(error).__name__}: {error}", account_id)
 
@@ -74,7 +74,7 @@ def _store_dead_letter(body: bytes, reason: str, account_id: int, size: int | No
 
 
 def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
-    """Turn a pull by digest into a pull of a tag, if the client just sent a HEAD request for that tag."""
+    """Return the drafts, with a tag on each pull by digest that follows a HEAD request for the tag."""
     requests = [
         _head_request(draft, account_id) if draft.kind == "get_manifest" else None for draft in drafts
     ]
@@ -86,7 +86,7 @@ def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
 
 
 def _head_request(draft: Draft, account_id: int) -> head_requests.HeadRequest:
-    """Return the HEAD request that a draft of a pull is, or would be preceded by."""
+    """Return the HEAD request that corresponds to a draft of a pull."""
     return head_requests.HeadRequest(
         account_id=account_id,
         repository_name=draft.repository_name,
@@ -96,7 +96,7 @@ def _head_request(draft: Draft, account_id: int) -> head_requests.HeadRequest:
 
 
 def host_of(address: str) -> str:
-    """Return the host of a client address, for example `10.0.0.7:5000`, `[::1]:5000` or `10.0.0.7`."""
+    """Return the host of a client address such as `10.0.0.7:5000`, `[::1]:5000` or `10.0.0.7`."""
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.partition(":")[0] if address.count(":") == 1 else address

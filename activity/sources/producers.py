@@ -21,11 +21,11 @@ from repositories.access.levels import Category
 from repositories.models import RegistrySettings
 
 MAX_EVENTS = 100
-SCANNING_DISABLED = "Security scanning is not set up in the registry settings."
+SCANNING_DISABLED = "Security scanning is disabled in the registry settings."
 
 
 class ActorSerializer(serializers.Serializer):
-    """The actor of an event: a user by name, a policy by type and id, or a manual promotion."""
+    """The actor of an event: a user by name, a policy by type and ID, or a manual promotion."""
 
     type = serializers.ChoiceField(
         [choice for choice in ActorType.choices if choice[0] not in (ActorType.ANONYMOUS, ActorType.SYSTEM)]
@@ -33,14 +33,14 @@ class ActorSerializer(serializers.Serializer):
     id = serializers.CharField(
         max_length=MAX_ACTOR_LENGTH,
         required=False,
-        help_text="A user name, or the id of a policy. Ignored for a manual promotion.",
+        help_text="A username, or the ID of a policy. Ignored for a manual promotion.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["type"] == ActorType.MANUAL_PROMOTION:
             return {"type": ActorType.MANUAL_PROMOTION, "id": MANUAL_PROMOTION_NAME}
         if "id" not in attrs:
-            raise serializers.ValidationError({"id": "A user name or policy id is required."})
+            raise serializers.ValidationError({"id": "A username or policy ID is required."})
         return attrs
 
 
@@ -49,7 +49,7 @@ class ProducedEventSerializer(serializers.Serializer):
 
     id = serializers.CharField(
         max_length=255,
-        help_text="The producer's own id of the event. A repeated event is recorded only once.",
+        help_text="The producer's own ID of the event. An event that is sent again is recorded only once.",
     )
     kind = serializers.ChoiceField([(kind.key, kind.label) for kind in REPOSITORY_KINDS.values()])
     repository = serializers.CharField(max_length=names.MAX_NAME_LENGTH)
@@ -84,7 +84,7 @@ class ProducedEventSerializer(serializers.Serializer):
     def validate_details(self, value: dict[str, str]) -> dict[str, str]:
         if len(value) > 20 or any(len(key) > 50 or not key.isidentifier() for key in value):
             raise serializers.ValidationError(
-                "At most 20 details are allowed, with names like_this of up to 50 characters."
+                "At most 20 details are allowed. Their names must be identifiers of up to 50 characters."
             )
         return value
 
@@ -106,7 +106,7 @@ class ProducedEventSerializer(serializers.Serializer):
 def receive(events: Sequence[dict[str, Any]], account: Any) -> list[dict[str, Any]]:
     """Record validated events, all or none, and return a result for each, in the same order.
 
-    While scanning isn't set up, scans are stored as dead letters.
+    While scanning is disabled, scans are stored as dead letters.
     """
     scanning = RegistrySettings.get_solo().scanning_enabled
     rejected = [KINDS[event["kind"]].category == Category.SCAN and not scanning for event in events]

@@ -1,4 +1,4 @@
-"""Records the last contact with each registry, so that the admin can show which ones are quiet."""
+"""Records the last contact with each registry, and creates the registry's account."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from django.utils import timezone
 from activity.models import Registry
 
 PRECISION = timedelta(minutes=1)
-"""The minimum time between updates of a registry's row. A registry can send hundreds of messages a second."""
+"""The minimum time between updates of a registry's row, because it can send hundreds of messages a second."""
 
 
 def update_last_contact(account: Any) -> None:
     """Record that an account just delivered a message.
 
-    Token authentication loads the account with its registry, so reading that takes no query here.
+    Token authentication loads the account with its registry, so reading the registry takes no query.
     """
     now = timezone.now()
     registry = getattr(account, "registry", None)
@@ -36,7 +36,7 @@ REGISTRY_ACCOUNT = "registry"
 
 @transaction.atomic
 def registry_account() -> Any:
-    """Return the service account of the registry. The first call creates it, without a password."""
+    """Return the service account of the registry. The first call creates it, without a usable password."""
     users = get_user_model()._default_manager
     key: dict[str, Any] = {get_user_model().USERNAME_FIELD: REGISTRY_ACCOUNT}
     account, created = users.get_or_create(**key)

@@ -1,7 +1,4 @@
-"""Replays dead letters, once the cause of their rejection is fixed.
-
-Messages that will never be recorded can be dismissed, with a note that says why.
-"""
+"""Replays dead letters when the cause of their rejection has been fixed, or dismisses them with a note."""
 
 from __future__ import annotations
 
@@ -20,24 +17,25 @@ from activity.models import DeadLetter
 from activity.recording.record import record_events
 from activity.sources import auditing, notification_parser, producers
 from activity.sources.dead_letters import escape_non_ascii, fingerprint, store_dead_letters
+from repositories.utils.text import storable_text
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 500
-"""The number of ids that are read at a time."""
+"""The number of ids that one query reads."""
 BUDGET = 20.0
 """The time limit of a bulk replay in seconds. Web servers usually abort a request after 30."""
 
 
 @dataclass
 class ReplayResult:
-    """The result of a bulk replay, as numbers of messages."""
+    """The result of a bulk replay, as numbers of dead letters."""
 
     recorded: int = 0
     rejected: int = 0
     """Messages that still can't be recorded, each stored with its current reason."""
     failed: int = 0
-    """Messages whose replay raised an exception, which is in the server's log."""
+    """Messages whose replay raised an exception. The server's log has the details."""
     is_partial: bool = False
     """Whether the time limit was reached before all messages were replayed."""
 
@@ -64,7 +62,7 @@ def replay_all(letters: QuerySet[DeadLetter], budget: float = BUDGET) -> ReplayR
 
 
 def _iterate_ids(letters: QuerySet[DeadLetter]) -> Iterator[int]:
-    """Yield the ids. Keyset paging skips none, even if replayed messages no longer match the queryset."""
+    """Yield the ids. Keyset pagination skips none, even if replayed letters stop matching the queryset."""
     last = 0
     while ids := list(letters.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]):
         yield from ids
@@ -77,16 +75,16 @@ def dismiss_all(letters: QuerySet[DeadLetter], user: Any, note: str) -> int:
     waiting = letters.filter(DeadLetter.WAITING).order_by()
     count = waiting.update(dismissed_at=timezone.now(), dismissed_by=user.pk, note=note)
     if count:
-        auditing.record("dismiss_messages", count=count, note=auditing.storable_text(note))
+        auditing.record("dismiss_messages", count=count, note=storable_text(note, auditing.MAX_TEXT_LENGTH))
     return count
 
 
 @transaction.atomic
 def replay(letter: DeadLetter) -> bool:
-    """Record what can be recorded now. Return whether the dead letter is resolved.
+    """Replay a dead letter, and return whether it is resolved.
 
-    Idempotent: existing events are not changed. A message that is rejected again stays a dead letter, with
-    the new reason. If only parts of it are rejected, they become separate dead letters.
+    Existing events are left unchanged. A message that is rejected again stays a dead letter, with the new
+    reason. If only parts of it are rejected, they become separate dead letters.
     """
     content = bytes(letter.content)
     if letter.is_truncated:
@@ -122,6 +120,6 @@ def _replay_event(content: bytes, letter: DeadLetter) -> list[tuple[bytes, str]]
 
 
 def _is_whole_letter(content: bytes, letter: DeadLetter) -> bool:
-    """Return whether a rejected part is the whole letter, rather than one of several notifications in it."""
+    """Return whether rejected content is the whole letter, not just one of its notifications."""
     size = letter.size if letter.is_truncated else len(content)
     return fingerprint(content, letter.source, letter.account_id, size) == letter.fingerprint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -15,10 +15,7 @@ from activity.identity import first_id
 from activity.models import Event
 from activity.storage import append_only, tallies
 from activity.storage.rows import insert_rows
-from activity.storage.tallies import Cell
-
-DeletedCounts = Counter[tuple[int | None, str]]
-"""The number of deleted events by repository and category."""
+from activity.storage.tallies import Cell, DeletedCounts
 
 
 def insert(events: Sequence[Event]) -> list[Event]:
@@ -59,7 +56,7 @@ def delete_events(events: QuerySet[Event]) -> DeletedCounts:
     with append_only.deletion_allowed(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(DELETE_AND_COUNT.format(delete=delete), params)
-            return _to_counts(cursor)
+            return tallies.to_counts(cursor)
         cursor.execute(f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), category", params)
         rows = Counter(cursor.fetchall())
     deleted: DeletedCounts = Counter()
@@ -91,14 +88,10 @@ def delete_days(
     )
     with append_only.deletion_allowed(), connection.cursor() as cursor:
         cursor.execute(DELETE_AND_COUNT_BY_CATEGORY.format(delete=delete), params)
-        deleted = _to_counts(cursor)
+        deleted = tallies.to_counts(cursor)
     tallies.drop(pull_flags, start, end, by_repository=False)
     return deleted
 
 
 def _delete_sql(events: QuerySet[Event]) -> tuple[str, tuple]:
     return events.order_by().query.chain(DeleteQuery).get_compiler(events.db).as_sql()
-
-
-def _to_counts(rows: Iterable[tuple]) -> DeletedCounts:
-    return Counter({(repository, category): number for repository, category, number in rows})

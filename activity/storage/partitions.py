@@ -31,7 +31,7 @@ from django.db.models.sql.datastructures import BaseTable
 from activity.identity import first_id
 from activity.models import Event
 from activity.storage import append_only, tallies
-from activity.storage.events import DeletedCounts
+from activity.storage.tallies import DeletedCounts
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +149,8 @@ def monthly_partitions() -> list[Partition]:
 
 
 def events(partition: Partition) -> QuerySet[Event]:
-    """Return the events of a partition."""
-    found = Event.objects.all()
+    """Return the events of a partition, in no particular order."""
+    found = Event.objects.order_by()
     alias = found.query.get_initial_alias()
     found.query.alias_map[alias] = BaseTable(partition.name, alias)
     return found
@@ -159,40 +159,41 @@ def events(partition: Partition) -> QuerySet[Event]:
 def freeze(partition: Partition) -> None:
     """Block writes to a partition until the end of the transaction. It can still be read."""
     _lock_out_vacuum(partition.name, f"{TABLE}_{partition.group}_default")
-    _set_lock_timeout()
+    _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     _execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
 
 
-def drop(partition: Partition, remaining: QuerySet[Event], *, by_repository: bool) -> DeletedCounts:
+def drop(partition: Partition, remaining: QuerySet[Event] | None, *, by_repository: bool) -> DeletedCounts:
     """Drop a frozen partition in the transaction that froze it, and return the number of deleted events.
 
-    The remaining events, if any, are moved to a new partition. Without `by_repository`, the deleted events
-    are counted by category only, which is faster. Raises OperationalError if reading or recording blocks the
-    partition for too long; see `retry_on_lock`.
+    The remaining events, None if there are none, are moved to a new partition. Without `by_repository`, the
+    deleted events are counted by category only, which is faster. Raises OperationalError if reading or
+    recording blocks the partition for too long; see `retry_on_lock`.
     """
-    parent, successor = f"{TABLE}_{partition.group}", f"{partition.name}_new"
-    _create_table(successor, parent)
-    if remaining.exists():
-        select, params = remaining.order_by().values_list(*_event_columns()).query.sql_with_params()
-        _execute(f"INSERT INTO {successor} ({', '.join(_event_columns())}) {select}", *params)
+    parent = f"{TABLE}_{partition.group}"
+    remaining_table = f"{parent}_default"  # has no events of the month
+    if remaining is not None:
+        remaining_table = f"{partition.name}_new"
+        _create_table(remaining_table, parent)
+        columns = [field.column for field in Event._meta.local_concrete_fields if field.column]
+        select, params = remaining.values_list(*columns).query.sql_with_params()
+        _execute(f"INSERT INTO {remaining_table} ({', '.join(columns)}) {select}", *params)
     deleted = tallies.drop(
         [partition.is_pull],
         partition.start,
         partition.end,
-        remaining_table=successor,
+        remaining_table=remaining_table,
         by_repository=by_repository,
     )
     _raise_if_recording_waits(partition)
     # From here on, all other access to the table is blocked, for a few milliseconds.
     _execute(f"ALTER TABLE {parent} DETACH PARTITION {partition.name}")
     _execute(f"DROP TABLE {partition.name}")
-    _execute(f"ALTER TABLE {successor} RENAME TO {partition.name}")
-    if events(partition).exists():
+    if remaining is not None:
+        _execute(f"ALTER TABLE {remaining_table} RENAME TO {partition.name}")
         append_only.protect(partition.name)
         _add_bounds_constraint(partition)
         _attach(partition)
-    else:
-        _execute(f"DROP TABLE {partition.name}")
     _execute("SET LOCAL lock_timeout TO DEFAULT")
     return deleted
 
@@ -219,7 +220,7 @@ def _create_partition(partition: Partition) -> None:
     append_only.protect(partition.name)
     _add_bounds_constraint(partition)
     _move_events_from_default(partition)  # most of them, without blocking recording
-    _set_lock_timeout()
+    _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     # A concurrent INSERT into the default partition would fail once that partition excludes the month.
     _execute(f"LOCK TABLE ONLY {TABLE} IN SHARE ROW EXCLUSIVE MODE")
     _move_events_from_default(partition)
@@ -274,18 +275,10 @@ def _raise_if_recording_waits(partition: Partition) -> None:
             raise OperationalError(f"A recording is waiting for {partition.name}.")
 
 
-def _event_columns() -> list[str]:
-    return [field.column for field in Event._meta.local_concrete_fields if field.column]
-
-
 def _lock_out_vacuum(*tables: str) -> None:
     """Lock tables against vacuums until the end of the transaction. Recording and reading aren't blocked."""
     _execute(f"SET LOCAL lock_timeout = '{VACUUM_TIMEOUT}'")
     _execute(f"LOCK TABLE {', '.join(tables)} IN SHARE UPDATE EXCLUSIVE MODE")
-
-
-def _set_lock_timeout() -> None:
-    _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
 
 
 def _execute(sql: str, *params: Any) -> None:

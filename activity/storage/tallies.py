@@ -2,8 +2,8 @@
 
 Recording and auto-deletion append to `TallyChange` in the transaction that inserts or deletes the events, so
 transactions don't wait for each other's rows. Celery beat folds the changes into `Tally`, with one row per
-hour, day and week. `activity.feed.chart_counts` reads the sum of both in a single statement, so its counts are
-always exact, whether the changes are folded or not.
+hour, day and week. `activity.feed.chart_counts` reads the sum of both in a single statement, so its counts
+are always exact, whether the changes are folded or not.
 
 When nearly all events of whole days are deleted, their many tallies aren't changed one by one. A row of
 `DroppedTallies` marks them all as invalid, and the next folding deletes them.
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
+from activity.gating import GatedQuerySet
 from activity.identity import first_id
 from activity.models import DroppedTallies, Event, Tally, TallyChange
 from repositories.access.levels import Category
@@ -28,6 +29,9 @@ HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 """The origin of all periods, chosen so that weeks begin on Mondays."""
 LENGTHS = {Tally.Unit.HOUR: HOUR, Tally.Unit.DAY: DAY, Tally.Unit.WEEK: WEEK}
+"""Without weeks, the chart of all time of a user with grants on 2,000 repositories takes up to 1.7 times as
+long: 310 ms instead of 185 ms with a million events in two years, and more with more events per day. Charts
+of one repository or of all of them don't need the weeks."""
 FOLD_BATCH = 2_000
 """Changes folded in one transaction."""
 UPSERT_BATCH = 1_000
@@ -38,16 +42,16 @@ LOCK_KEY = 7_021_964
 """The key of the advisory lock that folding and dropping tallies take."""
 
 
+DeletedCounts = Counter[tuple[int | None, str]]
+"""The number of deleted events by repository and category."""
+
+
 class Cell(NamedTuple):
     """A group of events that are counted together."""
 
-    repository: int | None
+    repository_id: int | None
     hour: datetime
     category: str
-
-    @property
-    def is_pull(self) -> bool:
-        return self.category == Category.PULL
 
 
 def cell_of(event: Event) -> Cell:
@@ -65,25 +69,23 @@ def record_changes(counts: Mapping[Cell, int]) -> None:
     The numbers are negative for deleted events.
     """
     TallyChange.objects.bulk_create(
-        TallyChange(
-            repository_id=cell.repository,
-            hour=cell.hour,
-            category=cell.category,
-            is_pull=cell.is_pull,
-            events=number,
-        )
+        TallyChange(**cell._asdict(), is_pull=cell.category == Category.PULL, events=number)
         for cell, number in counts.items()
         if number
     )
 
 
-def valid(unit: Tally.Unit) -> QuerySet[Tally]:
+def to_counts(rows: Iterable[tuple]) -> DeletedCounts:
+    return Counter({(repository, category): number for repository, category, number in rows})
+
+
+def valid(unit: Tally.Unit) -> GatedQuerySet[Tally]:
     """Return the tallies of a unit, except those of periods from which events were dropped."""
     start, end = ("weeks_start", "weeks_end") if unit == Tally.Unit.WEEK else ("start", "end")
     return Tally.objects.filter(~Exists(_dropped(start, end)), unit=unit)
 
 
-def valid_days_of_invalid_weeks() -> QuerySet[Tally]:
+def valid_days_of_invalid_weeks() -> GatedQuerySet[Tally]:
     """Return the valid tallies by day that replace the tallies of weeks that were partly dropped."""
     return valid(Tally.Unit.DAY).filter(Exists(_dropped("weeks_start", "weeks_end")))
 
@@ -139,7 +141,7 @@ def drop(
     *,
     remaining_table: str = Event._meta.db_table,
     by_repository: bool,
-) -> Counter[tuple[int | None, str]]:
+) -> DeletedCounts:
     """Invalidate the tallies of whole days, in the transaction that deletes their events. PostgreSQL only.
 
     `pull_flags` are the values of `is_pull` of the deleted events. `remaining_table` contains the events that
@@ -157,9 +159,7 @@ def drop(
             "last": first_id(end),
         }
         cursor.execute(DROP.format(remaining_table=remaining_table), params)
-        counts = Counter(
-            {(repository, category): number for repository, category, number in cursor.fetchall()}
-        )
+        counts = to_counts(cursor)
     for is_pull in pull_flags:
         _mark_invalid(is_pull, start, end)
     return counts

@@ -21,7 +21,6 @@ from django.http import (
     HttpResponseNotAllowed,
     QueryDict,
 )
-from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -29,16 +28,16 @@ from django.views.generic import TemplateView
 
 from activity.feed import chart, chart_counts, export, live
 from activity.feed.choices import FILTERS, ActivityForm, Choice, iso
-from activity.feed.filters import filter_events
+from activity.feed.filters import EventFilterSet
 from activity.feed.ordering import BY_TIME, OLDEST_FIRST, sorted_by
 from activity.gating import sees_pulls
 from activity.models import ActorType, Event
 from repositories.access.people import organizations_of
-from repositories.access.resolving import Access
 from repositories.models import RegistrySettings, Repository
 from repositories.utils.keyset import InvalidCursor, Page
+from repositories.utils.text import get_named_or_404
 from repositories.views.organizations import OrganizationPage
-from repositories.views.pages import RepositoryPage
+from repositories.views.pages import RepositoryPage, ViewerMixin
 
 PAGE_SIZE = 10
 COLUMNS = {
@@ -54,7 +53,7 @@ COLUMNS = {
 EXPORT_FORMATS: Mapping[str, export.Format] = {"csv": "csv", "jsonl": "jsonl"}
 
 
-class ActivityPage(TemplateView):
+class ActivityPage(ViewerMixin, TemplateView):
     """Base class for pages with a list of events that the viewer may see."""
 
     repository: Repository | None = None
@@ -64,12 +63,8 @@ class ActivityPage(TemplateView):
     section = "repositories"
     has_atom = True
 
-    @cached_property
-    def access(self) -> Access:
-        return Access.for_user(self.request.user)
-
     @property
-    def scope(self) -> Mapping[str, str]:
+    def scope(self) -> Mapping[str, Any]:
         """The API filters that define the page, not counting those the viewer chose."""
         return {}
 
@@ -113,14 +108,19 @@ class ActivityPage(TemplateView):
         return self.form.choice()
 
     @property
-    def parameters(self) -> dict[str, str]:
+    def parameters(self) -> dict[str, Any]:
         """The page's and the viewer's filters together, as API filters."""
         return {**self.scope, **self.choice.parameters}
 
-    def events(self, parameters: Mapping[str, str]) -> QuerySet[Event]:
+    def events(self, parameters: Mapping[str, Any]) -> QuerySet[Event]:
         """Return the events that the viewer may see and that match API filters."""
         events = Event.objects.visible_to(self.access, self.repository)
-        return filter_events(events, parameters, self.request, self.scanning_enabled)
+        filters = EventFilterSet(
+            parameters, events, request=self.request, scanning_enabled=self.scanning_enabled
+        )
+        if not filters.is_valid():
+            raise ValueError(str(filters.errors))
+        return filters.qs
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if "since" in request.GET:
@@ -141,7 +141,7 @@ class ActivityPage(TemplateView):
             format,
             f"events.{format}",
             actor=self.request.user,
-            filters=urlencode({**place, **self.parameters}),
+            filters=urlencode({**place, **self.parameters}, doseq=True),
         )
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -243,7 +243,9 @@ class ActivityPage(TemplateView):
         parameters = self.parameters
         if not self.offers_pulls:
             parameters.pop("exclude_pull", None)
-        url = self.request.build_absolute_uri(f"{self.api_url}?{urlencode(parameters)}".rstrip("?"))
+        url = self.request.build_absolute_uri(
+            f"{self.api_url}?{urlencode(parameters, doseq=True)}".rstrip("?")
+        )
         return {"url": url, "curl": f'curl -H "Authorization: Bearer $TOKEN" {shlex.quote(url)}'}
 
 
@@ -297,10 +299,8 @@ class UserView(ActivityPage):
 
     @cached_property
     def person(self) -> Any:
-        field = get_user_model().USERNAME_FIELD
-        if "\0" in self.kwargs["username"]:  # PostgreSQL rejects NUL characters
-            raise Http404
-        person = get_object_or_404(get_user_model(), **{field: self.kwargs["username"]})
+        users, field = get_user_model()._default_manager.all(), get_user_model().USERNAME_FIELD
+        person = get_named_or_404(users, **{field: self.kwargs["username"]})
         viewer = self.request.user
         known = person == viewer or self.access.sees_everything or organizations_of(person, viewer).exists()
         if not (known or self.visible_events_of(person).exists()):
@@ -312,10 +312,10 @@ class UserView(ActivityPage):
         return events.filter(actor_name=person.get_username(), actor_user=person).order_by()
 
     @property
-    def scope(self) -> Mapping[str, str]:
-        return {"actor": self.person.get_username(), "actor_type": ActorType.USER.value}
+    def scope(self) -> Mapping[str, Any]:
+        return {"actor": self.person.get_username(), "actor_type": [ActorType.USER.value]}
 
-    def events(self, parameters: Mapping[str, str]) -> QuerySet[Event]:
+    def events(self, parameters: Mapping[str, Any]) -> QuerySet[Event]:
         # The API filters by name, which could have belonged to another user before.
         return super().events(parameters).filter(actor_user=self.person)
 

@@ -5,49 +5,53 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django import forms
+from django.db.models import QuerySet
 from django.urls import reverse
-from django.views.generic import TemplateView
 
 from activity.storage import tags
 from repositories.access.levels import Category
+from repositories.forms import SearchForm
 from repositories.utils.keyset import Key, Keyset
+from repositories.views.lists import KeysetListView
 from repositories.views.pages import RepositoryPage
 
-PAGE_SIZE = 25
 ORDERS = {
-    "name": Keyset([Key("name")]),
-    "-name": Keyset([Key("name", descending=True)]),
-    "pushed": Keyset([Key("last_push", type=UUID)]),
-    "-pushed": Keyset([Key("last_push", descending=True, type=UUID)]),
+    "-pushed": ("Newest first", Keyset([Key("last_push", descending=True, type=UUID)])),
+    "pushed": ("Oldest first", Keyset([Key("last_push", type=UUID)])),
+    "name": ("Name, A to Z", Keyset([Key("name")])),
+    "-name": ("Name, Z to A", Keyset([Key("name", descending=True)])),
 }
-NEWEST_FIRST = "-pushed"
-SORTS = {"-pushed": "Newest first", "pushed": "Oldest first", "name": "Name, A to Z", "-name": "Name, Z to A"}
+"""The label and the order of each value of `sort`. The first one is the default."""
 
 
-class TagsView(RepositoryPage, TemplateView):
+class TagSearchForm(SearchForm):
+    """A search for tags, with a sort order."""
+
+    sort = forms.ChoiceField(required=False, choices=[(value, label) for value, (label, _) in ORDERS.items()])
+
+
+class TagsView(RepositoryPage, KeysetListView):
     """The Tags tab of a repository. Pull counts are shown only to viewers who may see pulls."""
 
     tab = "Tags"
     template_name = "activity/tags.html"
+    page_size = 25
+    search_form = TagSearchForm
+
+    @property
+    def keyset(self) -> Keyset:  # type: ignore[override]
+        return ORDERS[self.search.values["sort"] or next(iter(ORDERS))][1]
+
+    @property
+    def sees_pulls(self) -> bool:
+        return Category.PULL.permission in self.permissions
+
+    def get_queryset(self) -> QuerySet:
+        found = tags.current_tags(self.repository).filter(name__icontains=self.search.values["q"])
+        found = found.select_related("pushed_by_user")
+        return tags.with_pulls(found) if self.sees_pulls else found
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        search = self.request.GET.get("q", "").strip().replace("\0", "")
-        sort = self.request.GET.get("sort", NEWEST_FIRST)
-        sort = sort if sort in ORDERS else NEWEST_FIRST
-        sees_pulls = Category.PULL.permission in self.permissions
-        found = tags.current_tags(self.repository).select_related("pushed_by_user")
-        if search:
-            found = found.filter(name__icontains=search)
-        if sees_pulls:
-            found = tags.with_pulls(found)
-        page = ORDERS[sort].page_or_first(found, PAGE_SIZE, self.request.GET.get("cursor"))
-        return super().get_context_data(
-            **kwargs,
-            page=page,
-            search=search,
-            sort=sort,
-            sorts=SORTS,
-            sees_pulls=sees_pulls,
-            events_url=reverse("registry_activity:repository", kwargs=self.kwargs),
-            query=self.request.GET,
-        )
+        events_url = reverse("registry_activity:repository", kwargs=self.kwargs)
+        return super().get_context_data(**kwargs, sees_pulls=self.sees_pulls, events_url=events_url)

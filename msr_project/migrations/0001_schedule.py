@@ -1,4 +1,4 @@
-"""The schedule, from here on edited in the admin."""
+"""Create the default schedule, which can be edited in the admin afterwards."""
 
 from django.db import migrations
 

@@ -1,8 +1,8 @@
-"""Limit how staff who aren't superusers manage users in the admin: nobody can grant what they don't have.
+"""Limit how staff manage users in the admin: nobody can grant permissions that they don't have.
 
 By default, Django lets anyone with permission to change users make themselves a superuser, or take over a
-superuser's account by setting a new password. Here, staff can manage only users whose permissions are a
-subset of their own, and can grant only permissions that they have themselves.
+superuser's account by setting a new password. Here, staff who aren't superusers can change only users whose
+permissions are a subset of their own, and can grant only permissions that they have themselves.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _missing_permissions(manager: Any) -> QuerySet:
 
 
 class DelegationMixin:
-    """Restricts the user admin to the users, groups and permissions within the current user's own rights."""
+    """Restricts changes in the user admin to those that the current user's own permissions allow."""
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         fields = list(super().get_readonly_fields(request, obj))  # type: ignore[misc]

@@ -1,6 +1,6 @@
-"""Explain effective access: list the rights of people, each with the grant, role or ownership it comes from.
+"""Explain effective access: list people's rights, each with the grant, role or ownership that it comes from.
 
-`resolving.py` decides what a viewer may do. This module explains those decisions from the same tables in
+`resolving.py` decides what a viewer can do. This module explains those decisions from the same tables in
 `levels.py`, for pages about a repository or a user. The permissions of all listed rights together always
 equal the result of `Access.permissions_on`.
 """
@@ -44,7 +44,7 @@ _IS_REGISTRY_ROLE = Q(content_type__app_label="registry_repositories", codename_
 
 @dataclass(frozen=True)
 class Right:
-    """A set of permissions that somebody has, and where it comes from."""
+    """A set of permissions that somebody has, and the reason why they have it."""
 
     holder: Any
     """A user, or None for all logged-in users."""
@@ -54,9 +54,9 @@ class Right:
     """A level, the permission of one category, or the permission of a registry role."""
     permissions: frozenset[str]
     reason: str
-    """Where it comes from, e.g. `team acme/dev, granted on the namespace acme`."""
+    """Why the holder has it, e.g. `team acme/dev, granted on the namespace acme`."""
     source: Any
-    """The object to change to revoke it: a grant, membership, namespace, group, user or repository."""
+    """The object to change to revoke the right: a grant, membership, namespace, group, user or repository."""
 
     @property
     def label(self) -> str:
@@ -91,7 +91,7 @@ class EffectiveAccess:
 
     @property
     def level(self) -> Level | None:
-        """The highest level whose permissions the person has in full, or None, e.g. for auditors."""
+        """The highest level of which the person has all permissions, or None, e.g. for auditors."""
         included = [level for level in Level if levels.PERMISSIONS_BY_LEVEL[level] <= self.permissions]
         return included[-1] if included else None
 
@@ -157,8 +157,8 @@ def rights_of(
 ) -> UserAccess:
     """Return the rights of a user: those that apply everywhere, and pages of namespaces and repositories.
 
-    A repository is listed only if something was granted on it directly, not just on its namespace.
-    Grants in unclaimed namespaces are left out of the rights, because they have no effect.
+    A repository is listed only if the user has a grant on the repository itself, not just on its namespace.
+    Rights don't include grants in unclaimed namespaces, because those have no effect.
     """
     if not user.is_active:
         empty = Page([], None, None)
@@ -297,12 +297,12 @@ def _granted_rights(
 
 
 def group_label(group: Group) -> str:
-    """Return e.g. `team acme/dev`, or `group Security auditors` for a group that doesn't belong to a team."""
+    """Return a label such as `team acme/dev`, or `group Security auditors` for a group without a team."""
     return f"team {group.team}" if hasattr(group, "team") else f"group {group.name}"
 
 
 def _owner_rights(by_id: Mapping[int | None, Any], namespaces: Iterable[Namespace]) -> Iterator[Right]:
-    """Yield the rights from owning the namespaces or the organizations that they belong to."""
+    """Yield the rights of people who own these namespaces, or the organizations that they belong to."""
     by_organization: dict[int | None, list[Namespace]] = defaultdict(list)
     for namespace in namespaces:
         if namespace.user_id in by_id:

@@ -15,7 +15,7 @@ from repositories.models import Namespace, Repository
 def grant(codename: str, holder: Any, place: Repository | Namespace) -> None:
     """Grant a level or a category to a user or to a team's group.
 
-    A level replaces any other level granted to the holder on the same place. Categories add up.
+    A level replaces any other level that the holder has on the same object. Categories are additive.
     """
     if codename in Level.values:
         for other in set(Level.values) - {codename}:

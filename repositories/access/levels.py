@@ -48,7 +48,7 @@ VIEW_UNKNOWN_EVENTS = "view_unknown_events"
 VIEW_POLICIES = "view_policies"
 
 READ_PERMISSIONS = frozenset({"pull", VIEW_UNKNOWN_EVENTS})
-"""Either of these is enough to see more of a repository than its name.
+"""With either of these, a viewer can see more of a repository than its name.
 
 Every level includes at least one of them, and so does the auditor role.
 """
@@ -99,11 +99,11 @@ GRANTABLE: list[tuple[str, Any]] = [
         for category in REPOSITORY_CATEGORIES
     ),
 ]
-"""What can be granted on a repository or a namespace, in the format of Django's `Meta.permissions`."""
+"""The permissions that can be granted on repositories and namespaces, in the format of `Meta.permissions`."""
 
 
 def expand(codename: str) -> frozenset[str]:
-    """Return the permissions that a granted codename includes: none if it isn't grantable."""
+    """Return the permissions that a granted codename includes, none if it can't be granted."""
     if codename in PERMISSIONS_BY_LEVEL:
         return PERMISSIONS_BY_LEVEL[codename]
     return frozenset({codename}) & {category.permission for category in REPOSITORY_CATEGORIES}

@@ -1,4 +1,4 @@
-"""Which organizations a viewer can see: their own, or all of them for MSR admins and auditors."""
+"""Find the organizations that a viewer can see."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Permissions come from these sources: being an MSR admin or auditor, owning the namespace or its
 organization, a grant on the namespace or the repository (to the user or to one of their teams), and the
-repository being public. They are additive: a viewer has the union of what all sources give.
+repository being public. A viewer has the union of the permissions from all sources.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import Any
 
 from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
-from django.http import Http404
-from django.shortcuts import get_object_or_404
 from django.utils.functional import cached_property
 
 from repositories.access import levels
@@ -30,6 +28,7 @@ from repositories.models import (
     RepositoryUserPermission,
 )
 from repositories.utils.among import MAX_LISTED, among
+from repositories.utils.text import get_named_or_404
 
 NO_IDS: frozenset[int] = frozenset()
 
@@ -45,7 +44,7 @@ class Access:
     by_repository: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """For each permission, the ids of the repositories that it is granted on."""
     by_namespace: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    """For each permission, the ids of the namespaces that the viewer owns or that it is granted on."""
+    """For each permission, the ids of the namespaces that it is granted on, or that the viewer owns."""
     viewer_id: int | None = None
     """The user's id. None for anonymous and inactive users."""
 
@@ -81,7 +80,7 @@ class Access:
         return levels.VIEW_UNKNOWN_EVENTS in self.everywhere
 
     def permissions_on(self, repository: Repository) -> frozenset[str]:
-        """Return the viewer's permissions in one repository, whose namespace should be loaded."""
+        """Return the viewer's permissions in one repository. Its namespace should be loaded."""
         permissions = set(self.everywhere)
         if grants_apply_to(repository):
             if repository.visibility == Repository.Visibility.PUBLIC:
@@ -107,12 +106,12 @@ class Access:
         """Return the namespaces where the viewer has a permission on all current and future repositories."""
         if permission in self.everywhere:
             return Namespace.objects.all()
-        owned = Namespace.objects.filter(pk__in=self.by_namespace.get(permission, NO_IDS))
-        return owned.exclude(Namespace.UNCLAIMED)
+        granted = Namespace.objects.filter(pk__in=self.by_namespace.get(permission, NO_IDS))
+        return granted.exclude(Namespace.UNCLAIMED)
 
     @cached_property
     def repositories_if_few(self) -> list[Repository] | None:
-        """The live repositories in which the viewer has any permission, or None if they exceed MAX_LISTED."""
+        """The live repositories in which the viewer has any permission. None if more than MAX_LISTED."""
         visible = list(self.repositories().select_related("namespace").order_by()[: MAX_LISTED + 1])
         return visible if len(visible) <= MAX_LISTED else None
 
@@ -135,10 +134,8 @@ class Access:
 
 def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
     """Return a live repository. Raises Http404 if it doesn't exist or the viewer can't see it."""
-    if "\0" in namespace + name:  # PostgreSQL rejects NUL in text
-        raise Http404
     repositories = access.repositories().select_related("namespace")
-    return get_object_or_404(repositories, namespace__name=namespace, name=name)
+    return get_named_or_404(repositories, namespace__name=namespace, name=name)
 
 
 def grants_apply_to(repository: Repository) -> bool:
@@ -150,7 +147,7 @@ def grants_apply_to(repository: Repository) -> bool:
 
 
 def grants_of(viewer: Any) -> Iterable[tuple[str, int, str]]:
-    """Return the viewer's grants as (`repository` or `namespace`, its id, codename).
+    """Return the viewer's grants as tuples: "repository" or "namespace", its id, and the codename.
 
     Ownership of a namespace counts as a grant of the admin level.
     """

@@ -8,7 +8,6 @@ from typing import Any
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.crypto import hash_token
-from knox.models import get_token_model
 from rest_framework import authentication, exceptions
 
 from repositories.accounts import current_request
@@ -51,27 +50,26 @@ class TokenScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer"}
 
 
-def find_token(text: str) -> Any:
+def find_token(text: str) -> AccessToken | None:
     """Return a token that hasn't expired, or None.
 
-    The same query loads its details, its user and the user's registry, because notifications need them.
+    The same query loads its user and the user's registry, because notifications need them.
     """
-    tokens = get_token_model().objects.select_related("access_token", "user__registry")
+    tokens = AccessToken.objects.select_related("user__registry")
     token = tokens.filter(digest=hash_token(text)).first()
-    if token and token.expiry and token.expiry < timezone.now():
+    if token and token.is_expired:
         _delete_expired(token.user)
         return None
     return token
 
 
-def mark_used(token: Any) -> None:
+def mark_used(token: AccessToken) -> None:
     """Store the current time as the token's last use, at most once per PRECISION."""
     now = timezone.now()
-    details = getattr(token, "access_token", None)
-    if details is None or (details.last_used_at and details.last_used_at >= now - PRECISION):
+    if token.last_used_at and token.last_used_at >= now - PRECISION:
         return
     # Filter by the old value, so that only one of many concurrent requests writes.
-    AccessToken.objects.filter(pk=details.pk, last_used_at=details.last_used_at).update(last_used_at=now)
+    AccessToken.objects.filter(pk=token.pk, last_used_at=token.last_used_at).update(last_used_at=now)
     _delete_expired(token.user)
 
 
@@ -81,4 +79,4 @@ def _delete_expired(user: Any) -> None:
     No event is recorded, because the Create Token event already includes the expiry date.
     """
     with current_request.auditing_disabled():
-        get_token_model().objects.filter(user=user, expiry__lt=timezone.now()).delete()
+        AccessToken.objects.filter(user=user, expiry__lt=timezone.now()).delete()

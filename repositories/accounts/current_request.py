@@ -11,6 +11,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from repositories.utils.text import storable_text
+
 MAX_USER_AGENT_LENGTH = 1024
 MAX_LOGIN_NAME_LENGTH = 255
 """The length of django-axes' column."""
@@ -73,7 +75,7 @@ def client_details() -> dict[str, str]:
     request = _request.get()
     if request is None:
         return {}
-    user_agent = request.headers.get("User-Agent", "").replace("\0", "")[:MAX_USER_AGENT_LENGTH]
+    user_agent = storable_text(request.headers.get("User-Agent", ""), MAX_USER_AGENT_LENGTH)
     details = {"client_address": client_address(request), "user_agent": user_agent}
     return {key: value for key, value in details.items() if value}
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
+from knox.models import AbstractAuthToken
 from timezone_field import TimeZoneField
 
 
@@ -32,15 +34,20 @@ class Profile(models.Model):
         return cls.objects.filter(user=user.pk).first() or cls(user_id=user.pk)
 
 
-class AccessToken(models.Model):
-    """Details of an access token that Knox doesn't store: its name, and when it was last used."""
+class AccessToken(AbstractAuthToken):
+    """An access token of a user. Only its hash is stored."""
 
-    token = models.OneToOneField(settings.KNOX_TOKEN_MODEL, models.CASCADE, related_name="access_token")
+    # Overridden for its related name, which must differ from that of Knox's own model.
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_tokens")
     name = models.CharField(max_length=100, blank=True)
     last_used_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
-        ordering = ["-token__created", "pk"]
+        ordering = ["-created", "pk"]
 
     def __str__(self) -> str:
         return self.name or "unnamed"
+
+    @property
+    def is_expired(self) -> bool:
+        return self.expiry is not None and self.expiry < timezone.now()

@@ -8,11 +8,10 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.views import PasswordChangeView
-from django.db.models import QuerySet
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse_lazy
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
@@ -20,7 +19,6 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView, UpdateView
 
-from repositories.accounts.tokens import new_token
 from repositories.forms import PreferencesForm, TimeZoneForm
 from repositories.models import AccessToken, Profile
 
@@ -64,6 +62,7 @@ class PasswordView(PasswordChangeView):
     success_url = reverse_lazy("registry_repositories:password")
     extra_context = {"section": "settings"}
 
+    @transaction.atomic
     def form_valid(self, form: Any) -> HttpResponse:
         messages.success(self.request, "Your password was changed.")
         return super().form_valid(form)
@@ -83,11 +82,6 @@ class TokenForm(forms.Form):
     )
 
 
-def tokens_of(user: Any) -> QuerySet[AccessToken]:
-    """Return the user's access tokens, expired ones included."""
-    return AccessToken.objects.filter(token__user=user).select_related("token")
-
-
 @method_decorator(never_cache, name="dispatch")
 class TokensView(FormView):
     """List your access tokens, and create one."""
@@ -95,26 +89,24 @@ class TokensView(FormView):
     template_name = "repositories/tokens.html"
     form_class = TokenForm
 
+    @transaction.atomic
     @sensitive_variables("secret")
     def form_valid(self, form: TokenForm) -> HttpResponse:
         name, expiry = form.cleaned_data["name"], form.cleaned_data["expiry"]
-        secret = new_token(self.request.user, name, expiry)
+        _, secret = AccessToken.objects.create(self.request.user, expiry, name=name)
         # Shown in this response only and stored nowhere, so there is no redirect.
         return self.render_to_response(self.get_context_data(form=TokenForm(), secret=secret, name=name))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        tokens = [
-            (token, bool(token.token.expiry and token.token.expiry < timezone.now()))
-            for token in tokens_of(self.request.user)
-        ]
+        tokens = AccessToken.objects.filter(user=self.request.user.pk)
         return super().get_context_data(**{"tokens": tokens, "section": "settings", **kwargs})
 
 
 class RevokeTokenView(View):
     """Revoke one of your access tokens."""
 
-    def post(self, request: HttpRequest, pk: int) -> HttpResponse:
-        token = get_object_or_404(tokens_of(request.user), pk=pk)
-        token.token.delete()
+    def post(self, request: HttpRequest, pk: str) -> HttpResponse:
+        token = get_object_or_404(AccessToken, user=request.user.pk, pk=pk)
+        token.delete()
         messages.success(request, f"The token “{token}” was revoked.")
         return redirect("registry_repositories:tokens")

@@ -16,6 +16,7 @@ from guardian.models import BaseObjectPermission
 from repositories.access.effective_access import EffectiveAccess, Right, public_right, rights_of, rights_on
 from repositories.access.resolving import grants_apply_to
 from repositories.admin.links import change_url, grant_url
+from repositories.forms import SearchForm
 from repositories.models import Membership, Repository
 from repositories.utils.keyset import Page
 
@@ -25,7 +26,7 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
     _require_audit_permission(request)
     repositories = Repository.objects.select_related("namespace__user", "namespace__organization")
     repository = get_object_or_404(repositories, pk=pk)
-    search = request.GET.get("q", "").strip().replace("\0", "")
+    search = SearchForm(request.GET).values["q"]
     page = rights_on(repository, request.GET.get("cursor"), search)
     context = {
         "repository": repository,

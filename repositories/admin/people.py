@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
@@ -53,6 +54,7 @@ class RegistryUserAdmin(ImmutableNameMixin, DelegationMixin, UserAdmin):
     # Every team has a group, so there can be thousands: too many for a select box.
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
+    user_change_password = transaction.atomic(UserAdmin.user_change_password)  # like other admin views
 
     def get_urls(self) -> list[Any]:
         access = self.admin_site.admin_view(self.access_view)

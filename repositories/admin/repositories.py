@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from solo.admin import SingletonModelAdmin
 
-from repositories import signals
 from repositories.admin import effective_access
 from repositories.admin.grants import GrantableModelAdmin, RepositoryTeamInline, RepositoryUserInline
 from repositories.models import RegistrySettings, Repository
@@ -39,11 +38,6 @@ class RepositoryAdmin(GrantableModelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Repository | None = None) -> list[str]:
         # Grants and events refer to the row. A repository with another name is a different repository.
         return [*self.readonly_fields, "namespace", "name"] if obj else self.readonly_fields
-
-    def save_model(self, request: HttpRequest, obj: Repository, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        if not change:
-            signals.repository_created.send(Repository, repository=obj)
 
     def delete_model(self, request: HttpRequest, obj: Repository) -> None:
         obj.delete()

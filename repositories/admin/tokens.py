@@ -7,17 +7,22 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from knox.admin import AuthTokenAdmin
-from knox.models import AuthToken
 
 from repositories.access.delegation import manageable_users
+from repositories.models import AccessToken
 
 
+@admin.register(AccessToken)
 class TokenAdmin(AuthTokenAdmin):
     """Limits token creation to users that the viewer can manage, and forbids changes.
 
-    With knox's own admin, tokens can be created for any user, even for superusers, and existing tokens
+    With Knox's own admin, tokens can be created for any user, even for superusers, and existing tokens
     can be assigned to other users.
     """
+
+    list_display = ["__str__", "user", "created", "expiry", "last_used_at"]
+    search_fields = ["name", *AuthTokenAdmin.search_fields]
+    fields = ["name", "user", "expiry"]
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "user":
@@ -26,7 +31,3 @@ class TokenAdmin(AuthTokenAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-admin.site.unregister(AuthToken)
-admin.site.register(AuthToken, TokenAdmin)

@@ -15,7 +15,6 @@ class Migration(migrations.Migration):
     dependencies = [
         ('auth', '0012_alter_user_first_name_max_length'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ('knox', '0009_extend_authtoken_field'),  # its primary key has its final type from then on
     ]
 
     operations = [
@@ -28,9 +27,9 @@ class Migration(migrations.Migration):
                 ('enabled', models.BooleanField(default=True)),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
                 ('remote_registry', models.CharField(blank=True, help_text='The address of the registry, such as https://registry.example.com.', max_length=255, validators=[repositories.policies.models.validate_registry])),
-                ('remote_repository', models.CharField(blank=True, help_text='The full name in the remote registry, such as acme/web.', max_length=255, validators=[repositories.policies.models.validate_name])),
+                ('remote_repository', models.CharField(blank=True, help_text="The repository's full name in the remote registry, such as acme/web.", max_length=255, validators=[repositories.policies.models.validate_name])),
                 ('tag_template', models.CharField(blank=True, help_text='You can use these placeholders: %n (the tag itself), %Y (the year), %m (the month, 01 to 12), %d (the day, 01 to 31), %H (the hour, 00 to 23), %M (the minute), %S (the second). Times are in UTC.', max_length=128, validators=[repositories.policies.tag_templates.validate], verbose_name='new tag name')),
-                ('interval', models.PositiveSmallIntegerField(blank=True, choices=[(1, 'every hour'), (6, 'every 6 hours'), (24, 'every day'), (168, 'every week')], help_text='How often the repository is mirrored, with all of its tags.', null=True)),
+                ('interval', models.PositiveSmallIntegerField(blank=True, choices=[(1, 'every hour'), (6, 'every 6 hours'), (24, 'every day'), (168, 'every week')], help_text='How often the repository is mirrored. All of its tags are mirrored each time.', null=True)),
             ],
             options={
                 'verbose_name_plural': 'policies',
@@ -52,13 +51,16 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='AccessToken',
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('digest', models.CharField(max_length=128, primary_key=True, serialize=False)),
+                ('token_key', models.CharField(db_index=True, max_length=25)),
+                ('created', models.DateTimeField(auto_now_add=True)),
+                ('expiry', models.DateTimeField(blank=True, null=True)),
                 ('name', models.CharField(blank=True, max_length=100)),
                 ('last_used_at', models.DateTimeField(editable=False, null=True)),
-                ('token', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='access_token', to=settings.KNOX_TOKEN_MODEL)),
+                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='access_tokens', to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                'ordering': ['-token__created', 'pk'],
+                'ordering': ['-created', 'pk'],
             },
         ),
         migrations.CreateModel(

@@ -1,4 +1,4 @@
-"""Select the tags that meet a policy's criteria, and validate criteria. Nothing here reads the database."""
+"""Select the tags that meet a policy's criteria, and validate criteria, without reading the database."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NUMERIC_LIMITS = {
     Operator.PUSHED_BEFORE: MAX_DAYS,
     Operator.ALL_BUT_NEWEST: MAX_NEWEST,
 }
-"""The operators that take a number, and the largest one allowed. Only pruning uses them."""
+"""The operators that take a number, and the largest number allowed. Only pruning policies use them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def matching_tags(
     """Return the tags of one repository that meet all criteria, in the given order.
 
     "All but the newest" counts only tags whose names meet the criteria. A push counts as a pull, so that
-    tags aren't pruned before anybody had time to pull them.
+    tags aren't pruned before anybody has had time to pull them.
     """
     name_matches = [tag for tag in tags if meets_name_criteria(tag.name, criteria)]
     matches = name_matches
@@ -72,7 +72,7 @@ def matching_tags(
 
 
 def meets_name_criteria(tag: str, criteria: Iterable[Criterion]) -> bool:
-    """Return whether a tag's name meets all criteria that check the name. Others are ignored."""
+    """Return whether a tag's name meets all criteria that check the name. Other criteria are ignored."""
     return all(_meets_name(tag, criterion.operator, criterion.value) for criterion in criteria)
 
 
@@ -159,7 +159,7 @@ def find_conflict(criteria: Sequence[Criterion]) -> str:
 
 
 def _can_all_be_met(criteria: Sequence[Criterion]) -> bool:
-    """Return whether a tag name can exist that meets all criteria that check the name."""
+    """Return whether a tag's name could meet all criteria that check the name."""
     values = {operator: [c.value for c in criteria if c.operator == operator] for operator in Operator}
     lists = [{value} for value in values[Operator.EQUALS]]
     lists += [set(split_tags(value)) for value in values[Operator.ONE_OF]]

@@ -37,7 +37,7 @@ class PolicyForm(forms.ModelForm):
 
 
 class SitePolicyForm(PolicyForm):
-    """A form for a policy whose kind and repository are fixed. `access` is the viewer's."""
+    """A form for a policy whose kind and repository are fixed. `access` contains the viewer's permissions."""
 
     target = forms.CharField(
         label="Target repository",
@@ -68,7 +68,7 @@ class SitePolicyForm(PolicyForm):
 
 
 def can_push_to(access: Access, repository: Repository | None) -> bool:
-    """Return whether the repository is live and the viewer can push to it, and so promote tags to it."""
+    """Return whether a repository is live and the viewer can push to it, and therefore promote tags to it."""
     return (
         repository is not None
         and repository.deleted_at is None

@@ -1,4 +1,4 @@
-"""Policies, which promote, prune or mirror the tags of a repository automatically, and their criteria."""
+"""Policies for promoting, pruning or mirroring the tags of a repository automatically, and their criteria."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.urls import reverse
 
-from repositories import names
+from repositories import links, names
 from repositories.policies import criteria, tag_templates
 
 MAX_VALUE_LENGTH = 1000
@@ -37,7 +36,7 @@ def validate_registry(url: str) -> None:
     if not match:
         raise ValidationError(
             "Enter only the address of the registry, such as https://registry.example.com: http or https, a"
-            " host, and optionally a port, but no path, user name or password."
+            " host, and optionally a port, but no path, username or password."
         )
 
 
@@ -48,7 +47,7 @@ def validate_name(name: str) -> None:
 
 
 class Policy(models.Model):
-    """A rule that promotes, prunes or mirrors the tags of a repository automatically."""
+    """A rule for promoting, pruning or mirroring the tags of a repository. Other programs execute it."""
 
     class Kind(models.TextChoices):
         PROMOTION = "promotion", "Promotion"
@@ -90,7 +89,7 @@ class Policy(models.Model):
         max_length=names.MAX_NAME_LENGTH,
         blank=True,
         validators=[validate_name],
-        help_text="The full name in the remote registry, such as acme/web.",
+        help_text="The repository's full name in the remote registry, such as acme/web.",
     )
     tag_template = models.CharField(
         "new tag name",
@@ -105,7 +104,7 @@ class Policy(models.Model):
         choices=Interval,
         null=True,
         blank=True,
-        help_text="How often the repository is mirrored, with all of its tags.",
+        help_text="How often the repository is mirrored. All of its tags are mirrored each time.",
     )
 
     REQUIRED_FIELDS = {
@@ -124,11 +123,11 @@ class Policy(models.Model):
         return f"{self.get_kind_display()} {self.public_id}"
 
     def get_absolute_url(self) -> str:
-        return reverse("registry_activity:policy", args=[self.public_id])
+        return links.page_url("policy", self.public_id)
 
     def clean(self) -> None:
         if self.target_id and self.target_id == self.repository_id:
-            raise ValidationError({"target": "A repository can't be promoted to itself."})
+            raise ValidationError({"target": "The target must be a different repository."})
         if self.target and self.target.deleted_at:
             raise ValidationError({"target": "This repository has been deleted."})
 
@@ -138,7 +137,7 @@ class Policy(models.Model):
 
 
 class Criterion(models.Model):
-    """A condition for a policy to act on a tag. The tag must meet all criteria of the policy."""
+    """A condition that a tag must meet for its policy to apply to it. The tag must meet all of them."""
 
     policy = models.ForeignKey(Policy, models.CASCADE, related_name="criteria")
     operator = models.CharField("criterion", max_length=20, choices=criteria.Operator)
@@ -170,5 +169,5 @@ class Criterion(models.Model):
 
 
 def in_words(criteria: Iterable[Criterion]) -> str:
-    """Return criteria as text: `every tag` if there are none."""
+    """Return criteria as text, or `every tag` if there are none."""
     return ", and ".join(map(str, criteria)) or "every tag"

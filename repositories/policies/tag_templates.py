@@ -18,14 +18,14 @@ PLACEHOLDERS = {
     "%M": "the minute",
     "%S": "the second",
 }
-"""The placeholders of MSR that don't depend on a language. Times are in UTC."""
+"""The placeholders of MSR that don't depend on the locale. Times are in UTC."""
 SAME_TAG = "%n"
 
 _PLACEHOLDER = re.compile(r"%.?")
 
 
 def render(template: str, tag: str, at: datetime) -> str:
-    """Return the new tag for a tag at a given time. The result can be longer than a tag is allowed to be."""
+    """Return the tag that a template produces from `tag` at a given time. It can be too long to be valid."""
 
     def value(match: re.Match[str]) -> str:
         return tag if match[0] == SAME_TAG else f"{at.astimezone(UTC):{match[0]}}"
@@ -34,7 +34,7 @@ def render(template: str, tag: str, at: datetime) -> str:
 
 
 def validate(template: str) -> None:
-    """Raise ValidationError for a template that doesn't produce valid tags."""
+    """Raise ValidationError unless a template produces valid tags."""
     for placeholder in _PLACEHOLDER.findall(template):
         if placeholder not in PLACEHOLDERS:
             raise ValidationError(
@@ -43,6 +43,6 @@ def validate(template: str) -> None:
             )
     if not names.is_tag(render(template, "v", datetime(2026, 11, 22, tzinfo=UTC))):
         raise ValidationError(
-            "This doesn't produce a valid tag. A tag consists of at most 128 letters, digits, underscores,"
-            " periods and hyphens, and starts with a letter, a digit or an underscore."
+            "This template doesn't produce a valid tag. A tag consists of at most 128 letters, digits,"
+            " underscores, periods and hyphens, and starts with a letter, a digit or an underscore."
         )

@@ -1,1 +1,1 @@
-"""Generic code that does not depend on this application."""
+"""Generic code that doesn't depend on the models of this app."""

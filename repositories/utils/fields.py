@@ -1,4 +1,4 @@
-"""Model fields."""
+"""A model field for references to rows that may no longer exist."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import models
 class UnconstrainedForeignKey(models.ForeignKey):
     """A foreign key without a constraint, an index or, by default, a reverse relation.
 
-    Rows of audit data outlive the rows that they refer to, so a reference may point to nothing.
+    Audit data outlives the rows that it refers to, so the row with the stored id may no longer exist.
     """
 
     def __init__(self, to: Any, on_delete: Any = models.DO_NOTHING, **kwargs: Any) -> None:

@@ -15,9 +15,11 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from repositories.utils.text import is_storable
+
 
 class InvalidCursor(ValueError):
-    """Raised for a malformed cursor, or one that belongs to a different order."""
+    """The cursor is malformed, or belongs to a different order."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,14 @@ class Keyset:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     def decode(self, cursor: str) -> tuple[bool, list[Any]]:
-        """Return whether a cursor is reversed, and the key values of the row that it starts from.
+        """Return whether a cursor points backward, and the key values of the row that it starts from.
 
         Raises InvalidCursor if the cursor is malformed or belongs to another order.
         """
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             direction, *values = json.loads(text)
-            if direction not in ("n", "p") or "\0" in "".join(values):
+            if direction not in ("n", "p") or not is_storable("".join(values)):
                 raise ValueError
             typed = [key.type(value) for key, value in zip(self.keys, values, strict=True)]
         except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:

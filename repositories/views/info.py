@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import messages
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import TemplateView
@@ -35,6 +36,7 @@ class SettingsView(RepositoryPage, TemplateView):
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         return self.delete_repository() if "delete" in request.POST else self.change()
 
+    @transaction.atomic
     def change(self) -> HttpResponse:
         self.require("edit")
         form = RepositoryForm(self.request.POST, instance=self.repository)

@@ -10,37 +10,33 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404, redirect
+from django.shortcuts import redirect
 from django.utils.functional import cached_property
-from django.views.generic import TemplateView
-from django.views.generic.base import ContextMixin
 
 from repositories import memberships
 from repositories.access import grants
 from repositories.access.people import visible_organizations
-from repositories.access.resolving import Access
 from repositories.forms import MemberForm, TeamForm, TeamGrantForm, UserForm
 from repositories.models import (
     Membership,
     NamespaceGroupPermission,
     Organization,
+    Repository,
     RepositoryGroupPermission,
     Team,
 )
 from repositories.tabs import tabs_for_organization
-from repositories.utils.keyset import BY_NAME, Key, Keyset, Page
+from repositories.utils.keyset import BY_NAME, Key, Keyset
+from repositories.utils.text import get_named_or_404
 from repositories.views.actions import ActionsMixin
+from repositories.views.lists import KeysetListView
+from repositories.views.pages import ViewerMixin
 from repositories.views.repositories import repository_rows
 
-PAGE_SIZE = 50
-ORDER_BY_NAME = Keyset([Key("name")])
 USERNAME = get_user_model().USERNAME_FIELD
-ORDER_BY_USERNAME = Keyset([Key(USERNAME)])
-MEMBER_ORDER = Keyset([Key("username")])
-GRANT_ORDER = Keyset([Key("namespace_name"), Key("name"), Key("pk", type=int)])
 
 
-class OrganizationPage(ContextMixin):
+class OrganizationPage(ViewerMixin):
     """A page of an organization. Returns 404 to viewers who can't see the organization.
 
     The view's URL must have a `name` parameter, and its template must extend
@@ -49,19 +45,10 @@ class OrganizationPage(ContextMixin):
 
     tab: str
     """The label of the tab that the page belongs to."""
-    request: Any
-    kwargs: Any
-
-    @cached_property
-    def access(self) -> Access:
-        return Access.for_user(self.request.user)
 
     @cached_property
     def organization(self) -> Organization:
-        name = self.kwargs["name"]
-        if "\0" in name:  # databases reject NUL characters
-            raise Http404
-        return get_object_or_404(visible_organizations(self.request.user), name=name)
+        return get_named_or_404(visible_organizations(self.request.user), name=self.kwargs["name"])
 
     @cached_property
     def can_manage(self) -> bool:
@@ -69,14 +56,10 @@ class OrganizationPage(ContextMixin):
         if "manage_access" in self.access.everywhere:
             return True
         owners = self.organization.memberships.filter(role=Membership.Role.OWNER)
-        return owners.filter(user=self.request.user).exists()
-
-    def paginate(self, queryset: QuerySet, keyset: Keyset) -> Page:
-        return keyset.page_or_first(queryset, PAGE_SIZE, self.request.GET.get("cursor"))
+        return owners.filter(user=self.request.user.pk).exists()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {
-            "query": self.request.GET,  # a subclass may pass only part of it for links
             **super().get_context_data(**kwargs),
             "organization": self.organization,
             "can_manage": self.can_manage,
@@ -86,8 +69,14 @@ class OrganizationPage(ContextMixin):
         }
 
 
-class ManagedPage(OrganizationPage, ActionsMixin, TemplateView):
-    """A page on which owners and MSR admins can change the organization."""
+class ManagedPage(OrganizationPage, ActionsMixin, KeysetListView):
+    """A page with a list that owners and MSR admins can change, and a form to add to it."""
+
+    def get_form(self, data: Any = None) -> Any:
+        raise NotImplementedError
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**{"form": self.get_form(), **kwargs})
 
     def post(self, request: Any, **kwargs: Any) -> HttpResponse:
         if not self.can_manage:
@@ -107,39 +96,34 @@ class ManagedPage(OrganizationPage, ActionsMixin, TemplateView):
         return redirect(self.request.path)
 
 
-class OrganizationListView(TemplateView):
+class OrganizationListView(KeysetListView):
     """The organizations that the viewer belongs to, or all of them for MSR admins and auditors."""
 
     template_name = "repositories/organizations.html"
+    extra_context = {"section": "organizations"}
+    keyset = Keyset([Key("name")])
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        search = self.request.GET.get("q", "").strip().replace("\0", "")
-        organizations = visible_organizations(self.request.user)
-        if search:
-            organizations = organizations.filter(name__icontains=search)
-        page = ORDER_BY_NAME.page_or_first(organizations, PAGE_SIZE, self.request.GET.get("cursor"))
-        own_memberships = Membership.objects.filter(user=self.request.user.pk, organization__in=page.rows)
+    def get_queryset(self) -> QuerySet[Organization]:
+        return visible_organizations(self.request.user).filter(name__icontains=self.search.values["q"])
+
+    def get_rows(self, rows: list[Organization]) -> list[tuple[Organization, str | None]]:
+        own_memberships = Membership.objects.filter(user=self.request.user.pk, organization__in=rows)
         roles = {membership.organization_id: membership.get_role_display() for membership in own_memberships}
-        return super().get_context_data(
-            **kwargs,
-            page=page,
-            rows=[(organization, roles.get(organization.pk)) for organization in page.rows],
-            search=search,
-            query=self.request.GET,
-            section="organizations",
-        )
+        return [(organization, roles.get(organization.pk)) for organization in rows]
 
 
-class OverviewView(OrganizationPage, TemplateView):
+class OverviewView(OrganizationPage, KeysetListView):
     """The repositories of an organization that the viewer can see."""
 
     tab = "Overview"
     template_name = "repositories/overview.html"
+    keyset = BY_NAME
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        repositories = self.access.repositories().filter(namespace__organization=self.organization)
-        page = self.paginate(repositories.with_names(), BY_NAME)
-        return super().get_context_data(**kwargs, page=page, rows=repository_rows(self.access, page.rows))
+    def get_queryset(self) -> QuerySet[Repository]:
+        return self.access.repositories().filter(namespace__organization=self.organization).with_names()
+
+    def get_rows(self, rows: list[Repository]) -> list[dict[str, Any]]:
+        return repository_rows(self.access, rows)
 
 
 class MembersView(ManagedPage):
@@ -148,16 +132,16 @@ class MembersView(ManagedPage):
     tab = "Members"
     template_name = "repositories/members.html"
     actions = ["save_member", "remove_member"]
+    keyset = Keyset([Key("username")])
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        members = self.organization.memberships.annotate(username=F(f"user__{USERNAME}"))
-        context = super().get_context_data(**kwargs, page=self.paginate(members, MEMBER_ORDER))
-        context["roles"] = Membership.Role.choices
-        context.setdefault("form", MemberForm())
-        return context
+    def get_queryset(self) -> QuerySet[Membership]:
+        return self.organization.memberships.annotate(username=F(f"user__{USERNAME}"))
+
+    def get_form(self, data: Any = None) -> MemberForm:
+        return MemberForm(data)
 
     def save_member(self) -> HttpResponse:
-        form = MemberForm(self.request.POST)
+        form = self.get_form(self.request.POST)
         if not form.is_valid():
             return self.render_with(form=form)
         user, role = form.cleaned_data["user"], form.cleaned_data["role"]
@@ -188,15 +172,16 @@ class TeamsView(ManagedPage):
     tab = "Teams"
     template_name = "repositories/teams.html"
     actions = ["create_team"]
+    keyset = Keyset([Key("name")])
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        page = self.paginate(self.organization.teams.all(), ORDER_BY_NAME)
-        context = super().get_context_data(**kwargs, page=page)
-        context.setdefault("form", TeamForm())
-        return context
+    def get_queryset(self) -> QuerySet[Team]:
+        return self.organization.teams.all()
+
+    def get_form(self, data: Any = None) -> TeamForm:
+        return TeamForm(data, instance=Team(organization=self.organization))
 
     def create_team(self) -> HttpResponse:
-        form = TeamForm(self.request.POST, instance=Team(organization=self.organization))
+        form = self.get_form(self.request.POST)
         try:
             with transaction.atomic():
                 team = form.save() if form.is_valid() else None
@@ -216,10 +201,7 @@ class TeamPage(ManagedPage):
 
     @cached_property
     def team(self) -> Team:
-        name = self.kwargs["team"]
-        if "\0" in name:
-            raise Http404
-        return get_object_or_404(self.organization.teams.select_related("group"), name=name)
+        return get_named_or_404(self.organization.teams.select_related("group"), name=self.kwargs["team"])
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {**super().get_context_data(**kwargs), "team": self.team}
@@ -230,23 +212,20 @@ class TeamView(TeamPage):
 
     template_name = "repositories/team.html"
     actions = ["add_member", "remove_member", "delete_team"]
+    keyset = Keyset([Key(USERNAME)])
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        page = self.paginate(self.team.group.user_set.all(), ORDER_BY_USERNAME)
-        context = super().get_context_data(**kwargs, page=page)
-        context.setdefault("form", self.form(None))
-        return context
+    def get_queryset(self) -> QuerySet:
+        return self.team.group.user_set.all()
 
-    def form(self, data: Any) -> UserForm:
-        members = self.organization.users.all()
-        form = UserForm(data, users=members)
+    def get_form(self, data: Any = None) -> UserForm:
+        form = UserForm(data, users=self.organization.users.all())
         form.fields["user"].error_messages["invalid_choice"] = (
             f"No member of {self.organization} has this name. Add the user to the organization first."
         )
         return form
 
     def add_member(self) -> HttpResponse:
-        form = self.form(self.request.POST)
+        form = self.get_form(self.request.POST)
         if not form.is_valid():
             return self.render_with(form=form)
         user = form.cleaned_data["user"]
@@ -254,7 +233,7 @@ class TeamView(TeamPage):
         return self.redirect_with_success(f"{user} was added to {self.team}.")
 
     def remove_member(self) -> HttpResponse:
-        form = UserForm(self.request.POST, users=self.team.group.user_set.all())
+        form = UserForm(self.request.POST, users=self.get_queryset())
         if not form.is_valid():
             return self.render_with(form=form)
         user = form.cleaned_data["user"]
@@ -272,40 +251,38 @@ class TeamAccessView(TeamPage):
 
     template_name = "repositories/team_access.html"
     actions = ["grant", "revoke"]
+    keyset = Keyset([Key("namespace_name"), Key("name"), Key("pk", type=int)])
+
+    def get_queryset(self) -> QuerySet[RepositoryGroupPermission]:
+        visible = self.access.repositories().order_by().values("pk")
+        grants = RepositoryGroupPermission.objects.filter(content_object__in=visible, group=self.team.group)
+        return grants.select_related("permission", "content_object__namespace").annotate(
+            namespace_name=F("content_object__namespace__name"), name=F("content_object__name")
+        )
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        to_team = {"group": self.team.group}
         managed = self.access.namespaces("manage_access").values("pk")
         on_namespaces = NamespaceGroupPermission.objects.filter(
-            Q(content_object__organization=self.organization) | Q(content_object__in=managed), **to_team
+            Q(content_object__organization=self.organization) | Q(content_object__in=managed),
+            group=self.team.group,
         )
-        visible = self.access.repositories().order_by().values("pk")
-        on_repositories = RepositoryGroupPermission.objects.filter(content_object__in=visible, **to_team)
-        page = self.paginate(
-            on_repositories.select_related("permission", "content_object__namespace").annotate(
-                namespace_name=F("content_object__namespace__name"), name=F("content_object__name")
-            ),
-            GRANT_ORDER,
+        on_namespaces = on_namespaces.select_related("permission", "content_object")
+        return super().get_context_data(
+            **kwargs, on_namespaces=on_namespaces.order_by("content_object__name", "pk")
         )
-        context = super().get_context_data(
-            **kwargs,
-            on_namespaces=on_namespaces.select_related("permission", "content_object").order_by(
-                "content_object__name", "pk"
-            ),
-            page=page,
-        )
-        context.setdefault("form", TeamGrantForm(organization=self.organization))
-        return context
+
+    def get_form(self, data: Any = None) -> TeamGrantForm:
+        return TeamGrantForm(data, organization=self.organization)
 
     def grant(self) -> HttpResponse:
-        form = TeamGrantForm(self.request.POST, organization=self.organization)
+        form = self.get_form(self.request.POST)
         if not form.is_valid():
             return self.render_with(form=form)
         grants.grant(form.cleaned_data["codename"], self.team.group, form.cleaned_data["place"])
         return self.redirect_with_success(f"Granted {self.team} access to {form.cleaned_data['place']}.")
 
     def revoke(self) -> HttpResponse:
-        form = TeamGrantForm(self.request.POST, organization=self.organization)
+        form = self.get_form(self.request.POST)
         if not form.is_valid():
             return self.render_with(form=form)
         grants.revoke(form.cleaned_data["codename"], self.team.group, form.cleaned_data["place"])

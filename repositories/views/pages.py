@@ -1,4 +1,4 @@
-"""The base class of the pages of a repository, and the redirect to the first of them."""
+"""The base classes of pages, and the redirect to the first page of a repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from repositories.models import Repository
 from repositories.tabs import tabs_for
 
 
-class RepositoryPage(ContextMixin, View):
+class ViewerMixin(ContextMixin, View):
+    """Provides the access of the viewer."""
+
+    @cached_property
+    def access(self) -> Access:
+        return Access.for_user(self.request.user)
+
+
+class RepositoryPage(ViewerMixin):
     """A page in one of a repository's tabs. Returns 404 to viewers who can't open the tab.
 
     The view's URL must have the parameters `namespace` and `name`, and its template must extend
@@ -25,10 +33,6 @@ class RepositoryPage(ContextMixin, View):
 
     tab: str
     """The label of the tab that the page belongs to."""
-
-    @cached_property
-    def access(self) -> Access:
-        return Access.for_user(self.request.user)
 
     @cached_property
     def repository(self) -> Repository:

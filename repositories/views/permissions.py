@@ -6,10 +6,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.views.generic import TemplateView
 
 from repositories.access import effective_access, grants
 from repositories.access.people import visible_organizations
@@ -17,10 +16,9 @@ from repositories.forms import MAX_SUGGESTIONS, RepositoryGrantForm
 from repositories.models import RepositoryGroupPermission, RepositoryUserPermission, Team
 from repositories.utils.keyset import Key, Keyset, Page
 from repositories.views.actions import ActionsMixin
+from repositories.views.lists import KeysetListView
 from repositories.views.pages import RepositoryPage
 
-PAGE_SIZE = 50
-TEAM_GRANT_ORDER = Keyset([Key("name"), Key("pk", type=int)])
 LARGEST_ID = 2**63 - 1
 
 
@@ -31,7 +29,7 @@ class RevokeForm(forms.Form):
     team_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)
 
 
-class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
+class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
     """The users with individual access to a repository and the reasons for it, or the grants to teams.
 
     MSR admins and auditors are listed only for each other. Repository admins don't need to know who
@@ -41,45 +39,46 @@ class PermissionsView(RepositoryPage, ActionsMixin, TemplateView):
     tab = "Permissions"
     template_name = "repositories/permissions.html"
     actions = ["grant", "revoke"]
+    keyset = Keyset([Key("name"), Key("pk", type=int)])
+
+    @property
+    def by_team(self) -> bool:
+        return self.request.GET.get("by") == "team"
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         self.require("manage_access")
         return super().post(request, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        by_team = self.request.GET.get("by") == "team"
-        search = self.request.GET.get("q", "").strip().replace("\0", "")
-        page = self.team_grants() if by_team else self.users(search)
         context = super().get_context_data(
             **kwargs,
-            by_team=by_team,
-            search=search,
-            page=page,
-            team_grants=self.with_visible_teams(page.rows) if by_team else [],
+            by_team=self.by_team,
             public_right=effective_access.public_right(self.repository),
             lists_registry_roles=self.access.sees_everything,
-            query=self.request.GET,
         )
         if "manage_access" in self.permissions:
             context["teams"] = self.suggested_teams()
             context.setdefault("form", RepositoryGrantForm(viewer=self.request.user))
         return context
 
-    def users(self, search: str) -> Page:
+    def get_page(self) -> Page:
+        if self.by_team:
+            return super().get_page()
         return effective_access.rights_on(
             self.repository,
             self.request.GET.get("cursor"),
-            search,
+            self.search.values["q"],
             include_registry_roles=self.access.sees_everything,
         )
 
-    def team_grants(self) -> Page:
-        rows = RepositoryGroupPermission.objects.filter(content_object=self.repository)
-        rows = rows.select_related("permission", "group").annotate(name=F("group__name"))
-        return TEAM_GRANT_ORDER.page_or_first(rows, PAGE_SIZE, self.request.GET.get("cursor"))
+    def get_queryset(self) -> QuerySet[RepositoryGroupPermission]:
+        grants = RepositoryGroupPermission.objects.filter(content_object=self.repository)
+        return grants.select_related("permission", "group").annotate(name=F("group__name"))
 
-    def with_visible_teams(self, rows: list[Any]) -> list[tuple[Any, Team | None]]:
+    def get_rows(self, rows: list[Any]) -> list[Any]:
         """Return the grants with their teams, or with None for teams that the viewer can't see."""
+        if not self.by_team:
+            return rows
         visible = visible_organizations(self.request.user)
         teams = Team.objects.filter(group__in=[grant.group_id for grant in rows], organization__in=visible)
         by_group = {team.group_id: team for team in teams.select_related("organization")}

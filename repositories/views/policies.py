@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
@@ -19,10 +20,8 @@ from repositories.models import Policy, Repository
 from repositories.policies import changes
 from repositories.policies.forms import SiteCriteriaFormSet, SitePolicyForm, can_push_to
 from repositories.utils.keyset import Key, Keyset
+from repositories.views.lists import KeysetListView
 from repositories.views.pages import RepositoryPage
-
-PAGE_SIZE = 50
-OLDEST_FIRST = Keyset([Key("pk", type=int)])
 
 TABS = {
     "Promotions": [Policy.Kind.PROMOTION],
@@ -54,27 +53,22 @@ def visible_name(repository: Repository, access: Access) -> str:
     return repository.full_name if access.permissions_on(repository) else "a repository that you can't see"
 
 
-class PolicyListView(RepositoryPage, TemplateView):
+class PolicyListView(RepositoryPage, KeysetListView):
     """The Promotions, Mirrors or Pruning tab of a repository."""
 
     tab = ""
     template_name = "repositories/policies/list.html"
+    keyset = Keyset([Key("pk", type=int)])
+
+    def get_queryset(self) -> QuerySet[Policy]:
+        policies = Policy.objects.filter(repository=self.repository, kind__in=TABS[self.tab])
+        return policies.select_related("target__namespace").prefetch_related("criteria")
+
+    def get_rows(self, rows: list[Policy]) -> list[tuple[Policy, str]]:
+        return [(policy, target_name(policy, self.access)) for policy in rows]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        policies = (
-            Policy.objects.filter(repository=self.repository, kind__in=TABS[self.tab])
-            .select_related("target__namespace")
-            .prefetch_related("criteria")
-        )
-        page = OLDEST_FIRST.page_or_first(policies, PAGE_SIZE, self.request.GET.get("cursor"))
-        return super().get_context_data(
-            **kwargs,
-            page=page,
-            query=self.request.GET,
-            rows=[(policy, target_name(policy, self.access)) for policy in page.rows],
-            kinds=TABS[self.tab],
-            explanation=EXPLANATIONS[self.tab],
-        )
+        return super().get_context_data(**kwargs, kinds=TABS[self.tab], explanation=EXPLANATIONS[self.tab])
 
 
 class PolicyPage(RepositoryPage):
@@ -85,7 +79,7 @@ class PolicyPage(RepositoryPage):
         # Resolved first, so that a 404 takes the same number of queries whether or not the policy exists.
         self.access  # noqa: B018
         policies = Policy.objects.select_related("repository__namespace", "target__namespace")
-        return get_object_or_404(policies, public_id=self.kwargs["policy_id"].replace("\0", ""))
+        return get_object_or_404(policies, public_id=self.kwargs["policy_id"])
 
     @cached_property
     def repository(self) -> Repository:

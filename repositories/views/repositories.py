@@ -6,21 +6,20 @@ from typing import Any
 
 from django.contrib import messages
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.functional import cached_property
-from django.views.generic import FormView, TemplateView
+from django.views.generic import FormView
 
-from repositories import config, last_activity, signals
+from repositories import config, last_activity
 from repositories.access.levels import READ_PERMISSIONS
 from repositories.access.resolving import Access
-from repositories.forms import MAX_SUGGESTIONS, NewRepositoryForm
+from repositories.forms import MAX_SUGGESTIONS, NewRepositoryForm, RepositorySearchForm
 from repositories.models import Repository
 from repositories.tabs import tabs_for
 from repositories.utils.keyset import BY_NAME
-
-PAGE_SIZE = 50
+from repositories.views.lists import KeysetListView
+from repositories.views.pages import ViewerMixin
 
 
 def repository_rows(access: Access, repositories: list[Repository]) -> list[dict[str, Any]]:
@@ -40,43 +39,31 @@ def repository_rows(access: Access, repositories: list[Repository]) -> list[dict
     return rows
 
 
-class RepositoryListView(TemplateView):
+class RepositoryListView(ViewerMixin, KeysetListView):
     """The repositories that the viewer can see, ordered by name, with a search by part of the name."""
 
     template_name = "repositories/list.html"
+    extra_context = {"registry_host": config.registry_host, "section": "repositories"}
+    search_form = RepositorySearchForm
+    keyset = BY_NAME
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        access = Access.for_user(self.request.user)
-        search, namespace = (
-            self.request.GET.get(key, "").strip().replace("\0", "") for key in ("q", "namespace")
-        )
-        repositories = access.repositories().with_names()
-        if namespace:
-            repositories = repositories.filter(namespace__name=namespace)
-        for part in search.split("/"):
+    def get_queryset(self) -> QuerySet[Repository]:
+        repositories = self.access.repositories().with_names()
+        if self.search.values["namespace"]:
+            repositories = repositories.filter(namespace__name=self.search.values["namespace"])
+        for part in self.search.values["q"].split("/"):
             repositories = repositories.filter(Q(namespace_name__icontains=part) | Q(name__icontains=part))
-        page = BY_NAME.page_or_first(repositories, PAGE_SIZE, self.request.GET.get("cursor"))
-        return super().get_context_data(
-            **kwargs,
-            page=page,
-            rows=repository_rows(access, page.rows),
-            search=search,
-            namespace=namespace,
-            query=self.request.GET,
-            registry_host=config.registry_host(),
-            section="repositories",
-        )
+        return repositories
+
+    def get_rows(self, rows: list[Repository]) -> list[dict[str, Any]]:
+        return repository_rows(self.access, rows)
 
 
-class NewRepositoryView(FormView):
+class NewRepositoryView(ViewerMixin, FormView):
     """The form to create a repository."""
 
     template_name = "repositories/new.html"
     form_class = NewRepositoryForm
-
-    @cached_property
-    def access(self) -> Access:
-        return Access.for_user(self.request.user)
 
     def get_initial(self) -> dict[str, Any]:
         return {"namespace": self.request.GET.get("namespace", self.request.user.get_username())}
@@ -92,7 +79,6 @@ class NewRepositoryView(FormView):
         try:
             with transaction.atomic():
                 repository = form.save()
-                signals.repository_created.send(Repository, repository=repository)
         except IntegrityError:  # a push created it in the meantime
             form.add_error("name", "This namespace already has a repository with that name.")
             return self.form_invalid(form)

@@ -1,8 +1,8 @@
-"""Measures recording, deletion and lists of events, and whether lists get slower with more events.
+"""Measure recording, deletion and lists of events, and whether lists get slower with more events.
 
 `make bench`, or `EVENTS=20000000 make bench`, starts its own Redis and its own PostgreSQL, which flushes to
 disk as in production. `world.py` defines the data. The results are printed to standard output as tables.
-Times vary on a busy machine. Buffers (pages that PostgreSQL reads, from memory or disk) don't.
+Times vary on a busy machine, but buffers (pages that PostgreSQL reads from memory or disk) don't.
 """
 
 import os
@@ -70,7 +70,7 @@ def measure(folder: Path, many: int) -> None:
 
 
 def print_title(title: str) -> None:
-    """Print a title without buffering, because the benchmarks take minutes."""
+    """Print a title and flush it, because the benchmarks take minutes."""
     print(f"\n{title}\n", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Measures the event pages of the admin: the list, searches in it, and a single event."""
+"""Measure the event pages of the admin: the list, searches in it, and the page of one event."""
 
 from datetime import datetime
 
@@ -6,9 +6,8 @@ from django.urls import reverse
 from tqdm import tqdm
 
 from activity.feed.ordering import BY_TIME
-from activity.identity import first_id
 from activity.models import Event
-from tests.benchmarks.lists import Measure, Request, create_request, measure
+from tests.benchmarks.lists import Measurement, Request, create_request, measure
 from tests.benchmarks.world import BUSIEST, World
 
 SEARCHES = {
@@ -26,16 +25,16 @@ SEARCHES = {
 }
 
 
-def measure_all(world: World, events: int) -> dict[str, Measure]:
+def measure_all(world: World, events: int) -> dict[str, Measurement]:
     """Measure each page with the given number of events in the database."""
     pages = all_pages(world.moment(events // 2))
     return {label: measure(pages[label]) for label in tqdm(pages, desc="Admin", unit="page")}
 
 
 def all_pages(halfway: datetime) -> dict[str, Request]:
-    """Return an MSR admin's requests: each search, from the newest event and from `halfway`, and an event."""
+    """Return an MSR admin's requests: the first and a middle page of each search, and an event."""
     url = reverse("admin:registry_activity_event_changelist")
-    event = Event.objects.filter(id__lt=first_id(halfway)).order_by("-pk")[0]
+    event = Event.objects.between(before=halfway).order_by("-pk")[0]
     middle = {"p": BY_TIME.encode(event, reverse=False)}
     pages = {
         f"{label}, {place}": create_request("admin", url, {"q": search, **start})

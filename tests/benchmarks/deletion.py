@@ -1,8 +1,8 @@
-"""Measures auto-deletion on PostgreSQL, compared to one DELETE statement, and its effect on other processes.
+"""Measure auto-deletion on PostgreSQL, compare it to one DELETE, and measure its effect on other processes.
 
-`make bench` includes it and fills the table first; `python -m tests.benchmarks.deletion` fills the table
-itself, with any number of events from half a year. Each run gets a new copy of the database files, so all
-runs start with the same table.
+`make bench` runs it on the table that the other benchmarks have filled. `python -m tests.benchmarks.deletion`
+fills the table itself, with any number of events from half a year. Each run gets a new copy of the database,
+so all runs start with the same table.
 
 Each run is executed in a separate process, as in a worker. Before and during the run, a second process
 reads the first page of the busiest repository, and a third one records single events.
@@ -37,7 +37,7 @@ BASELINE_SECONDS = 5.0
 """How long reading and recording are measured before the run starts."""
 WARM_UP_SECONDS = 1.0
 INTERVAL = 0.005
-"""Seconds between two requests of the reader or the recorder, so that they don't overload the machine."""
+"""The pause between two requests of the reader or recorder, in seconds, to not overload the machine."""
 AGE = timedelta(hours=1)
 COPY = "bench_copy"
 
@@ -94,7 +94,7 @@ class Latencies:
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measurement:
     """A run, the DELETE statement it is compared to, and the latencies of other requests."""
 
     case: Case
@@ -138,22 +138,22 @@ def _fill_database(many: int) -> list[str]:
     return world.names
 
 
-def measure_all(names: list[str]) -> list[Measure]:
+def measure_all(names: list[str]) -> list[Measurement]:
     """Measure all runs, given the names of the repositories, the busiest first."""
     cases = all_cases(held=names[20])
     with tqdm(total=len(cases), desc="Deletion", unit="run") as progress:
         statement = measure_statement(max(case.bound for case in cases))
-        measures = []
+        measurements = []
         for case in cases:
-            measures.append(measure(case, statement))
+            measurements.append(measure(case, statement))
             progress.update()
-    return measures
+    return measurements
 
 
 def all_cases(held: str) -> list[Case]:
     """Return the runs to measure, each of which deletes about half of the events.
 
-    Returns no runs if all events are from one month.
+    Returns an empty list if all events are from one month.
     """
     from activity.identity import moment_of
     from activity.models import Event
@@ -180,7 +180,7 @@ def all_cases(held: str) -> list[Case]:
 
 
 def measure_statement(bound: datetime) -> DeleteStatement:
-    """Delete the events before a bound in one statement, with the same reader and recorder as for a run."""
+    """Measure one DELETE of the events before a bound, while the reader and the recorder are working."""
     with copied_database():
         return measure_latencies(delete_in_one_statement, bound)[0]
 
@@ -209,7 +209,7 @@ def copied_database() -> Iterator[str]:
     """Copy the database, and yield the URL of the copy. Processes started in the block use the copy, too."""
     from django.db import connections
 
-    connections.close_all()  # PostgreSQL can't copy a database in use
+    connections.close_all()  # PostgreSQL can't copy a database that is in use
     original = os.environ["DATABASE_URL"]
     server, _, name = original.rpartition("/")
     with psycopg.connect(f"{server}/template1", autocommit=True) as database:
@@ -225,12 +225,12 @@ def copied_database() -> Iterator[str]:
 # --- The run, the reader and the recorder -------------------------------------------------------
 
 
-def measure(case: Case, statement: DeleteStatement) -> Measure:
+def measure(case: Case, statement: DeleteStatement) -> Measurement:
     """Measure a run in a copy of the database."""
     with copied_database():
         outcome, *others = measure_latencies(execute_run, case)
     pages, recording = (_split_latencies(times, outcome) for times in others)
-    return Measure(case, outcome, statement, pages, recording)
+    return Measurement(case, outcome, statement, pages, recording)
 
 
 def measure_latencies(work: Callable[[Argument], Result], argument: Argument) -> tuple[Result, Times, Times]:
@@ -247,7 +247,7 @@ def measure_latencies(work: Callable[[Argument], Result], argument: Argument) ->
 
 
 def execute_run(case: Case) -> Outcome:
-    """Execute a run in this process."""
+    """Execute a run in this process, and return its outcome."""
     from activity.deletion import runs
     from activity.models import Run
 
@@ -288,7 +288,7 @@ def _megabytes(field: str) -> float:
 
 
 def repeat_request(create_request: Callable[[], Callable[[], object]], over: Any) -> Times:
-    """Repeat a request until `over` is set, and return the times."""
+    """Repeat a request until `over` is set, and return its times."""
     request = create_request()
     times: Times = []
     while not over.is_set():
@@ -343,20 +343,22 @@ def _split_latencies(times: Times, run: Outcome) -> Latencies:
 # --- The tables ---------------------------------------------------------------------------------
 
 
-def table(measures: list[Measure]) -> str:
+def table(measurements: list[Measurement]) -> str:
     """Return a table of the runs, followed by tables of the latencies of reading and recording."""
-    if not measures:
+    if not measurements:
         return "  Too few events: they are all from one month."
-    width = max(len(measure.case.label) for measure in measures)
+    width = max(len(measurement.case.label) for measurement in measurements)
     lines = [
         f"  {'':{width}} {'deleted':>10} {'time':>10} {'per second':>10} {'statement':>10} {'vacuum':>8}"
         f" {'ratio':>10} {'memory':>9}"
     ]
-    lines += [f"  {measure.case.label:{width}} {measure}" for measure in measures]
+    lines += [f"  {measurement.case.label:{width}} {measurement}" for measurement in measurements]
     head = f"{'median':>8} {'during':>8} {'p99':>8} {'during':>8} {'longest':>8} {'median':>6} {'p99':>6}"
     for title, kind in (("First page", "pages"), ("Recording", "recording")):
         lines += ["", f"  {f'{title}, ms before and during a run':{width}} {head}"]
-        lines += [f"  {measure.case.label:{width}} {getattr(measure, kind)}" for measure in measures]
+        lines += [
+            f"  {measurement.case.label:{width}} {getattr(measurement, kind)}" for measurement in measurements
+        ]
     return "\n".join(lines)
 
 

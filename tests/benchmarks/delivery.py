@@ -1,4 +1,4 @@
-"""Measures the HTTP endpoint that receives notifications, with the production web server."""
+"""Measure the HTTP endpoint that receives notifications, with the production web server."""
 
 import json
 import multiprocessing
@@ -34,19 +34,19 @@ class Delivery:
     def __str__(self) -> str:
         rate = len(self.latencies) / SECONDS
         p50, p99 = median(self.latencies) * 1000, quantiles(self.latencies, n=100)[-1] * 1000
-        return f"{self.clients} concurrent: {rate:,.0f} per second; median {p50:.1f} ms, p99 {p99:.1f} ms"
+        return f"clients: {self.clients}; {rate:,.0f} per second; median {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
 def measure(folder: Path, names: list[str], clients: int) -> Delivery:
-    """Start the web server as in the Procfile, and let clients deliver notifications for `SECONDS`."""
+    """Start the web server as in the Procfile, and measure deliveries by these clients for `SECONDS`."""
     from activity.sources.registries import registry_account
-    from repositories.accounts.tokens import new_token
+    from tests.factories import new_token
 
     token, port = new_token(registry_account()), services.free_port()
     line = PROCFILE.read_text().splitlines()[0].removeprefix("web: ")
     program, *options = shlex.split(string.Template(line).substitute(PORT=port))
     command = [str(Path(sys.executable).with_name(program)), *options]
-    # Clients are processes, because threads would wait for each other. They are spawned, because database
+    # Clients are processes, because Python threads would share one core. They are spawned, because database
     # connections don't survive a fork.
     processes = multiprocessing.get_context("spawn")
     with (

@@ -1,4 +1,4 @@
-"""Measures lists of events: their response times, and the buffers that PostgreSQL reads for them."""
+"""Measure lists of events: their response times, and the buffers that PostgreSQL reads for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +17,6 @@ from tqdm import tqdm
 
 from activity.api.views import with_actors
 from activity.feed.ordering import BY_TIME
-from activity.gating import without_pulls
-from activity.identity import first_id
 from activity.models import Event
 from repositories.access.resolving import Access
 from repositories.models import Repository
@@ -28,20 +26,20 @@ from tests.benchmarks.world import BUSIEST, QUIET, REPOSITORIES, World
 Request = Callable[[], object]
 
 SECONDS = 2.0
-"""The time limit for the requests for one list, after the minimum number of requests."""
+"""The time limit for measuring one list. The minimum number of requests is sent in any case."""
 REQUESTS = (7, 300)
 """The minimum and the maximum number of requests for one list."""
 
 
 @dataclass(frozen=True)
-class Measure:
+class Measurement:
     """The median response time of a list, and the buffers that its queries read."""
 
     milliseconds: float
     buffers: int
 
 
-def measure_all(world: World, events: int) -> dict[str, Measure]:
+def measure_all(world: World, events: int) -> dict[str, Measurement]:
     """Measure each list with the given number of events in the database."""
     lists = all_lists(world.moment(events // 2))
     return {label: measure(lists[label]) for label in tqdm(lists, desc="Lists", unit="list")}
@@ -49,7 +47,7 @@ def measure_all(world: World, events: int) -> dict[str, Measure]:
 
 def all_lists(halfway: datetime) -> dict[str, Request]:
     """Return requests for the first page of each list and for the page that starts at `halfway`."""
-    middle = BY_TIME.page(Event.objects.filter(id__lt=first_id(halfway)), 1).next
+    middle = BY_TIME.page(Event.objects.between(before=halfway), 1).next
     return {
         f"{label}, {place}": request
         for place, cursor in (("first page", None), ("middle", middle))
@@ -71,7 +69,7 @@ def repository_lists(cursor: str | None) -> dict[str, Request]:
             ("API", "registry_api:repository-events"),
         ):
             lists[f"{label}{pulls}"] = create_request("repoadmin", reverse(url_name, args=name), query)
-        shown = events if pulls else without_pulls(events)
+        shown = events if pulls else events.without_pulls()
         lists[f"query{pulls}"] = partial(BY_TIME.page, shown, 10, cursor)
     if not cursor:
         for tab in (
@@ -108,7 +106,7 @@ def lists_of_all(cursor: str | None) -> dict[str, Request]:
 
 
 def create_request(username: str, path: str, query: dict[str, str]) -> Request:
-    """Return a request for a page by a logged-in user, through all of Django but without a web server."""
+    """Return a function that requests a page as a user, through all of Django but without a web server."""
     client = Client(SERVER_NAME="localhost", raise_request_exception=True)
     client.force_login(get_user_model()._default_manager.get(username=username))
     url = f"{path}?{urlencode(query)}"
@@ -121,16 +119,16 @@ def create_request(username: str, path: str, query: dict[str, str]) -> Request:
     return send
 
 
-def measure(request: Request) -> Measure:
-    """Measure one list."""
-    buffers = buffers_of(request)  # also warms the caches up
+def measure(request: Request) -> Measurement:
+    """Repeat a request, and return its median time and its buffers."""
+    buffers = buffers_of(request)  # also warms up the caches
     minimum, maximum = REQUESTS
     times: list[float] = []
     while len(times) < minimum or (sum(times) < SECONDS and len(times) < maximum):
         started = perf_counter()
         request()
         times.append(perf_counter() - started)
-    return Measure(milliseconds=median(times) * 1000, buffers=buffers)
+    return Measurement(milliseconds=median(times) * 1000, buffers=buffers)
 
 
 def buffers_of(request: Request) -> int:
@@ -153,13 +151,13 @@ def buffers_of_query(sql: str, params: Any) -> int:
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
 
-def table(measures: dict[int, dict[str, Measure]]) -> str:
-    """Return a table that compares the measures with few and with many events."""
-    few, many = measures
-    width = max(map(len, measures[few]))
+def table(measurements: dict[int, dict[str, Measurement]]) -> str:
+    """Return a table that compares the measurements with few events to those with many events."""
+    few, many = measurements
+    width = max(map(len, measurements[few]))
     lines = [f"  {'':{width}} {f'{few:,} events':>20} {f'{many:,} events':>20} {'time ratio':>12}"]
-    for label, before in measures[few].items():
-        after = measures[many][label]
+    for label, before in measurements[few].items():
+        after = measurements[many][label]
         costs = (f"{cost.milliseconds:>9.2f} ms{cost.buffers:>8}" for cost in (before, after))
         lines.append(
             f"  {label:{width}} {' '.join(costs)} {after.milliseconds / before.milliseconds:>11.1f}x"

@@ -1,4 +1,4 @@
-"""Creates the data for the benchmarks: a few busy repositories, many quiet ones, and mostly pulls."""
+"""Create the data for the benchmarks: a few busy repositories, many quiet ones, and mostly pulls."""
 
 import random
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ ORGANIZATIONS = 50
 USERS = 100
 BUSIEST = "acme/web"
 QUIET = 5
-"""The number of repositories of a viewer with few grants. At 10,000 events, they don't fill a page yet."""
+"""The number of repositories granted to the viewers named `few-…`. With 10,000 events, they fill no page."""
 PULLS = 0.88
 KINDS = {
     "get_tag": 0.6,
@@ -41,7 +41,7 @@ KINDS = {
 SPAN = timedelta(days=180)
 """The time span of the events, which doesn't depend on their number."""
 PROTOTYPE_EVENTS = 20_000
-"""Events that are recorded normally. The others are copies of them."""
+"""The number of events that are recorded normally. All others are copies of them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class World:
 
 
 def create_world(events: int) -> World:
-    """Create the users and repositories of a world with a number of events, the last of which occurs now."""
+    """Create users and repositories, and return a world whose `events` events end now."""
     demo.create_objects()
     user_model = get_user_model()
     user_model._default_manager.bulk_create(
@@ -88,7 +88,7 @@ def _create_viewer(username: str, level: Level, repositories: list[Repository]) 
 
 
 def record(world: World, numbers: range) -> float:
-    """Record the events with these numbers, and return the seconds it took."""
+    """Record the events with these numbers, and return how many seconds it took."""
     account, seconds = registry_account(), 0.0
     with tqdm(total=len(numbers), desc="Recording", unit="event", unit_scale=True) as progress:
         for start in range(0, len(numbers), BATCH):
@@ -133,7 +133,7 @@ def fill(world: World, events: int) -> None:
 
 
 def copy_events(world: World, events: int) -> None:
-    """Copy the first `PROTOTYPE_EVENTS` events to later times, until the table has `events` rows."""
+    """Copy the first `PROTOTYPE_EVENTS` events to later times, until the table has `events` or more rows."""
     columns = [field.column for field in Event._meta.local_concrete_fields if field.column]
     statement = COPY_EVENTS.format(
         columns=", ".join(columns), values=", ".join(SHIFTED.get(column, column) for column in columns)

@@ -12,7 +12,7 @@ from activity.models import COMMAND_LINE_ACTOR, AutoDeletion, Run
 class Command(BaseCommand):
     """`manage.py delete_events [--dry-run]`"""
 
-    help = "Runs auto-deletion now, with the settings from the admin."
+    help = "Runs auto-deletion now, with the settings in the admin."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -24,13 +24,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         if not dry_run and not AutoDeletion.get_solo().enabled:
             raise CommandError(
-                "Auto-deletion is off. Turn it on in the admin first (Activity > Auto-deletion)."
+                "Auto-deletion is off. Enable it in the admin first (Activity > Auto-deletion)."
             )
         try:
             run = runs.start(COMMAND_LINE_ACTOR, preview=dry_run)
         except runs.AlreadyRunning as reason:
             raise CommandError(
-                f"{reason} Wait until it ends, or stop it in the admin (Activity > Runs)."
+                f"{reason} Wait for it to end, or stop it in the admin (Activity > Runs)."
             ) from reason
         with tqdm(
             unit="event", desc=str(run), file=self.stderr._out, dynamic_ncols=True, disable=None

@@ -27,5 +27,6 @@ class Command(BaseCommand):
         except (OSError, ValueError, KeyError, archives.DamagedArchive, archives.DeletionPending) as error:
             raise CommandError(f"{archive} can't be imported: {error}") from error
         self.stdout.write(
-            f"Imported {imported.events} events from {archive}. They are held until it is released."
+            f"Imported {imported.events} events from {archive}. They are on hold until the import is"
+            " released."
         )

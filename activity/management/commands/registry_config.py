@@ -3,17 +3,18 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import transaction
 from django.urls import reverse
 
 from activity import config
 from activity.sources.registries import registry_account
-from repositories.accounts.tokens import new_token
+from repositories.models import AccessToken
 
 CONFIGURATION = """\
 # For the configuration file of the registry (config.yml).
-# If the registry uses another host name for this application than the one below, add that name to
-# ALLOWED_HOSTS here. Messages for unknown hosts are rejected.
-# The token is shown only once. Running this command again creates another; older tokens remain valid.
+# If the registry reaches this application under a different host name than the one below, add that name to
+# the application's ALLOWED_HOSTS. Messages sent to unknown host names are rejected.
+# The token is shown only once. Running this command again creates another token; older ones remain valid.
 notifications:
   endpoints:
     - name: activity
@@ -23,7 +24,7 @@ notifications:
       timeout: 5s
       threshold: 10
       backoff: 1s
-      # Layers are most of the traffic, and are not recorded.
+      # Most of the traffic is about layers, which are not recorded.
       ignoredmediatypes: [application/octet-stream]
 """
 
@@ -33,6 +34,8 @@ class Command(BaseCommand):
 
     help = "Creates the registry's service account if needed, and prints the registry's notifications block."
 
+    @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         url = config.public_url() + reverse("registry_api:notifications")
-        self.stdout.write(CONFIGURATION.format(url=url, token=new_token(registry_account())))
+        _, token = AccessToken.objects.create(registry_account(), expiry=None)
+        self.stdout.write(CONFIGURATION.format(url=url, token=token))

@@ -1,4 +1,4 @@
-"""Loads demo data into a new installation, and prints how to explore it."""
+"""Loads demo data into a new installation, and prints instructions for exploring it."""
 
 import os
 import secrets
@@ -46,7 +46,7 @@ class Command(BaseCommand):
                 password = password or secrets.token_urlsafe(9)
                 demo.create_objects()
                 self._record_events(events)
-                tallies.fold()  # for the admin's front page, until Celery beat folds them
+                tallies.fold()  # for the overview in the admin, until Celery beat folds them
                 tags.fold()
             if password:
                 demo.set_passwords(password)

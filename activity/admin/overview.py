@@ -1,4 +1,4 @@
-"""The content of the admin's front page: recent activity, and what needs attention.
+"""The content of the overview in the admin: recent activity, and what needs attention.
 
 It takes a fixed number of queries, each of which reads a bounded number of rows however many events there
 are: counts come from the tallies, everything else from the newest events.
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.db.models import Sum
-from django.urls import reverse
 from django.utils import timezone
 
 from activity.admin.capped import MoreThan
-from activity.feed import chart, chart_counts, search, search_language
+from activity.admin.event_list import search_url
+from activity.feed import chart, chart_counts, search
+from activity.feed.search_language import Search, Term
 from activity.identity import moment_of
 from activity.models import ActorType, DeadLetter, Event, Registry, Run, Tally
 from activity.storage import tallies
@@ -32,10 +32,11 @@ SAMPLED_EVENTS = 500
 MAX_COUNTED = 1_000
 """The most dead letters that are counted."""
 REGISTRIES = 20
+FAILURES = Search((Term("type", "FAIL"),))
 
 
 def build_context(user: Any) -> dict[str, Any]:
-    """Return the template context of the front page for an MSR admin or auditor."""
+    """Return the template context of the overview for an MSR admin or auditor."""
     access = Access.for_user(user)
     now = timezone.now()
     return {
@@ -44,28 +45,18 @@ def build_context(user: Any) -> dict[str, Any]:
         "busiest": busiest_repositories(now),
         "actors": busiest_actors(access),
         "failures": recent_failures(access),
-        "failures_url": events_url("type:fail"),
+        "failures_url": search_url(FAILURES),
         "waiting_dead_letters": waiting_dead_letters(),
         "run": Run.objects.filter(preview=False).first(),
         "registries": list(Registry.objects.select_related("account")[:REGISTRIES]),
     }
 
 
-def events_url(text: str) -> str:
-    """Return the URL of the admin list of events for a search."""
-    return f"{reverse('admin:registry_activity_event_changelist')}?{urlencode({'q': text})}"
-
-
-def time_terms(after: datetime, before: datetime) -> str:
-    """Return the search terms for a time range, in UTC."""
-    return f"after:{after:%Y-%m-%dT%H:%MZ} before:{before:%Y-%m-%dT%H:%MZ}"
-
-
 def events_by_day(access: Access, now: datetime) -> chart.Chart:
     """Return the chart of the last `DAYS` days, in UTC, with a link from each day to its events."""
     today = floor(now, DAY)
     buckets = chart_counts.count_by_tallies(access, after=today - (DAYS - 1) * DAY, before=today + DAY)
-    return chart.draw(buckets, lambda bucket: events_url(time_terms(bucket.start, bucket.end)))
+    return chart.draw(buckets, lambda bucket: search_url(Search(after=bucket.start, before=bucket.end)))
 
 
 def busiest_repositories(now: datetime) -> dict[str, Any]:
@@ -87,7 +78,11 @@ def busiest_repositories(now: datetime) -> dict[str, Any]:
     return {
         "day": day,
         "rows": [
-            (repository, number, events_url(f"repo:{repository.full_name} {time_terms(day, day + DAY)}"))
+            (
+                repository,
+                number,
+                search_url(Search((Term("repo", repository.full_name),), after=day, before=day + DAY)),
+            )
             for pk, number in counts.items()
             if (repository := repositories.get(pk))
         ],
@@ -106,7 +101,7 @@ def busiest_actors(access: Access) -> dict[str, Any]:
         "number": len(rows),
         "since": since,
         "rows": [
-            (name, number, events_url(str(search_language.Term("actor", name))))
+            (name, number, search_url(Search((Term("actor", name),))))
             for (_, name), number in counts.most_common(ROWS)
         ],
     }
@@ -114,8 +109,7 @@ def busiest_actors(access: Access) -> dict[str, Any]:
 
 def recent_failures(access: Access) -> list[Any]:
     """Return the newest events of type FAIL, among the events that one page of a search reads."""
-    failures = search.build_conditions(search_language.Search(terms=(search_language.Term("type", "FAIL"),)))
-    return search.find(Event.objects.visible_to(access), failures, ROWS).rows
+    return search.find(search.plan(Event.objects.visible_to(access), FAILURES), ROWS).rows
 
 
 def waiting_dead_letters() -> int:

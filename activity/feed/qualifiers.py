@@ -1,0 +1,305 @@
+"""The search qualifiers. To add one, add it to `QUALIFIERS`, and to the table in `docs/using.md`.
+
+`search_language.py` parses a search with them, and `search.py` executes it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Q
+
+from activity.catalogue import KINDS, Type
+from activity.models import ActorType
+from repositories import names
+from repositories.access.levels import Category
+from repositories.models import Repository
+
+MAX_BRANCHES = 20
+"""The most repositories or actors that are read from the index separately and then merged."""
+NOTHING = Q(pk__in=[])
+
+
+class InvalidTerm(ValueError):
+    """A term that can't be parsed. The message says why and is shown to the user."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A condition on events, with the index that can be used for it."""
+
+    matches: Q
+    branches: Sequence[Q] = ()
+    """Mutually exclusive conditions that include all matches; empty if no index supports these.
+
+    For each of them, an index returns the events in id order.
+    """
+    exact: bool = True
+    """Whether the branches include nothing but matches."""
+    problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Qualifier:
+    """A name of search terms, and what these mean: a condition, some kinds of events, or a time range."""
+
+    name: str
+    examples: tuple[str, ...]
+    meaning: str
+    """What the examples match, for users."""
+    read: Callable[[str], str] = str
+    """Parses a value. Raises InvalidTerm."""
+    condition: Callable[[list[str]], Condition] | None = None
+    """Returns the condition for any of the values."""
+    kinds: Callable[[str], Iterable[str]] | None = None
+    """Returns the kinds of events with a value. `search.py` combines them with those of other terms."""
+    time_range: Callable[[datetime, datetime], tuple[datetime | None, datetime | None]] | None = None
+    """Returns the range of a period: when it begins, and when it ends."""
+    aliases: tuple[str, ...] = ()
+
+
+# --- Readers ------------------------------------------------------------------------------------
+
+
+def read_repository(value: str) -> str:
+    """Parse a repository, with or without a tag: `acme/web`, `acme/web:v1`, `_/alpine`."""
+    value = value.removeprefix(f"{names.LIBRARY}/")
+    name, colon, tag = value.partition(":")
+    if not names.is_name(name) or (colon and not names.is_tag(tag)):
+        raise InvalidTerm(
+            f"'{value}' is not a repository like acme/web, or a repository with a tag like acme/web:v1."
+        )
+    return value
+
+
+def read_namespace(value: str) -> str:
+    if value != names.LIBRARY and not names.is_name(value):
+        raise InvalidTerm(f"namespace:{value} is not a namespace like acme, or _ for none.")
+    return value
+
+
+def read_digest(value: str) -> str:
+    """Parse a digest or the beginning of one. The default algorithm is SHA-256."""
+    value = value.lower() if ":" in value else f"sha256:{value.lower()}"
+    if not re.fullmatch(r"[a-z0-9+._-]+:[0-9a-f]*", value) or len(value) > names.MAX_DIGEST_LENGTH:
+        raise InvalidTerm(f"digest:{value} is not a digest or the beginning of one, like sha256:09ab.")
+    return value
+
+
+def read_label(value: str) -> str:
+    if not kinds_with_label(value):
+        raise InvalidTerm(f"label:{value}: no label contains all of these words.")
+    return value
+
+
+def read_address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value.strip("[]")))
+    except ValueError:
+        raise InvalidTerm(f"ip:{value} is not an IP address like 10.0.0.7 or fd00::7.") from None
+
+
+def read_id(value: str) -> str:
+    try:
+        return str(UUID(value))
+    except ValueError:
+        raise InvalidTerm(f"id:{value} is not an event ID.") from None
+
+
+def choice_reader(name: str, choices: Mapping[str, str]) -> Callable[[str], str]:
+    """Return a reader for a fixed set of values. It ignores case, and accepts `-` instead of `_`."""
+
+    def read_choice(value: str) -> str:
+        found = choices.get(value.lower().replace("-", "_"))
+        if found is None:
+            near = difflib.get_close_matches(value.lower(), choices, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Valid values: {', '.join(choices)}."
+            raise InvalidTerm(f"{name}:{value} is not valid. {hint}")
+        return found
+
+    return read_choice
+
+
+# --- Conditions ---------------------------------------------------------------------------------
+# None of them is ever NULL, so they can be negated.
+
+
+def branches_of(column: str, values: Sequence) -> list[Q]:
+    """Return a branch for each value of a column whose index ends with the id, none if they are too many."""
+    return [Q(**{column: value}) for value in values] if len(values) <= MAX_BRANCHES else []
+
+
+def in_repositories(values: Sequence[str]) -> Condition:
+    """Return the condition for events of these repositories, or of a tag if the value has one."""
+    ids_by_name: dict[str, list[int]] = {value.partition(":")[0]: [] for value in values}
+    wanted = Q()
+    for name in ids_by_name:
+        namespace, rest = names.split_name(name)
+        wanted |= Q(namespace__name=namespace, name=rest)
+    # Includes deleted repositories, so there can be several with the same name.
+    for repository in Repository.objects.filter(wanted).select_related("namespace").order_by():
+        ids_by_name[repository.full_name].append(repository.pk)
+    found = sorted({pk for ids in ids_by_name.values() for pk in ids})
+    matches, exact = Q(repository__in=found), True
+    if any(":" in value for value in values):
+        parts = (value.partition(":") for value in values)
+        matches &= _any(
+            Q(repository__in=ids_by_name[name], **({"tag": tag} if tag else {})) for name, _, tag in parts
+        )
+        exact = False
+    return Condition(
+        matches,
+        branches_of("repository", found),
+        exact,
+        problems=[f"Repository {name} does not exist." for name, ids in ids_by_name.items() if not ids],
+    )
+
+
+def in_namespaces(values: Sequence[str]) -> Condition:
+    repositories = Repository.objects.filter(namespace__name__in=values).order_by()
+    few = list(repositories.values_list("pk", flat=True)[: MAX_BRANCHES + 1])
+    return Condition(
+        # A few repositories are read as separate branches, many by a subquery.
+        Q(repository__in=few if len(few) <= MAX_BRANCHES else repositories.values("pk")),
+        branches_of("repository", few),
+        problems=[] if few else [f"There are no repositories in {' or '.join(values)}."],
+    )
+
+
+def by_actors(values: Sequence[str]) -> Condition:
+    stored = sorted({*values, *([""] if "anonymous" in values else [])})  # anonymous actors have no name
+    return Condition(Q(actor_name__in=stored), branches_of("actor_name", stored))
+
+
+def with_digests(values: Sequence[str]) -> Condition:
+    return Condition(_any(Q(digest__startswith=value) for value in values))
+
+
+def from_addresses(values: Sequence[str]) -> Condition:
+    """Return the condition on the client's address, with or without a port."""
+    key = "details__client_address"
+    forms = ((value, f"[{value}]:" if ":" in value else f"{value}:") for value in values)
+    known = _any(Q(**{key: value}) | Q(**{f"{key}__startswith": start}) for value, start in forms)
+    return Condition(known & Q(details__has_key="client_address"))
+
+
+def of_requests(values: Sequence[str]) -> Condition:
+    known = _any(Q(details__request_id=value) for value in values)
+    return Condition(known & Q(details__has_key="request_id"))
+
+
+def _any(conditions: Iterable[Q]) -> Q:
+    condition = NOTHING
+    for other in conditions:
+        condition |= other
+    return condition
+
+
+def kinds_with_label(words: str) -> list[str]:
+    """Return the kinds whose labels contain all of these words."""
+    wanted = words.lower().split()
+    return [kind.key for kind in KINDS.values() if all(word in kind.label.lower() for word in wanted)]
+
+
+# --- The table ----------------------------------------------------------------------------------
+
+QUALIFIERS = {
+    qualifier.name: qualifier
+    for qualifier in [
+        Qualifier(
+            "repo",
+            ("repo:acme/web", "repo:acme/web:v1"),
+            "a repository, optionally with a tag",
+            read_repository,
+            in_repositories,
+            aliases=("repository",),
+        ),
+        Qualifier(
+            "namespace",
+            ("namespace:acme",),
+            "all repositories of a namespace; _ for repositories without one",
+            read_namespace,
+            in_namespaces,
+        ),
+        Qualifier("tag", ("tag:v1",), "a tag", condition=lambda values: Condition(Q(tag__in=values))),
+        Qualifier(
+            "digest",
+            ("digest:sha256:09ab",),
+            "a digest, or the beginning of one",
+            read_digest,
+            with_digests,
+            aliases=("sha",),
+        ),
+        Qualifier(
+            "actor",
+            ("actor:jane",),
+            "a username, or the ID of a policy",
+            condition=by_actors,
+            aliases=("user",),
+        ),
+        Qualifier(
+            "actor-type",
+            ("actor-type:pruning",),
+            ", ".join(ActorType.values),
+            choice_reader("actor-type", {type.value: type.value for type in ActorType}),
+            lambda values: Condition(Q(actor_type__in=values)),
+        ),
+        Qualifier(
+            "type",
+            ("type:delete",),
+            ", ".join(Type.values),
+            choice_reader("type", {type.value.lower(): type.value for type in Type}),
+            kinds=lambda type: [kind.key for kind in KINDS.values() if kind.type == type],
+        ),
+        Qualifier(
+            "category",
+            ("category:push",),
+            ", ".join(Category.values),
+            choice_reader("category", {category.value: category.value for category in Category}),
+        ),
+        Qualifier(
+            "kind",
+            ("kind:delete_tag",),
+            "a kind of event",
+            choice_reader("kind", {key: key for key in KINDS}),
+            kinds=lambda kind: [kind],
+        ),
+        Qualifier("label", ('label:"delete tag"',), "words of a label", read_label, kinds=kinds_with_label),
+        Qualifier(
+            "ip", ("ip:10.0.0.7",), "the client's address", read_address, from_addresses, aliases=("address",)
+        ),
+        Qualifier("request", ("request:7f3c",), "all events of one request", condition=of_requests),
+        Qualifier(
+            "id",
+            ("id:01a20314-db6f-7c5e-8567-085707aa40d7",),
+            "one event",
+            read_id,
+            lambda ids: Condition(Q(pk__in=ids), [Q(pk__in=ids)]),
+        ),
+        Qualifier(
+            "after",
+            ("after:2026-11-01", "after:7d"),
+            "at a time or later: a year, a month, a day, a day with a time, or an age",
+            time_range=lambda start, end: (start, None),
+        ),
+        Qualifier(
+            "before",
+            ("before:2026-11", "before:24h"),
+            "before a time",
+            time_range=lambda start, end: (None, start),
+        ),
+        Qualifier(
+            "on",
+            ("on:yesterday", "on:2026-11-22"),
+            "within a day, month or year",
+            time_range=lambda start, end: (start, end),
+        ),
+    ]
+}
+"""The qualifiers by name. `category` has no condition of its own: `search.py` combines it with the kinds."""

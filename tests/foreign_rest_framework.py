@@ -17,4 +17,3 @@ REST_FRAMEWORK = {
     "DATETIME_FORMAT": "%d.%m.%Y",
 }
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Token"}
-KNOX_TOKEN_MODEL = "knox.AuthToken"

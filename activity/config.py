@@ -7,9 +7,9 @@ ARCHIVES = "archives"
 
 
 def public_url() -> str:
-    """Return the URL of this site for people and registries, without a trailing slash.
+    """Return the setting `PUBLIC_URL`: the URL at which users and registries reach this site.
 
-    It is the setting `PUBLIC_URL`. The command `registry_config` prints it in the registry's configuration.
+    It must not end with a slash. The command `registry_config` prints it in the registry's configuration.
     """
     return settings.PUBLIC_URL
 
@@ -25,7 +25,8 @@ def archive_storage() -> Storage:
 def audits_host_models() -> bool:
     """Return whether to record changes to the host site's own models, and logins. The default is True.
 
-    It is the setting `AUDIT_HOST_MODELS`. The models are users, groups, their permissions and members, and
-    the schedules of Celery beat. Everything else, including the members of teams, is always recorded.
+    It is the setting `AUDIT_HOST_MODELS`. The host's models are users, groups, their permissions and members,
+    and the schedules of Celery beat. Changes to the project's own models, including the members of teams, are
+    always recorded.
     """
     return getattr(settings, "AUDIT_HOST_MODELS", True)

@@ -1,6 +1,7 @@
 """The permission gate: who may see which events. Every query for a viewer goes through this module.
 
-It imports no models of this app, so that they can use its querysets: `Event.objects.visible_to(access)`.
+It imports none of this app's models at runtime, so that the models can use its querysets:
+`Event.objects.visible_to(access)`.
 """
 
 from __future__ import annotations
@@ -71,12 +72,12 @@ class GatedQuerySet(QuerySet[Row]):
 
 
 class GatedEventQuerySet(GatedQuerySet["Event"]):
-    """Adds to the visible events those of category `account` about the viewer's own account."""
+    """Makes a viewer's own account events visible: those of category `account` with the viewer as actor."""
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
         """Return the events that a viewer may see, in one repository or in all.
 
-        Those in all repositories include the events of the viewer's own account.
+        Without `repository`, these include the viewer's own account events.
         """
         if access.sees_everything or repository is not None:
             return super().visible_to(access, repository)
@@ -113,13 +114,16 @@ def _own_account(access: Access) -> Q:
 
 
 def _visible_anywhere(access: Access) -> Q:
-    """Return the condition for all repositories, with one branch per set of equally accessible categories."""
+    """Return the condition for rows that are visible in any repository.
+
+    Categories that are visible in the same repositories share a branch of the condition.
+    """
     categories_by_access: dict[tuple, list[Category]] = defaultdict(list)
     for category in REPOSITORY_CATEGORIES:
         permission = category.permission
         key = (*access.granted_ids(frozenset({permission})), permission in access.in_public)
         categories_by_access[key].append(category)
-    # Admins see events of all categories, even unknown ones, so their branch has no category condition.
+    # Repository admins see events of all categories, even unknown ones, so their branch has no category.
     categories_by_access.pop((*access.granted_ids(frozenset({VIEW_UNKNOWN_EVENTS})), False), None)
     repositories_with = _repositories_by_permission(access)
     visible = Q(repository__in=repositories_with(VIEW_UNKNOWN_EVENTS))
@@ -133,7 +137,7 @@ def _repositories_by_permission(access: Access) -> Callable[[str], Any]:
     """Return a function from a permission to the repositories in which the viewer has it.
 
     If there are few, the function returns their ids instead of a queryset. The query planner can then
-    estimate how few events a viewer of some quiet repositories sees, and reads only these. Otherwise it
+    estimate how few events a viewer of a few quiet repositories sees, and reads only these. Otherwise it
     would scan the events of all repositories until a page is full.
     """
     if access.repositories_if_few is None:

@@ -1,11 +1,11 @@
-"""The settings of this application, one function each. No other module reads them."""
+"""The settings of this app, with one function per setting."""
 
 from django.conf import settings
 
 
 def registry_host() -> str:
-    """Return the host (and port) that images are pulled from and pushed to, e.g. `registry.example.com`.
+    """Return the setting `REGISTRY_HOST`: the registry's host and port, for example `registry.example.com`.
 
-    It comes from `REGISTRY_HOST`, and is shown in the commands on a repository's page.
+    The pages show it in the commands to pull and push images.
     """
     return settings.REGISTRY_HOST

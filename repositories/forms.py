@@ -17,7 +17,7 @@ from repositories.models import Membership, Namespace, Organization, Profile, Re
 from repositories.utils.text import is_storable
 
 MAX_SUGGESTIONS = 100
-"""Maximum number of suggestions for a name field."""
+"""The maximum number of suggestions for a name field."""
 
 
 class SearchForm(forms.Form):
@@ -81,7 +81,7 @@ class TimeZoneForm(forms.ModelForm):
 
 
 class NewRepositoryForm(forms.ModelForm):
-    """A form to create a repository in a namespace where the viewer is allowed to."""
+    """A form to create a repository, in a namespace where the viewer is allowed to do so."""
 
     namespace = NameField(
         None, name="name", unknown="There is no namespace with this name where you can create repositories."

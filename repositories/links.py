@@ -1,9 +1,9 @@
-"""Links to pages that another application provides."""
+"""Links to pages that another app provides."""
 
 from django.urls import reverse
 
 URL_NAMES: dict[str, str] = {}
-"""The URL names of the pages `user` and `policy`, set by an `AppConfig.ready`."""
+"""The URL names of the pages `user` and `policy`, which another app sets in `AppConfig.ready`."""
 
 
 def page_url(page: str, name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from django.core.files.storage import FileSystemStorage
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import connection
 from django.utils import timezone
 
 from activity.deletion import archives, runs
@@ -143,11 +143,3 @@ def list_tables() -> set[str]:
             " WHERE relkind = 'r' AND relname ~ '^registry_activity_event_.*_202[01]_'"
         )
         return {name.removeprefix("registry_activity_event_") for (name,) in cursor.fetchall()}
-
-
-@contextmanager
-def rolled_back() -> Iterator[None]:
-    """Roll back the changes that the block makes to the database."""
-    with transaction.atomic():
-        yield
-        transaction.set_rollback(True)

@@ -137,7 +137,7 @@ class TestNeedsAttention:
         assert "7 events deleted" in card(admin, "attention")
 
     def test_quiet_registry_is_shown(self, admin: Client, registry: Any) -> None:
-        assert "No registry has delivered anything yet" in card(admin, "attention")
+        assert "No registry has sent a message yet" in card(admin, "attention")
         registry(notification())
         assert "quiet" not in card(admin, "attention")
 

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from activity.deletion import execution, runs
+from activity.deletion import runs
 from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, Run
 from repositories.models import Repository
 from tests import factories
@@ -213,23 +213,3 @@ def test_only_msr_admins_can_release_imports(admin: Client, auditor: Client) -> 
     admin.post("/admin/registry_activity/import/", data)
     imported.refresh_from_db()
     assert imported.released_at
-
-
-def test_preview_reports_the_largest_repositories_across_categories(db: None) -> None:
-    names = [f"acme/r{number}" for number in range(execution.REPOSITORIES_SHOWN + 5)]
-    rows = [factories.repository(name) for name in names]
-    old = timezone.now() - timedelta(days=100)
-    for row in rows[:-1] * 2:
-        factories.record("delete_manifest", row, occurred_at=old)
-    # The others have two events of one category; this one has three, but one of each category.
-    for kind in ("create_manifest", "get_manifest", "delete_manifest"):
-        factories.record(kind, rows[-1], occurred_at=old)
-    AutoDeletion.get_solo()
-    AutoDeletion.objects.update(enabled=True, age=2, age_unit="months")
-
-    run = runs.start("a test", preview=True)
-    runs.execute(run)
-
-    run.refresh_from_db()
-    largest = run.report["Global setting"]["largest"]
-    assert (len(largest), largest[0]) == (execution.REPOSITORIES_SHOWN, [names[-1], 3])

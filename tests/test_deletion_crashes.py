@@ -28,10 +28,10 @@ from tests.deletion import (
     expire_leases,
     on_postgresql,
     remaining_events,
-    rolled_back,
     turn_on,
     use_storage,
 )
+from tests.worlds import rolled_back
 
 pytest_plugins = ["tests.deletion_fixtures"]
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_batches", "archive_folder")]

@@ -18,7 +18,7 @@ from activity.storage import partitions, tallies
 from activity.storage.events import insert
 from repositories.models import Namespace, Repository
 from tests import factories, tally_checks
-from tests.deletion import rolled_back
+from tests.worlds import rolled_back
 
 CATEGORIES = ["push", "pull", "delete", "polish"]
 KINDS = {"push": "create_manifest", "pull": "get_manifest", "delete": "delete_manifest", "polish": "polish"}

@@ -22,7 +22,7 @@ from activity.sources import replay
 from repositories.utils.text import storable_text
 
 MAX_SHOWN = 64 * 1024
-"""The most characters of a message that its page shows; the whole message can be downloaded."""
+"""The number of characters of a message that its page shows. The whole message can be downloaded."""
 MAX_NOTE_LENGTH = 1000
 
 
@@ -116,7 +116,9 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         if outcome.failed:
             messages.error(request, f"Failed because of errors (see the server log): {outcome.failed}.")
         if outcome.is_partial:
-            messages.warning(request, "The time limit was reached. Replay the remaining messages again.")
+            messages.warning(
+                request, "The time limit was reached. Replay the remaining dead letters to continue."
+            )
 
     @admin.action(description="Dismiss selected dead letters", permissions=["replay"])
     def dismiss(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
@@ -134,7 +136,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return self._act(request, pk, self.dismiss)
 
     def _act(self, request: HttpRequest, pk: int, action: Any) -> HttpResponse:
-        """Apply an action of the list to one message, and redirect to its page."""
+        """Apply an action of the list to one dead letter, and redirect to its page."""
         if not self.has_replay_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -142,7 +144,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:registry_activity_deadletter_change", args=[pk]))
 
     def download(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return the raw message as a download, so that browsers do not interpret it."""
+        """Return the raw message as a download, so that browsers don't render it."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         letter = get_object_or_404(DeadLetter, pk=pk)

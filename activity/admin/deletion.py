@@ -39,7 +39,7 @@ class AutoDeletionAdmin(SingletonModelAdmin):
             "Delete events that meet either condition",
             {
                 "fields": [("age", "age_unit"), "max_events"],
-                "description": "This applies to events that no deletion rule applies to.",
+                "description": "These conditions apply to events that no deletion rule applies to.",
             },
         ),
         (None, {"fields": ["archive"]}),

@@ -76,7 +76,7 @@ class ActorTypeFilter(TermFilter):
 class OccurredFilter(SearchFilter, admin.SimpleListFilter):
     """Drills down to a year, month or day.
 
-    Django's `date_hierarchy` looks up which dates have events, and reads all events to do so.
+    Django's `date_hierarchy` would read all events to find out which dates have any.
     """
 
     title = "date"

@@ -60,7 +60,7 @@ class EventAdmin(ReadOnlyAdmin):
     change_form_template = "admin/registry_activity/event/change_form.html"
     list_display = ["label", "repository_column", "tag", "sha", "type_badge", "initiated_by", "time"]
     list_filter = [FormFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
-    search_fields = ["actor_name"]  # only to show the search box; `search_language` parses it
+    search_fields = ["actor_name"]  # makes the search box appear; `search_language` parses the search
     sortable_by = ()
     ordering = ["-id"]
     show_full_result_count = False
@@ -86,7 +86,7 @@ class EventAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Event], search_term: str
     ) -> tuple[QuerySet[Event], bool]:
-        """Do nothing: `EventChangeList` combines the search with the filters."""
+        """Return the queryset unchanged: `EventChangeList` combines the search with the filters."""
         return queryset, False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
@@ -170,7 +170,7 @@ class EventAdmin(ReadOnlyAdmin):
     def export_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
         return _export_response(queryset, "csv", request, _describe_selection(request))
 
-    @admin.action(description="Export selected events as JSON lines", permissions=["view"])
+    @admin.action(description="Export selected events as JSON Lines", permissions=["view"])
     def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
         return _export_response(queryset, "jsonl", request, _describe_selection(request))
 
@@ -224,9 +224,9 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 def nearby_events(events: EventQuerySet, event: Event) -> list[tuple[str, str, list[Event]]]:
-    """Return the next later and earlier events on an event's tag or, without a tag, on its digest.
+    """Return the events right after and right before an event on its tag or, if it has no tag, on its digest.
 
-    Each of the two lists has a title and up to `NEARBY_EVENTS` events, newest first.
+    Each of the two lists has a title, a name, and up to `NEARBY_EVENTS` events, newest first.
     """
     if not event.repository_id or not (event.tag or event.digest):
         return []
@@ -284,7 +284,7 @@ def _format_time(moment: datetime) -> str:
 
 
 def _describe_selection(request: HttpRequest) -> str:
-    return f"{len(request.POST.getlist('_selected_action'))} selected individually"
+    return f"{len(request.POST.getlist('_selected_action'))} selected events"
 
 
 def _export_response(

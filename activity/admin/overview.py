@@ -1,7 +1,7 @@
 """The content of the overview in the admin: recent activity, and what needs attention.
 
-It takes a fixed number of queries, each of which reads a bounded number of rows however many events there
-are: counts come from the tallies, everything else from the newest events.
+It runs a fixed number of queries, none of which slows down as the number of events grows: event counts come
+from the tallies, and failures and busiest users from the newest events.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROWS = 5
 SAMPLED_EVENTS = 500
 """How many of the newest events are counted to find the busiest actors."""
 MAX_COUNTED = 1_000
-"""The most dead letters that are counted."""
+"""The maximum number of dead letters to count."""
 REGISTRIES = 20
 FAILURES = Search((Term("type", "FAIL"),))
 
@@ -90,7 +90,7 @@ def busiest_repositories(now: datetime) -> dict[str, Any]:
 
 
 def busiest_actors(access: Access) -> dict[str, Any]:
-    """Return the users with the most events among the newest `SAMPLED_EVENTS`, and since when these are."""
+    """Return the users with the most of the newest `SAMPLED_EVENTS`, and the time of the oldest of these."""
     newest = Event.objects.visible_to(access).order_by("-id")
     rows = list(newest.values_list("id", "actor_type", "actor_name")[:SAMPLED_EVENTS])
     if not rows:
@@ -108,7 +108,7 @@ def busiest_actors(access: Access) -> dict[str, Any]:
 
 
 def recent_failures(access: Access) -> list[Any]:
-    """Return the newest events of type FAIL, among the events that one page of a search reads."""
+    """Return the newest events of type FAIL, limited to the events that one page of a search reads."""
     return search.find(search.plan(Event.objects.visible_to(access), FAILURES), ROWS).rows
 
 

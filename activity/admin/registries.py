@@ -12,7 +12,7 @@ from activity.models import Registry
 
 @admin.register(Registry)
 class RegistryAdmin(admin.ModelAdmin):
-    """Registries, which are added by their first delivery and can be deleted here."""
+    """Registries. Their first message adds them, and they can be deleted here."""
 
     list_display = ["account", "last_contact_at", "quiet_after", "is_active"]
     list_select_related = ["account"]

@@ -13,7 +13,7 @@ from django_celery_beat.models import PeriodicTask
 class ScheduledTaskAdmin(PeriodicTaskAdmin):
     """Offers actions only to users who can change schedules.
 
-    The actions of `PeriodicTaskAdmin` check no permission: users who can only view tasks could stop one.
+    The actions of `PeriodicTaskAdmin` don't check permissions: anyone who can view tasks could disable one.
     """
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Auto-deletion: the rules and holds that decide what is deleted, and the runs that archive and delete it."""
+"""Auto-deletion: the rules and holds that determine which events to delete, and the runs that do so."""

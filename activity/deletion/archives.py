@@ -1,7 +1,7 @@
 """Writes events to archives before they are deleted, and imports events from archives.
 
-An archive is a gzipped file of JSON lines, one for each event, in the storage `archives`. A manifest next
-to it, `<name>.manifest.json`, has the number of events, their first and last id, and the file's SHA-256.
+An archive is a gzipped JSON Lines file, with one line for each event, in the storage `archives`. A manifest
+next to it, `<name>.manifest.json`, has the number of events, their first and last id, and the file's SHA-256.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from activity.models import Archive, Event, Import, Run
 from activity.storage.events import insert
 
 MAX_EVENTS = 20_000
-"""Events in one archive: at a few hundred bytes each, several MB in memory while it is being written."""
+"""The maximum number of events in an archive. At a few hundred bytes each, they take several MB of memory."""
 COMPRESSION_LEVEL = 2
 """Level 6 takes twice as long, for files that are an eighth smaller."""
 FIELDS = [field.attname for field in Event._meta.concrete_fields if field.name != "imported"]
@@ -46,9 +46,8 @@ class DeletionPending(Exception):
 def write(run: Run, events: QuerySet[Event]) -> tuple[Archive, list[UUID]] | None:
     """Write the first `MAX_EVENTS` events, by id, to a new archive.
 
-    Return it with the ids of its events in order, or None if there are no events.
-
-    On return, the files are safely stored, but the archive counts as incomplete until `written_at` is set.
+    Returns it with the ids of its events in order, or None if there are no events. By then, the files are
+    safely stored, but the archive counts as incomplete until `written_at` is set.
     """
     rows = events.order_by("id").values(*FIELDS)[:MAX_EVENTS].iterator(chunk_size=2000)
     ids, content = _compress(rows)
@@ -60,9 +59,9 @@ def write(run: Run, events: QuerySet[Event]) -> tuple[Archive, list[UUID]] | Non
 
 
 def rewrite_without(archive: Archive, kept: set[UUID]) -> None:
-    """Replace an archive with one without the kept events, after all others have been deleted.
+    """Replace an archive with one without the kept events, once all its other events have been deleted.
 
-    If it had no other events, it is only discarded.
+    If all of its events were kept, only discard it.
     """
     ids, content = _compress(row for row in read(archive.name) if UUID(row["id"]) not in kept)
     replacement = None
@@ -124,14 +123,14 @@ def _mark_incomplete(*unwanted: Archive) -> None:
 
 @transaction.atomic
 def import_archive(name: str) -> Import:
-    """Insert the events of an archive again, held until the import is released. Idempotent.
+    """Insert the events of an archive again. They are held until the import is released. Idempotent.
 
     Events that still exist are left unchanged. Raises DamagedArchive, DeletionPending, or OSError if the
     file can't be read.
     """
     if Archive.objects.filter(name=name, deleted_at=None).exists():
         raise DeletionPending(
-            f"The events of {name} have not been deleted yet. The current or the next run does that first."
+            f"The events of {name} have not been deleted yet. Try again after the current or next run."
         )
     imported, _ = Import.objects.get_or_create(archive_name=name)
     events = [_event_from_row(row, imported) for row in read(name)]
@@ -149,7 +148,7 @@ def _compress(rows: Iterable[dict[str, Any]]) -> tuple[list[UUID], bytes]:
     """Return the ids of the events, and the content of an archive of them."""
     ids = []
     buffer = io.BytesIO()
-    # To ASCII: JSON can contain lone surrogates, which UTF-8 can't encode.
+    # ASCII, because the JSON can contain lone surrogates, which UTF-8 can't encode.
     encode = MicrosecondEncoder().encode
     with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as file:
         for row in rows:
@@ -159,7 +158,7 @@ def _compress(rows: Iterable[dict[str, Any]]) -> tuple[list[UUID], bytes]:
 
 
 class MicrosecondEncoder(DjangoJSONEncoder):
-    """Encodes times to the microsecond, where Django's encoder truncates them to milliseconds."""
+    """Encodes times to the microsecond. Django's encoder truncates them to milliseconds."""
 
     def default(self, o: Any) -> Any:
         return o.isoformat() if isinstance(o, datetime) else super().default(o)

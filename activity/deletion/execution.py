@@ -35,14 +35,14 @@ BATCH_SIZE = 2_000 if connection.vendor == "sqlite" else 20_000
 MAX_EVENTS_OF_DAYS = 100_000
 """Whole days with at most this many events are deleted in one transaction, even if they exceed a batch."""
 MAX_MOVED = 20_000
-"""The most events to move out of a partition before it is dropped, which takes about 100 milliseconds."""
+"""The maximum number of events to move out of a partition before dropping it. Takes about 100 ms."""
 PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
 """Seconds between transactions. On SQLite, other writers starve without it."""
 LEASE = timedelta(minutes=10)
-"""How long a run can make no progress before another run may replace it."""
+"""How long a run can go without progress before another run may replace it."""
 LEFTOVERS = "Left over from an interrupted run"
 REPOSITORIES_SHOWN = 10
-"""Repositories that a preview lists for each rule."""
+"""The number of repositories that a preview lists for each rule."""
 
 Progress = Callable[[Run], None]
 
@@ -57,15 +57,15 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class PartitionPlan:
-    """How a run deletes the events of a partition, by its rules and the holds in force.
+    """How a run deletes the events of a partition, according to its rules and the holds in force.
 
-    It drops the partition, replaces it by one with the few events to keep, or deletes events in batches.
+    It drops the partition, replaces it with one of the few events to keep, or deletes events in batches.
     """
 
     partition: Partition
     held: Q
     kept: Q
-    """The condition for events that may have to be kept: the held ones, and those from a rule's bound on."""
+    """The condition for events that may have to be kept: held ones, and those at or above a rule's bound."""
     moved: int | None
     """The number of events to move to a new partition, or None if events are deleted in batches."""
 
@@ -84,7 +84,7 @@ class Execution:
 
     @cached_property
     def held_at_start(self) -> Q:
-        """The events that are exempt when the run begins. What deletes reads `held_events` again."""
+        """The condition for events that are held when the run starts. Deletions call `held_events` again."""
         return self.held_events()
 
     @cached_property
@@ -103,20 +103,20 @@ class Execution:
         return held_events(self.run.settings["holds"])
 
     def plans(self) -> Iterator[PartitionPlan]:
-        """Plan each partition in turn, except those that end after the bounds of all rules."""
+        """Yield a plan for each partition, except those that end after the bounds of all rules."""
         bound = max(selection.bound for selection in self.by_rule)
         for partition in partitions.monthly_partitions():
             if partition.bounds[1] <= bound:
                 yield self.plan(partition)
 
     def plan(self, partition: Partition) -> PartitionPlan:
-        """Plan to drop a partition if moving the events to keep costs less than deleting all others."""
+        """Plan a partition. It is dropped if moving the events to keep is cheaper than deleting the others."""
         held = kept = self.held_events()
         for selection in self.by_rule:
             if selection.bound < partition.bounds[1]:
                 kept |= selection.condition & Q(id__gte=selection.bound)
             if selection.rule.matches_all(pulls=partition.is_pull):
-                break  # later rules apply to none of these events
+                break  # the remaining rules apply to none of these events
         events = partitions.events(partition)
         moved: int | None = events.filter(kept)[: MAX_MOVED + 1].count()
         if moved and (moved > MAX_MOVED or events[: 2 * moved + 1].count() <= 2 * moved):
@@ -124,7 +124,7 @@ class Execution:
         return PartitionPlan(partition, held, kept, moved)
 
     def save(self) -> None:
-        """Store the counts, within the transaction they belong to, and renew the lease.
+        """Store the run's counts in the transaction that they belong to, and renew its lease.
 
         Raises LeaseLost if the run has been abandoned, so that nothing in the transaction is committed.
         """
@@ -215,7 +215,7 @@ class DeletionExecution(Execution):
             self.pause_and_check_stop(time.monotonic() - began)
 
     def delete_batch(self, selection: rules.Selection, lower: UUID) -> UUID:
-        """Delete the next batch of a selection, or whole days if nearly all of their events are deleted.
+        """Delete the next batch of a selection, or its events of whole days if `_whole_days` finds any.
 
         Returns the id to continue from, so that the next batch does not scan the dead rows of this one.
         """
@@ -254,7 +254,7 @@ class DeletionExecution(Execution):
             lower = ids[-1]
 
     def delete_archived(self, archive: Archive, ids: list[UUID], rule: str = "") -> None:
-        """Delete the events in an archive. Remove those that are held by now from the archive instead."""
+        """Delete the events in an archive. Those that are held by now are removed from the archive instead."""
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))
             with transaction.atomic():
@@ -283,7 +283,7 @@ class DeletionExecution(Execution):
 
     @cached_property
     def namespaces(self) -> dict[int | None, int]:
-        """The namespace of each repository, or nothing if no rule is for a namespace."""
+        """The namespace of each repository, or an empty dict if no rule is for a namespace."""
         if not any(rule.namespace for rule in self.rules):
             return {}
         return dict(Repository.objects.values_list("pk", "namespace"))
@@ -378,10 +378,10 @@ def _ids(events: QuerySet[Event]) -> QuerySet:
 def _whole_days(
     selection: rules.Selection, to_delete: QuerySet[Event], lower: UUID, upper: UUID
 ) -> tuple[datetime, datetime] | None:
-    """Return the range of days, from the first event to delete up to an id, that can be deleted whole.
+    """Return the range of days, from the first event to delete up to an id, for which to use `delete_days`.
 
-    Returns None if there is no whole day, if the days have too many events, or if too few of their events
-    are selected.
+    Returns None if there is no whole day, if the days have too many events, if the rule is for neither all
+    pulls nor all other events, or if the table isn't partitioned.
     """
     if not (selection.is_pull_values and partitions.is_partitioned()):
         return None

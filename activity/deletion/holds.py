@@ -16,7 +16,7 @@ Holds = dict[str, list[int]]
 
 
 def current_holds() -> Holds:
-    """Return the repositories, namespaces and unreleased imports that are held now."""
+    """Return the ids of the repositories, namespaces and imports that are held now."""
     imports = Import.objects.filter(released_at=None).order_by().values_list(Value("imports"), "pk")
     rows = imports.union(
         Hold.objects.exclude(repository=None).values_list(Value("repositories"), "repository"),
@@ -34,7 +34,7 @@ def holds_on(repository: Repository) -> QuerySet[Hold]:
 
 
 def held_events(holds: Holds) -> Q:
-    """Return the condition for events that are exempt, by the given holds or by those set since.
+    """Return the condition for events that are held, by the given holds or by those set since.
 
     It lists sorted ids rather than using subqueries, so that PostgreSQL can use an index to find held
     events, or to see that there are none, and so that conditions for the same holds are equal.

@@ -23,9 +23,9 @@ from repositories.models import Repository
 GLOBAL = "Global setting"
 EARLIEST = UUID(int=0)
 MAX_REPOSITORIES = 50
-"""The most repositories whose events are deleted together."""
+"""The maximum number of repositories whose events are deleted together."""
 MAX_GROUP_EVENTS = 20_000
-"""The most events that such repositories have together, unless it is a single repository."""
+"""The maximum number of events that these have in total. A repository with more is handled by itself."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ class Selection:
     max_size: float = inf
     """An upper limit for the number of events, if known."""
     is_pull_values: tuple[bool, ...] = ()
-    """Contains True for all pulls, and False for all other events, except those with a more specific rule."""
+    """Contains True if all pulls are selected, and False if all other events are.
+
+    This disregards events to which a more specific rule applies.
+    """
 
     def events(self) -> QuerySet[Event]:
         return Event.objects.filter(self.condition, id__lt=self.bound)
@@ -184,7 +187,7 @@ def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) ->
 
 
 def _group_repositories(counts: dict[int | None, int]) -> Iterator[list[int | None]]:
-    """Divide repositories into groups that have few events together, or a single repository with many."""
+    """Divide repositories into groups with few events in total. One with many events is a group by itself."""
     group: list[int | None] = []
     events = 0
     for repository, count in counts.items():

@@ -34,7 +34,7 @@ class AlreadyRunning(Exception):
 
 
 def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = None) -> Run:
-    """Create a queued run, to be passed to `execute`. Raises AlreadyRunning if another has not finished."""
+    """Create a queued run, to be passed to `execute`. Raises AlreadyRunning if another run is active."""
     now = timezone.now()
     with transaction.atomic():
         locked = AutoDeletion.objects.select_for_update()  # serializes concurrent starts

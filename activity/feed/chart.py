@@ -74,7 +74,7 @@ class Chart:
 
     @property
     def summary(self) -> str:
-        """The chart described in words, for screen readers."""
+        """A description of the chart for screen readers."""
         if not self.total:
             return "No events."
         parts = ", ".join(f"{series.label} {series.total:,}" for series in self.series)

@@ -1,4 +1,4 @@
-"""Counting events over time for charts, from the tallies or, where tallies don't suffice, event by event."""
+"""Counting events over time for charts: from the tallies where possible, otherwise event by event."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DAILY_UP_TO = 120 * DAY
 Buckets are at least as wide as the tallies they are counted from.
 """
 MAX_COUNTED = 10_000
-"""The most events that are counted one by one for a page, which takes about 50 ms."""
+"""The maximum number of events to count one by one for a page, which takes about 50 ms."""
 COUNT_FIELDS = ("start", "category", "number")
 
 Range = tuple[datetime, datetime]
@@ -65,9 +65,9 @@ def count_by_tallies(
 
     Counts the events of `repository`, of the repositories in `within`, or of all repositories. Without
     `after`, the range starts at the first event. Without `before`, it ends now, or after the last event if
-    that is later. If the range is open and there are no events, the list is empty. Buckets start and end on
+    that is later. If either is missing and there are no events, the list is empty. Buckets start and end on
     whole hours, days or weeks in UTC, except at the ends of the range and in ranges of up to three hours. The
-    list has at most `MAX_BUCKETS` + 1 buckets. Takes a fixed number of queries.
+    list has at most `MAX_BUCKETS` + 1 buckets. The number of queries is fixed.
     """
     scope = _Scope(access, repository, within, exclude_pull or not sees_pulls(access, repository))
     if after is None or before is None:
@@ -89,11 +89,11 @@ def count_by_tallies(
 def count_events(
     events: QuerySet[Event], after: datetime | None, before: datetime | None, limit: int = MAX_COUNTED
 ) -> tuple[list[Bucket], datetime | None]:
-    """Return the number of events in buckets, and the time where counting stopped, None if all were counted.
+    """Return buckets with event counts, and the time at which counting stopped, or None if all were counted.
 
-    Used for lists with filters that the tallies don't cover: tags, types and actors. Only the newest `limit`
-    events are counted. If there are more, the buckets start where counting stopped. `after` and `before` are
-    the bounds that `events` is already filtered by. Takes one query.
+    This is for lists with filters that the tallies don't support, such as tags, types, actors and policies.
+    Only the newest `limit` events are counted. If there are more, the buckets start where counting stopped.
+    `after` and `before` are the bounds that `events` is already filtered by. Runs one query.
     """
     ordered = events.order_by(*(key.ordering(reverse=False) for key in BY_TIME.keys))
     counted = [
@@ -162,7 +162,7 @@ class _Scope:
 
     @property
     def own_account_events(self) -> EventQuerySet:
-        """The viewer's own account events. The tallies can't count these: they have no actor."""
+        """The viewer's own account events, which are counted separately because tallies have no actor."""
         if self.repository or self.within is not None:
             return Event.objects.none()
         return Event.objects.of_own_account(self.access)
@@ -173,7 +173,7 @@ class _Scope:
         return self.repository is None and self.within is None and self.access.repositories_if_few is None
 
     def extent(self) -> tuple[datetime | None, datetime | None]:
-        """Return the start of the first hour or day with events and the end of the last, or None for both."""
+        """Return the start of the first hour or day with events and the end of the last, or (None, None)."""
         days = self.visible(tallies.valid(Tally.Unit.DAY))
         if self.spans_many_repositories:
             starts = days.values_list("start", flat=True)
@@ -193,8 +193,8 @@ class _Scope:
         """Return rows of (start, category, number) that add up to the counts of a range.
 
         Whole weeks, days and hours are counted from tallies and tally changes, and the remainders at both
-        ends from the events. A single statement counts each change exactly once, even while another process
-        is folding.
+        ends from the events. All are counted in one statement, so that each change is counted exactly once,
+        even while another process is folding.
         """
         hours = _whole_periods((after, before), HOUR) if before - after > EVENT_BY_EVENT_UP_TO else None
         if hours is None:
@@ -205,7 +205,7 @@ class _Scope:
         return parts[0].union(*parts[1:], all=True)
 
     def tally_counts(self, hours: Range, length: timedelta) -> Iterator[QuerySet]:
-        """Yield counts of whole hours from tallies, with the longest possible periods for each part."""
+        """Yield queries that count whole hours from the tallies, using the longest possible periods."""
         days = _whole_periods(hours, DAY) if length > HOURLY_UP_TO else None
         weeks = _whole_periods(days, WEEK) if days and length > DAILY_UP_TO else None
         yield self.sum_tallies(tallies.valid(Tally.Unit.HOUR), _remainders(hours, days))

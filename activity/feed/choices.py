@@ -67,7 +67,7 @@ def iso(moment: datetime) -> str:
 
 
 def validate_event_time(moment: datetime) -> None:
-    """Raise ValidationError for a time that no event can have."""
+    """Raise ValidationError if a time is too late for any event, or too early to subtract `LONGEST_SORT`."""
     if moment > END:
         raise ValidationError("This time is too far in the future.")
     if moment < EPOCH + LONGEST_SORT:
@@ -75,7 +75,7 @@ def validate_event_time(moment: datetime) -> None:
 
 
 class ActivityForm(forms.Form):
-    """The filter form of an events page, read from the query string so that views can be shared as links."""
+    """The filter form of an events page. It reads the query string, so links to filtered pages can be shared."""
 
     range = forms.ChoiceField(label="Time range", choices=RANGES)
     after = forms.DateTimeField(label="From", required=False, validators=[validate_event_time])
@@ -99,7 +99,7 @@ class ActivityForm(forms.Form):
         scanning_enabled: bool,
         fixed: Collection[str],
     ) -> None:
-        """Build the form. `fixed` names the fields that the page itself determines; they are left out."""
+        """Build the form without the fields in `fixed`, whose values are determined by the page."""
         super().__init__({**self.DEFAULTS, **{name: query[name] for name in query if query[name]}})
         for name in fixed:
             del self.fields[name]
@@ -114,7 +114,7 @@ class ActivityForm(forms.Form):
         after, before = cleaned.get("after"), cleaned.get("before")
         if after and before and after >= before:
             self.add_error("before", "The end of the range must be after its start.")
-        # Accept values as the columns show them, too: `acme/web:v1` and `PROMOTION 7A4DC340`.
+        # Also accept values as the columns show them: `acme/web:v1` and `PROMOTION 7A4DC340`.
         tag_repository, _, tag = cleaned.get("tag", "").rpartition(":")
         repository_name = (cleaned.get("repository") or tag_repository) if "repository" in self.fields else ""
         return {

@@ -36,12 +36,12 @@ CONTENT_TYPES: Mapping[Format, str] = {
     "jsonl": "application/jsonl; charset=utf-8",
 }
 CHUNK = 2000
-"""The number of events that are read, and held in memory, at a time."""
+"""The number of events to read, and hold in memory, at a time."""
 MAX_FILTERS_LENGTH = 1024
 
-# Positions where a spreadsheet could detect a formula. One is the start of a value, even if the sign is
-# full-width or small, or follows invisible characters. Others follow a semicolon or a line break, because
-# spreadsheets with semicolons as separators ignore the quotes. Source: OWASP, CSV Injection.
+# Positions where a spreadsheet could detect a formula: at the start of a value, even if its `=`, `+`, `-` or `@`
+# is full-width or small, or follows invisible characters; and after a semicolon, tab or line break, because
+# spreadsheets that use semicolons as separators ignore the quotes. Source: OWASP, CSV Injection.
 FORMULA = re.compile(
     r"(^|[;\t\r\n])(?=[\s\0-\x1f\x7f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠﹦﹢﹣﹫−])|^(?=[\t\r\n])"
 )
@@ -57,11 +57,11 @@ def response(
 ) -> StreamingHttpResponse:
     """Return a response that streams events as a download, in constant memory.
 
-    `events` is a queryset, or an iterator of pages, of the events that `actor`, a user, may see. `filters` is
-    the filters or the search as the user entered it, and is recorded with the export.
+    `events` is a queryset or an iterator of pages, limited to what `actor`, a user, may see. `filters` is the
+    text of the filters or the search, and is recorded with the export.
     """
     chunks = _chunks(events) if isinstance(events, QuerySet) else events
-    # Read the first page now: errors can still be reported, and the export doesn't include its own event.
+    # Read the first page now, so that errors can be reported and the export doesn't include its own event.
     first = next(chunks)
     record = partial(
         auditing.record,
@@ -95,7 +95,7 @@ def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
 def _stream(
     chunks: Iterable[list[Event]], format: Format, columns: Columns, record: Callable[..., None]
 ) -> Iterator[str]:
-    """Yield the file in pieces. If the client disconnects, the web server closes the response early."""
+    """Yield the file in pieces, and then record whether the export was completed or aborted."""
     exported, state = 0, "aborted"
     try:
         if format == "csv":
@@ -139,5 +139,5 @@ def _csv(rows: Iterable[Iterable[str]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a value as a CSV cell that spreadsheets don't run as a formula."""
+    """Return a value as a CSV cell that spreadsheets don't interpret as a formula."""
     return FORMULA.sub(r"\1'", value if isinstance(value, str) else json.dumps(value))

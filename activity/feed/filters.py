@@ -29,7 +29,7 @@ class EventFilterSet(filters.FilterSet):
     organization = filters.CharFilter(
         max_length=MAX_GROUP_NAME_PART,
         method="filter_organization",
-        label="One of your organizations. Matches events in all of its namespaces.",
+        label="An organization that you can see. Matches events in all of its namespaces.",
     )
     type = filters.MultipleChoiceFilter(
         method="filter_types", label="Event type, such as CREATE. Repeat for multiple values."
@@ -79,7 +79,7 @@ class EventFilterSet(filters.FilterSet):
             self.filters[name].extra["choices"] = [(choice.value, choice.label) for choice in choices]
 
     def get_form_class(self) -> Any:
-        """Return a form that rejects unknown parameters. A typo would otherwise silently show everything."""
+        """Return a form class that rejects unknown parameters. A typo would otherwise disable a filter."""
         form_class = super().get_form_class()
         return type("EventFilterForm", (StrictForm, form_class), {})
 
@@ -127,7 +127,7 @@ class StrictForm(forms.Form):
 
 
 class EventFilterBackend(filters.DjangoFilterBackend):
-    """Applies the filters to an API view, with the choices that the settings and the viewer allow."""
+    """Applies the filters to an API view, with choices that depend on the settings and the viewer's role."""
 
     def get_filterset_kwargs(self, request: Any, queryset: QuerySet, view: Any) -> dict[str, Any]:
         return {

@@ -16,8 +16,8 @@ from repositories.models import Repository
 def last_activity(access: Access, repositories: Collection[Repository]) -> dict[int, datetime]:
     """Return the hour of the newest event that the viewer may see, by repository id.
 
-    Repositories without visible events are left out. Takes one query, which reads the tallies, newest first:
-    a search of the events could have to skip a million of them to find one that the viewer may see.
+    Repositories without visible events are left out. Runs one query, which reads the tallies, newest first:
+    reading the events might mean skipping a million of them to find one that the viewer may see.
     """
     outer_pk = OuterRef("pk")
     folded = tallies.valid(Tally.Unit.HOUR).filter(repository=outer_pk).order_by("-start")

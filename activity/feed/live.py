@@ -21,11 +21,11 @@ from activity.models import Event
 
 LOOK_BACK = timedelta(hours=1)
 MAX_COUNTED = 100
-"""The most new events that are counted. Beyond that, the page only says that there are more."""
+"""The maximum number of new events to count. If there may be more, the page says “or more”."""
 
 
 def position(rows: Sequence[Event]) -> dict[str, str]:
-    """Return the position of a page that shows these rows, the newest ones, as query parameters."""
+    """Return the position of a page that shows the newest events, `rows`, as query parameters."""
     horizon = first_id(timezone.now() - LOOK_BACK)
     since = max(rows[-1].pk, horizon) if rows else horizon
     return {"since": str(since), "shown": str(sum(row.pk >= since for row in rows))}
@@ -36,7 +36,8 @@ def response(
 ) -> HttpResponse:
     """Return a notice with the number of new events, or a 204 response if there is nothing new to announce.
 
-    `announced` is the number that the page already shows. Raises Http404 for an invalid position.
+    The parameter `announced` is the number in the notice that the page already shows. Raises Http404 for an
+    invalid position.
     """
     try:
         since = UUID(query["since"])

@@ -22,7 +22,7 @@ from repositories.access.levels import Category
 from repositories.models import Repository
 
 MAX_BRANCHES = 20
-"""The most repositories or actors that are read from the index separately and then merged."""
+"""The maximum number of values, such as repositories, that are read from an index separately and merged."""
 NOTHING = Q(pk__in=[])
 
 
@@ -36,31 +36,31 @@ class Condition:
 
     matches: Q
     branches: Sequence[Q] = ()
-    """Mutually exclusive conditions that include all matches; empty if no index supports these.
+    """Mutually exclusive conditions that together cover all matches. Empty if no index supports them.
 
     For each of them, an index returns the events in id order.
     """
     exact: bool = True
-    """Whether the branches include nothing but matches."""
+    """Whether the branches cover only matches."""
     problems: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Qualifier:
-    """A name of search terms, and what these mean: a condition, some kinds of events, or a time range."""
+    """The name of a search term, and what the term means: a condition, kinds of events, or a time range."""
 
     name: str
     examples: tuple[str, ...]
     meaning: str
-    """What the examples match, for users."""
+    """What the examples match, as shown in the search help."""
     read: Callable[[str], str] = str
     """Parses a value. Raises InvalidTerm."""
     condition: Callable[[list[str]], Condition] | None = None
-    """Returns the condition for any of the values."""
+    """Returns the condition for events that match any of the values."""
     kinds: Callable[[str], Iterable[str]] | None = None
-    """Returns the kinds of events with a value. `search.py` combines them with those of other terms."""
+    """Returns the kinds of events that a value matches. `search.py` combines them with other terms."""
     time_range: Callable[[datetime, datetime], tuple[datetime | None, datetime | None]] | None = None
-    """Returns the range of a period: when it begins, and when it ends."""
+    """Returns the bounds (after, before) of a search, given the start and end of the period in its value."""
     aliases: tuple[str, ...] = ()
 
 
@@ -127,16 +127,16 @@ def choice_reader(name: str, choices: Mapping[str, str]) -> Callable[[str], str]
 
 
 # --- Conditions ---------------------------------------------------------------------------------
-# None of them is ever NULL, so they can be negated.
+# These conditions are never NULL, so they can be negated.
 
 
 def branches_of(column: str, values: Sequence) -> list[Q]:
-    """Return a branch for each value of a column whose index ends with the id, none if they are too many."""
+    """Return a branch for each value, or [] if there are too many. The column's index must end with the id."""
     return [Q(**{column: value}) for value in values] if len(values) <= MAX_BRANCHES else []
 
 
 def in_repositories(values: Sequence[str]) -> Condition:
-    """Return the condition for events of these repositories, or of a tag if the value has one."""
+    """Return the condition for events of these repositories, or of one tag where a value includes a tag."""
     ids_by_name: dict[str, list[int]] = {value.partition(":")[0]: [] for value in values}
     wanted = Q()
     for name in ids_by_name:
@@ -165,7 +165,7 @@ def in_namespaces(values: Sequence[str]) -> Condition:
     repositories = Repository.objects.filter(namespace__name__in=values).order_by()
     few = list(repositories.values_list("pk", flat=True)[: MAX_BRANCHES + 1])
     return Condition(
-        # A few repositories are read as separate branches, many by a subquery.
+        # A few repositories are read as separate branches. Many are selected by a subquery.
         Q(repository__in=few if len(few) <= MAX_BRANCHES else repositories.values("pk")),
         branches_of("repository", few),
         problems=[] if few else [f"There are no repositories in {' or '.join(values)}."],

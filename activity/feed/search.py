@@ -1,7 +1,7 @@
-"""Finding events by a search, one page at a time, at a cost independent of the number of events.
+"""Finding the events that match a search, a page at a time, at a cost that doesn't depend on their number.
 
 A search by repository, actor, category or time can use an index, and reads only the rows of the page. Other
-terms, and combinations of these, have no index. Such a search reads at most `MAX_EVENTS_READ` events per page
+terms, and combinations of terms, have no index. Such a search reads at most `MAX_EVENTS_READ` events per page
 in index order, filters them, and reports how far it got:
 
     SELECT … FROM (SELECT … WHERE repository_id = 7 AND id < … ORDER BY id DESC LIMIT 10000)
@@ -34,21 +34,21 @@ from activity.models import Event, EventQuerySet
 from repositories.access.levels import Category
 
 MAX_EVENTS_READ = 10_000
-"""The most events that are read for a page."""
+"""The maximum number of events to read for a page."""
 PULLS = {key for key, kind in KINDS.items() if kind.category == Category.PULL}
 
 
 @dataclass(frozen=True)
 class SearchPage:
-    """A page of events, newest first, with the cursors of the adjacent pages, or None."""
+    """A page of events, newest first, with the cursors of the adjacent pages, if any."""
 
     rows: list[Event]
     older: str | None = None
     newer: str | None = None
     searched_to: datetime | None = None
-    """Where the search stopped, if it did so before the page was full and with events left to search."""
+    """The time at which the search stopped, if the page isn't full and there are events left to search."""
     continue_cursor: str | None = None
-    """The cursor to continue the search with in that case."""
+    """In that case, the cursor with which to continue the search."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Plan:
     problems: Sequence[str] = ()
 
     def events(self) -> EventQuerySet:
-        """Return all matching events. Without a bound on the events read; see `find`."""
+        """Return all matching events. Unlike `find`, this doesn't limit the number of events read."""
         return self.scope.none() if self.problems else self.scope.filter(self.matches)
 
     @property
@@ -86,7 +86,7 @@ class Plan:
 def find(plan: Plan, size: int, cursor: str | None = None) -> SearchPage:
     """Return a page of up to `size` events that match a search.
 
-    Raises InvalidCursor for a cursor of another order.
+    Raises InvalidCursor if the cursor is malformed or belongs to another order.
     """
     newer, values = BY_TIME.decode(cursor) if cursor else (False, [])
     start: UUID | None = values[0] if values else None
@@ -109,8 +109,8 @@ def _read_matches(
 ) -> tuple[list[Event], UUID | None]:
     """Read up to `MAX_EVENTS_READ` events and return up to `limit` matches.
 
-    Also returns the id at which reading stopped, which matters only if there are fewer than `limit` matches.
-    It is None if there are no events beyond.
+    Also returns the id at which reading stopped, which is meaningful only if there are fewer than `limit`
+    matches. It is None if there are no more events to read.
     """
     order = "id" if newer else "-id"
     candidates = [each.branches for each in plan.conditions if each.branches] or [[Q()]]
@@ -152,7 +152,7 @@ def _best_branches(
 ) -> tuple[Sequence[Q], UUID | None]:
     """Return the branches that get farthest within `MAX_EVENTS_READ` events.
 
-    Also returns the id at which reading them stops, None if they can be read to the end.
+    Also returns the id at which reading them stops, or None if they can be read to the end.
     """
     ends: dict[UUID, Sequence[Q]] = {}
     for branches in candidates:
@@ -173,7 +173,7 @@ def _first_of_each(scope: QuerySet[Event], branches: Sequence[Q], limit: int) ->
 
 
 def _union(querysets: Sequence[QuerySet]) -> QuerySet[Event]:
-    """Return the union of some queries as a queryset that can be filtered further."""
+    """Return the union of several querysets as a queryset that can be filtered further."""
     events = Event.objects.all()
     alias: Any = events.query.get_initial_alias()
     events.query.alias_map[alias] = Subquery(alias, querysets)
@@ -181,7 +181,7 @@ def _union(querysets: Sequence[QuerySet]) -> QuerySet[Event]:
 
 
 class Subquery(BaseTable):
-    """The union of some queries, used in place of a table."""
+    """The union of several querysets, used in place of a table."""
 
     def __init__(self, alias: str, querysets: Sequence[QuerySet]) -> None:
         super().__init__(alias, alias)
@@ -228,7 +228,7 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
 
 
 def plan(events: EventQuerySet, search: Search) -> Plan:
-    """Return the plan of a search. `events` is what the viewer may see.
+    """Return the plan of a search. `events` contains the events that the viewer may see.
 
     Looks up the repositories and namespaces of the search in the database.
     """
@@ -246,10 +246,10 @@ def plan(events: EventQuerySet, search: Search) -> Plan:
 
 
 def _restrict_kinds(scope: EventQuerySet, search: Search) -> tuple[EventQuerySet, list[Condition]]:
-    """Apply the terms for categories and kinds: exclude pulls from the scope, and return the conditions.
+    """Return the scope and the conditions for the terms that restrict categories and kinds.
 
-    The terms are combined. They can all use the index on categories, and if they contradict each other,
-    nothing has to be read.
+    The scope is limited to pulls, or to all other events, if possible. The terms are combined, so that they
+    can use the index on categories, and nothing is read if they contradict each other.
     """
     categories, without_categories = (set(search.values("category", negated=n)) for n in (False, True))
     kinds, without_kinds = (_matching_kinds(search, negated=n) for n in (False, True))
@@ -280,7 +280,7 @@ def _restrict_kinds(scope: EventQuerySet, search: Search) -> tuple[EventQuerySet
 
 
 def _matching_kinds(search: Search, *, negated: bool) -> set[str] | None:
-    """Return the kinds that match the terms or that negated terms exclude, None without such terms."""
+    """Return the kinds that the terms match or the negated terms exclude, or None without such terms."""
     found = [
         {kind for value in values for kind in qualifier.kinds(value)}
         for name, qualifier in QUALIFIERS.items()

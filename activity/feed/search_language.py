@@ -2,7 +2,7 @@
 
 A search consists of terms, `name:value`, and bare words. Terms with the same name are combined with OR, and
 terms with different names with AND. A `-` before a term negates it. A value with spaces needs quotes.
-`qualifiers.py` has the names of the terms and what they mean, and `search.py` executes a search.
+`qualifiers.py` defines the names of the terms and what they mean, and `search.py` executes a search.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ class Search:
     before: datetime | None = None
     """Only events before this time."""
     problems: tuple[str, ...] = ()
-    """An error message for each term that could not be parsed. With any of these, nothing is shown."""
+    """An error message for each term that could not be parsed. If there are any, no events are found."""
 
     def values(self, name: str, *, negated: bool = False) -> list[str]:
-        """Return the values of all terms with a name."""
+        """Return the values of all terms with this name."""
         return [term.value for term in self.terms if (term.name, term.negated) == (name, negated)]
 
     def __str__(self) -> str:
@@ -136,7 +136,7 @@ def _parse_term(token: re.Match, now: datetime) -> Search:
 
 
 def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool) -> Term:
-    """Parse a term without a known name: an id, digest, label, repository or user. Raises InvalidTerm."""
+    """Parse a term without a known name: an id, digest, label, repository or actor. Raises InvalidTerm."""
     if ALGORITHM.fullmatch(name):
         return read_term("digest", f"{name}:{value}", negated)
     if name:
@@ -156,7 +156,10 @@ def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool) -> Ter
 
 
 def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
-    """Return the start and end of a year, month, day or point in time, in the time zone of `now`."""
+    """Return the start and end, in UTC, of a year, month or day, or a point in time as both.
+
+    The default time zone is that of `now`. Raises InvalidTerm.
+    """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     try:
         if value in ("today", "yesterday"):
@@ -184,7 +187,7 @@ def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
 
 
 def _to_utc(moment: datetime, now: datetime) -> datetime:
-    """Convert a time to UTC. The default time zone is that of `now`. Raises ValueError before 1970."""
+    """Convert a time to UTC. The default time zone is that of `now`. Raises ValueError if it is before 1970."""
     if moment.tzinfo is None or moment.tzinfo is now.tzinfo:
         moment = moment.replace(tzinfo=now.tzinfo)
     moment = moment.astimezone(EPOCH.tzinfo)

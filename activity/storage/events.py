@@ -48,7 +48,7 @@ DELETE_AND_COUNT = """
 
 
 def delete_events(events: QuerySet[Event]) -> DeletedCounts:
-    """Delete events, subtract them from the tallies, and return their number.
+    """Delete events, subtract them from the tallies, and return how many were deleted.
 
     Call this within a transaction.
     """
@@ -77,7 +77,7 @@ DELETE_AND_COUNT_BY_CATEGORY = """
 def delete_days(
     events: QuerySet[Event], pull_flags: Collection[bool], start: datetime, end: datetime
 ) -> DeletedCounts:
-    """Delete events of whole days, and return their number by category only. PostgreSQL only.
+    """Delete events of whole days, and return how many were deleted, by category only. PostgreSQL only.
 
     `pull_flags` are the values of `is_pull` of the events to delete. This is faster than `delete_events` if
     it deletes nearly all events of the days with these flags: instead of changing each tally, it invalidates

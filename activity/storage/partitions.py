@@ -39,9 +39,9 @@ TABLE = "registry_activity_event"
 GROUPS = {"pull": True, "other": False}
 MONTHS_AHEAD = 3
 LOCK_TIMEOUT = "500ms"
-"""How long a change of partitions waits for its lock. Recording and reading are blocked while it waits."""
+"""How long to wait for a lock when changing partitions. Recording and reading are blocked during the wait."""
 VACUUM_TIMEOUT = "5s"
-"""How long a change of partitions waits for an autovacuum. This blocks nothing else. It must be longer than
+"""How long to wait for an autovacuum when changing partitions. This blocks nothing else. It must exceed
 `deadlock_timeout` (one second), after which PostgreSQL cancels an autovacuum that blocks a transaction."""
 MAX_ATTEMPTS = 5
 RETRY_DELAY = 0.5
@@ -133,7 +133,7 @@ def create_ahead(now: datetime) -> list[Partition]:
 
 
 def monthly_partitions() -> list[Partition]:
-    """Return the existing partitions of months, oldest first."""
+    """Return the existing monthly partitions, oldest first."""
     if not is_partitioned():
         return []
     with connection.cursor() as cursor:
@@ -207,7 +207,7 @@ def retry_on_lock(attempt: Callable[[], Result]) -> Result:
         try:
             return attempt()
         except OperationalError as error:
-            logger.info("Retrying a change of partitions: %s", error)
+            logger.info("Retrying to change partitions: %s", error)
             time.sleep(RETRY_DELAY)
     return attempt()
 
@@ -234,7 +234,7 @@ def _create_table(name: str, parent: str) -> None:
 
 
 def _add_bounds_constraint(partition: Partition) -> None:
-    """Add a constraint that spares ATTACH PARTITION a scan of the table while everything is locked."""
+    """Add a constraint, so that ATTACH PARTITION doesn't scan the table while everything is locked."""
     low, high = partition.bounds
     check = f"CHECK ({'' if partition.is_pull else 'NOT '}is_pull AND id >= '{low}' AND id < '{high}')"
     _execute(f"ALTER TABLE {partition.name} ADD CONSTRAINT bounds {check}")
@@ -259,11 +259,11 @@ def _move_events_from_default(partition: Partition) -> None:
 
 
 def _raise_if_recording_waits(partition: Partition) -> None:
-    """Raise OperationalError if a recording waits for a frozen partition.
+    """Raise OperationalError if a transaction is waiting to record events in a frozen partition.
 
-    The recording has locked the parent table, so waiting for that table would be a deadlock. PostgreSQL
-    might resolve it by aborting the recording, which may have waited for nearly a second by now. Recordings
-    that start later are safe: `LOCK_TIMEOUT` expires before PostgreSQL looks for a deadlock.
+    That transaction has locked the parent table, so waiting for the table would cause a deadlock. PostgreSQL
+    might resolve it by aborting the other transaction, which may have waited for nearly a second by now.
+    Transactions that start later are safe: `LOCK_TIMEOUT` expires before PostgreSQL looks for a deadlock.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -272,7 +272,7 @@ def _raise_if_recording_waits(partition: Partition) -> None:
             [partition.name],
         )
         if cursor.fetchall():
-            raise OperationalError(f"A recording is waiting for {partition.name}.")
+            raise OperationalError(f"A transaction is waiting to record events in {partition.name}.")
 
 
 def _lock_out_vacuum(*tables: str) -> None:

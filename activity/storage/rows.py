@@ -1,4 +1,4 @@
-"""Bulk inserts with an ON CONFLICT or RETURNING clause."""
+"""Bulk inserts, optionally with an ON CONFLICT or RETURNING clause."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BATCH = 1000
 
 
 def insert_rows(rows: Sequence[Model], ending: str = "") -> list[tuple]:
-    """Insert rows of one table, in the given order, and return the rows of the RETURNING clause, if any.
+    """Insert rows into one table, in the given order, and return what a RETURNING clause returns, if any.
 
     `ending` is appended to the INSERT statement. Django's `bulk_create` can neither merge a row into an
     existing one nor return which rows it ignored.

@@ -5,9 +5,9 @@ deletion of a tag count. A tag exists if its newest push is newer than its newes
 newest deletion of its manifest: a registry that deletes a manifest also deletes its tags, and doesn't always
 send a notification for each.
 
-One statement per message merges its pushes and deletions into the rows of the tags. These events are rare,
-so locking the rows is acceptable. Pulls are frequent, so they are appended to `TagPull`, and Celery beat
-folds them into the tags later. That way, recording never waits for the row of a busy tag. Deleting events
+The pushes and deletions of a message are merged into the rows of the tags at once. These events are rare, so
+locking the rows is acceptable. Pulls are frequent, so they are appended to `TagPull`, and Celery beat folds
+them into the tags later. That way, recording never waits for the row of a busy tag. Deleting events
 doesn't change the tags, and importing events from an archive doesn't count them again.
 """
 
@@ -100,7 +100,7 @@ def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:
 
 
 def fold() -> int:
-    """Fold all rows of `TagPull` into their tags, in batches, and return their number."""
+    """Fold all rows of `TagPull` into their tags, in batches, and return the number of rows."""
     total = 0
     while folded := _fold_batch():
         total += folded

@@ -1,4 +1,4 @@
-"""Stored counts of events by time and category, so that a chart doesn't have to count events.
+"""Stored counts of events by repository, time and category, so that charts don't have to count events.
 
 Recording and auto-deletion append to `TallyChange` in the transaction that inserts or deletes the events, so
 transactions don't wait for each other's rows. Celery beat folds the changes into `Tally`, with one row per
@@ -29,9 +29,9 @@ HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 """The origin of all periods, chosen so that weeks begin on Mondays."""
 LENGTHS = {Tally.Unit.HOUR: HOUR, Tally.Unit.DAY: DAY, Tally.Unit.WEEK: WEEK}
-"""Without weeks, the chart of all time of a user with grants on 2,000 repositories takes up to 1.7 times as
-long: 310 ms instead of 185 ms with a million events in two years, and more with more events per day. Charts
-of one repository or of all of them don't need the weeks."""
+"""The length of each unit. Without weekly tallies, the all-time chart of a user with grants on 2,000
+repositories takes up to 1.7 times as long: 310 ms instead of 185 ms with a million events in two years, and
+more with more events per day. Charts of one repository or of all of them don't need weekly tallies."""
 FOLD_BATCH = 2_000
 """Changes folded in one transaction."""
 UPSERT_BATCH = 1_000
@@ -86,7 +86,7 @@ def valid(unit: Tally.Unit) -> GatedQuerySet[Tally]:
 
 
 def valid_days_of_invalid_weeks() -> GatedQuerySet[Tally]:
-    """Return the valid tallies by day that replace the tallies of weeks that were partly dropped."""
+    """Return the valid daily tallies that replace those of weeks from which days were dropped."""
     return valid(Tally.Unit.DAY).filter(Exists(_dropped("weeks_start", "weeks_end")))
 
 
@@ -145,7 +145,7 @@ def drop(
     """Invalidate the tallies of whole days, in the transaction that deletes their events. PostgreSQL only.
 
     `pull_flags` are the values of `is_pull` of the deleted events. `remaining_table` contains the events that
-    remain. Returns the number of deleted events by repository and category. Without `by_repository` it is by
+    remain. Returns the number of deleted events by repository and category, or without `by_repository` by
     category only, which is faster.
     """
     with connection.cursor() as cursor:

@@ -128,7 +128,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Export the list. As exports are recorded, links on other sites must not be able to trigger them."""
+        """Export the list. Exports are recorded, so links on other sites must not be able to start them."""
         if request.POST.get("export") in EXPORT_FORMATS:
             return self.export(EXPORT_FORMATS[request.POST["export"]])
         return HttpResponseNotAllowed(["GET", "HEAD"])
@@ -194,7 +194,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         }
 
     def chart(self) -> tuple[chart.Chart, datetime | None]:
-        """Return the chart, and the time where counting stopped, None if all events were counted."""
+        """Return the chart, and the time at which counting stopped, or None if all events were counted."""
         choice, counted_from = self.choice, None
         if set(self.scope) - {"organization"} or choice.filters:
             buckets, counted_from = chart_counts.count_events(
@@ -225,7 +225,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return f"?{query.urlencode()}"
 
     def live_url(self, page: Page) -> str:
-        """Return the URL to poll for new events, empty if the page doesn't start with the newest events."""
+        """Return the URL to poll for new events, or "" if the page doesn't start with the newest events."""
         choice = self.choice
         if choice.column != "time" or not choice.descending or choice.before or page.previous:
             return ""
@@ -234,7 +234,7 @@ class ActivityPage(ViewerMixin, TemplateView):
     def new_events(self, query: Mapping[str, str]) -> HttpResponse:
         """Return a notice about the events that are new since the page was loaded."""
         parameters = self.parameters
-        if self.choice.range != "custom":  # otherwise events that drop out of the range would offset new ones
+        if self.choice.range != "custom":  # otherwise events that leave the range would cancel out new ones
             parameters.pop("after", None)
         return live.response(self.request, self.events(parameters), query, self.list_url())
 
@@ -291,7 +291,7 @@ class UserView(ActivityPage):
     """The profile page of a user, with those of the user's events that the viewer may see.
 
     The page is visible to the user, to MSR admins and auditors, to viewers who share an organization with the
-    user, and to viewers who may see one of the user's events. To others, the user seems not to exist.
+    user, and to viewers who may see one of the user's events. Other viewers get a 404 response.
     """
 
     template_name = "activity/user.html"
@@ -316,7 +316,7 @@ class UserView(ActivityPage):
         return {"actor": self.person.get_username(), "actor_type": [ActorType.USER.value]}
 
     def events(self, parameters: Mapping[str, Any]) -> QuerySet[Event]:
-        # The API filters by name, which could have belonged to another user before.
+        # The API filters by name, which may have belonged to another user before.
         return super().events(parameters).filter(actor_user=self.person)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

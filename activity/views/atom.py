@@ -62,7 +62,7 @@ class AtomView(activity.ActivityPage):
 
     @property
     def title_suffix(self) -> str:
-        """A suffix for the title with the feed's subject, empty for all events."""
+        """The part of the title that names the page, empty for the page of all events."""
         return ": " + "/".join(self.kwargs.values()) if self.kwargs else ""
 
     def add_entry(self, feed: Atom1Feed, event: Event, page: str) -> None:
@@ -84,7 +84,7 @@ class ActivityAtom(AtomView, activity.ActivityView):
     pass
 
 
-class RepositoryAtom(AtomView, activity.RepositoryActivityView):  # type: ignore[misc]  # as above
+class RepositoryAtom(AtomView, activity.RepositoryActivityView):  # type: ignore[misc]  # never None here
     pass
 
 

@@ -19,7 +19,7 @@ from repositories.policies.tag_templates import render
 from repositories.views.policies import PolicyPage, target_name, visible_name
 
 MAX_TAGS_READ = 1_000
-"""A preview only reads this number of newest tags."""
+"""The number of tags that a preview reads, newest first."""
 MAX_TAGS_SHOWN = 50
 
 
@@ -57,7 +57,7 @@ class PolicyView(PolicyPage, ActivityPage):  # type: ignore[misc]  # never None 
 
 
 def preview(policy: Policy) -> Preview | None:
-    """Return the tags that a policy matches now, None if they were deleted or are in another registry."""
+    """Return the tags that a policy matches now, or None for a deleted repository or another registry."""
     if policy.kind == Policy.Kind.PULL_MIRRORING or policy.repository.deleted_at:
         return None
     rows = tags.with_pulls(tags.current_tags(policy.repository)).order_by("-last_push")[: MAX_TAGS_READ + 1]
@@ -73,7 +73,7 @@ def preview(policy: Policy) -> Preview | None:
 
 
 def attach_changes(events: Iterable[Event], access: Access) -> None:
-    """Add `changes` to each event about a change to a policy: (label, before, after) for each field."""
+    """Set `changes` on each event about a policy change: (label, before, after) for each changed field."""
     changed = [(event, event.details["changes"]) for event in events if _is_change(event)]
     ids = {id for _, changes in changed for id in changes.get("target", {}).values()}
     targets = Repository.objects.filter(pk__in=ids).select_related("namespace") if ids else []
@@ -90,7 +90,7 @@ def attach_changes(events: Iterable[Event], access: Access) -> None:
 
 
 def _is_change(event: Event) -> bool:
-    # Producers can only send text for a detail of this name.
+    # A producer's event can also have a detail named `changes`, but as text.
     return isinstance(event.details.get("changes"), dict)
 
 
@@ -101,7 +101,7 @@ def _field_label(field: str) -> str:
 
 
 def _value_text(field: str, value: Any, names: dict[int, str]) -> str:
-    """Return the display text of a value, a dash for an empty one."""
+    """Return the display text of a value, or a dash if it is empty."""
     match field:
         case "criteria":
             return ", and ".join(value or ["every tag"])

@@ -1,7 +1,7 @@
 """The groups of MSR admins and security auditors, created by `migrate`.
 
-They are created by a `post_migrate` receiver rather than in a migration, because Django creates the
-permissions that they need only after the migrations. Permissions that an operator adds to a group are kept.
+A receiver of `post_migrate` creates them, rather than a migration, because Django creates the permissions
+that they need only after the migrations have run. Permissions that an operator adds to a group are kept.
 """
 
 from typing import Any

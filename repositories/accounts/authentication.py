@@ -1,4 +1,4 @@
-"""Authenticate by access token: as a bearer token, or, for feed readers, as the password of HTTP Basic."""
+"""Authentication by access token, sent as a bearer token or, by feed readers, as an HTTP Basic password."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from repositories.accounts import current_request
 from repositories.models import AccessToken
 
 PRECISION = timedelta(minutes=1)
-"""Precision of the last use. If every request updated it, the row of a busy token would be a bottleneck."""
+"""How often to store when a token was last used. Doing so for every request would be a bottleneck."""
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
-    """`Authorization: Bearer <token>`, checked in one query. Independent of the host's Knox settings."""
+    """`Authorization: Bearer <token>`. Knox's own class takes prefix and model from the host's settings."""
 
     keyword = "Bearer"
 
@@ -53,7 +53,7 @@ class TokenScheme(OpenApiAuthenticationExtension):
 def find_token(text: str) -> AccessToken | None:
     """Return a token that hasn't expired, or None.
 
-    The same query loads its user and the user's registry, because notifications need them.
+    The query also loads the token's user and the user's registry, because notifications need them.
     """
     tokens = AccessToken.objects.select_related("user__registry")
     token = tokens.filter(digest=hash_token(text)).first()

@@ -49,7 +49,7 @@ def exists() -> bool:
 def auditing_disabled() -> Iterator[None]:
     """Don't record events for changes in the block.
 
-    Use it for changes that are part of an act that is recorded anyway, or that nobody requested.
+    Use it for changes that nobody requested, or that are part of an action that is recorded anyway.
     """
     token = _auditing_disabled.set(True)
     try:
@@ -59,7 +59,7 @@ def auditing_disabled() -> Iterator[None]:
 
 
 def is_audited() -> bool:
-    """Return whether acts are being recorded, which is always the case outside `auditing_disabled`."""
+    """Return whether changes are recorded, which is always the case outside `auditing_disabled`."""
     return not _auditing_disabled.get()
 
 
@@ -95,7 +95,7 @@ def client_address(request: HttpRequest) -> str:
 
 
 def login_address(request: HttpRequest) -> str:
-    """Return the address that a log-in attempt comes from, for django-axes.
+    """Return the address that a login attempt comes from, for django-axes.
 
     All unknown addresses share one placeholder, since django-axes ignores an empty address.
     """
@@ -103,5 +103,5 @@ def login_address(request: HttpRequest) -> str:
 
 
 def login_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
-    """Return the user name of a log-in attempt, for django-axes."""
+    """Return the username of a login attempt, for django-axes."""
     return str((credentials or request.POST).get("username", ""))[:MAX_LOGIN_NAME_LENGTH]

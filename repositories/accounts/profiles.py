@@ -1,4 +1,4 @@
-"""Apply the display preferences of the viewer: the time zone, and a light or dark theme."""
+"""Middleware for the display preferences of the viewer: the time zone, and a light or dark theme."""
 
 from __future__ import annotations
 

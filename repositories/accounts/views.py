@@ -71,7 +71,7 @@ class PasswordView(PasswordChangeView):
 class TokenForm(forms.Form):
     """A form to create an access token."""
 
-    name = forms.CharField(max_length=100, help_text="What the token is for, such as “CI of acme/web”.")
+    name = forms.CharField(max_length=100, help_text="What the token is for, such as “CI for acme/web”.")
     expiry = forms.TypedChoiceField(
         label="Expires",
         choices=list(EXPIRIES.items()),
@@ -94,7 +94,7 @@ class TokensView(FormView):
     def form_valid(self, form: TokenForm) -> HttpResponse:
         name, expiry = form.cleaned_data["name"], form.cleaned_data["expiry"]
         _, secret = AccessToken.objects.create(self.request.user, expiry, name=name)
-        # Shown in this response only and stored nowhere, so there is no redirect.
+        # No redirect, because the secret isn't stored and can only be shown in this response.
         return self.render_to_response(self.get_context_data(form=TokenForm(), secret=secret, name=name))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: in
 
 
 def _require_audit_permission(request: HttpRequest) -> None:
-    """Raise PermissionDenied unless the viewer is an MSR admin or auditor, to hide repositories' names."""
+    """Raise PermissionDenied unless the viewer is an MSR admin or auditor, as the pages name repositories."""
     if not request.user.has_perm("registry_repositories.audit_registry"):
         raise PermissionDenied
 

@@ -64,7 +64,7 @@ class GrantFormSet(BaseInlineFormSet):
         return self._queryset
 
     def clean(self) -> None:
-        """Add a form error for each grant that already exists, before the database rejects it."""
+        """Add a form error for each grant that already exists, which the database would reject."""
         super().clean()
         seen = set()
         for form in self.extra_forms:
@@ -137,7 +137,7 @@ class NamespaceTeamInline(GrantToTeamInline):
 
 
 class GrantablePermissionsMixin:
-    """Limits guardian's forms to the permissions that can be granted; Django's own have no effect here."""
+    """Limits guardian's forms to permissions that can be granted. Django's defaults have no effect here."""
 
     def get_obj_perms_field_choices(self) -> list[tuple[str, Any]]:
         return levels.GRANTABLE
@@ -152,7 +152,7 @@ class TeamGrantsForm(GrantablePermissionsMixin, AdminGroupObjectPermissionsForm)
 
 
 class GrantableModelAdmin(GuardedModelAdmin):
-    """Admin base class for models that access is granted on, with inlines and guardian's pages."""
+    """The base class of the admin of models with grants. Adds inlines and guardian's pages."""
 
     change_form_template = "admin/registry_repositories/granted_change_form.html"  # type: ignore[misc]
     obj_perms_manage_template: str = "admin/registry_repositories/granted_permissions.html"
@@ -186,7 +186,7 @@ class GrantableModelAdmin(GuardedModelAdmin):
 
 
 def _number_or_404(text: str) -> str:
-    """Return the text if it is a number. Raises Http404 otherwise, as guardian would query with any text."""
+    """Return the text if it is a number, or raise Http404. Guardian queries without checking it."""
     if not (text.isascii() and text.isdecimal()):
         raise Http404
     return text

@@ -38,7 +38,7 @@ User = get_user_model()
 
 
 class UserLinkWidget(forms.Widget):
-    """Shows a link to the user in place of an input: a membership's user can't be changed."""
+    """Shows a link to the user instead of an input, because a membership's user can't be changed."""
 
     def __init__(self, user: Any) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class MembershipInline(admin.TabularInline):
 
 @admin.register(Membership)
 class MembershipAdmin(admin.ModelAdmin):
-    """All memberships, for organizations with more members than fit on their own page."""
+    """All memberships, including those that an organization's page has no room for."""
 
     list_display = ["user", "organization", "role"]
     list_filter = ["role"]

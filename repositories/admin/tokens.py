@@ -14,7 +14,7 @@ from repositories.models import AccessToken
 
 @admin.register(AccessToken)
 class TokenAdmin(AuthTokenAdmin):
-    """Limits token creation to users that the viewer can manage, and forbids changes.
+    """Lets the viewer create tokens only for users that they can manage, and forbids changes.
 
     With Knox's own admin, tokens can be created for any user, even for superusers, and existing tokens
     can be assigned to other users.

@@ -10,10 +10,10 @@ from django.views.generic.base import View
 
 
 class ActionsMixin(View):
-    """Handles a POST request with the method that is named like the submit button."""
+    """Handles a POST request with the method that has the name of the submit button."""
 
     actions: Collection[str]
-    """The names of the buttons and their methods. A request with none of them gets a 404 response."""
+    """The names shared by buttons and methods. A request with none of them gets a 404 response."""
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         for action in self.actions:

@@ -1,4 +1,4 @@
-"""The base classes of pages, and the redirect to the first page of a repository."""
+"""The base classes of pages, and the redirect to the first tab of a repository."""
 
 from __future__ import annotations
 

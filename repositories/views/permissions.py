@@ -1,4 +1,4 @@
-"""The Permissions tab of a repository: who can do what there and why, with forms to grant and revoke."""
+"""The Permissions tab of a repository: who has access and why, with forms to grant and revoke it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGEST_ID = 2**63 - 1
 
 
 class RevokeForm(forms.Form):
-    """The grant to revoke, either to a user or to a team."""
+    """The id of the grant to revoke, which is a grant to either a user or a team."""
 
     user_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)
     team_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)

@@ -76,7 +76,7 @@ class PolicyPage(RepositoryPage):
 
     @cached_property
     def policy(self) -> Policy:
-        # Resolved first, so that a 404 takes the same number of queries whether or not the policy exists.
+        # Resolve this first, so that a 404 takes the same number of queries whether or not the policy exists.
         self.access  # noqa: B018
         policies = Policy.objects.select_related("repository__namespace", "target__namespace")
         return get_object_or_404(policies, public_id=self.kwargs["policy_id"])

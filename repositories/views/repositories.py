@@ -23,7 +23,7 @@ from repositories.views.pages import ViewerMixin
 
 
 def repository_rows(access: Access, repositories: list[Repository]) -> list[dict[str, Any]]:
-    """Return template rows for a list of repositories, with only the name where the viewer can't read."""
+    """Return the template context of each repository in a list. Details are shown only if `can_read`."""
     times = last_activity.by_repository(access, repositories)
     rows = []
     for repository in repositories:

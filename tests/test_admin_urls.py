@@ -302,6 +302,7 @@ def test_users_who_are_not_staff_are_redirected_to_the_log_in_page(data: SampleD
             assert changes == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("role", STAFF)
 def test_statuses_for_staff_match_the_table(data: SampleData, role: str) -> None:
     client, wrong = data.client(role), []

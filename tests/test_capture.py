@@ -117,6 +117,7 @@ def test_captured_messages_are_recorded_as_events(events_in_order: list[dict[str
     assert creation == ("Create Repository", "", "", "repoadmin", "10.173601Z")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "deliver",
     [shuffled(1), shuffled(2), shuffled(3), each_twice, in_one_envelope, by_eight_clients],

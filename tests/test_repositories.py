@@ -30,6 +30,7 @@ def test_repository_names_are_split_and_joined(full_name: str, parts: tuple[str,
     assert names.join_name(*parts) == full_name
 
 
+@pytest.mark.long
 @given(st.from_regex(names._NAME, fullmatch=True).filter(names.is_name))
 def test_splitting_and_joining_a_repository_name_is_lossless(full_name: str) -> None:
     assert names.join_name(*names.split_name(full_name)) == full_name

@@ -79,6 +79,7 @@ def deliver(messages: Iterable[list[Draft]], fold_after: int = -1) -> list[tuple
     return stored
 
 
+@pytest.mark.long
 @pytest.mark.django_db
 @settings(suppress_health_check=list(HealthCheck))
 @given(data=st.data())

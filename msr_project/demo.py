@@ -53,6 +53,7 @@ DELETED_REPOSITORY = "acme/prototype"
 DEVELOPERS = ["repoadmin", "dana", "li"]
 CONSUMERS = ["reader", "repoadmin", "dana", "li", "mara"]
 USER_AGENTS = ["docker/29.1.2 go/go1.25 os/linux", "skopeo/1.9.3", "containerd/v2.1.0", "podman/5.4"]
+TAGS = ["latest", "v1", "v1.1", "v2", "nightly"]
 
 
 def is_loaded() -> bool:
@@ -178,14 +179,13 @@ class EventGenerator:
 
     def _draft(self, kind: str, name: str, occurred_at: datetime, actor: str = "") -> Draft:
         actor_type, actor_name = (ActorType.USER, actor) if actor else self._default_actor(kind, name)
+        tags = TAGS[1:] if kind == "delete_tag" else TAGS  # the pruning policy excludes `latest`
         return Draft(
             kind=kind,
             repository_name=name,
             occurred_at=occurred_at,
             source_id=str(UUID(int=self.random.getrandbits(128), version=4)),
-            tag=self._pick(["latest", "v1", "v1.1", "v2", "nightly"])
-            if "tag" in KINDS[kind].requires
-            else "",
+            tag=self._pick(tags) if "tag" in KINDS[kind].requires else "",
             digest="" if kind in ("delete_tag", "create_repository") else self.digests[name],
             actor_type=actor_type,
             actor_name=actor_name,

@@ -88,7 +88,7 @@ class TestRuns:
         runs.execute(run)
 
         html = get_page(admin, f"/admin/registry_activity/run/{run.pk}/change/")
-        assert "Global setting" in html
+        assert "Registry-wide setting" in html
         assert "push: 1" in html
         assert "acme/web: 1" in html
         assert Event.objects.count() == 1

@@ -14,6 +14,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.core.management import CommandError
 from django.db import connection
+from django.utils import timezone
 
 from activity.deletion import archives
 from activity.models import Archive, Event, Import, Run
@@ -138,6 +139,20 @@ def test_importing_an_archive_twice_changes_nothing() -> None:
 
     assert len(remaining_events()) == 4
     assert Import.objects.count() == 1
+
+
+def test_importing_a_released_archive_again_holds_its_events() -> None:
+    turn_on(age=1, archive=True)
+    add_events(4)
+    (archive,) = execute_run().archives.all()
+    archives.import_archive(archive.name)
+    Import.objects.update(released_at=timezone.now())
+    assert execute_run().deleted == 4
+
+    archives.import_archive(archive.name)
+
+    assert execute_run().deleted == 0
+    assert len(remaining_events()) == 4
 
 
 def test_import_leaves_existing_events_unchanged() -> None:

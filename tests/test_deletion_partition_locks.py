@@ -235,7 +235,7 @@ def test_dropping_does_not_deadlock_with_a_stop_request(monkeypatch: pytest.Monk
 
     stops[0].result()
     assert (run.state, run.deleted) == ("stopped", 3)
-    assert run.report == {"Global setting": {"events": 3, "categories": {"push": 3}}}
+    assert run.report == {"Registry-wide setting": {"events": 3, "categories": {"push": 3}}}
 
 
 def test_deletion_of_days_waits_until_tallies_are_folded() -> None:

@@ -143,7 +143,7 @@ def test_partitions_are_dropped_if_all_their_events_expire() -> None:
     assert list_tables() == {"other_2021_02", "pull_2021_02", "other_2021_03", "pull_2021_03"}
     assert remaining_events() == set(kept)
     assert run.report == {
-        "Global setting": {"events": 6, "categories": {"push": 3, "pull": 3}},
+        "Registry-wide setting": {"events": 6, "categories": {"push": 3, "pull": 3}},
     }
     assert (run.expected, run.deleted) == (6, 6)
 
@@ -207,7 +207,7 @@ def test_partition_is_dropped_if_several_rules_together_delete_all_its_events(we
     assert {name: entry["events"] for name, entry in run.report.items()} == {
         "acme/web, all categories": 2,
         "everywhere, Delete": 1,
-        "Global setting": 3,
+        "Registry-wide setting": 3,
     }
 
 
@@ -242,7 +242,7 @@ def test_dropped_events_are_counted_once_if_the_drop_is_retried(monkeypatch: pyt
     assert failures
     assert "other_2021_01" not in list_tables()
     assert run.deleted == 3
-    assert run.report == {"Global setting": {"events": 3, "categories": {"push": 3}}}
+    assert run.report == {"Registry-wide setting": {"events": 3, "categories": {"push": 3}}}
 
 
 def test_preview_shows_what_a_run_does_with_each_old_partition(admin: Client, web: Repository) -> None:
@@ -303,7 +303,7 @@ def test_partition_is_recreated_if_few_events_remain(
 
     assert remaining_events() == set(kept)
     assert (run.deleted, run.expected) == (7, 7)
-    assert run.report == {"Global setting": {"events": 7, "categories": {"push": 7}}}
+    assert run.report == {"Registry-wide setting": {"events": 7, "categories": {"push": 7}}}
     assert (oid_of("other_2021_01") == oid) == (number_kept == 3)
     assert {table_of(event) for event in kept} == {"other_2021_01"}
     assert count_archived(archive_folder) == (each_once(expired) if archive else Counter())
@@ -472,7 +472,7 @@ def test_tallies_of_a_dropped_partition_are_deleted(web: Repository, monkeypatch
     assert run.deleted == 11 + len(late)
     assert run.report == {
         "acme, all categories": {"events": 9, "categories": {"scan": 2, "push": 3, "pull": 4}},
-        "Global setting": {"events": 3, "categories": {"push": 3}},
+        "Registry-wide setting": {"events": 3, "categories": {"push": 3}},
     }
     assert_tallies_match()
     tallies.fold()

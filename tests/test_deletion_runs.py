@@ -58,9 +58,9 @@ def test_run_stores_its_counts_by_rule_and_category(web: Repository) -> None:
     assert run.started_at < run.finished_at < run.lease_until
     assert run.report == {
         "everywhere, Pull": {"events": 2, "categories": {"pull": 2}},
-        "Global setting": {"events": 3, "categories": {"push": 3}},
+        "Registry-wide setting": {"events": 3, "categories": {"push": 3}},
     }
-    assert [rule["name"] for rule in run.settings["rules"]] == ["everywhere, Pull", "Global setting"]
+    assert [rule["name"] for rule in run.settings["rules"]] == ["everywhere, Pull", "Registry-wide setting"]
     assert remaining_events() > set(young)
 
 
@@ -84,7 +84,7 @@ def test_preview_reports_what_a_run_would_delete(web: Repository) -> None:
     assert remaining_events() == set(events)
     assert (run.state, run.expected, run.deleted) == ("finished", 5, 0)
     assert run.report == {
-        "Global setting": {
+        "Registry-wide setting": {
             "events": 5,
             "categories": {"push": 5},
             "from": "2021-01-15T12:00:00+00:00",
@@ -104,7 +104,7 @@ def test_preview_reports_the_largest_repositories_across_categories() -> None:
 
     run = execute_run(preview=True)
 
-    largest = run.report["Global setting"]["largest"]
+    largest = run.report["Registry-wide setting"]["largest"]
     assert (len(largest), largest[0]) == (execution.REPOSITORIES_SHOWN, ["acme/web", 6])
 
 
@@ -132,7 +132,7 @@ def test_run_is_recorded_as_an_event_if_it_deleted_anything(web: Repository) -> 
     assert event.details == {
         "run": run.pk,
         "deleted": 2,
-        "by_rule": {"Global setting": 2},
+        "by_rule": {"Registry-wide setting": 2},
         "state": "finished",
     }
     assert visible_event_ids(factories.msr_admin()) == [str(event.pk)]
@@ -255,7 +255,7 @@ def test_command_prints_the_counts_of_the_run() -> None:
 
     output = manage("delete_events")
 
-    assert "Global setting: 3 ({'push': 3})" in output
+    assert "Registry-wide setting: 3 (push: 3)" in output
     assert "3 events deleted" in output
 
 

@@ -1,4 +1,4 @@
-"""Logging in: failed attempts lock out a user name at one address, but not at others."""
+"""Logging in: failed attempts lock out a username at one address, but not at others."""
 
 from __future__ import annotations
 

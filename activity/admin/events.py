@@ -226,7 +226,7 @@ class EventAdmin(ReadOnlyAdmin):
 def nearby_events(events: EventQuerySet, event: Event) -> list[tuple[str, str, list[Event]]]:
     """Return the events right after and right before an event on its tag or, if it has no tag, on its digest.
 
-    Each of the two lists has a title, a name, and up to `NEARBY_EVENTS` events, newest first.
+    Each of the two is a tuple (title, side, events) with up to `NEARBY_EVENTS` events, newest first.
     """
     if not event.repository_id or not (event.tag or event.digest):
         return []
@@ -284,7 +284,7 @@ def _format_time(moment: datetime) -> str:
 
 
 def _describe_selection(request: HttpRequest) -> str:
-    return f"{len(request.POST.getlist('_selected_action'))} selected events"
+    return f"Selected events: {len(request.POST.getlist('_selected_action'))}"
 
 
 def _export_response(

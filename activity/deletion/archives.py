@@ -134,9 +134,10 @@ def import_archive(name: str) -> Import:
         )
     imported, _ = Import.objects.get_or_create(archive_name=name)
     events = [_event_from_row(row, imported) for row in read(name)]
-    insert(events)
+    if insert(events):
+        imported.released_at = None  # an earlier import of this archive may have been released
     imported.events = len(events)
-    imported.save(update_fields=["events"])
+    imported.save(update_fields=["events", "released_at"])
     return imported
 
 

@@ -110,7 +110,7 @@ class Execution:
                 yield self.plan(partition)
 
     def plan(self, partition: Partition) -> PartitionPlan:
-        """Plan a partition. It is dropped if moving the events to keep is cheaper than deleting the others."""
+        """Plan a partition: drop it if moving the events to keep is cheaper than deleting the others."""
         held = kept = self.held_events()
         for selection in self.by_rule:
             if selection.bound < partition.bounds[1]:
@@ -254,7 +254,7 @@ class DeletionExecution(Execution):
             lower = ids[-1]
 
     def delete_archived(self, archive: Archive, ids: list[UUID], rule: str = "") -> None:
-        """Delete the events in an archive. Those that are held by now are removed from the archive instead."""
+        """Delete the events in an archive. Those held by now are removed from the archive instead."""
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))
             with transaction.atomic():

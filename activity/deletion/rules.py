@@ -20,7 +20,7 @@ from activity.models import AutoDeletion, DeletionRule, Event, subtract_age
 from repositories.access.levels import Category
 from repositories.models import Repository
 
-GLOBAL = "Global setting"
+GLOBAL = "Registry-wide setting"
 EARLIEST = UUID(int=0)
 MAX_REPOSITORIES = 50
 """The maximum number of repositories whose events are deleted together."""

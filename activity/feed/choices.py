@@ -75,7 +75,7 @@ def validate_event_time(moment: datetime) -> None:
 
 
 class ActivityForm(forms.Form):
-    """The filter form of an events page. It reads the query string, so links to filtered pages can be shared."""
+    """The filter form of an events page, read from the query string so that filtered pages can be shared."""
 
     range = forms.ChoiceField(label="Time range", choices=RANGES)
     after = forms.DateTimeField(label="From", required=False, validators=[validate_event_time])

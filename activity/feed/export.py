@@ -39,8 +39,8 @@ CHUNK = 2000
 """The number of events to read, and hold in memory, at a time."""
 MAX_FILTERS_LENGTH = 1024
 
-# Positions where a spreadsheet could detect a formula: at the start of a value, even if its `=`, `+`, `-` or `@`
-# is full-width or small, or follows invisible characters; and after a semicolon, tab or line break, because
+# Positions where a spreadsheet could detect a formula: at the start of a value, even if its sign (`=+-@`) is
+# full-width or small, or follows invisible characters; and after a semicolon, tab or line break, because
 # spreadsheets that use semicolons as separators ignore the quotes. Source: OWASP, CSV Injection.
 FORMULA = re.compile(
     r"(^|[;\t\r\n])(?=[\s\0-\x1f\x7f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠﹦﹢﹣﹫−])|^(?=[\t\r\n])"

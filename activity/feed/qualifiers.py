@@ -131,7 +131,7 @@ def choice_reader(name: str, choices: Mapping[str, str]) -> Callable[[str], str]
 
 
 def branches_of(column: str, values: Sequence) -> list[Q]:
-    """Return a branch for each value, or [] if there are too many. The column's index must end with the id."""
+    """Return a branch for each value, or [] if there are too many. The column's index must end in the id."""
     return [Q(**{column: value}) for value in values] if len(values) <= MAX_BRANCHES else []
 
 
@@ -274,7 +274,12 @@ QUALIFIERS = {
         Qualifier(
             "ip", ("ip:10.0.0.7",), "the client's address", read_address, from_addresses, aliases=("address",)
         ),
-        Qualifier("request", ("request:7f3c",), "all events of one request", condition=of_requests),
+        Qualifier(
+            "request",
+            ("request:f47ac10b-58cc-4372-a567-0e02b2c3d479",),
+            "all events of one request",
+            condition=of_requests,
+        ),
         Qualifier(
             "id",
             ("id:01a20314-db6f-7c5e-8567-085707aa40d7",),

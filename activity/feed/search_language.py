@@ -158,7 +158,7 @@ def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool) -> Ter
 def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
     """Return the start and end, in UTC, of a year, month or day, or a point in time as both.
 
-    The default time zone is that of `now`. Raises InvalidTerm.
+    The default time zone is that of `now`. Raises InvalidTerm for anything else.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     try:
@@ -187,7 +187,7 @@ def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
 
 
 def _to_utc(moment: datetime, now: datetime) -> datetime:
-    """Convert a time to UTC. The default time zone is that of `now`. Raises ValueError if it is before 1970."""
+    """Convert a time to UTC. The default time zone is that of `now`. Raises ValueError before 1970."""
     if moment.tzinfo is None or moment.tzinfo is now.tzinfo:
         moment = moment.replace(tzinfo=now.tzinfo)
     moment = moment.astimezone(EPOCH.tzinfo)

@@ -38,7 +38,8 @@ class Command(BaseCommand):
             runs.execute(run, lambda run: self._update_progress(bar, run))
         run.refresh_from_db()
         for rule, entry in run.report.items():
-            self.stdout.write(f"{rule}: {entry['events']} ({entry['categories']})")
+            counts = ", ".join(f"{category}: {count}" for category, count in entry["categories"].items())
+            self.stdout.write(f"{rule}: {entry['events']} ({counts})")
         summary = (
             f"{run.expected or 0} events would be deleted" if dry_run else f"{run.deleted} events deleted"
         )
@@ -48,4 +49,4 @@ class Command(BaseCommand):
 
     def _update_progress(self, bar: Any, run: Run) -> None:
         bar.total = run.expected
-        bar.update(run.deleted - bar.n)
+        bar.update((run.expected or 0 if run.preview else run.deleted) - bar.n)

@@ -60,8 +60,9 @@ class Command(BaseCommand):
     def _record_events(self, count: int) -> None:
         account = registry_account()
         generator = demo.EventGenerator(until=timezone.now())
+        drafts = list(generator.events(count)) if count else []
         bar = tqdm(
-            total=count,
+            total=len(drafts),
             desc="Demo events",
             unit="event",
             file=self.stderr._out,
@@ -69,6 +70,5 @@ class Command(BaseCommand):
             disable=None,
         )
         with bar as progress:
-            drafts = list(generator.events(count)) if count else []
             for start in range(0, len(drafts), BATCH):
                 progress.update(len(record_events(drafts[start : start + BATCH], account.pk)))

@@ -424,7 +424,7 @@ def _record_log_out(user: Any, **_: Any) -> None:
 
 
 def _record_failed_log_in(credentials: dict[str, Any], **_: Any) -> None:
-    """Record a failed login under the username that was entered. The user of that name, if any, sees the event."""
+    """Record a failed login under the username that was entered. The user of that name sees the event."""
     record("create_session_failed", username=str(credentials.get(User.USERNAME_FIELD, "")))
 
 

@@ -29,12 +29,12 @@ class Kind:
     """A kind of event."""
 
     key: str
-    """The identifier in the database and in the events API."""
+    """The identifier of the kind in the database and in the events API."""
     label: str
     type: Type
     category: Category
     requires: tuple[str, ...] = ()
-    """The fields that an event of this kind must have: `tag`, `digest`."""
+    """The fields that an event of this kind must have: `tag` or `digest`, if any."""
 
     @property
     def is_pull(self) -> bool:
@@ -109,7 +109,7 @@ KINDS: dict[str, Kind] = {
 
 
 OWN_CATEGORIES = frozenset({Category.ACCESS, Category.ACCOUNT, Category.SYSTEM})
-"""The categories of actions in this application. Only the application itself can record these events."""
+"""The categories of events about actions in this application. Only the application can record such events."""
 
 REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category not in OWN_CATEGORIES}
 """The kinds of events in repositories, which producers can send."""
@@ -128,7 +128,7 @@ def type_of(key: str) -> str:
 def offered_categories(scanning_enabled: bool, sees_system: bool = True) -> list[Category]:
     """Return the categories for the filters.
 
-    SCAN is included only if scanning is enabled, and SYSTEM only if the viewer can see its events.
+    SCAN is included only if scanning is enabled, and SYSTEM only if the viewer can see system events.
     """
     excluded = set() if scanning_enabled else {Category.SCAN}
     if not sees_system:
@@ -137,6 +137,6 @@ def offered_categories(scanning_enabled: bool, sees_system: bool = True) -> list
 
 
 def offered_types(scanning_enabled: bool, sees_system: bool = True) -> list[Type]:
-    """Return the types for the filters: those of the offered categories."""
+    """Return the types for the filters: all types of events in the offered categories."""
     categories = offered_categories(scanning_enabled, sees_system)
     return [t for t in Type if any(kind.type == t and kind.category in categories for kind in KINDS.values())]

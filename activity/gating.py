@@ -26,7 +26,7 @@ class GatedQuerySet(QuerySet[Row]):
     """A queryset of events or tallies: rows with the fields `repository`, `category` and `is_pull`."""
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
-        """Return the rows that a viewer may see, in one repository or in all.
+        """Return the rows that a viewer may see, in one repository or in all repositories.
 
         Access is denied by default. Events of an unknown category require the permission to see unknown
         events. Events without a repository and events of deleted repositories are visible only to MSR admins
@@ -63,30 +63,33 @@ class GatedQuerySet(QuerySet[Row]):
         return self.filter(visible)
 
     def without_pulls(self) -> Self:
-        """Exclude pulls, with the condition of the partial indexes and the partitions without pulls."""
+        """Exclude pulls, so that PostgreSQL can use the partial indexes and skip the partitions of pulls."""
         return self.filter(is_pull=False)
 
     def only_pulls(self) -> Self:
-        """Exclude everything but pulls, so that PostgreSQL skips the partitions without pulls."""
+        """Exclude all other events, so that PostgreSQL can skip their partitions."""
         return self.filter(is_pull=True)
 
 
 class GatedEventQuerySet(GatedQuerySet["Event"]):
-    """Makes a viewer's own account events visible: those of category `account` with the viewer as actor."""
+    """A queryset of events, whose `visible_to` includes the viewer's own account events.
+
+    A viewer's own account events are those in the category `account` whose actor is the viewer.
+    """
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
-        """Return the events that a viewer may see, in one repository or in all.
+        """Return the events that a viewer may see, in one repository or in all repositories.
 
-        Without `repository`, these include the viewer's own account events.
+        Without `repository`, the result includes the viewer's own account events.
         """
         if access.sees_everything or repository is not None:
             return super().visible_to(access, repository)
         events = self.filter(_visible_anywhere(access) | _own_account(access))
-        # Without this, PostgreSQL would scan all pulls for visible ones.
+        # Without this condition, PostgreSQL would scan all pulls for visible events.
         return events if sees_pulls(access) else events.without_pulls()
 
-    def of_own_account(self, access: Access) -> Self:
-        """Return the events that `visible_to` adds: none for viewers who see the events of all accounts."""
+    def for_own_account(self, access: Access) -> Self:
+        """Return the viewer's own account events, or none if the viewer sees all account events anyway."""
         return self.none() if access.sees_everything else self.filter(_own_account(access))
 
 
@@ -98,7 +101,7 @@ def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
 
 
 def visible_details(event: Event, access: Access) -> Any:
-    """Return the details of an event that a viewer may see.
+    """Return the part of an event's details that a viewer may see.
 
     Only MSR admins and auditors see the original message, because a registry can put anything into it.
     """
@@ -114,7 +117,7 @@ def _own_account(access: Access) -> Q:
 
 
 def _visible_anywhere(access: Access) -> Q:
-    """Return the condition for rows that are visible in any repository.
+    """Return the condition for the rows that a viewer may see in all repositories.
 
     Categories that are visible in the same repositories share a branch of the condition.
     """
@@ -134,11 +137,11 @@ def _visible_anywhere(access: Access) -> Q:
 
 
 def _repositories_by_permission(access: Access) -> Callable[[str], Any]:
-    """Return a function from a permission to the repositories in which the viewer has it.
+    """Return a function that maps a permission to the repositories in which the viewer has it.
 
-    If there are few, the function returns their ids instead of a queryset. The query planner can then
-    estimate how few events a viewer of a few quiet repositories sees, and reads only these. Otherwise it
-    would scan the events of all repositories until a page is full.
+    If the viewer has access to few repositories, the function returns ids instead of a queryset. The query
+    planner can then estimate the number of visible events. If this number is small, the planner reads only
+    these events. With a queryset, it would scan the events of all repositories until a page is full.
     """
     if access.repositories_if_few is None:
         return lambda permission: access.repositories([permission]).order_by().values("pk")

@@ -8,10 +8,10 @@
 | 2    | variant                                                                           |
 | 1    | whether the event is a pull, so that pulls can be stored in separate partitions   |
 | 3    | the ordinal, which distinguishes the events of one message                        |
-| 58   | a hash of the account that delivered the event, and of its id at the source       |
+| 58   | a hash of the account that delivered the message, and of the message's source id  |
 
 A redelivered message is harmless, because the same event has the same id. The id also orders the feed, serves
-as the cursor of its pages, and selects time ranges, so no index on time is needed.
+as the cursor for paging, and selects time ranges, so no index on time is needed.
 """
 
 import hashlib
@@ -20,7 +20,10 @@ from uuid import UUID
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 END = datetime(9000, 1, 1, tzinfo=UTC)
-"""All events occur before this. Later times could exceed the range of `datetime` in time zones and charts."""
+"""All events occur before this time.
+
+A later time could exceed the range of `datetime` when it is converted to a time zone or used in a chart.
+"""
 MILLISECOND = timedelta(milliseconds=1)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -33,11 +36,11 @@ def event_id(
 ) -> UUID:
     """Return the id of an event.
 
-    `ordinal` (0 to 7) distinguishes the events of one message and orders them. `account_id` is the user
-    whose token delivered the event, or None for the application itself. It is part of the hash, so that an
-    account can't create an event with the id of another account's event.
+    `ordinal` (0 to 7) distinguishes the events of one message and orders them. `account_id` is the id
+    of the user whose token delivered the event, or None for the application itself. The hash includes the
+    account, so that an account can't create an event with the id of another account's event.
 
-    Raises ValueError for a time before 1970.
+    Raises ValueError if `occurred_at` is before 1970, because an id can't contain a negative time.
     """
     if occurred_at < EPOCH:
         raise ValueError("The time is before 1970.")
@@ -52,7 +55,7 @@ def event_id(
 def first_id(moment: datetime) -> UUID:
     """Return the lowest possible id of an event at `moment`, to the millisecond.
 
-    Events before `moment` have lower ids, all others have this id or a higher one.
+    Events before `moment` have lower ids. All other events have this id or a higher one.
     """
     milliseconds = max(moment - EPOCH, timedelta()) // MILLISECOND
     return UUID(int=milliseconds << 80)

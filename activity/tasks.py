@@ -1,4 +1,4 @@
-"""Celery tasks, run on a schedule or started in the admin."""
+"""Celery tasks, which run on a schedule or are started in the admin."""
 
 from celery import shared_task
 from django.utils import timezone
@@ -10,7 +10,7 @@ from activity.storage import partitions, tags, tallies
 
 @shared_task
 def delete_events() -> None:
-    """Execute a run of auto-deletion, if it is enabled and no other run is active."""
+    """Execute a run of auto-deletion, if auto-deletion is enabled and no other run is active."""
     if AutoDeletion.get_solo().enabled:
         try:
             runs.execute(runs.start(SCHEDULE_ACTOR))

@@ -11,14 +11,14 @@ from django.template.response import TemplateResponse
 
 
 class AdminSite(admin.AdminSite):
-    """Shows the overview on its index page, to MSR admins and auditors."""
+    """The admin site. Its index page shows the overview to MSR admins and auditors."""
 
     site_header = site_title = "Registry activity"
     index_title = "Administration"
     index_template = "msr_project/admin_index.html"
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Register models, except Knox's own tokens: they don't authenticate here, `AccessToken`s do."""
+        """Register models, except Knox's own token, because only `AccessToken`s are accepted here."""
         models: Any = [model_or_iterable] if isinstance(model_or_iterable, ModelBase) else model_or_iterable
         others = [model for model in models if model._meta.label != "knox.AuthToken"]
         super().register(others, admin_class, **options)

@@ -1,4 +1,4 @@
-"""The Celery application, run by the worker and by beat: `celery -A msr_project worker`."""
+"""The Celery application, used by the worker and by beat: `celery -A msr_project worker`."""
 
 import os
 import warnings

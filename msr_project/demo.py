@@ -32,7 +32,7 @@ from repositories.models import (
 
 USERS = {
     "admin": "MSR admin: can see and do everything, including in the Django admin",
-    "auditor": "security auditor: can see everything, but not change anything",
+    "auditor": "security auditor: can see everything, but can't change anything",
     "repoadmin": "admin of the private repository acme/web through a team: can also see its pulls",
     "reader": "reader of acme/web through a team: can see its pushes, scans and deletions",
     "outsider": "not in any team: can see only the public repositories",
@@ -109,7 +109,7 @@ def create_objects() -> None:
 
 
 def _create_policies(web: Repository, production: Repository) -> None:
-    """Create a policy of each kind for acme/web, and one that is disabled."""
+    """Create an enabled policy of each kind for acme/web, and a disabled one."""
     mirror = {"remote_registry": "https://mirror.example.com", "remote_repository": "acme/web"}
     policies: list[tuple[Policy.Kind, dict[str, Any], dict[str, str]]] = [
         (Policy.Kind.PROMOTION, {"target": production, "tag_template": "%n-%Y%m%d"}, {"starts_with": "v"}),
@@ -145,8 +145,8 @@ class EventGenerator:
         start = self.until - timedelta(days=DAYS)
         for name in EVENT_WEIGHTS:
             yield self._draft("create_repository", name, start, actor="dana")
-        # acme/web gets at least one event of every kind, so that its pages can show all of them, except
-        # `delete_repository`, which another repository gets.
+        # acme/web gets at least one event of every kind except `delete_repository`, so that its pages can
+        # show all kinds. Another repository gets the `delete_repository` event.
         for number, kind in enumerate(REPOSITORY_KINDS, 1):
             name = DELETED_REPOSITORY if kind == "delete_repository" else "acme/web"
             yield self._draft(kind, name, start + timedelta(days=2 * number, hours=9))
@@ -197,12 +197,16 @@ class EventGenerator:
         )
 
     def _changed_policy(self, kind: str) -> Policy | None:
-        """Return the policy that an event of this kind created or updated, None for other kinds."""
+        """Return the policy that an event of this kind created or updated, or None for other kinds."""
         verb, _, noun = kind.partition("_")
         return self.policies.get(noun.removesuffix("_policy")) if verb in ("create", "update") else None
 
     def _default_actor(self, kind: str, name: str) -> tuple[ActorType, str]:
-        """Return a policy or a manual promotion for matching events in acme/web, or else a user."""
+        """Return the type and name of an event's actor.
+
+        If a policy for acme/web could have caused the event, the actor is that policy or a manual promotion.
+        Otherwise, the actor is a user.
+        """
         if name == "acme/web":
             if kind == "promote" and self.random.random() < 0.2:
                 return ActorType.MANUAL_PROMOTION, MANUAL_PROMOTION_NAME

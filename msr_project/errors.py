@@ -11,7 +11,7 @@ from django.views import defaults
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Return a 503 page if the database can't be reached, a 500 page for any other error."""
+    """Return a 503 page if the database can't be reached, or a 500 page for any other error."""
     if not isinstance(sys.exception(), (OperationalError, InterfaceError)):
         return defaults.server_error(request)
     page = loader.render_to_string("503.html")

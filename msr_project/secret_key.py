@@ -7,7 +7,7 @@ from django.core.management.utils import get_random_secret_key
 
 
 def load_secret_key(path: Path) -> str:
-    """Return the key stored at `path`. The first call creates it, readable only by its owner.
+    """Return the key stored at `path`. The first call creates the file, which only its owner can read.
 
     The file is created atomically, so processes that start at the same time use the same key.
     """
@@ -18,7 +18,7 @@ def load_secret_key(path: Path) -> str:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            pass  # another process was faster: use its key
+            pass  # another process was faster, so use that process's key
         finally:
             temporary.unlink()
     return path.read_text()

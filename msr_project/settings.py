@@ -110,7 +110,7 @@ DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # The web server, the worker and beat share the file. With WAL, readers don't wait for a writer.
     # Transactions are IMMEDIATE, because a read transaction that starts to write fails without waiting if
-    # another connection has written since it began.
+    # another connection has written since the transaction began.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 30,
         "transaction_mode": "IMMEDIATE",
@@ -159,7 +159,8 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 # Too many failed logins lock out the combination of username and IP address. This stops password
-# guessing, and nobody can lock out a user from another address. Every failure is recorded as an event.
+# guessing, and nobody can lock out a user who logs in from another IP address. Every failure is recorded as
+# an event.
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_COOLOFF_TIME = timedelta(minutes=15)
@@ -188,7 +189,7 @@ if HTTPS:
     # The reverse proxy terminates TLS; the web server itself speaks plain HTTP.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    # A registry treats a redirect as success, so its events would be lost silently.
+    # API requests aren't redirected: a registry treats a redirect as success, so its events would be lost.
     SECURE_REDIRECT_EXEMPT = [r"^api/"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
@@ -227,9 +228,9 @@ STORAGES = {
 
 # --- API ----------------------------------------------------------------------------------------
 
-# The API's views set everything else.
+# The API's views make all other settings themselves.
 REST_FRAMEWORK: dict[str, Any] = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}
-KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # Knox's migrations require the setting
+KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # Knox's migrations require this setting
 SPECTACULAR_SETTINGS = {
     "TITLE": "Registry activity",
     "DESCRIPTION": "The audit events of a container registry. Users see only what they have access to.",
@@ -247,8 +248,8 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# CELERY_BEAT_SCHEDULE is not set: migrations create the schedule, it is edited in the admin, and beat would
-# overwrite those edits with the setting on every start.
+# CELERY_BEAT_SCHEDULE is not set. Migrations create the schedule, and operators edit it in the admin. On
+# every start, Celery beat would overwrite the edits with the setting.
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
 else:

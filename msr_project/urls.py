@@ -4,16 +4,16 @@ from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.contrib.auth.decorators import login_not_required
 from django.templatetags.static import static
-from django.urls import include, path
+from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 handler500 = "msr_project.errors.server_error"
 
 urlpatterns = [
-    # Shorter admin URLs, with the package name instead of the app label.
+    # Redirects for shorter admin URLs, which contain the package name instead of the app label.
     *(
-        path(
-            f"admin/{package}/<path:rest>",
+        re_path(
+            rf"^admin/{package}/(?P<rest>.*)$",
             RedirectView.as_view(url=f"/admin/{label}/%(rest)s", query_string=True),
         )
         for package, label in (("activity", "registry_activity"), ("repositories", "registry_repositories"))

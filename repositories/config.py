@@ -4,8 +4,8 @@ from django.conf import settings
 
 
 def registry_host() -> str:
-    """Return the setting `REGISTRY_HOST`: the registry's host and port, for example `registry.example.com`.
+    """Return the setting `REGISTRY_HOST`: the registry's host and optional port, e.g. `localhost:5000`.
 
-    The pages show it in the commands to pull and push images.
+    The pages use it in the commands that pull and push images.
     """
     return settings.REGISTRY_HOST

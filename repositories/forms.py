@@ -1,4 +1,4 @@
-"""Forms of the site."""
+"""The forms of the site."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ MAX_SUGGESTIONS = 100
 
 
 class SearchForm(forms.Form):
-    """The search of a list. Invalid values, such as those with NUL characters, count as empty."""
+    """A form to search a list. Invalid values, such as text with NUL characters, are treated as empty."""
 
     q = forms.CharField(
-        label="Search", required=False, widget=forms.SearchInput({"placeholder": "Part of the name"})
+        label="Search",
+        required=False,
+        max_length=names.MAX_NAME_LENGTH,
+        widget=forms.SearchInput({"placeholder": "Part of the name"}),
     )
 
     @property
@@ -34,13 +37,13 @@ class SearchForm(forms.Form):
 
 
 class RepositorySearchForm(SearchForm):
-    """A search for repositories, optionally in a single namespace."""
+    """A form to search for repositories, optionally in a single namespace."""
 
     namespace = forms.CharField(required=False, widget=forms.TextInput({"placeholder": "All"}))
 
 
 class NameField(forms.ModelChoiceField):
-    """A text field for the name of an existing object. Objects outside the queryset count as unknown."""
+    """A text field for the name of an existing object. Names outside the queryset are reported as unknown."""
 
     widget = forms.TextInput
 
@@ -81,7 +84,7 @@ class TimeZoneForm(forms.ModelForm):
 
 
 class NewRepositoryForm(forms.ModelForm):
-    """A form to create a repository, in a namespace where the viewer is allowed to do so."""
+    """A form to create a repository in one of the namespaces where the viewer can create repositories."""
 
     namespace = NameField(
         None, name="name", unknown="There is no namespace with this name where you can create repositories."
@@ -111,7 +114,7 @@ class NewRepositoryForm(forms.ModelForm):
 
 
 class RepositoryForm(forms.ModelForm):
-    """A form for the settings of a repository that its admins can change."""
+    """A form for the repository settings that repository admins can change."""
 
     class Meta:
         model = Repository
@@ -119,9 +122,14 @@ class RepositoryForm(forms.ModelForm):
         widgets = NewRepositoryForm.Meta.widgets
         help_texts = {"visibility": NewRepositoryForm.Meta.help_texts["visibility"]}
 
+    def save(self, commit: bool = True) -> Repository:
+        """Save only the fields of the form, so that a deletion in the meantime isn't undone."""
+        self.instance.save(update_fields=self.Meta.fields)
+        return self.instance
+
 
 class DeletionForm(forms.Form):
-    """A confirmation that requires typing the name of the object, to prevent deleting the wrong one."""
+    """A form that makes the user type the name of an object before deleting it, to prevent mistakes."""
 
     confirmation = forms.CharField(max_length=2 * names.MAX_NAME_LENGTH)
 
@@ -137,7 +145,7 @@ class DeletionForm(forms.Form):
 
 
 class UserForm(forms.Form):
-    """A user, entered by exact name. There are no suggestions, so that nobody can browse all users."""
+    """A form for the exact name of a user. It makes no suggestions, so that nobody can list all users."""
 
     user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="There is no user with this name.")
 
@@ -149,7 +157,7 @@ class UserForm(forms.Form):
 
 
 class MemberForm(UserForm):
-    """A user and their role in an organization."""
+    """A form for a user and their role in an organization."""
 
     role = forms.ChoiceField(choices=Membership.Role.choices, initial=Membership.Role.MEMBER)
 
@@ -172,7 +180,7 @@ class TeamForm(forms.ModelForm):
 
 
 class RepositoryGrantForm(forms.Form):
-    """A grant on a repository to a user, or to a team of an organization that the viewer can see."""
+    """A form to grant a user or a team access to a repository. The viewer must be able to see the team."""
 
     holder = forms.CharField(
         label="User or team", max_length=255, help_text="The exact name of a user, or organization/team."
@@ -185,7 +193,7 @@ class RepositoryGrantForm(forms.Form):
         self.fields["holder"].widget.attrs["list"] = "teams"
 
     def clean_holder(self) -> Any:
-        """Return the user or the team's group."""
+        """Return the user with the entered name, or the group of the team with that name."""
         organization, slash, name = self.cleaned_data["holder"].partition("/")
         if not slash:
             users = get_user_model()._default_manager
@@ -201,7 +209,7 @@ class RepositoryGrantForm(forms.Form):
 
 
 class TeamGrantForm(forms.Form):
-    """A grant to a team on one of its organization's namespaces or repositories."""
+    """A form to grant a team access to one of its organization's namespaces or repositories."""
 
     place = forms.CharField(label="Repository or namespace", max_length=names.MAX_NAME_LENGTH)
     codename = forms.ChoiceField(label="Access", choices=GRANTABLE)

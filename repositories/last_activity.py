@@ -1,4 +1,4 @@
-"""The time of the last visible event in each repository, from sources that other apps register."""
+"""Find the time of the last visible event in each repository, using functions that other apps register."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _sources: list[Source] = []
 
 
 def register(source: Source) -> None:
-    """Add a source, unless it is registered already. Call this from `AppConfig.ready`."""
+    """Add a source, unless it is already registered. Call this from `AppConfig.ready`."""
     if source not in _sources:
         _sources.append(source)
 
 
 def by_repository(access: Access, repositories: Collection[Repository]) -> dict[int, datetime]:
-    """Return the time of the last event that the viewer can see in each repository, by the repository's id.
+    """Return the time of the last event that the viewer can see in each repository, keyed by repository id.
 
     Repositories without visible events are omitted.
     """

@@ -3,9 +3,12 @@
 from django.urls import reverse
 
 URL_NAMES: dict[str, str] = {}
-"""The URL names of the pages `user` and `policy`, which another app sets in `AppConfig.ready`."""
+"""The URL names of the pages `user` and `policy`.
+
+The app that provides these pages sets the names in `AppConfig.ready`.
+"""
 
 
 def page_url(page: str, name: str) -> str:
-    """Return the URL of the page of a user or a policy."""
+    """Return the URL of a user's or a policy's page. `page` is `user` or `policy`."""
     return reverse(URL_NAMES[page], args=[name])

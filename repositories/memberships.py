@@ -48,7 +48,7 @@ def _lock_memberships(organization: Organization) -> Any:
 
 
 def _require_another_owner(membership: Membership) -> None:
-    """Raise ValidationError if this is the membership of the only owner."""
+    """Raise ValidationError if the member is the organization's only owner."""
     owners = Membership.objects.filter(organization=membership.organization_id, role=Membership.Role.OWNER)
     if membership.role == Membership.Role.OWNER and not owners.exclude(pk=membership.pk).exists():
         raise ValidationError(f"{membership.user} is the last owner. Make somebody else an owner first.")

@@ -33,7 +33,7 @@ validate_component = RegexValidator(
 
 
 class Organization(models.Model):
-    """A group of people that owns namespaces, including the namespace with its own name."""
+    """A group of people. It owns namespaces, one of which has the same name as the organization."""
 
     name = models.CharField(max_length=MAX_GROUP_NAME_PART, unique=True, validators=[validate_component])
     users: models.ManyToManyField = models.ManyToManyField(
@@ -53,7 +53,7 @@ class Organization(models.Model):
             raise ValidationError({"name": "A user or another organization already has this name."})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save the organization. A new organization also creates or claims the namespace with its name.
+        """Save the organization. If it is new, also create or claim the namespace with the same name.
 
         Raises ValidationError if that namespace belongs to another owner.
         """
@@ -66,7 +66,10 @@ class Organization(models.Model):
 
 
 class Membership(models.Model):
-    """A person in an organization. Owners administer the organization; members can be added to its teams."""
+    """A user's membership in an organization.
+
+    Owners administer the organization. Members can be added to its teams.
+    """
 
     class Role(models.TextChoices):
         OWNER = "owner"
@@ -182,7 +185,7 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         return self.select_related("namespace").annotate(namespace_name=F("namespace__name"))
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Mark repositories as deleted one by one, so that signals are sent for each."""
+        """Mark repositories as deleted one by one, so that signals are sent for each of them."""
         for repository in self:
             repository.delete()
         return len(self), {self.model._meta.label: len(self)}
@@ -245,7 +248,7 @@ class Repository(models.Model):
 
 
 class RegistrySettings(SingletonModel):
-    """Settings of the whole registry."""
+    """Settings that apply to the whole registry."""
 
     scanning_enabled = models.BooleanField(
         "security scanning",
@@ -264,11 +267,12 @@ class RegistrySettings(SingletonModel):
         return "Registry settings"
 
 
-# Grants are guardian's models with direct foreign keys, which support joins and are enforced by the database.
+# Grants use django-guardian's models with direct foreign keys, because queries can join them and the
+# database enforces them.
 
 
 class RepositoryUserPermission(UserObjectPermissionBase):
-    """A grant on one repository to one user."""
+    """A grant to one user on one repository."""
 
     content_object = models.ForeignKey(Repository, models.CASCADE)
 
@@ -278,7 +282,7 @@ class RepositoryUserPermission(UserObjectPermissionBase):
 
 
 class RepositoryGroupPermission(GroupObjectPermissionBase):
-    """A grant on one repository to one team."""
+    """A grant to one team on one repository."""
 
     content_object = models.ForeignKey(Repository, models.CASCADE)
 
@@ -288,7 +292,7 @@ class RepositoryGroupPermission(GroupObjectPermissionBase):
 
 
 class NamespaceUserPermission(UserObjectPermissionBase):
-    """A grant on all repositories of a namespace to one user."""
+    """A grant to one user on all repositories in a namespace."""
 
     content_object = models.ForeignKey(Namespace, models.CASCADE)
 
@@ -298,7 +302,7 @@ class NamespaceUserPermission(UserObjectPermissionBase):
 
 
 class NamespaceGroupPermission(GroupObjectPermissionBase):
-    """A grant on all repositories of a namespace to one team."""
+    """A grant to one team on all repositories in a namespace."""
 
     content_object = models.ForeignKey(Namespace, models.CASCADE)
 

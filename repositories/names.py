@@ -6,9 +6,10 @@ Source: the CNCF Distribution reference grammar (`reference/reference.go`).
 import re
 
 LIBRARY = "_"
-"""The namespace of repositories whose names have no namespace (`alpine`).
+"""The placeholder that is stored as the namespace of repositories without a namespace, such as `alpine`.
 
-No registry can send it as a name, because name components start with a letter or a digit."""
+No registry can report the placeholder as a name, because name components start with a letter or a digit.
+"""
 
 MAX_NAME_LENGTH = 255
 MAX_TAG_LENGTH = 128
@@ -36,13 +37,13 @@ def is_digest(text: str) -> bool:
 
 
 def split_name(full_name: str) -> tuple[str, str]:
-    """Split a full name into namespace and name: `acme/team/web` into `acme` and `team/web`."""
+    """Split a full name into namespace and name: `acme/team/web` becomes `acme` and `team/web`."""
     namespace, slash, name = full_name.partition("/")
     return (namespace, name) if slash else (LIBRARY, full_name)
 
 
 def join_name(namespace: str, name: str) -> str:
-    """Join namespace and name into the full name that the registry uses: `_` and `alpine` into `alpine`."""
+    """Join namespace and name into the full name that the registry uses: `_` and `alpine` become `alpine`."""
     return name if namespace == LIBRARY else f"{namespace}/{name}"
 
 

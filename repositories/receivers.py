@@ -13,10 +13,10 @@ from repositories.models import Membership, Namespace, Team
 
 @receiver(post_save, sender=get_user_model())
 def create_namespace(instance: Any, created: bool, raw: bool, **_: Any) -> None:
-    """Create a namespace with a new user's name, unless it exists.
+    """Create a namespace with a new user's name, unless it already exists.
 
     A namespace that the registry reported earlier stays unclaimed. Its repositories might belong to somebody
-    else, so an MSR admin has to assign the owner.
+    else, so an MSR admin has to assign an owner.
     """
     if created and not raw:
         Namespace.objects.get_or_create(name=instance.get_username(), defaults={"user": instance})

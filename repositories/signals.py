@@ -1,9 +1,13 @@
-"""Signals, sent in the transaction of a change. For the user who makes it, see `accounts.current_request`."""
+"""Signals about changes. Each signal is sent in the same transaction as the change.
+
+Receivers can use `accounts.current_request` to find out who made the change.
+"""
 
 from django.dispatch import Signal
 
 policy_changed = Signal()
-"""Sent with `policy`, `verb` ("create", "update" or "delete") and `changes` (see `utils.diff`).
+"""Signals a change to a policy. The arguments are `policy`, `verb` ("create", "update" or "delete")
+and `changes` (see `utils.diff`).
 
-It is sent after a policy is created or updated, and before it is deleted.
+It is sent after a policy is created or updated, and before a policy is deleted.
 """

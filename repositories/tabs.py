@@ -1,4 +1,4 @@
-"""The tabs on the pages of repositories and organizations. Each app registers its own."""
+"""The tabs on the pages of repositories and organizations. Each app registers its own tabs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ TABS: list[Tab] = []
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab of a repository. Viewers with at least one of the permissions can open it."""
+    """A tab on a repository's page. Viewers with at least one of the permissions can open it."""
 
     position: int
-    """Tabs are sorted by position. The order is familiar from other registries."""
+    """Tabs are sorted by position, in an order that users know from other registries."""
     label: str
     url_name: str
     permissions: frozenset[str]
@@ -26,7 +26,7 @@ class Tab:
 
 
 def register(tab: Tab) -> None:
-    """Add a tab to repository pages, unless it is registered already. Call this from `AppConfig.ready`."""
+    """Add a tab to repository pages, unless it is already registered. Call this from `AppConfig.ready`."""
     if tab not in TABS:
         TABS.append(tab)
         TABS.sort(key=lambda tab: tab.position)

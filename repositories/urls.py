@@ -6,7 +6,8 @@ from repositories.views import info, organizations, pages, permissions, policies
 app_name = "registry_repositories"
 
 ORGANIZATION = "organizations/<str:name>/"
-# A name can contain slashes and end in a word such as `tags`. The last segment determines the page.
+# A repository's name can contain slashes, and can end in a word such as `tags`. The last segment of the URL
+# determines the page.
 REPOSITORY = "repositories/<str:namespace>/<path:name>/"
 
 urlpatterns = [
@@ -40,6 +41,6 @@ urlpatterns = [
     path("policies/<slug:policy_id>/edit/", policies.PolicyEditView.as_view(), name="policy_edit"),
     path("policies/<slug:policy_id>/switch/", policies.PolicySwitchView.as_view(), name="policy_switch"),
     path("policies/<slug:policy_id>/delete/", policies.PolicyDeleteView.as_view(), name="policy_delete"),
-    # Last, because it matches any name.
+    # This pattern comes last, because it matches any name.
     path(REPOSITORY, pages.first_tab, name="repository"),
 ]

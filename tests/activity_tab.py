@@ -17,7 +17,7 @@ Rows = list[dict[str, str]]
 
 
 def expected_rows(events: list[dict[str, Any]], zone: ZoneInfo | None = None) -> Rows:
-    """Return the rows of the first page of these events."""
+    """Return the rows that the first page of a list of these events shows."""
     return [
         {
             "Label": event["label"],
@@ -47,7 +47,7 @@ def newer_than(events: list[dict[str, Any]], **age: int) -> list[dict[str, Any]]
 
 
 def wait_for_rows(driver: Chrome, expected: Rows, **query: str) -> bool:
-    """Wait until the page lists these rows and its URL has these query parameters; return True."""
+    """Wait until the page lists these rows and its URL has these query parameters, and return True."""
 
     def read() -> tuple[Rows, dict[str, str]]:
         in_url = dict(parse_qsl(urlsplit(driver.current_url).query))
@@ -62,7 +62,7 @@ def click_button(driver: Chrome, label: str) -> None:
 
 
 def apply_if_no_scripts(driver: Chrome) -> None:
-    """Click Apply if scripts are off. With scripts, changes apply immediately."""
+    """Click Apply if scripts are off. If scripts are on, the page applies changes immediately."""
     if not driver.execute_script("return 'htmx' in window"):
         click_button(driver, "Apply")
 
@@ -75,7 +75,7 @@ def choose_range(driver: Chrome, label: str) -> None:
 def set_custom_range(driver: Chrome, after: datetime, before: datetime) -> None:
     """Fill in both ends of the custom range.
 
-    The values are set by script, because the format for typing a time depends on the browser's locale.
+    The values are set by a script, because the format in which a time must be typed depends on the locale.
     """
     for name, time in (("after", after), ("before", before)):
         field = driver.find_element(By.NAME, name)

@@ -1,4 +1,4 @@
-"""Form data for admin pages with inline formsets."""
+"""Form data for admin pages that have inline formsets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def empty_formsets(*prefixes: str) -> dict[str, Any]:
-    """Return the management form data of empty inline formsets, which change nothing."""
+    """Return the management form data of empty inline formsets. Submitting such formsets changes nothing."""
     return {f"{prefix}-{part}_FORMS": 0 for prefix in prefixes for part in ("TOTAL", "INITIAL")}
 
 

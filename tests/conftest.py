@@ -23,8 +23,9 @@ settings.register_profile("deterministic", deadline=None, derandomize=True)
 settings.load_profile("deterministic")
 
 
-# Without autorefresh, WhiteNoise scans all static files on the first request of each `Client`; with it,
-# WhiteNoise looks up a file only when the file is requested. MD5 is much faster than a real password hasher.
+# Without autorefresh, WhiteNoise would scan all static files on the first request of each `Client`.
+# With autorefresh, WhiteNoise looks up a file only when that file is requested.
+# MD5 is much faster than a real password hasher.
 FAST_SETTINGS = {
     "WHITENOISE_AUTOREFRESH": True,
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
@@ -33,14 +34,14 @@ FAST_SETTINGS = {
 
 @pytest.fixture(scope="session", autouse=True)
 def fast_settings() -> Iterator[None]:
-    """Override settings that would slow down the tests."""
+    """Override the settings that would slow down the tests."""
     with override_settings(**FAST_SETTINGS):
         yield
 
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> None:
-    """Clear the cache, so that no test reads what an earlier one cached."""
+    """Clear the cache, so that no test reads values cached by an earlier test."""
     cache.clear()
 
 
@@ -55,9 +56,9 @@ def allow_flush(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute("SET session_replication_role = replica")  # until the connection is closed
+            cursor.execute("SET session_replication_role = replica")  # lasts until the connection is closed
         else:
-            cursor.execute(f"DROP TRIGGER {Event._meta.db_table}_delete")  # the flush recreates it
+            cursor.execute(f"DROP TRIGGER {Event._meta.db_table}_delete")  # the flush recreates the trigger
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,7 @@ def auditor(log_in: Callable[[Any], Client]) -> Client:
 
 @pytest.fixture
 def registry(db: None) -> Callable[..., Any]:
-    """Return a function that posts notifications, or a raw body, with a registry's token."""
+    """Return a function that posts notifications, or a raw request body, using a registry's token."""
     account = factories.producer(username="registry")
     headers = factories.bearer(account)
 

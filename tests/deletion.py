@@ -1,4 +1,4 @@
-"""Helpers for the tests of auto-deletion. The fixtures are in `deletion_fixtures.py`."""
+"""Helper functions for the auto-deletion tests. The fixtures are in `deletion_fixtures.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from activity.models import AutoDeletion, Event, Run
 from activity.storage.events import insert
 from tests import factories
 
-# Long past, because the migrations already create partitions for the current and the following months.
+# The months are long past, because the migrations create partitions for the current month and the months
+# after it.
 DECEMBER, JANUARY, FEBRUARY, MARCH = (
     datetime(year, month, 15, 12, tzinfo=UTC) for year, month in ((2020, 12), (2021, 1), (2021, 2), (2021, 3))
 )
@@ -44,33 +45,33 @@ class HookedStorage(FileSystemStorage):
 
 
 def use_storage(settings: Any, folder: Path, storage: type[FileSystemStorage] = FileSystemStorage) -> None:
-    """Store archives in a folder, with the given storage class."""
+    """Configure the project to store archives in a folder, using the given storage class."""
     backend = f"{storage.__module__}.{storage.__qualname__}"
     options = {"BACKEND": backend, "OPTIONS": {"location": str(folder)}}
     settings.STORAGES = {**settings.STORAGES, "archives": options}
 
 
 def turn_on(*, archive: bool = False, **conditions: Any) -> None:
-    """Turn on auto-deletion, with these conditions in the global setting."""
+    """Turn on auto-deletion, and set these conditions in the global setting."""
     AutoDeletion.get_solo()
     AutoDeletion.objects.update(enabled=True, archive=archive, **conditions)
 
 
 def add_events(count: int, start: datetime = JANUARY, **values: Any) -> list[Event]:
-    """Store events one second apart, and return them."""
+    """Store events that occurred one second apart, and return them."""
     moments = [start + timedelta(seconds=number) for number in range(count)]
     return insert([factories.event_row(occurred_at=moment, **values) for moment in moments])
 
 
 def remaining_events() -> set[Event]:
-    """Return all events except those that record a run."""
+    """Return all events except the events that record a run."""
     return set(Event.objects.exclude(kind="delete_events"))
 
 
 def execute_run(
     progress: Callable[[Run], None] = lambda run: None, *, cutoff: datetime = NOW, **options: Any
 ) -> Run:
-    """Execute a run, calling `progress` after each batch, and return it."""
+    """Execute a run, call `progress` after each batch, and return the run."""
     run = runs.start("a test", cutoff=cutoff, **options)
     runs.execute(run, progress)
     run.refresh_from_db()
@@ -96,7 +97,7 @@ def after_batches(number: int, action: Callable[[], object]) -> Callable[[Run], 
 
 @contextmanager
 def after_first_archive(action: Callable[[], object]) -> Iterator[None]:
-    """Call `action` once, after the first archive is written and before its events are deleted."""
+    """Call `action` once: after the first archive is written, but before its events are deleted."""
     write, done = archives.write, list[object]()
 
     def write_and_act(*args: Any) -> Any:
@@ -111,7 +112,7 @@ def after_first_archive(action: Callable[[], object]) -> Iterator[None]:
 
 
 def count_archived(folder: Path) -> Counter[str]:
-    """Return how often each event occurs in the archives of a folder, by event id."""
+    """Return how many times each event id occurs in the archives in a folder."""
     counts: Counter[str] = Counter()
     for path in folder.rglob("*.jsonl.gz"):
         counts.update(row["id"] for row in read_archive(path))
@@ -119,12 +120,12 @@ def count_archived(folder: Path) -> Counter[str]:
 
 
 def read_archive(path: Path) -> list[dict[str, Any]]:
-    """Return the events of an archive file."""
+    """Return the events in an archive file."""
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
 
 
 def each_once(events: list[Event]) -> Counter[str]:
-    """Return the counts that `count_archived` returns if each of these events is archived exactly once."""
+    """Return the expected result of `count_archived` if each of these events is archived exactly once."""
     return Counter(str(event.pk) for event in events)
 
 
@@ -136,7 +137,7 @@ def manage(name: str, *arguments: str) -> str:
 
 
 def list_tables() -> set[str]:
-    """Return the names of the partitions of 2020 and 2021, attached or not, without their common prefix."""
+    """Return the partition names for 2020 and 2021, attached or not, without their common prefix."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class"

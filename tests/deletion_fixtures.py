@@ -1,4 +1,4 @@
-"""Fixtures for the tests of auto-deletion, loaded as a plugin by the modules that use them."""
+"""Fixtures for the auto-deletion tests. Test modules that use the fixtures load this module as a plugin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.deletion import use_storage
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use tiny batches and archives, so that a few events fill several, and don't pause between batches."""
+    """Make batches and archives so small that a few events fill several of them, and disable pauses."""
     monkeypatch.setattr(execution, "PAUSE", 0)
     monkeypatch.setattr(execution, "BATCH_SIZE", 2)
     monkeypatch.setattr(execution, "MAX_EVENTS_OF_DAYS", 1)
@@ -22,7 +22,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def archive_folder(tmp_path: Path, settings: Any) -> Path:
-    """The folder that archives are stored in."""
+    """The folder in which archives are stored."""
     folder = tmp_path / "archives"
     use_storage(settings, folder)
     return folder

@@ -1,4 +1,4 @@
-"""Helpers that fetch pages with the test client and read their tables of events."""
+"""Helpers that fetch pages with the test client and read the event tables on them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def get_page(client: Client, url: str, **query: Any) -> str:
 
 
 def cells(html: str) -> list[tuple[str, str]]:
-    """Return the column label and the HTML of each cell, without the event's age, which changes over time."""
+    """Return the column label and the HTML of each cell. Ages are removed, because they change over time."""
     return CELL.findall(AGE.sub("", html))
 
 
 def column(html: str, label: str) -> list[str]:
-    """Return the text of each cell of a column."""
+    """Return the text of each cell in a column."""
     found = [cell for cell_label, cell in cells(html) if cell_label == label]
     return [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in found]

@@ -1,6 +1,6 @@
-"""Factories for the users, repositories and events of tests.
+"""Factories for the users, repositories and events that tests need.
 
-A test passes only the values that matter to it; all others have defaults.
+A test passes only the values that matter to it; all other values have defaults.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def add_member(organization: Any, user: Any, role: str = "member") -> Membership
 
 
 def team_of(organization: Organization | None, *members: Any) -> Team:
-    """Create a team with these members, who join the organization if they aren't in it yet."""
+    """Create a team, and add the members to it and, if necessary, to its organization."""
     team = TeamFactory(organization=organization)
     for member in members:
         Membership.objects.get_or_create(organization=organization, user=member)
@@ -128,24 +128,24 @@ def permit(user: Any, permission: str) -> None:
 
 
 def producer(**values: Any) -> Any:
-    """Create an account that is allowed to add events."""
+    """Create an account that has the permission to add events."""
     account = UserFactory(**values)
     grant_add_event_permission(account)
     return account
 
 
 def new_token(user: Any, name: str = "", expires_in: timedelta | None = None) -> str:
-    """Create an access token, and return it."""
+    """Create an access token for a user, and return the token."""
     return AccessToken.objects.create(user, expires_in, name=name)[1]
 
 
 def bearer(user: Any) -> dict[str, str]:
-    """Create an access token for a user, and return it in an Authorization header."""
+    """Create an access token for a user, and return an Authorization header that contains the token."""
     return {"authorization": f"Bearer {new_token(user)}"}
 
 
 def draft(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Draft:
-    """Return the draft of an event, by default one minute later than the previous one."""
+    """Return the draft of an event. By default, the event is later than the events of all previous drafts."""
     number = next(_sequence)
     return Draft(
         kind=kind,
@@ -162,13 +162,13 @@ def draft(kind: str = "create_manifest", repository: Any = "acme/web", **values:
 
 
 def record(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Event:
-    """Record an event and return it. By default it is one minute later than the previous one."""
+    """Record an event and return it. By default, the event is later than all previously recorded events."""
     (id,) = record_events([draft(kind, repository, **values)])
     return Event.objects.get(pk=id)
 
 
 def event_row(**values: Any) -> Event:
-    """Return an unsaved event; unlike a draft, it can have an unknown kind or category."""
+    """Return an unsaved event. Unlike a draft, an unsaved event can have an unknown kind or category."""
     number = next(_sequence)
     defaults = {"kind": "create_manifest", "category": "push", "occurred_at": NOON}
     values = {**defaults, "actor_type": ActorType.USER, "actor_name": "jane", **values}
@@ -178,9 +178,9 @@ def event_row(**values: Any) -> Event:
 
 
 def notification(**values: Any) -> dict[str, Any]:
-    """Return a notification, by default about the push of a manifest by tag.
+    """Return a notification. By default, it reports that a manifest was pushed by tag.
 
-    A dict argument is merged into the default value, and a `None` in it removes the key.
+    If an argument is a dict, it is merged into the default value, and keys that it sets to None are removed.
     """
     event: dict[str, Any] = {
         "id": f"notification-{next(_sequence)}",

@@ -1,4 +1,4 @@
-"""The settings of a site whose REST framework and Knox would break this API if it relied on them."""
+"""Settings of a site whose REST framework and Knox settings would break this API if the API used them."""
 
 from msr_project.settings import *  # noqa: F403
 

@@ -1,4 +1,4 @@
-"""All pages of the running application, each with a short name and a user who sees most of it.
+"""List all pages of the running application, each with a short name and a user who can see most of it.
 
     for name in pages.visit(driver, app):
         ...
@@ -28,7 +28,7 @@ SWAGGER = "/api/v0/docs/"
 ANONYMOUS = ""
 
 STATUS = {"not-found": 404, "forbidden": 403}
-"""The HTTP status of pages that don't return 200, by name."""
+"""The names and HTTP statuses of the pages that don't return 200."""
 
 INVALID_MESSAGE = {"events": [{"id": "1", "action": "push", "timestamp": "yesterday"}]}
 
@@ -52,7 +52,7 @@ print(json.dumps({
 
 
 def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
-    """Return the path of each page by its name, for each viewer.
+    """Return the paths of all pages, as `{viewer: {page name: path}}`.
 
     A preview run and a dead letter are created first, so that their pages exist.
     """
@@ -125,7 +125,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
 
 
 def visit(driver: Chrome, app: Application) -> Iterator[str]:
-    """Open each page as its viewer, and yield its name once it is loaded."""
+    """Open each page as its viewer, and yield the page's name once it has loaded."""
     for viewer, paths in paths_by_viewer(app).items():
         if viewer:
             sign_in(driver, app, viewer)

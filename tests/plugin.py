@@ -1,7 +1,8 @@
-"""A pytest plugin, loaded with `-p tests.plugin`: sets the environment and starts the programs of the tests.
+"""A pytest plugin that sets the environment and starts the programs that the tests need.
 
-It sets the environment before pytest-django reads the settings, which a conftest.py can't do. Tests that need
-a missing program are skipped, or fail if REQUIRE_SERVICES=1, as in CI.
+It is loaded with `-p tests.plugin`, because a conftest.py would be loaded too late: pytest-django would
+already have read the settings. Tests that need a missing program are skipped. In CI, REQUIRE_SERVICES=1 makes
+these tests fail instead.
 """
 
 import os
@@ -15,7 +16,7 @@ from selenium.webdriver import Chrome
 
 from tests import services
 
-# Environment variables that the settings read. The tests ignore the developer's values.
+# Environment variables that the settings read. The developer's own values are ignored.
 ENVIRONMENT_VARIABLES = ("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "PORT", "PUBLIC_URL", "REDIS_URL")
 
 MISSING = pytest.StashKey[str]()
@@ -30,11 +31,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-django reads the settings in the same hook
+@pytest.hookimpl(tryfirst=True)  # runs before the same hook of pytest-django, which reads the settings
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker:
-        # A worker inherits the other variables. Each needs its own folder, because the cache is in it.
+        # A worker inherits the other variables from the main process. Each worker needs its own DATA_DIR,
+        # because that folder contains the cache.
         os.environ["DATA_DIR"] = str(Path(os.environ["DATA_DIR"], worker))
         return
     stack = ExitStack()
@@ -53,9 +55,10 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
             early_config.stash[MISSING] = str(missing)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist starts its workers
+@pytest.hookimpl(tryfirst=True)  # runs before xdist starts its workers
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if MISSING in session.config.stash:  # ending it in an earlier hook would print a traceback
+    # Calling pytest.exit in an earlier hook would print a traceback.
+    if MISSING in session.config.stash:
         pytest.exit(f"All tests skipped: {session.config.stash[MISSING]}", returncode=0)
 
 
@@ -65,7 +68,7 @@ def services_required() -> bool:
 
 @contextmanager
 def skip_if_program_missing() -> Iterator[None]:
-    """Skip the current test if a program that it needs is missing, or fail it if REQUIRE_SERVICES=1."""
+    """Skip the current test if a program that it needs is missing. If REQUIRE_SERVICES=1, fail it instead."""
     try:
         yield
     except services.MissingService as missing:

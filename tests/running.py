@@ -3,8 +3,8 @@
     with application(folder) as app:
         app.events("reader", repository="acme/web")
 
-The application's programs are those of the Procfile. It has its own database with the demo's users and
-repositories, separate from the database of the tests. `--database` applies to both.
+The application runs the programs in the Procfile. It has its own database with the demo's users and
+repositories, separate from the test database. The option `--database` applies to both databases.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests import services
 
 PROJECT = Path(__file__).resolve().parent.parent
-PASSWORD = "only-for-tests-1"  # of all demo users
+PASSWORD = "only-for-tests-1"
+"""The password of all demo users."""
 TIMEOUT = 30
 """The maximum time to wait for a response or an asynchronous result, in seconds."""
 
@@ -73,7 +74,7 @@ class Application:
 
     @contextmanager
     def program(self, name: str, check: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Run a program of the Procfile during the block, which starts when `check` no longer raises."""
+        """Run a program from the Procfile during the block, which starts when `check` no longer raises."""
         folder = self.folder / name
         folder.mkdir()
         command = _procfile_command(name, self.environ)
@@ -81,12 +82,12 @@ class Application:
             yield
 
     def log(self, name: str) -> str:
-        """Return the log of a program of the Procfile."""
+        """Return the log of a program from the Procfile."""
         (log,) = (self.folder / name).glob("*.log")
         return log.read_text()
 
     def token(self, username: str) -> str:
-        """Return an access token of a user, creating it if necessary."""
+        """Return an access token for a user, creating one if necessary."""
         if username not in self.tokens:
             self.tokens[username] = self.manage("create_token", username).split()[-1]
         return self.tokens[username]
@@ -106,7 +107,7 @@ class Application:
         return requests.get(f"{self.url}/api/v0/{path}", query, headers=headers, timeout=TIMEOUT)
 
     def get_all(self, path: str, viewer: str, **query: Any) -> list[dict[str, Any]]:
-        """Return the rows of all pages of an API list, requested as a user."""
+        """Request all pages of an API list as a user, and return their rows."""
         results: list[dict[str, Any]] = []
         page = self.get(path, viewer, page_size=100, **query).json()
         while True:
@@ -124,8 +125,8 @@ class Application:
 def application(folder: Path, redis_url: str | None = None, *, events: int = 0) -> Iterator[Application]:
     """Run an application with the demo's users and repositories, and with about this number of events.
 
-    It gets a new database. Its data and its logs are written to the folder. It uses Redis only if a URL is
-    given.
+    The application gets a new database. Its data and its logs are written to the folder. It uses Redis only
+    if `redis_url` is given.
     """
     port = services.free_port()
     url = f"http://{services.LOOPBACK}:{port}"
@@ -140,9 +141,9 @@ def application(folder: Path, redis_url: str | None = None, *, events: int = 0) 
 
 @contextmanager
 def _database(data: Path, events: int) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """Create a database with demo data, and drop it afterwards.
+    """Create a database with demo data, and drop it after the block.
 
-    Yields the environment variables that select it, and access tokens by username.
+    Yields the environment variables that select the database, and the users' access tokens by username.
     """
     template = _template(events)
     setting = _copy(template, data)
@@ -155,7 +156,7 @@ def _database(data: Path, events: int) -> Iterator[tuple[dict[str, str], dict[st
 
 @dataclass(frozen=True)
 class DatabaseTemplate:
-    """A database to copy: a data folder, and the URL of the database if it is on PostgreSQL."""
+    """A database to copy: its data folder and, if it is on PostgreSQL, its URL."""
 
     data: str
     url: str | None
@@ -163,7 +164,7 @@ class DatabaseTemplate:
 
 
 def _template(events: int) -> DatabaseTemplate:
-    """Return a database with demo data, which all applications of this test run copy."""
+    """Return a database with demo data. All applications in this test run copy it."""
 
     def create_filled() -> DatabaseTemplate:
         data = _new_folder()
@@ -182,7 +183,10 @@ def _template(events: int) -> DatabaseTemplate:
 
 
 def _create_once(name: str, create: Callable[[], DatabaseTemplate]) -> DatabaseTemplate:
-    """Create a template once for all processes of a test run, because it takes seconds and a copy doesn't."""
+    """Return a template shared by all processes of a test run, creating it on the first call.
+
+    Creating a template takes seconds, but copying it doesn't.
+    """
     shared = Path(os.environ.get("SHARED_DIR", os.environ["DATA_DIR"]), f"{name}.json")
     with shared.open("a+") as file:
         flock(file, LOCK_EX)  # other processes wait here until the file is closed
@@ -205,7 +209,7 @@ def _copy(template: DatabaseTemplate, data: Path) -> dict[str, str]:
 
 
 def _load_demo(environ: dict[str, str], events: int) -> dict[str, str]:
-    """Load the demo data. Returns an access token of each demo user and of the registry account."""
+    """Load the demo data, and return access tokens for each demo user and the registry account."""
     _manage(environ, "load_demo", "--events", str(events))
     return json.loads(_manage(environ, "shell", "--no-imports", "--command", CREATE_TOKENS))
 
@@ -222,7 +226,7 @@ print(json.dumps({user.username: new_token(user) for user in users}))
 
 
 def _create_database(template: str) -> str:
-    """Copy the PostgreSQL database of this name, and return the URL of the copy."""
+    """Copy the PostgreSQL database with this name, and return the URL of the copy."""
     name = f"application_{uuid4().hex}"
     _run_sql("CREATE DATABASE {} TEMPLATE {}", name, template)
     return urlsplit(os.environ["DATABASE_URL"])._replace(path=name).geturl()
@@ -238,11 +242,10 @@ def _run_sql(statement: str, *names: str) -> None:
 
 
 def _environ(data: Path) -> dict[str, str]:
-    """Return an application's environment, based on the one that the pytest plugin has set."""
+    """Return the environment for an application, based on the environment that the pytest plugin has set."""
     environ = os.environ | {"DATA_DIR": str(data), "DEMO_PASSWORD": PASSWORD}
-    environ["GUNICORN_CMD_ARGS"] = (
-        "--no-control-socket"  # all servers would share it, in the developer's home
-    )
+    # By default, all servers would share one control socket in the developer's home folder.
+    environ["GUNICORN_CMD_ARGS"] = "--no-control-socket"
     environ.pop("DATABASE_URL", None)
     return environ
 
@@ -258,7 +261,7 @@ def _manage(environ: dict[str, str], *arguments: str) -> str:
 
 
 def _procfile_command(name: str, environ: dict[str, str]) -> list[str]:
-    """Return the command of a Procfile program, as honcho would run it from the virtual environment."""
+    """Return the command that honcho would run for a Procfile program in the virtual environment."""
     lines = dict(line.split(": ", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
     program, *arguments = shlex.split(Template(lines[name]).substitute(environ))
     return [str(Path(sys.executable).parent / program), *arguments]
@@ -268,9 +271,9 @@ def _procfile_command(name: str, environ: dict[str, str]) -> list[str]:
 
 
 def sign_in(driver: Chrome, app: Application, username: str) -> None:
-    """Log a demo user in with the log-in form, to which the start page redirects.
+    """Log a demo user in with the login form, to which the start page redirects.
 
-    The browser's cookies are cleared first, because that is a second faster than starting a new browser.
+    The browser's cookies are cleared first, which is a second faster than starting a new browser.
     """
     driver.get("about:blank")
     driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
@@ -282,18 +285,18 @@ def sign_in(driver: Chrome, app: Application, username: str) -> None:
 
 
 def click_link(driver: Chrome, link: str) -> None:
-    """Click the link with this text, once it exists."""
+    """Wait for a link with this text, and click it."""
     WebDriverWait(driver, TIMEOUT, 0.05).until(lambda _: driver.find_elements(By.LINK_TEXT, link))[0].click()
 
 
 def click_tab(driver: Chrome, label: str) -> None:
-    """Click the tab with this label, once it exists."""
+    """Wait for a tab with this label, and click it."""
     tab = (By.XPATH, f"//nav[@class='tabs']/a[normalize-space()='{label}']")
     WebDriverWait(driver, TIMEOUT, 0.05).until(lambda _: driver.find_elements(*tab))[0].click()
 
 
 def text(driver: Chrome, selector: str) -> str:
-    """Return the text of the first matching element, or an empty string if there is none."""
+    """Return the text of the first element that matches the selector, or an empty string if none does."""
     return driver.execute_script(
         "return document.querySelector(arguments[0])?.innerText.trim() ?? ''", selector
     )
@@ -305,7 +308,7 @@ def status(driver: Chrome) -> int:
 
 
 def rows(driver: Chrome) -> list[dict[str, str]]:
-    """Return the rows of the events table as dicts by column label, without the ages ("5 minutes ago")."""
+    """Return the rows of the events table as dicts by column label. Relative times are left out."""
     return driver.execute_script("""
         return [...document.querySelectorAll(".events tbody tr")].map(row => Object.fromEntries(
             [...row.cells].map(cell => [cell.dataset.label,

@@ -1,6 +1,6 @@
-"""Takes a screenshot of every page, in light and dark mode, on a desktop and on a phone.
+"""Takes screenshots of every page, in light and dark mode, on a desktop and on a phone.
 
-`make screenshots` writes them to `screenshots/`, which is in .gitignore.
+`make screenshots` writes the screenshots to `screenshots/`, which is in .gitignore.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def screenshot(driver: Chrome) -> bytes:
-    """Return a screenshot of the whole page, as PNG."""
+    """Return a screenshot of the whole page as a PNG."""
     width, height = driver.execute_script("return [innerWidth, document.documentElement.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, MAX_HEIGHT), "scale": 1}
     result = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})

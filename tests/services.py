@@ -1,10 +1,10 @@
-"""Run the programs that tests need: PostgreSQL, Redis, a registry and a browser.
+"""Run the programs that the tests need: PostgreSQL, Redis, a registry and a browser.
 
     with postgresql(folder) as url, redis(folder) as broker:
         ...
 
-Each program is started on a free port and stopped at the end of its block. The programs are packages of the
-operating system. If one isn't installed, `MissingService` is raised.
+Each program is started on a free port and stopped at the end of its block. The programs come from packages of
+the operating system. If a program isn't installed, `MissingService` is raised.
 """
 
 import json
@@ -33,14 +33,17 @@ NOT_READY = (OSError, HTTPException, psycopg.Error, RedisError)  # raised while 
 
 
 class MissingService(Exception):
-    """A program isn't installed. The message says which package to install."""
+    """Raised if a program isn't installed. The message says which package to install."""
 
     def __init__(self, name: str, package: str) -> None:
         super().__init__(f"{name} is not installed: apt-get install {package}")
 
 
 def find_program(name: str, package: str, *folders: str) -> str:
-    """Return the path of a program: on PATH, or else in one of the folders. Raises MissingService."""
+    """Search for a program on PATH and then in the folders, and return its path.
+
+    Raises MissingService if the program isn't found.
+    """
     path = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
     if not path:
         raise MissingService(name, package)
@@ -64,14 +67,14 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program during the block, and stop it with the signal `stop`.
 
-    The block starts when `check` no longer raises. Raises RuntimeError if the program ends before that, or if
-    it takes longer than `SECONDS_TO_START`. The program's output goes to a log file in the folder. `options`
-    are passed to `subprocess.Popen`.
+    The block starts when `check` no longer raises. Raises RuntimeError if the program ends before the block
+    starts, or isn't ready within `SECONDS_TO_START`. The program's output is written to a log file in the
+    folder. `options` are passed to `subprocess.Popen`.
     """
     log = folder / f"{Path(command[0]).name}.log"
     with log.open("ab") as output:
-        # The program gets its own process group, so that Ctrl-C interrupts only pytest, which still needs the
-        # program for teardown.
+        # The program gets its own process group, so that Ctrl-C interrupts only pytest. The program must keep
+        # running, because pytest still needs it for teardown.
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -114,11 +117,12 @@ def _tail(log: Path, characters: int = 2000) -> str:
 def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
     """Run an empty PostgreSQL cluster, and yield its URL. Connections from localhost need no password.
 
-    Unless `durable`, the server never waits for the disk. Only the log is written to the folder. The data is
-    in a separate folder under TMPDIR: PostgreSQL refuses to run as root, and its `postgres` user can't enter
-    root's private folders. The path of its socket must be short, too.
+    Unless `durable` is true, the server never waits for the disk. Only the log is written to `folder`. The
+    data and the socket are in a separate folder under TMPDIR. PostgreSQL refuses to run as root, so root
+    starts it as the user `postgres`, who can't enter root's private folders. The path of the socket must also
+    be short.
     """
-    # On Debian, the server's programs aren't on PATH but in a folder per version. Use the newest version.
+    # On Debian, the server's programs aren't on PATH but in one folder per version. Use the newest version.
     folders = sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)
     initdb, postgres = (find_program(name, "postgresql", *folders) for name in ("initdb", "postgres"))
     port = free_port()
@@ -129,7 +133,7 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
             shutil.chown(home, "postgres", "postgres")
             options |= {"user": "postgres", "group": "postgres", "extra_groups": []}
         data = f"{home}/data"
-        _initialise([initdb, "--pgdata", data], folder / "initdb.log", **options)
+        _initialize([initdb, "--pgdata", data], folder / "initdb.log", **options)
         settings = {
             "listen_addresses": LOOPBACK,
             "port": port,
@@ -150,7 +154,7 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
             yield url
 
 
-def _initialise(initdb: list[str], log: Path, **options: Any) -> None:
+def _initialize(initdb: list[str], log: Path, **options: Any) -> None:
     # Set the encoding and the collation, so that they don't depend on the developer's locale.
     command = [
         *initdb,
@@ -187,10 +191,10 @@ def redis(folder: Path) -> Iterator[str]:
 def docker_registry(
     folder: Path, *, notifications: Mapping[str, Any] | None = None, users: Mapping[str, str]
 ) -> Iterator[str]:
-    """Run a registry in which tags can be deleted, and yield its address.
+    """Run a registry in which tags can be deleted, and yield its host and port.
 
-    `users` maps names to passwords. `notifications` is the section of the configuration of that name, e.g.
-    `{"endpoints": [{"name": …}]}`.
+    `users` maps names to passwords. `notifications` is the configuration's section with the same name, for
+    example `{"endpoints": [{"name": …}]}`.
     """
     program, address = find_program("docker-registry", "docker-registry"), f"{LOOPBACK}:{free_port()}"
     passwords = folder / "htpasswd"
@@ -204,13 +208,13 @@ def docker_registry(
         "notifications": notifications or {},
     }
     path = folder / "registry.yml"
-    path.write_text(json.dumps(config, indent=2))  # JSON is YAML
+    path.write_text(json.dumps(config, indent=2))  # JSON is valid YAML
     with running([program, "serve", str(path)], folder, lambda: _get(address, "/v2/")):
         yield address
 
 
 def _bcrypt(user: str, password: str) -> str:
-    """Return a line of a password file, hashed with bcrypt, the only algorithm that the registry supports."""
+    """Return a user's line in the password file. The registry supports only passwords hashed with bcrypt."""
     htpasswd = find_program("htpasswd", "apache2-utils")
     done = subprocess.run(
         [htpasswd, "-niB", user], input=password.encode(), stdout=subprocess.PIPE, check=True
@@ -231,8 +235,8 @@ BROWSER_FLAGS = (
     "--headless=new",
     "--no-sandbox",  # the sandbox doesn't work for root
     "--disable-gpu",
-    "--disable-dev-shm-usage",  # /dev/shm is tiny in a container
-    # No network requests except those of the tests:
+    "--disable-dev-shm-usage",  # in a container, /dev/shm is too small
+    # Prevent all network requests except those made by the tests:
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -248,14 +252,15 @@ def chromium(
     """Run a browser with a viewport of this size, and yield its driver."""
     options = webdriver.ChromeOptions()
     options.binary_location = find_program("chromium", "chromium")
-    # With the path of a driver, Selenium doesn't try to download one.
+    # Without the path of a driver, Selenium would try to download one.
     service = webdriver.ChromeService(find_program("chromedriver", "chromium-driver"))
     with TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         for flag in (*BROWSER_FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
         driver = webdriver.Chrome(options=options, service=service)
         try:
-            # Resizing the window isn't enough: it can't be as narrow as a phone, and its frame needs space.
+            # Resizing the window isn't enough: a window can't be as narrow as a phone, and its frame takes up
+            # space.
             size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
             driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
             driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "UTC"})

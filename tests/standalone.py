@@ -8,7 +8,7 @@ from tests.plugin import ENVIRONMENT_VARIABLES
 
 
 def configure(**environment: str) -> None:
-    """Set up Django with these environment variables, ignoring the developer's own settings."""
+    """Set up Django with these environment variables, ignoring the developer's own values."""
     for name in ENVIRONMENT_VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(environment, DJANGO_SETTINGS_MODULE="msr_project.settings")

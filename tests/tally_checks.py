@@ -1,4 +1,4 @@
-"""An assertion that compares the tallies, from which charts are drawn, with the events."""
+"""An assertion that tallies agree with the events. Charts are drawn from tallies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repositories.models import Repository
 
 
 def assert_tallies_match_events(after: datetime, before: datetime) -> None:
-    """Assert that the buckets of a time range count its events, for each repository and for all events."""
+    """Assert that the tallies of a time range match its events, per repository and for the whole registry."""
     access = Access(everywhere=REGISTRY_ROLES["administer_registry"])
     events = list(Event.objects.values_list("repository", "occurred_at", "category"))
     for repository in [None, *Repository.objects.all()]:

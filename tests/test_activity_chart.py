@@ -1,4 +1,4 @@
-"""The charts of activity pages count the same events as the lists below them."""
+"""The chart of each activity page counts the same events as the list below the chart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NEXT = re.compile(r'rel="next" href="([^"]*)"')
 
 
 def count_in_list(client: Client, url: str, **query: Any) -> int:
-    """Return the number of events on all pages of a list."""
+    """Return the total number of events on all pages of a list."""
     html = get_page(client, url, **query)
     number = len(column(html, "Label"))
     while found := NEXT.search(html):
@@ -88,7 +88,7 @@ class TestChart:
         path: str,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        # With 0, the queries for viewers of many repositories are used.
+        # If the limit is 0, the application uses the queries for viewers who can see many repositories.
         monkeypatch.setattr("repositories.access.resolving.MAX_LISTED", max_listed)
         person = factories.user_with(permission, web)
         factories.add_member(web.namespace.organization, person)
@@ -103,7 +103,7 @@ class TestChart:
         assert len(set(counts)) > 4
 
     @pytest.mark.parametrize("query", [{}, {"range": "day"}, {"tag": "v1"}], ids=str)
-    def test_bar_of_chart_links_to_the_events_that_it_counts(
+    def test_chart_bar_links_to_the_events_that_it_counts(
         self, log_in: Any, web: Repository, query: dict[str, str]
     ) -> None:
         client = log_in(factories.user_with("level_admin", web))
@@ -122,7 +122,7 @@ class TestChart:
         response = admin.get("/activity/", {"tag": "v1"})
 
         assert response.context["chart"].total == 10
-        assert "The chart only shows the newest 10 events" in response.content.decode()
+        assert "The chart shows only the newest 10 events" in response.content.decode()
         bars = response.context["chart"].bars
         assert sum(count_in_list(admin, "/activity/", **parse_qs(bar.url[1:])) for bar in bars) == 10
 

@@ -1,4 +1,4 @@
-"""The Activity tab: who can open it, which events it lists, and how they are filtered, sorted and paged."""
+"""The Activity tab: who can open it, which events it lists, and how events are filtered, sorted and paged."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TestColumns:
             "Label": "Update Tag",
             "Repository": "acme/web",
             "Tag": "acme/web:latest",
-            "SHA": f"sha256:bbf09ba3 {DIGEST}",  # abbreviated, and in full when expanded
+            "SHA": f"sha256:bbf09ba3 {DIGEST}",  # the abbreviated and the full digest
             "Type": "UPDATE",
             "Initiated by": "jane",
             "Date and time": "Nov 22, 2026 9:59 PM",
@@ -101,7 +101,7 @@ class TestPulls:
         assert column(page(repoadmin, exclude_pull="false"), "Label") == ["Get Tag", "Update Tag"]
 
     def test_unchecked_exclude_pull_box_includes_pulls(self, repoadmin: Client) -> None:
-        # The form sends a hidden "false", followed by the box's "true" if it is checked.
+        # The form always sends a hidden "false". If the box is checked, the form sends "true" after it.
         assert len(column(page(repoadmin, exclude_pull=["false"]), "Label")) == 2
         assert len(column(page(repoadmin, exclude_pull=["false", "true"]), "Label")) == 1
 
@@ -228,7 +228,7 @@ class TestSorting:
         assert "acme/web:old" in column(by_time, "Tag")
         assert "acme/web:old" not in column(by_tag, "Tag")
         assert "90 days" not in by_time.partition("<table")[0].partition('role="status"')[2]
-        assert "the list only shows the 90 days before" in by_tag
+        assert "the list shows only the 90 days before" in by_tag
         assert '<option value="quarter" selected>' in by_tag
 
     def test_sorting_by_another_column_limits_a_custom_range_to_its_last_90_days(
@@ -333,7 +333,7 @@ class TestAccess:
         assert client.get(URL).status_code == status
         assert ("acme/web" in page(client, "/repositories/")) == (status == 200)
 
-    def test_anonymous_user_is_redirected_to_the_log_in_page_even_from_missing_pages(
+    def test_anonymous_user_is_redirected_to_the_login_page_even_from_missing_pages(
         self, web: Repository
     ) -> None:
         for url in (
@@ -347,7 +347,7 @@ class TestAccess:
             response = Client().get(url)
             assert (response.status_code, response["Location"]) == (302, f"/accounts/login/?next={url}")
 
-    def test_log_in_redirects_to_the_repositories(self, web: Repository) -> None:
+    def test_login_redirects_to_the_repositories(self, web: Repository) -> None:
         user = factories.UserFactory(username="jane")
         user.set_password("a-long-pass")
         user.save()

@@ -1,4 +1,4 @@
-"""The activity pages of the whole site, of organizations and of users: access, filters and exports."""
+"""Activity pages for the whole site, for organizations and for users: access, filters and exports."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class TestScope:
         expected = [f"/repositories/{name}/" for name in ("globex/app", "acme/docs", "acme/web")]
 
         assert links(client, "/activity/") == expected
-        assert links(client, "/repositories/acme/web/activity/") == []  # the page of the repository itself
+        assert links(client, "/repositories/acme/web/activity/") == []  # the page belongs to acme/web
         in_all = links(log_in(factories.msr_admin()), "/activity/")
         assert in_all == [expected[0], "/repositories/acme/secret/", *expected[1:]]
         assert {client.get(url, follow=True).status_code for url in expected} == {200}
@@ -96,7 +96,7 @@ class TestScope:
             return len(client.get("/api/v0/events/", {"organization": "acme"}).json()["results"])
 
         assert count(client) == 2
-        assert count(log_in(factories.UserFactory())) == 0  # as for an organization that doesn't exist
+        assert count(log_in(factories.UserFactory())) == 0  # as if acme didn't exist
 
 
 class TestUserPage:
@@ -144,7 +144,7 @@ class TestUserPage:
         assert listed(log_in(viewer)) == ["both"]
         assert listed(log_in(factories.auditor())) == ["both", "hers"]
 
-    def test_user_page_excludes_events_of_a_former_user_of_that_name(
+    def test_user_page_excludes_events_of_a_former_user_with_the_same_name(
         self, log_in: Any, web: Repository
     ) -> None:
         former_user = factories.UserFactory(username="jane")
@@ -172,7 +172,7 @@ class TestFilters:
             ({"tag": "v1", "type": "DELETE"}, ["acme/web:v1"]),
             ({"actor": "joe"}, ["acme/web:v1", "acme/web:v2"]),
             ({"repository": "acme/web", "actor": "jane"}, ["acme/web:v1"]),
-            ({"tag": "acme/web:v1", "actor": "jane"}, ["acme/web:v1"]),  # as shown in the columns
+            ({"tag": "acme/web:v1", "actor": "jane"}, ["acme/web:v1"]),  # the format of the Tag column
             ({"tag": "acme/web:v1", "repository": "globex/app"}, ["globex/app:v1"]),
             ({"actor": "PROMOTION MANUAL_P"}, ["acme/web:promoted"]),
             ({"tag": "none"}, []),

@@ -1,4 +1,7 @@
-"""The admin for MSR admins and auditors: dead letters, repositories, namespaces, organizations and teams."""
+"""MSR admins can change registry data in the admin, but auditors can only view it.
+
+The tests cover dead letters, repositories, namespaces, organizations and teams.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ownership, grants and effective access in the admin."""
+"""The admin shows and edits ownership and grants, and explains the effective access of users."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ class TestGrants:
     def post(
         self, admin: Client, web: Repository, *rows: tuple[str, dict[str, Any]], initial: int = 0
     ) -> Any:
-        """Submit the admin page of a repository with these rows in its grant formsets."""
+        """Submit a repository's admin page with these rows in the grant formsets."""
         data = {"visibility": "private", "description": "", **empty_formsets(*grant_prefixes())}
         for number, (prefix, row) in enumerate(rows):
             data |= {f"{prefix}-{number}-{name}": value for name, value in row.items()}

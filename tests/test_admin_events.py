@@ -1,4 +1,4 @@
-"""Events in the admin: they can be searched, filtered, viewed and exported, but not changed."""
+"""Events can be searched, filtered, viewed and exported in the admin, but not changed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def count_queries(client: Client, url: str) -> int:
 
 @pytest.fixture
 def four_events(web: Repository) -> None:
-    """Four events: two in January 2026, one before it and one after it."""
+    """Two events in January 2026, one event before that month, and one event after it."""
     for name in ("acme/api", "alpine"):
         factories.repository(name)
     for kind, repository, tag, actor, moment in [
@@ -246,7 +246,7 @@ class TestQueries:
         before = count_queries(admin, detail_url(event))
         self.add_events()
 
-        # If the tag has enough events, the search skips the query for how far it got.
+        # Once the tag has enough events, the search needs no extra query to find out where it stopped.
         assert count_queries(admin, detail_url(event)) in (before, before - 1)
 
     @pytest.mark.parametrize("query", URLS)

@@ -1,4 +1,4 @@
-"""The front page of the admin: recent activity, and what needs attention."""
+"""The front page of the admin shows recent activity and everything that needs attention."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def card(client: Client, name: str) -> str:
 
 
 def events_at(url: str) -> list[Event]:
-    """Return the events that match the search in a URL of the list of events."""
+    """Return the events that match the search query in a URL of the event list."""
     (text,) = parse_qs(urlsplit(url).query)["q"]
     return search.find(search.plan(Event.objects.all(), search_language.parse(text, UTC)), 50).rows
 
@@ -72,7 +72,7 @@ class TestViewers:
         assert f'href="{url}"' in auditor.get("/admin/registry_activity/event/").content.decode()
         assert "Needs attention" in auditor.get(url).content.decode()
 
-    def test_other_admin_sites_have_the_index_of_django(self, admin: Client, rf: RequestFactory) -> None:
+    def test_other_admin_sites_keep_the_default_index_page(self, admin: Client, rf: RequestFactory) -> None:
         request = rf.get(INDEX)
         request.user = admin.get(INDEX).context["user"]
 

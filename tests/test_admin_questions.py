@@ -23,7 +23,7 @@ ADDRESS = "203.0.113.9"
 
 
 def event(kind: str, moment: datetime, actor: str, **values: Any) -> dict[str, Any]:
-    """Return an event as a producer sends it."""
+    """Return an event in the format in which producers send events."""
     return {
         "id": f"{kind} {moment.isoformat()} {actor} {values}",
         "kind": kind,
@@ -75,7 +75,7 @@ def browser() -> Iterator[Chrome]:
 
 
 class Session:
-    """The browser session of a user who has just logged in to the admin. Counts their clicks and searches."""
+    """A browser session that starts with a login to the admin, and that counts clicks and searches."""
 
     def __init__(self, driver: Chrome, app: Application, username: str) -> None:
         self.driver, self.clicks, self.searches = driver, 0, 0
@@ -96,7 +96,7 @@ class Session:
         self.driver.find_element(By.ID, "searchbar").send_keys(text, Keys.ENTER)
 
     def read_list(self, *columns: str) -> list[tuple[str, ...]]:
-        """Return the text of these columns, row by row."""
+        """Return the text of these columns in each row of the list."""
         return [
             tuple(row)
             for row in self.driver.execute_script(
@@ -109,12 +109,12 @@ class Session:
         ]
 
     def answers(self, columns: tuple[str, ...], expected: list[tuple[str, ...]]) -> bool:
-        """Wait until the list shows these rows, and return whether finding them was quick; see `is_quick`."""
+        """Wait until the list shows these rows, and return the result of `is_quick`."""
         assert poll(lambda: self.read_list(*columns), expected) == expected
         return self.is_quick()
 
     def is_quick(self) -> bool:
-        """Return whether it took at most three clicks and one search. Also check that no script failed."""
+        """Check that no script failed, and return whether three clicks and one search were enough."""
         assert self.driver.get_log("browser") == []
         return self.clicks <= 3 and self.searches <= 1
 
@@ -183,7 +183,7 @@ def test_admin_finds_what_was_done_from_an_ip_address(session: Session) -> None:
 def test_admin_finds_who_has_access_to_a_repository_and_why(session: Session) -> None:
     session.click("Repositories")
     session.click("acme/web")
-    session.click("EFFECTIVE ACCESS")  # the stylesheet shows it in capitals
+    session.click("EFFECTIVE ACCESS")  # the stylesheet shows the link text in capitals
 
     def rights() -> dict[str, str]:
         rows = session.driver.find_elements(By.CSS_SELECTOR, "table.access tbody tr")
@@ -200,7 +200,7 @@ def test_admin_finds_who_has_access_to_a_repository_and_why(session: Session) ->
 def test_admin_finds_an_event_with_filters_and_without_a_search(app: Application, browser: Chrome) -> None:
     session = Session(browser, app, "auditor")
     session.click("Events")
-    session.click("Delete")  # the category filter
+    session.click("Delete")  # an option of the category filter
     poll(lambda: {row[0] for row in session.read_list("type_badge")}, {"DELETE"})
     session.click("Delete Tag")
     poll(lambda: "Earlier events on acme/web:v9" in browser.page_source, True)

@@ -1,7 +1,7 @@
-"""With a million events, the admin reads at most a few hundred rows for a search that an index serves.
+"""With a million events, the admin reads at most 500 rows for a search that can use an index.
 
-For any other search, it reads at most 10,000 events. The test needs PostgreSQL, which can report the number
-of rows that it read.
+For any other search, the admin reads at most 10,000 events. The test needs PostgreSQL, because only
+PostgreSQL can report how many rows a query read.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from tests.factories import NOON
 EVENTS = "/admin/registry_activity/event/"
 MILLION = 1_000_000
 MAX_ROWS = 500
-MAX_ROWS_WITHOUT_INDEX = 10_000 + 10  # PostgreSQL reads one row ahead in each partition when it merges them
+# When PostgreSQL merges the rows of several partitions, it reads one extra row from each partition.
+MAX_ROWS_WITHOUT_INDEX = 10_000 + 10
 
 pytestmark = [
     pytest.mark.django_db,
     pytest.mark.long,
     pytest.mark.skipif(
-        connection.vendor != "postgresql", reason="only PostgreSQL reports how many rows it read"
+        connection.vendor != "postgresql", reason="only PostgreSQL reports how many rows a query read"
     ),
 ]
 
@@ -57,7 +58,7 @@ FROM (
 
 @pytest.fixture
 def million(db: None) -> None:
-    """A million events in about 90 days, most of them pulls, in monthly partitions."""
+    """A million events, most of them pulls, stored in monthly partitions. The events span about 90 days."""
     repositories = [factories.repository(f"acme/r{number}").pk for number in range(50)]
     for month in (8, 11):
         create_ahead(NOON.replace(month=month))
@@ -67,7 +68,7 @@ def million(db: None) -> None:
 
 
 def rows_read(client: Client, url: str) -> int:
-    """Return the largest number of rows that a single statement of a page reads."""
+    """Return the largest number of rows that any single statement reads while a page is served."""
     read = [0]
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -83,7 +84,7 @@ def rows_read(client: Client, url: str) -> int:
 
 
 def _rows_scanned(node: dict[str, Any]) -> int:
-    """Return the number of rows that a plan node read from a table or index, including discarded rows."""
+    """Return how many rows a plan node read from a table or index, including the rows that it discarded."""
     if "Relation Name" not in node and node["Node Type"] != "Bitmap Index Scan":
         return 0
     discarded = sum(rows for name, rows in node.items() if name.startswith("Rows Removed"))

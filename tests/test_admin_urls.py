@@ -1,7 +1,7 @@
-"""Access to every URL of the admin, for every role, by GET and by POST.
+"""Every role gets the expected status for GET and POST requests to every URL of the admin.
 
-The URLs come from the resolver. The tests fail for a URL without a row in the table, and for a row without a
-URL. For a new page, add a row. For a new model, also create an object of it in `SampleData`.
+The tests take the URLs from Django's URL resolver. They fail if a URL has no row in the table, or if a row
+matches no URL. When you add a page, add a row. When you add a model, also create an instance in `SampleData`.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from tests.worlds import rolled_back
 
 # --- The expected statuses ----------------------------------------------------------------------
 
-LOG_IN = "log in"
-"""A redirect to a log-in page."""
+LOGIN = "login"
+"""The outcome of a request that is redirected to a login page."""
 OUTSIDERS = ("anonymous", "user", "repository admin")
-"""Roles that aren't staff. They are asked to log in, even if they administer a repository."""
+"""The roles of users who aren't staff. The admin asks such users to log in, even repository admins."""
 STAFF = ("staff", "auditor", "MSR admin")
-"""The role `staff` has no permissions in the admin, but administers a repository on the site."""
+"""The roles of staff users. Users with the role `staff` are repository admins without admin permissions."""
 
 READ_ONLY = "registry_activity_(event|run|archive|import|deadletter)"
 EDITABLE = (
@@ -120,17 +120,17 @@ registry_repositories_accesstoken_change               403, 403   200, 403   200
 
 
 def expected(name: str, role: str) -> tuple[str, str]:
-    """Return the statuses that a role gets by GET and by POST. Fail if the URL has no row."""
+    """Return the statuses that a role gets for GET and POST requests. Fail if the URL has no row."""
     get, post = row_for(name)[1 + STAFF.index(role)].split(", ")
     return get, post
 
 
 def row_for(name: str) -> list[str]:
-    """Return the first row of the table that matches the name of a URL."""
+    """Return the first table row that matches the name of a URL."""
     for row in table_rows():
         if re.fullmatch(row[0], name):
             return row
-    raise AssertionError(f"No row of the table matches {name}.")
+    raise AssertionError(f"No row of the table matches the URL name {name}.")
 
 
 def table_rows() -> list[list[str]]:
@@ -150,7 +150,7 @@ class AdminURL:
 
     @property
     def model(self) -> Any:
-        """The model that the URL belongs to, or None."""
+        """The model that the URL belongs to, or None if it belongs to no model."""
         app, _, rest = self.route.partition("/")
         try:
             return apps.get_model(app, rest.partition("/")[0])
@@ -177,12 +177,12 @@ def walk_patterns(resolver: Any, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def default_name(route: str) -> str:
-    """Return a name for an unnamed pattern: a redirect to a change page, or the catch-all pattern."""
+    """Return a name for an unnamed pattern, which is a redirect to a change page or the catch-all pattern."""
     return f"{route.replace('/', '_')}_short" if "object_id" in route else "unknown"
 
 
 class SampleData:
-    """One object of every model in the admin, and the paths and clients for requests."""
+    """One object of every model in the admin, with methods that return the paths and clients for requests."""
 
     def __init__(self) -> None:
         now = timezone.now()
@@ -221,11 +221,11 @@ class SampleData:
         self.rows = {type(row): row for row in (create() for create in creators)}
 
     def row(self, url: AdminURL) -> Any:
-        """Return the object of the model that a URL belongs to, or the repository if it belongs to none."""
+        """Return the object of the model that a URL belongs to, or the repository if there is no model."""
         return self.rows[url.model or Repository]
 
     def path(self, url: AdminURL) -> str:
-        """Return the path of a URL for the sample objects."""
+        """Return the path of a URL, filled in with the ids of the sample objects."""
         values = {
             "user_id": self.user.pk,
             "group_id": self.team.group_id,
@@ -240,7 +240,7 @@ class SampleData:
         )
 
     def client(self, role: str) -> Client:
-        """Return a client logged in as a user with this role."""
+        """Return a client that is logged in as a user with this role, or an anonymous client."""
         client = Client()
         if role == "MSR admin":
             client.force_login(factories.msr_admin())
@@ -255,9 +255,9 @@ class SampleData:
 
 
 def outcome(response: Any) -> str:
-    """Return the status code as text, or `LOG_IN`."""
+    """Return the status code as text, or `LOGIN` if the response redirects to a login page."""
     if response.status_code == 302 and re.match("/(admin|accounts)/login/[?]", response["Location"]):
-        return LOG_IN
+        return LOGIN
     return str(response.status_code)
 
 
@@ -266,7 +266,7 @@ def send_request(
 ) -> tuple[str, list[str]]:
     """Send a request, roll back its changes, and return its outcome and the SQL that changed data."""
     form = {"action": action, "_selected_action": row.pk, "index": "0", "post": "yes"}
-    cookies = client.cookies.copy()  # logging out would clear them
+    cookies = client.cookies.copy()  # a logout would clear the cookies
     with rolled_back(), CaptureQueriesContext(connection) as captured:
         response: Any = client.get(path) if method == "get" else client.post(path, form)
         list(response.streaming_content if response.streaming else ())
@@ -278,7 +278,7 @@ def send_request(
 IGNORED_CHANGES = re.compile(
     "django_session|auth_user.*last_login|registry_activity_event|registry_activity_tallychange"
 )
-"""Changes to ignore: sessions, the time of the last log-in, and recorded events with their tallies."""
+"""Matches changes to ignore: sessions, last login times, recorded events, and the tallies of the events."""
 
 
 # --- The tests ----------------------------------------------------------------------------------
@@ -290,15 +290,15 @@ def data(db: None) -> SampleData:
 
 
 @pytest.mark.parametrize("role", OUTSIDERS)
-def test_users_who_are_not_staff_are_redirected_to_the_log_in_page(data: SampleData, role: str) -> None:
+def test_users_who_are_not_staff_are_redirected_to_the_login_page(data: SampleData, role: str) -> None:
     client = data.client(role)
     for url in admin_urls():
         for method in ("get", "post"):
             result, changes = send_request(client, method, data.path(url), data.row(url))
             if url.name == "logout":
-                assert result in (LOG_IN, "302"), role
+                assert result in (LOGIN, "302"), role
             else:
-                assert (url.name, result) == (url.name, "200" if url.name == "login" else LOG_IN)
+                assert (url.name, result) == (url.name, "200" if url.name == "login" else LOGIN)
             assert changes == []
 
 

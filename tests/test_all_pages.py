@@ -1,7 +1,7 @@
 """Every page loads without console errors, fits the screen, and has no accessibility violations.
 
-All tests share one visit to each page, because opening the pages takes most of the time. Each page is checked
-in light mode on a desktop and in dark mode on a phone.
+Opening the pages takes most of the time, so each page is opened only once, for all tests. Each page is
+checked in light mode at desktop size and in dark mode at phone size.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SITE_PAGES = {
     name for name, statuses in SITE_URLS.items() if statuses[-1] == 200 and not name.endswith("-atom")
 }
 SWAGGER = "api"
-"""The page of the API documentation. axe is not run on it, because Swagger UI itself has violations."""
+"""The name of the API documentation page. It isn't checked by axe, because Swagger UI has violations."""
 
 
 @dataclass
 class Visit:
-    """The problems found on each page, by screen size and color scheme where these make a difference."""
+    """The problems found on each page, by screen size and color scheme where they affect the result."""
 
     view_names: set[str] = field(default_factory=set)
     errors: dict[str, list[str]] = field(default_factory=dict)
@@ -67,10 +67,11 @@ def visit(app: Application) -> Visit:
 
 
 def errors(driver: Chrome, name: str) -> list[str]:
-    """Return the problems of a page: an unexpected status, and messages on the console."""
+    """Return the problems with a page: an unexpected status, and messages on the console."""
     expected = pages.STATUS.get(name, 200)
     found = [] if status(driver) == expected else [f"Status {status(driver)}"]
-    # Ignore failures to load a page with an error status, or the favicon, which the admin doesn't have.
+    # The browser logs a message if a page has an error status, and another message if the favicon is missing,
+    # as in the admin. Ignore both messages.
     icon = urljoin(driver.current_url, "/favicon.ico")
     ignored = tuple(f"{url} - Failed to load" for url in (driver.current_url, icon))
     messages = [entry["message"] for entry in driver.get_log("browser")]
@@ -78,17 +79,17 @@ def errors(driver: Chrome, name: str) -> list[str]:
 
 
 def too_wide(driver: Chrome) -> str:
-    """Return a message if the page is wider than the screen, and otherwise an empty string."""
+    """Return a message if the page is wider than the screen. Otherwise, return an empty string."""
     width, screen = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    return f"{width} pixels wide, on a screen of {screen}" if width > screen else ""
+    return f"The page is {width} pixels wide, but the screen has only {screen}." if width > screen else ""
 
 
 def violations(driver: Chrome) -> list[str]:
-    """Return the violations that axe, whose script must be loaded, finds on the current page.
+    """Return the violations that axe finds on the current page. The axe script must already be loaded.
 
-    The autocomplete fields of the admin are excluded, because Django's Select2 gives them no accessible name.
-    axe reports only violations, and no selectors, because computing selectors is slow on large pages.
-    Stylesheets aren't preloaded, because the content security policy would block it.
+    The admin's autocomplete fields are excluded, because Django's Select2 gives them no accessible name.
+    axe doesn't compute selectors, because computing selectors is slow on large pages.
+    axe doesn't preload stylesheets, because the content security policy would block the requests.
     """
     found: list[dict[str, Any]] = driver.execute_async_script(
         "const options = {resultTypes: ['violations'], selectors: false, preload: false};"

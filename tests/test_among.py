@@ -1,4 +1,4 @@
-"""Queries pass many ids to the database as a single parameter."""
+"""Queries with many ids pass all of the ids to the database as a single parameter."""
 
 import pytest
 

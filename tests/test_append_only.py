@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 JANUARY = datetime(2021, 1, 15, tzinfo=UTC)
 on_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql", reason="SQLite has no such statement or table"
+    connection.vendor != "postgresql", reason="SQLite lacks this statement or table"
 )
 STATEMENTS = {
     "UPDATE": "UPDATE {table} SET tag = 'forged'",
@@ -47,7 +47,8 @@ def execute(sql: str) -> None:
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("sql", STATEMENTS.values(), ids=STATEMENTS.keys())
 def test_statement_that_changes_events_is_rejected(sql: str, table: str) -> None:
-    partitions.create_ahead(JANUARY)  # so that these partitions are newer than the triggers
+    # These partitions are newer than the migration that creates the triggers, but must be protected as well.
+    partitions.create_ahead(JANUARY)
     event = factories.record(occurred_at=JANUARY)
     key = "id" if connection.vendor == "sqlite" else "id, is_pull"
 
@@ -86,7 +87,7 @@ def test_permission_to_delete_ends_with_its_transaction() -> None:
         execute("DELETE FROM registry_activity_event")
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="tests SQLite's triggers")
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has these triggers")
 def test_other_programs_cannot_delete_events_from_the_sqlite_file() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -102,7 +103,7 @@ def test_other_programs_cannot_delete_events_from_the_sqlite_file() -> None:
 
 
 @on_postgresql
-def test_partition_created_by_hand_is_protected_by_the_next_migrate() -> None:
+def test_partition_created_manually_is_protected_by_the_next_migrate() -> None:
     execute(
         "CREATE TABLE registry_activity_event_pull_2020_01 PARTITION OF registry_activity_event_pull"
         " FOR VALUES FROM ('016f5e66-e800-0000-0000-000000000000')"

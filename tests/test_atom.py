@@ -1,4 +1,4 @@
-"""Atom feeds of activity pages: their contents, and access by token."""
+"""The Atom feeds of activity pages: their contents, and access with a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes in this application are recorded as events, which only certain users can see."""
+"""Changes made in this application are recorded as events that only certain users can see."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_login_failed
+from django.core import serializers
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
@@ -28,6 +29,7 @@ from msr_project import demo
 from repositories.access.groups import AUDITORS, MSR_ADMINS
 from repositories.access.resolving import Access
 from repositories.accounts import current_request
+from repositories.forms import RepositoryForm
 from repositories.models import (
     AccessToken,
     Membership,
@@ -49,7 +51,7 @@ PASSWORD = "a-long-pass-1"
 
 @pytest.fixture
 def admin() -> Client:
-    """A client logged in as an MSR admin, whose account and log-in aren't recorded."""
+    """A client logged in as an MSR admin. Neither the new account nor the login is recorded."""
     with current_request.auditing_disabled():
         client = Client(headers={"user-agent": "Firefox"}, REMOTE_ADDR="10.0.0.7")
         client.force_login(factories.msr_admin(username="admin"))
@@ -78,12 +80,12 @@ def devs(web: Repository) -> Team:
 
 
 def change_form(kind: str, **values: Any) -> dict[str, Any]:
-    """Return the form data for the admin page of a repository or namespace, without changes to grants."""
+    """Return form data for the admin page of a repository or namespace that leaves its grants unchanged."""
     return {**empty_formsets(*grant_prefixes(kind)), **values}
 
 
 def new_password(field: str) -> dict[str, str]:
-    """Return the form data of a new password, entered twice."""
+    """Return form data in which a new password is entered twice."""
     return {f"{field}{number}": "another-1-pass" for number in (1, 2)} | {"usable_password": "true"}
 
 
@@ -101,7 +103,7 @@ def recorded() -> list[tuple[str, str, str, str]]:
 
 
 def only_event() -> Event:
-    """Return the only event, and fail if there are several."""
+    """Return the only event. Fail if there isn't exactly one."""
     return Event.objects.get()
 
 
@@ -248,8 +250,39 @@ class TestAccess:
             "description": {"before": "Our website."},
         }
 
+    def test_saving_the_settings_of_a_repository_does_not_undo_a_concurrent_deletion(
+        self, web: Repository
+    ) -> None:
+        form = RepositoryForm({"visibility": "public"}, instance=Repository.objects.get(pk=web.pk))
+        assert form.is_valid()
+        Repository.objects.get(pk=web.pk).delete()
+
+        form.save()
+
+        assert Repository.objects.get(pk=web.pk).deleted_at
+        assert sorted(label for label, *_ in recorded()) == ["Delete Repository", "Update Visibility"]
+
+    def test_restoring_a_deleted_repository_is_not_recorded_as_a_deletion(self, web: Repository) -> None:
+        stale = Repository.objects.get(pk=web.pk)
+        Repository.objects.get(pk=web.pk).delete()
+
+        stale.visibility = "public"
+        stale.save()
+
+        assert sorted(label for label, *_ in recorded()) == ["Delete Repository", "Update Visibility"]
+
+    def test_groups_of_a_user_are_recorded_after_the_user_was_loaded_from_a_fixture(self, db: None) -> None:
+        fixture = serializers.serialize("json", [factories.UserFactory(username="jane")])
+        (loaded,) = serializers.deserialize("json", fixture)
+        loaded.save()
+        loaded.object.save()
+
+        loaded.object.groups.add(Group.objects.first())
+
+        assert "Create Group Member" in {label for label, *_ in recorded()}
+
     def test_creating_and_deleting_a_repository_are_recorded_without_its_fields(self, admin: Client) -> None:
-        """Users who see that a repository was created can't necessarily see its description."""
+        """Some users who can see that a repository was created are not allowed to see its description."""
         with current_request.auditing_disabled():
             namespace = Namespace.objects.create(name="acme")
         form = {"namespace": namespace.pk, "name": "app", "visibility": "public", "description": "Secret."}
@@ -284,7 +317,7 @@ class TestAccounts:
         client.post("/accounts/login/", form)
         return client
 
-    def test_log_in_and_log_out_are_recorded(self, jane: Any) -> None:
+    def test_login_and_logout_are_recorded(self, jane: Any) -> None:
         client = self.log_in(username="jane", password=PASSWORD)
         client.post("/accounts/logout/")
         client.post("/accounts/logout/")
@@ -305,7 +338,7 @@ class TestAccounts:
         ],
     )
     @pytest.mark.parametrize("page", ["/accounts/login/", "/admin/login/"])
-    def test_failed_log_in_is_recorded_with_the_username_but_not_the_password(
+    def test_failed_login_is_recorded_with_the_username_but_not_the_password(
         self, jane: Any, name: str, shown: str, page: str
     ) -> None:
         Client().post(page, {"username": name, "password": "s3cret-guess"})
@@ -315,7 +348,7 @@ class TestAccounts:
         assert "s3cret-guess" not in str(event.__dict__)
 
     @pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 1000])
-    def test_failed_log_in_with_an_unstorable_username_is_recorded(self, name: str) -> None:
+    def test_failed_login_with_an_unstorable_username_is_recorded(self, name: str) -> None:
         user_login_failed.send("a backend", credentials={"username": name}, request=None)
 
         assert len(only_event().actor_name) <= 255
@@ -352,7 +385,7 @@ class TestAccounts:
         assert recorded() == [("Update Password", "", "jane", "jane")]
         assert only_event().details["changes"] == {"password": {"before": "hidden", "after": "hidden"}}
 
-    def test_rehashing_the_password_at_log_in_is_not_recorded(self, jane: Any, settings: Any) -> None:
+    def test_rehashing_the_password_at_login_is_not_recorded(self, jane: Any, settings: Any) -> None:
         settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
         with current_request.auditing_disabled():
             jane.password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
@@ -602,7 +635,7 @@ class TestRecording:
         self, settings: Any, web: Repository, jane: Any, devs: Team
     ) -> None:
         def act() -> set[str]:
-            """Change models of the host site, and a team, a token and a grant. Return the recorded kinds."""
+            """Change models of the host site, a team, a token and a grant, and return the recorded kinds."""
             known = set(Event.objects.values_list("pk", flat=True))
             client = Client()
             client.post("/accounts/login/", {"username": "jane", "password": "wrong"})
@@ -674,7 +707,10 @@ class TestRecording:
         assert set(site.site._registry) - set(auditing.AUDITED) == recorded_elsewhere
 
     def test_every_audited_model_has_an_update_kind(self) -> None:
-        """Runs are started and stopped, never updated. Repositories have one update kind for each field."""
+        """Runs are an exception, because they are only started and stopped, never updated.
+
+        Repositories are an exception, because each of their fields has its own update kind.
+        """
         nouns = {audited.noun for audited in auditing.AUDITED.values()}
 
         exceptions = {"update_deletion_run", "update_repository"}

@@ -1,4 +1,4 @@
-"""The Activity tab in a browser, with and without scripts."""
+"""The Activity tab works in a browser, with and without scripts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def browser(request: pytest.FixtureRequest) -> Iterator[Chrome]:
 
 @pytest.fixture
 def driver(browser: Chrome) -> Iterator[Chrome]:
-    """A browser whose console must stay empty: no errors, and no CSP violations."""
+    """A browser whose console must show no errors and no CSP violations."""
     browser.get_log("browser")
     yield browser
     assert browser.get_log("browser") == []
@@ -56,7 +56,7 @@ def driver(browser: Chrome) -> Iterator[Chrome]:
 def page(app: Application, driver: Chrome) -> Chrome:
     """The Activity tab of acme/web, opened by an admin of the repository."""
     driver.get(app.url + ACTIVITY)
-    if text(driver, "nav.user-menu a") != "repoadmin":  # unless an earlier test has already logged in
+    if text(driver, "nav.user-menu a") != "repoadmin":  # an earlier test may have logged in already
         sign_in(driver, app, "repoadmin")
         driver.get(app.url + ACTIVITY)
     return driver
@@ -64,7 +64,7 @@ def page(app: Application, driver: Chrome) -> Chrome:
 
 @pytest.fixture(scope="module")
 def events(app: Application) -> list[dict[str, Any]]:
-    """All events of acme/web except pulls, newest first."""
+    """All events of acme/web except pulls. The newest event comes first."""
     return app.events("repoadmin", repository="acme/web", exclude_pull="true")
 
 

@@ -13,13 +13,14 @@ import pytest
 
 from tests.running import Application, application
 
-# Two pushes of one image under two tags, a pull and a deletion. The repository is renamed, so that it doesn't
-# exist yet.
+# The messages report that an image was pushed twice, under two tags, and was then pulled and deleted.
+# The repository in the messages is renamed, because acme/web already exists in the application.
 CAPTURE = Path(__file__).with_name("skopeo-1.9-registry-2.8.jsonl")
 MESSAGES = CAPTURE.read_text().replace("acme/web", "fresh/web").splitlines()
 IMAGE = "sha256:091abecba022a088aa5a7c98264763fc9af539034902ba080dc8ea55f0faad61"
 
-# Label, tag, digest, actor, and time (after 2026-11-22T10:37), newest first.
+# The label, tag, digest, actor and time of each event, newest first. The date, hour and minute of the times
+# are omitted, because all events occurred on 2026-11-22 at 10:37.
 EVENTS = [
     ("Delete Tag", "fresh/web:v1", "", "repoadmin", "16.363882Z"),
     ("Delete Tag", "fresh/web:latest", "", "repoadmin", "16.361685Z"),
@@ -68,7 +69,7 @@ def by_eight_clients(send: Send) -> None:
 def events_after(deliver: Callable[[Send], None], folder: Path) -> list[dict[str, Any]]:
     """Deliver the messages to a new installation, and return the events of the repository.
 
-    The values that differ between installations are removed: the site's URL and the times of receipt.
+    The site's URL and the receipt times are removed, because they differ between installations.
     """
     with application(folder) as app:
         deliver(lambda message: send(app, message))
@@ -88,17 +89,17 @@ def without_creation(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summarize(events: list[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
-    """Return the events in the format of `EVENTS`. Also check their repository and date."""
+    """Return the events in the format of `EVENTS`. Also check the repository, date, hour and minute."""
     assert {event["repository"] for event in events} == {"fresh/web"}
-    day = "2026-11-22T10:37:"
-    assert all(event["occurred_at"].startswith(day) for event in events)
+    minute = "2026-11-22T10:37:"
+    assert all(event["occurred_at"].startswith(minute) for event in events)
     return [
         (
             event["label"],
             event["tag"],
             event["digest"],
             event["actor"]["label"],
-            event["occurred_at"].removeprefix(day),
+            event["occurred_at"].removeprefix(minute),
         )
         for event in events
     ]
@@ -128,6 +129,6 @@ def test_captured_messages_produce_the_same_events_however_they_are_delivered(
 ) -> None:
     events = events_after(deliver, tmp_path)
 
-    # The actor and time of the repository's creation are those of the message that arrived first.
+    # The creation event takes its actor and time from whichever message arrived first, so it may differ.
     assert without_creation(events) == without_creation(events_in_order)
     assert len(events) == len(events_in_order)

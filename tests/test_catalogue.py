@@ -1,4 +1,4 @@
-"""The catalogue of event kinds: their categories, labels and types, and which levels can see them."""
+"""The catalogue of event kinds: categories, labels, types, and the access levels that can see each kind."""
 
 import pytest
 
@@ -127,9 +127,8 @@ def test_producers_cannot_send_access_account_or_system_events() -> None:
 def test_system_category_is_offered_only_to_users_who_can_see_it() -> None:
     assert Category.SYSTEM in offered_categories(True, sees_system=True)
     assert Category.SYSTEM not in offered_categories(True, sees_system=False)
-    assert Category.ACCOUNT in offered_categories(
-        True, sees_system=False
-    )  # users can see their own account events
+    # Every user can see the events of their own account.
+    assert Category.ACCOUNT in offered_categories(True, sees_system=False)
 
 
 def test_scans_are_offered_only_if_scanning_is_on() -> None:
@@ -137,4 +136,5 @@ def test_scans_are_offered_only_if_scanning_is_on() -> None:
     assert Category.SCAN not in offered_categories(False)
     assert Type.SCAN in offered_types(True)
     assert Type.SCAN not in offered_types(False)
-    assert Type.FAIL in offered_types(False)  # mirroring and promotions can fail too
+    # Not only scans but also mirroring and promotions can fail.
+    assert Type.FAIL in offered_types(False)

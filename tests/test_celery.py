@@ -35,7 +35,7 @@ print(*poll(lambda: list(Session.objects.values_list("session_key", flat=True)),
 
 
 def push(app: Application) -> int:
-    """Deliver a notification of a push, and return the status code."""
+    """Deliver a push notification, and return the status code of the response."""
     return app.notify(json.dumps({"events": [notification()]})).status_code
 
 

@@ -1,4 +1,4 @@
-"""The chart of events: its bars and series, and their text alternatives."""
+"""The chart of events: its bars, its series, and its text alternatives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 def draw(*counts: dict[str, int]) -> Chart:
-    """Draw a chart with one bar per hour."""
+    """Draw a chart that has one bar per hour, for these event counts by category."""
     buckets = [
         Bucket(NOON + number * HOUR, NOON + (number + 1) * HOUR, Counter(each))
         for number, each in enumerate(counts)
@@ -71,7 +71,7 @@ class TestDrawing:
 
         period = "Nov 22, 2026 9:00 PM – Nov 22, 2026 10:00 PM"
         assert f'aria-label="{period}: 4 events (Push 3, Delete 1)"' in html
-        assert html.count('href="?bar=0"') == 2  # the bar and its table row
+        assert html.count('href="?bar=0"') == 2  # one link on the bar, and one in the table
         assert "?bar=1" not in html
         assert "4 events from Nov 22, 2026 9:00 PM to Nov 22, 2026 11:00 PM: Push 3, Delete 1." in html
         assert "style=" not in html

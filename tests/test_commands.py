@@ -1,4 +1,4 @@
-"""Management commands."""
+"""The management commands `registry_config`, `create_token` and `load_demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy criteria (the tags that they match and their valid values) and the templates for new tags."""
+"""Policy criteria match the expected tags and accept only valid values. Tag templates give valid tags."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ any_criteria = st.lists(
 
 
 def matched_by_reference(tags: list[TagActivity], pairs: list[tuple[str, str]]) -> list[str]:
-    """Return the names of the matching tags, as a reference implementation that checks tags one by one."""
+    """Return the names of the matching tags. This reference implementation checks one tag at a time."""
     by_name = {
         "equals": lambda tag, value: tag.name == value,
         "starts_with": lambda tag, value: tag.name[: len(value)] == value,

@@ -1,4 +1,4 @@
-"""The current user is known only while a request is served, whether they use a session or a token."""
+"""The current user is known only while a request is served, both for sessions and for tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests import factories
 
 
 def serve(request: Any) -> dict[str, Any]:
-    """Serve a request, and return the values that `current_request` has in the view."""
+    """Serve a request, and return the values that `current_request` provides to the view."""
     seen: dict[str, Any] = {}
 
     def view(request: Any) -> HttpResponse:
@@ -57,7 +57,7 @@ def test_current_request_is_cleared_when_the_view_raises(rf: RequestFactory) -> 
     assert not current_request.exists()
 
 
-def test_no_actor_outside_of_a_request() -> None:
+def test_there_is_no_actor_outside_of_a_request() -> None:
     assert (current_request.user(), current_request.client_details(), current_request.exists()) == (
         None,
         {},
@@ -82,13 +82,13 @@ def test_client_details_come_from_the_request(rf: RequestFactory) -> None:
     ("forwarded", "address"),
     [
         ("198.51.100.7", "198.51.100.7"),
-        ("10.9.9.9, 198.51.100.7", "198.51.100.7"),  # the client can forge the first one
+        ("10.9.9.9, 198.51.100.7", "198.51.100.7"),  # a client can forge the first address
         ("2001:db8::1", "2001:db8::1"),
         ("", "10.0.0.1"),
         ("<script>", None),
     ],
 )
-def test_client_address_is_the_one_that_the_trusted_proxy_saw(
+def test_client_address_is_the_address_that_the_trusted_proxy_saw(
     rf: RequestFactory, settings: Any, forwarded: str, address: str | None
 ) -> None:
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

@@ -1,4 +1,4 @@
-"""Dead letters in the admin: MSR admins replay and dismiss them, auditors only view them."""
+"""In the admin, MSR admins can replay and dismiss dead letters, but auditors can only view them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LETTERS = "/admin/registry_activity/deadletter/"
 
 @pytest.fixture
 def recordable(registry: Any, monkeypatch: pytest.MonkeyPatch) -> DeadLetter:
-    """A dead letter that can be recorded now."""
+    """A dead letter whose message can now be recorded."""
     return create_recordable(registry, monkeypatch)
 
 
@@ -221,7 +221,7 @@ class TestContent:
 
         html = page(auditor, letter)
         assert "<pre>0123456789</pre>" in html
-        assert "The first 10 of 20 characters." in html
+        assert "The first 10 of 20 characters are shown." in html
 
         response = auditor.get(f"{LETTERS}{letter.pk}/download/")
         assert response.content == content

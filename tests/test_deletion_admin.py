@@ -1,4 +1,4 @@
-"""The admin pages of auto-deletion: settings, runs, rules, holds and imports."""
+"""The admin pages for auto-deletion: settings, runs, rules, holds and imports."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TestSettings:
 
 class TestRuns:
     def start(self, client: Client, button: str) -> Run:
-        """Click a button on the settings page, and return the new run."""
+        """Submit the settings page with this button, and return the new run."""
         response = client.post(f"{SETTINGS}start/", {button: ""})
         run = Run.objects.latest("pk")
         assert response["Location"] == f"/admin/registry_activity/run/{run.pk}/change/"
@@ -112,7 +112,7 @@ class TestRuns:
         assert "Auto-deletion is off" in html
         assert not Run.objects.exists()
 
-    def test_second_run_is_rejected_while_one_is_active(self, admin: Client) -> None:
+    def test_second_run_is_rejected_while_another_run_is_active(self, admin: Client) -> None:
         run = self.start(admin, "preview")
 
         html = admin.post(f"{SETTINGS}start/", {"preview": ""}, follow=True).content.decode()
@@ -162,7 +162,7 @@ class TestRules:
         rows = html.partition("<tbody>")[2]
         assert '<th scope="row">Delete</th><td>acme/web, Delete</td><td>never</td>' in rows
         assert "<td>acme, all categories</td><td>beyond the newest 6,000 in each repository</td>" in rows
-        assert "everywhere, Pull" not in rows  # because the rule of the namespace takes precedence
+        assert "everywhere, Pull" not in rows  # because the namespace rule takes precedence
         assert "Auto-deletion is off" in html
 
     def test_second_rule_for_the_same_scope_and_category_is_rejected(

@@ -1,4 +1,4 @@
-"""Archives of deleted events: their contents, their import, and protection from damaged archives."""
+"""Archives of deleted events: their contents, their import, and the protection against damaged archives."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_batches", "a
 
 
 class RenamingStorage(FileSystemStorage):
-    """A storage that stores each file under a different name than requested."""
+    """A storage that stores each file under a name that differs from the requested name."""
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         return f"{name}.1"
@@ -54,7 +54,7 @@ class TruncatingStorage(FileSystemStorage):
 
 
 def all_rows() -> list[dict[str, Any]]:
-    """Return all fields of all events, except the events of runs and the import that restored an event."""
+    """Return all events except the events that record runs, with all fields except `imported`."""
     events = Event.objects.exclude(kind="delete_events").order_by("pk").values()
     return [{name: value for name, value in row.items() if name != "imported_id"} for row in events]
 

@@ -1,4 +1,4 @@
-"""Runs that are killed: the next run completes their work."""
+"""If a run is killed, the next run completes its work."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("small_batches", "a
 
 
 class Killed(BaseException):
-    """Simulates SIGKILL: the application doesn't catch a BaseException."""
+    """Simulates SIGKILL. Like SIGKILL, a BaseException is never handled by the application."""
 
 
 class KillSwitch:
-    """Raises Killed at the given step. Each change to the database or the storage is a step."""
+    """Raises Killed at the given step. Every change to the database or to the storage counts as a step."""
 
     def __init__(self, step: int) -> None:
         self.steps_left = step
@@ -53,14 +53,14 @@ class KillSwitch:
             raise Killed
 
     def __call__(self, execute: Callable, sql: str, *args: Any) -> Any:
-        # COMMIT needs no step of its own: if the process dies before it, the transaction is rolled back.
+        # COMMIT isn't a step, because a process that dies just before COMMIT leaves no changes behind.
         if sql.startswith(("INSERT", "UPDATE", "DELETE", "WITH", "ALTER", "DROP")):
             self.tick()
         return execute(sql, *args)
 
 
 class KillableStorage(FileSystemStorage):
-    """A storage whose process can be killed before it writes a file, or halfway through the file."""
+    """A storage whose process can be killed before it writes a file, or when half of the file is written."""
 
     kill_switch: KillSwitch
 

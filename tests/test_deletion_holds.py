@@ -1,4 +1,4 @@
-"""Holds and imports exempt events from deletion, including holds that are set or lifted during a run."""
+"""Holds and imports exempt events from deletion, even if a hold is set or lifted during a run."""
 
 from __future__ import annotations
 

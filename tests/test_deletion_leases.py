@@ -1,4 +1,4 @@
-"""Leases of runs: only one run is active at a time, and a run that died is replaced by the next one."""
+"""Leases ensure that only one run is active at a time, and that a new run can replace a run that died."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_expired_lease_lets_another_run_take_over(archive: bool, archive_folder:
 
     first = execute_run(after_batches(1, take_over))
 
-    # The first run's next batch was rolled back, and the run is still marked as abandoned.
+    # The next batch of the first run was rolled back. The run was marked as abandoned nevertheless.
     assert (first.state, first.deleted) == ("abandoned", 2)
     assert len(remaining_events()) == 9
 
@@ -120,7 +120,7 @@ def test_run_that_loses_its_lease_while_writing_an_archive_discards_it(
     assert not remaining_events()
 
 
-def test_finished_run_does_not_prevent_another() -> None:
+def test_finished_run_does_not_prevent_another_run() -> None:
     execute_run()
 
     assert execute_run().state == "finished"

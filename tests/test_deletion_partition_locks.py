@@ -1,6 +1,6 @@
-"""Partitions are dropped and created while other transactions hold locks on them.
+"""Partitions can be dropped and created even if other transactions hold locks on them.
 
-Readers and writers are delayed by at most one lock timeout.
+Waiting for the locks delays readers and writers by at most one lock timeout.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ RECORD = """
 
 @pytest.fixture(autouse=True)
 def monthly_partitions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Create the partitions from December to March, and drop all those of 2020 and 2021 after the test."""
+    """Create the partitions from December to March. After the test, drop all partitions before 2022."""
     monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "200ms")
     monkeypatch.setattr(partitions, "RETRY_DELAY", 0.2)
     partitions.create_ahead(DECEMBER)
@@ -72,7 +72,7 @@ def connect() -> psycopg.Connection:
 
 
 def wait_until_blocked(observer: psycopg.Connection, seconds: float = 0) -> None:
-    """Wait until PostgreSQL reports that one session has been waiting for a lock for `seconds`."""
+    """Wait until PostgreSQL reports that one session has waited for a lock for at least `seconds`."""
     waiting = """
         SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE NOT granted AND clock_timestamp() >= waitstart + make_interval(secs => %s)
@@ -87,7 +87,7 @@ def wait_until_blocked(observer: psycopg.Connection, seconds: float = 0) -> None
 
 
 def call_and_disconnect(action: Callable[[], Any]) -> Any:
-    """Call `action` in a thread of a pool, and close the thread's database connection."""
+    """Call `action` in a pool thread, and then close the thread's database connection."""
     try:
         return action()
     finally:
@@ -134,7 +134,7 @@ def test_dropping_delays_readers_and_writers_by_at_most_the_lock_timeout() -> No
     ended = Signal()
 
     def longest_time(sql: str) -> float:
-        """Execute a statement repeatedly, and return the longest time it took, in seconds."""
+        """Execute a statement repeatedly, and return the longest execution time, in seconds."""
         longest = 0.0
         with connect() as other:
             while not ended.is_set():
@@ -162,9 +162,9 @@ def test_dropping_delays_readers_and_writers_by_at_most_the_lock_timeout() -> No
 def test_dropping_waits_for_a_vacuum_without_blocking_others(
     vacuumed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL cancels an autovacuum only for a session that has waited for one second.
+    """A session must wait for one second before PostgreSQL cancels an autovacuum for it.
 
-    A drop may block other sessions only for a shorter time.
+    While a drop waits that long, it must not block other sessions.
     """
     monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "50ms")
     monkeypatch.setattr(partitions, "RETRY_DELAY", 0)
@@ -186,7 +186,10 @@ def test_dropping_waits_for_a_vacuum_without_blocking_others(
 
 
 def test_dropping_does_not_fail_the_recording_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL looks for deadlocks after a second. The drop must not be waiting for the recording then."""
+    """PostgreSQL looks for deadlocks when the recording has waited for one second.
+
+    At that time, the drop must not be waiting for the recording.
+    """
     turn_on(age=1, age_unit="months")
     add_events(3)
     drop, recordings = tallies.drop, list[Future]()
@@ -225,7 +228,8 @@ def test_dropping_does_not_deadlock_with_a_stop_request(monkeypatch: pytest.Monk
         return deleted
 
     @transaction.atomic
-    def request_stop() -> None:  # as the admin does
+    def request_stop() -> None:
+        """Request a stop in the same way as the admin."""
         Run.objects.update(stop_requested=True)
         add_events(1, NOW, kind="stop_deletion")
 

@@ -1,4 +1,4 @@
-"""Deletion from monthly partitions on PostgreSQL: partitions are dropped, recreated or emptied."""
+"""On PostgreSQL, runs delete events by dropping, recreating or emptying monthly partitions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MONTHS = ["2020_12", "2021_01", "2021_02", "2021_03"]
 
 
 def table_of(event: Event) -> str:
-    """Return the table that an event is stored in, without the common prefix."""
+    """Return the name of the table in which an event is stored, without the common prefix."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT tableoid::regclass::text FROM registry_activity_event WHERE id = %s", [event.pk]
@@ -65,7 +65,7 @@ def oid_of(table: str) -> int:
 
 
 def call_before_freezing(table: str, action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `action` run just before a partition is frozen, the last moment at which it accepts events."""
+    """Call `action` just before a partition is frozen. A frozen partition no longer accepts events."""
     freeze = partitions.freeze
 
     def act_and_freeze(partition: Partition) -> None:
@@ -176,7 +176,7 @@ def test_partition_with_one_remaining_event_loses_only_the_others(reason: str, w
     assert run.deleted == run.expected == (5 if reason == "counted by repository" else 3)
 
 
-def test_pull_partition_is_dropped_independently_of_the_other_one() -> None:
+def test_pull_partition_is_dropped_independently_of_the_other_partition() -> None:
     partitions.create_ahead(DECEMBER)
     turn_on()
     DeletionRule.objects.create(category="pull", age=1)
@@ -292,7 +292,7 @@ def test_partition_is_recreated_if_few_events_remain(
     partitions.create_ahead(DECEMBER)
     turn_on(age=1, age_unit="months", archive=archive)
     Hold.objects.create(repository=web, reason="An inquiry")
-    DeletionRule.objects.create(category="delete")  # without a condition, the rule never deletes
+    DeletionRule.objects.create(category="delete")  # a rule without conditions never deletes
     kept = add_events(number_kept - 1, repository=web)
     kept += add_events(1, category="delete", kind="delete_manifest")
     expired = add_events(7)

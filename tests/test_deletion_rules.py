@@ -1,4 +1,4 @@
-"""Auto-deletion deletes exactly the events that its rules select, and a preview reports the same events."""
+"""A run deletes exactly the events that the rules select, and a preview reports the same events."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class RuleSpec:
-    """A generated rule. The global setting is the rule with the scope `global`."""
+    """A generated rule. The rule whose scope is `global` stands for the global setting."""
 
     scope: int | str
-    """A repository's number, a namespace, `everywhere`, or `global`."""
+    """The number of a repository, the name of a namespace, `everywhere`, or `global`."""
     category: str
     age: tuple[int, str] | None
     max_events: int | None
@@ -61,8 +61,8 @@ class World:
     def namespace_of(self, event: EventSpec) -> str | None:
         return None if event.repository is None else self.repositories[event.repository]
 
-    def rule_of(self, event: EventSpec) -> RuleSpec:
-        """Return the rule that decides about an event, independently of the code under test."""
+    def rule_for(self, event: EventSpec) -> RuleSpec:
+        """Return the rule that applies to an event, determined independently of the code under test."""
         for scope in (event.repository, self.namespace_of(event), "everywhere"):
             for category in (event.category, ""):
                 for rule in self.rules:
@@ -71,13 +71,13 @@ class World:
         return self.rules[-1]
 
     def kept(self) -> set[int]:
-        """Return the numbers of the events that are kept, independently of the code under test."""
+        """Return the numbers of the events to keep, determined independently of the code under test."""
         deleted: set[int] = set()
         for rule in self.rules:
             decided = [
                 (NOW - timedelta(hours=event.hours_ago), number)
                 for number, event in enumerate(self.events)
-                if self.rule_of(event) == rule and not self.is_held(event)
+                if self.rule_for(event) == rule and not self.is_held(event)
             ]
             decided = sorted((moment, number) for moment, number in decided if moment < self.cutoff)
             if rule.age:
@@ -135,7 +135,7 @@ class World:
 
 
 def turn_on(age: tuple[int, str] | None = None, max_events: int | None = None, archive: bool = False) -> None:
-    """Turn on auto-deletion, with these conditions in the global setting."""
+    """Turn on auto-deletion, and set these conditions in the global setting."""
     setting = AutoDeletion.get_solo()
     setting.enabled, setting.archive, setting.max_events = True, archive, max_events
     setting.age, setting.age_unit = age or (None, "months")
@@ -191,7 +191,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 
 def execute_run(preview: bool = False, cutoff: datetime = NOW) -> Run:
-    """Execute a run, check that it finished without an error, and return it."""
+    """Execute a run, check that it finished without an error, and return the run."""
     run = runs.start("a test", preview=preview, cutoff=cutoff)
     runs.execute(run)
     run.refresh_from_db()
@@ -213,7 +213,7 @@ def small_batches_without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     archive=st.booleans(),
     day_batch=st.integers(1, 12),
     folded=st.booleans(),
-    days=st.sampled_from([30, 200]),  # charts of these ranges have buckets of days and of weeks
+    days=st.sampled_from([30, 200]),  # for 30 days, charts have daily buckets; for 200 days, weekly buckets
 )
 def test_run_deletes_exactly_the_events_selected_by_rules_and_reported_by_preview(
     world: World,
@@ -227,7 +227,7 @@ def test_run_deletes_exactly_the_events_selected_by_rules_and_reported_by_previe
     monkeypatch.setattr(execution, "MAX_EVENTS_OF_DAYS", day_batch)
     settings.STORAGES = {"archives": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
     with rolled_back():
-        partitions.create_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # so that the run can drop whole months
+        partitions.create_ahead(datetime(2025, 12, 1, tzinfo=UTC))  # lets the run drop whole months
         ids = world.create()
         AutoDeletion.objects.update(archive=archive)
         if folded:

@@ -98,7 +98,8 @@ def test_preview_reports_the_largest_repositories_across_categories() -> None:
     turn_on(age=1, age_unit="months")
     for number in range(execution.REPOSITORIES_SHOWN + 1):
         add_events(3, repository_name=f"acme/r{number}")
-    # The others have three events of one category; this one has six, but two of each category.
+    # Every other repository has three events of one category. The repository acme/web has only two events
+    # in each of three categories, but six events in total.
     for category in ("push", "pull", "delete"):
         add_events(2, repository_name="acme/web", category=category)
 
@@ -281,5 +282,5 @@ def test_memory_use_does_not_grow_with_the_number_of_events(
         finally:
             tracemalloc.stop()
 
-    measure_peak(2)  # fills caches, which would count as memory use
+    measure_peak(2)  # fills caches, so that they don't count as memory use below
     assert measure_peak(16) < measure_peak(4) + 500_000

@@ -1,4 +1,4 @@
-"""Auto-deletion with real processes: a killed worker, concurrent recording, and Celery beat."""
+"""Auto-deletion works with real processes: with killed workers, concurrent recording, and Celery beat."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ class Database:
         return row and row[0]
 
     def ids(self) -> set[str]:
-        """Return the ids of all events except those of the category `system`, e.g. the events of runs."""
+        """Return the ids of all events except `system` events, such as the events that record runs."""
         rows = self.connection.execute(
             "SELECT id::text FROM registry_activity_event WHERE category != 'system'"
         )
         return {id for (id,) in rows}
 
     def fill(self, repository: int, count: int, begin: datetime, span: timedelta) -> set[str]:
-        """Store evenly spaced events of a repository, and return their ids."""
+        """Store events of a repository at evenly spaced times, and return their ids."""
         before = self.ids()
         values = {"repository": repository, "count": count, "begin": begin, "step": span / (count + 1)}
         self.connection.execute(FILL, values)
@@ -109,7 +109,8 @@ def killable_worker(app: Application) -> Iterator[Callable[[], None]]:
         yield kill
 
 
-# The nth run is killed as soon as the nth condition is true.
+# The first run is killed as soon as the first condition is true, the second run as soon as the second
+# condition is true, and so on.
 IN_BATCHES = [
     "SELECT count(*) > 0 FROM registry_activity_archive",
     "SELECT sum(deleted) > 5000 FROM registry_activity_run",
@@ -164,7 +165,7 @@ def test_run_is_completed_after_its_worker_is_killed_three_times(
 
 
 class Client:
-    """A registry that delivers notifications one by one, all with the same timestamp, until `over` is set."""
+    """A registry that delivers notifications with the same timestamp, one by one, until `over` is set."""
 
     def __init__(self, app: Application, repository: str, moment: datetime, over: Signal) -> None:
         self.app, self.repository, self.moment, self.over = app, repository, moment, over
@@ -196,7 +197,8 @@ def test_recording_continues_while_a_run_drops_partitions(tmp_path: Path) -> Non
         clients = [
             Client(app, "acme/web", now, over),
             Client(app, "acme/web", now, over),
-            # Late events, in months that are about to be dropped. Only those of the held repository remain.
+            # These clients deliver late events for months whose partitions the run is about to drop.
+            # Of the late events, only the events of the held repository remain.
             Client(app, held, FIRST + timedelta(days=40), over),
             Client(app, "acme/web", FIRST + timedelta(days=70), over),
         ]
@@ -229,7 +231,7 @@ def test_recording_continues_while_a_run_drops_partitions(tmp_path: Path) -> Non
 
 @contextmanager
 def set_at_end() -> Iterator[Signal]:
-    """Yield a signal that is set when the block ends, even with an exception."""
+    """Yield a signal that is set when the block ends, even if the block raises an exception."""
     signal = Signal()
     try:
         yield signal

@@ -1,4 +1,4 @@
-"""Effective access explains every right with its reason, for the people of a repository and for one user."""
+"""Effective access explains every right with a reason, for all users of a repository and for one user."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ pytestmark = pytest.mark.django_db
 
 
 def reasons(access: EffectiveAccess) -> set[tuple[str, str]]:
-    """Return the label and the reason of each right."""
+    """Return the label of each right and the reason for it."""
     return {(right.label, right.reason) for right in access.rights}
 
 
 def access_of(repository: Repository, person: Any) -> EffectiveAccess:
-    """Return the row of a person in the access list of a repository."""
+    """Return a person's row in the access list of a repository."""
     (row,) = [row for row in rights_on(repository).rows if row.holder == person]
     return row
 
 
 def expected_level(permissions: frozenset[str]) -> str | None:
-    """Return the level for these permissions: admin needs manage_access, read-write push, and read pull."""
+    """Return the highest level that these permissions amount to, judging by one permission per level."""
     for permission, level in (("manage_access", "admin"), ("push", "read-write"), ("pull", "read")):
         if permission in permissions:
             return level
@@ -65,9 +65,8 @@ def test_explained_rights_add_up_to_actual_permissions(
             if person.username in inactive:
                 person.is_active = False
                 person.save()
-        if (
-            ineffective_grants
-        ):  # permissions that Django creates for every model, but that have no effect here
+        if ineffective_grants:
+            # Django creates these permissions for every model, but this project ignores them.
             assign_perm("view_repository", people[0], world.created["repositories"][0])
             assign_perm("change_namespace", people[1], Namespace.objects.get(name="acme"))
         people = [type(person).objects.get(pk=person.pk) for person in people]
@@ -90,11 +89,11 @@ def test_explained_rights_add_up_to_actual_permissions(
 
 
 def explained_permissions(person: Any, repository: Repository) -> frozenset[str]:
-    """Return the permissions that a user has in a repository according to `rights_of`."""
+    """Return the permissions that a user has on a repository according to `rights_of`."""
     access = rights_of(person)
     in_repository = {row.place: row for row in access.repositories.rows}.get(repository)
     in_namespace = {row.place: row for row in access.namespaces.rows}.get(repository.namespace)
-    if in_repository:  # this row also includes the other rights
+    if in_repository:  # the row also includes the rights from the namespace and from roles
         return in_repository.permissions
     permissions = {
         p for right in access.everywhere if right.codename in levels.REGISTRY_ROLES for p in right.permissions

@@ -1,4 +1,4 @@
-"""Events of a real registry appear in the API, on the pages and in the admin, as permissions allow."""
+"""Events from a real registry appear in the API, on the pages and in the admin, as permissions allow."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.running import (
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 USERS = {"repoadmin": "secret of repoadmin", "reader": "secret of reader"}
-"""The users of the registry, with their passwords."""
+"""The usernames and passwords of the registry's users."""
 
 Events = list[tuple[str, str, str]]
 """The label, tag and actor of each event, newest first."""
@@ -46,7 +46,7 @@ Events = list[tuple[str, str, str]]
 
 @dataclass
 class Registry:
-    """A registry that sends notifications to an application, and the clients that use it."""
+    """A registry that sends notifications to an application, with methods to use it as a client would."""
 
     address: str
     image: Path
@@ -81,7 +81,8 @@ class Registry:
     def wait_for_notifications(self) -> None:
         """Wait until all notifications have been recorded.
 
-        They arrive in order, so the event of a last push shows that the earlier ones have arrived.
+        Notifications arrive in order. Once the event of one more push is recorded, all earlier notifications
+        have been recorded too.
         """
         marker = f"marker-{next(self.markers)}"
         self.push(f"acme/docs:{marker}")
@@ -100,7 +101,7 @@ class Registry:
 
 
 def create_image(folder: Path) -> Path:
-    """Write an OCI layout with one image that consists of an empty file, and return its folder."""
+    """Create an OCI layout with one image that contains an empty file, and return the layout's folder."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
 
@@ -138,7 +139,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 @pytest.fixture(scope="module")
 def registry(app: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry with the unchanged output of `manage.py registry_config` in its configuration."""
+    """A registry that is configured with the unchanged output of `manage.py registry_config`."""
     image = create_image(tmp_path_factory.mktemp("image"))
     notifications = yaml.safe_load(app.manage("registry_config"))["notifications"]
     folder = tmp_path_factory.mktemp("registry")
@@ -164,13 +165,14 @@ def events_on_page(driver: Chrome) -> Events:
 # --- Life of an image ---------------------------------------------------------------------------
 
 ALL_EVENTS = [
-    # Deleting an image also deletes all its tags. Before that, skopeo gets the manifest to learn its digest.
+    # Before skopeo deletes an image, it gets the manifest to find out its digest. Deleting the image also
+    # deletes all its tags.
     ("Delete Tag", "acme/web:v1", "repoadmin"),
     ("Delete Tag", "acme/web:latest", "repoadmin"),
     ("Delete Manifest", "", "repoadmin"),
     ("Get Tag", "acme/web:v1", "repoadmin"),
     ("Get Tag", "acme/web:latest", "reader"),
-    # Copying a tag gets its manifest and pushes it under the new tag.
+    # To copy a tag, skopeo gets its manifest and pushes it with the new tag.
     ("Update Tag", "acme/web:v1", "repoadmin"),
     ("Create Manifest", "", "repoadmin"),
     ("Get Tag", "acme/web:latest", "repoadmin"),
@@ -240,7 +242,7 @@ class TestLifeOfAnImage:
 
             assert status(driver) == 200
             assert "Exclude pull" not in driver.page_source
-            # Ignore the reader's own log-ins.
+            # Ignore the reader's own logins.
             shown = [row for row in events_on_page(driver) if row[0] != "Create Session"]
             assert shown == ([] if "users" in page else WITHOUT_PULLS)
 

@@ -44,7 +44,7 @@ def rows(response: StreamingHttpResponse) -> list[dict[str, str]]:
 
 
 def recorded_exports() -> list[tuple[str, dict[str, Any]]]:
-    """Return the actor and the details of the events that record exports, oldest first."""
+    """Return the actor and the details of each event that records an export, oldest first."""
     events = Event.objects.filter(kind="export_events").order_by("pk")
     return [(event.actor_name, event.details) for event in events]
 
@@ -178,8 +178,8 @@ class TestRecordedExport:
     def test_aborted_export_is_recorded_with_number_of_events_sent(self, person: Any) -> None:
         response = export_as("jsonl", person)
         next(iter(response))
-        request_finished.disconnect(close_old_connections)  # as Django's test client does
-        response.close()  # as the web server does
+        request_finished.disconnect(close_old_connections)  # Django's test client does this, too
+        response.close()  # the web server does this when the client disconnects
         request_finished.connect(close_old_connections)
 
         (_, _), (_, end) = recorded_exports()

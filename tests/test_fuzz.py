@@ -1,4 +1,4 @@
-"""The notifications endpoint answers 200 to any body. What it can't record is stored as a dead letter."""
+"""The notifications endpoint responds with 200 to any body, and stores invalid messages as dead letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that reads events for a viewer begins at the permission gate."""
+"""All code that reads events for a viewer starts with a queryset from the permission gate."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from activity.models import Event
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_GATE = ("activity/storage/", "activity/deletion/", "activity/migrations/")
-"""What writes and deletes events. Nothing here shows them to a viewer."""
-GATES = {"visible_to", "of_own_account", "none"}
+"""The folders whose code writes and deletes events. This code never shows events to a viewer."""
+GATES = {"visible_to", "for_own_account", "none"}
 EXCEPTIONS = [
-    # A queryset without a table: its rows come from other querysets, which have passed the gate.
+    # This queryset reads no table. Its rows come from other querysets, which start at the gate.
     ("activity/feed/search.py", "Event.objects.all"),
-    # Asks whether an event with a given id has been recorded, and shows it to nobody.
+    # This query only checks which events have already been recorded. It shows them to nobody.
     ("activity/recording/record.py", "Event.objects.filter"),
 ]
 
 
 def uses_of_managers(source: str) -> Iterator[str]:
-    """Yield the uses of the managers of events, with the method called on each: `Event.objects.filter`."""
+    """Yield each use of an event manager with the method called on it, e.g. `Event.objects.filter`."""
     tree = ast.parse(source)
     used_on = {node.value: node for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in used_on.values():
@@ -34,7 +34,7 @@ def uses_of_managers(source: str) -> Iterator[str]:
             yield ast.unparse(used_on.get(node, node))
 
 
-def test_readers_of_events_begin_at_the_gate() -> None:
+def test_code_that_reads_events_starts_at_the_gate() -> None:
     paths = {str(path.relative_to(ROOT)): path for path in (ROOT / "activity").rglob("*.py")}
     found = [
         (name, use)
@@ -61,7 +61,7 @@ def test_uses_of_managers_are_found(source: str, uses: list[str]) -> None:
     assert list(uses_of_managers(source)) == uses
 
 
-def test_no_other_model_leads_to_events() -> None:
+def test_no_other_model_has_an_attribute_for_its_events() -> None:
     references = [field for field in Event._meta.fields if isinstance(field, ForeignKey)]
 
     assert references

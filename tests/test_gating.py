@@ -1,4 +1,4 @@
-"""Every page and API list shows exactly the events that the viewer can see, in random worlds."""
+"""In random worlds, every page and API list shows exactly the events that the viewer is allowed to see."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.worlds import USERS, World, rolled_back, worlds
 
 
 def ids_in_api(client: Client, url: str) -> list[str] | None:
-    """Return the ids on all pages of an API list, or None if the status is 404."""
+    """Return the event ids on all pages of an API list, or None if the status is 404."""
     ids: list[str] = []
     next_: str | None = url
     while next_:
@@ -48,7 +48,7 @@ def count_on_pages(client: Client, url: str) -> int | None:
 
 
 def set_max_listed(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set MAX_LISTED, the maximum number of grants or repositories whose ids are listed in a query."""
+    """Set MAX_LISTED, the maximum number of ids of grants or repositories that a query lists."""
     monkeypatch.setattr("repositories.access.resolving.MAX_LISTED", number)
     monkeypatch.setattr("repositories.utils.among.MAX_LISTED", number)
 
@@ -145,4 +145,4 @@ def test_access_takes_three_queries_for_any_number_of_grants() -> None:
     with CaptureQueriesContext(connection) as queries:
         Access.for_user(type(user).objects.get(pk=user.pk))
 
-    assert len(queries) == 4  # including the one that loads the user
+    assert len(queries) == 4  # three for the access, and one that loads the user

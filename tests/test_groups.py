@@ -38,9 +38,9 @@ WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "tally": set(),
     "tallychange": set(),
 }
-"""Models that users can't edit freely, with the permissions that the code checks besides `view`."""
+"""Models that only the software writes, with the permissions that its code checks in addition to `view`."""
 UNUSED = '<td class="field-last_used_at nowrap">-</td>'
-"""The "last used" cell of a token that was never used."""
+"""The "last used" cell of a token that has never been used."""
 
 User: Any = get_user_model()
 
@@ -72,7 +72,7 @@ def powerful(db: None) -> Group:
 
 
 def form(user: Any, **values: Any) -> dict[str, Any]:
-    """Return the form data of a user's page."""
+    """Return the form data for a user's page in the admin."""
     return {
         "username": user.username,
         "is_active": "on",

@@ -1,4 +1,4 @@
-"""The apps within a host site: names, templates, API and settings."""
+"""The apps work in a host site: their names, templates, API and settings don't conflict with the site's."""
 
 from __future__ import annotations
 
@@ -38,15 +38,19 @@ def test_url_namespaces_do_not_clash_with_those_of_the_host_site() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "label"),
-    [("activity/event", "registry_activity"), ("repositories/namespace", "registry_repositories")],
+    ("path", "target"),
+    [
+        ("activity/event/", "registry_activity/event/"),
+        ("repositories/namespace/", "registry_repositories/namespace/"),
+        ("activity/", "registry_activity/"),
+    ],
 )
 def test_admin_urls_with_the_package_name_redirect_to_those_with_the_app_label(
-    admin: Client, path: str, label: str
+    admin: Client, path: str, target: str
 ) -> None:
-    page = admin.get(f"/admin/{path}/?q=jane", follow=True)
+    page = admin.get(f"/admin/{path}?q=jane", follow=True)
 
-    assert page.redirect_chain == [(f"/admin/{label}/{path.partition('/')[2]}/?q=jane", 302)]
+    assert page.redirect_chain == [(f"/admin/{target}?q=jane", 302)]
     assert page.status_code == 200
 
 
@@ -64,7 +68,7 @@ def page_templates() -> list[str]:
 
 
 def root_of(name: str) -> str:
-    """Return the name of the template at the root of a template's inheritance, or its own name."""
+    """Return the name of the topmost template that a template extends, or its own name if it extends none."""
     nodes = get_template(name).template.nodelist  # type: ignore[attr-defined]
     extends: Any = next((node for node in nodes if isinstance(node, ExtendsNode)), None)
     return root_of(extends.parent_name.resolve({})) if extends else name
@@ -79,7 +83,7 @@ def test_every_page_extends_the_base_template_of_the_app() -> None:
 
 @pytest.fixture
 def site_with_base_template(tmp_path: Path) -> Iterator[None]:
-    """A host site that overrides the base template with its own."""
+    """A host site that replaces the base template with its own."""
     (tmp_path / "activity").mkdir()
     (tmp_path / BASE).write_text("<h1>ACME</h1>{% block content %}{% endblock %}")
     (options,) = settings.TEMPLATES
@@ -97,7 +101,7 @@ def test_site_overrides_the_base_template(
         assert "site.css" not in page
 
 
-def test_base_template_works_without_log_out_and_admin_urls(admin: Client, db: None) -> None:
+def test_base_template_works_without_logout_and_admin_urls(admin: Client, db: None) -> None:
     with override_settings(ROOT_URLCONF="tests.urls_without_admin"):
         page = admin.get("/activity/").content.decode()
 
@@ -145,7 +149,7 @@ def test_api_ignores_the_rest_framework_settings_of_the_site(tmp_path: Path) -> 
         foreign = replace(
             app, environ={**app.environ, "DJANGO_SETTINGS_MODULE": "tests.foreign_rest_framework"}
         )
-        foreign.manage("check")  # finds e.g. names that clash with Knox's own token model
+        foreign.manage("check")  # would report names that clash with Knox's own token model
         responses = json.loads(foreign.shell(CALL_API % {"token": app.token("registry")}))
 
     created, listed, again, malformed, notified, schema = responses
@@ -163,7 +167,7 @@ def test_api_ignores_the_rest_framework_settings_of_the_site(tmp_path: Path) -> 
 
 
 def errors_with(**values: Any) -> list[str]:
-    """Return the ids of the messages from the apps' system checks with these settings."""
+    """Run the system checks with these settings, and return the ids of the messages from the apps."""
     with override_settings(**values):
         return [str(message.id) for message in run_checks() if str(message.id).startswith(APPS)]
 

@@ -1,4 +1,4 @@
-"""Event ids start with the time of the event, and redelivery results in the same id."""
+"""Event ids start with the time of the event, and a redelivered event gets the same id."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import RFC_4122

@@ -1,4 +1,4 @@
-"""Live updates: pages announce new events while they are open."""
+"""Live updates: an open page announces new events."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def reader(log_in: Any, web: Repository) -> Client:
 
 
 def polling_url(client: Client, **query: Any) -> str:
-    """Open the page, and return the URL that it polls for new events, or "" if it doesn't poll."""
+    """Request the page, and return the URL that it polls for new events, or "" if it doesn't poll."""
     found = re.search(r'hx-get="([^"]*since=[^"]*)"', client.get(URL, query).content.decode())
     return URL + unescape(found[1]) if found else ""
 
@@ -125,7 +125,7 @@ def test_only_events_that_the_page_lists_are_announced(
     url = polling_url(reader, **query)
 
     record(web)
-    record(web, "get_tag")  # readers see no pulls
+    record(web, "get_tag")  # readers can't see pulls
     record(factories.repository("acme/secret"))
 
     assert announcement(reader, url)[:5] == expected
@@ -217,7 +217,7 @@ class TestInBrowser:
         assert app.notify(json.dumps({"events": [message]})).status_code == 200
 
     def poll_now(self, page: Chrome) -> None:
-        """Make the page poll now instead of in ten seconds, as it does when its tab becomes visible."""
+        """Pretend that the tab becomes visible, so that the page polls now rather than within ten seconds."""
         page.execute_script("document.dispatchEvent(new Event('visibilitychange'))")
 
     def test_page_does_not_change_until_new_events_are_requested(
@@ -231,7 +231,7 @@ class TestInBrowser:
         self.push(app, "brand-new")
         self.poll_now(page)
 
-        announced = "2 new events. Show them"  # the manifest and the tag
+        announced = "2 new events. Show them"  # one push creates a manifest and updates a tag
         assert poll(lambda: text(page, "#new-events[role=status]"), announced) == announced
         assert (rows(page), page.execute_script(get_top)) == (before, top)
 

@@ -1,4 +1,4 @@
-"""Logging in: failed attempts lock out a username at one address, but not at others."""
+"""Logging in: too many failed attempts lock out a username at one IP address, but not at other addresses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fail_to_log_in(page: str, times: int) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_log_in_succeeds_after_a_few_failures(jane: Any, page: str) -> None:
+def test_login_succeeds_after_a_few_failures(jane: Any, page: str) -> None:
     for _ in range(2):
         fail_to_log_in(page, settings.AXES_FAILURE_LIMIT - 1)
 
@@ -47,7 +47,7 @@ def test_log_in_succeeds_after_a_few_failures(jane: Any, page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_log_in_is_refused_for_15_minutes_after_too_many_failures(jane: Any, page: str) -> None:
+def test_login_is_refused_for_15_minutes_after_too_many_failures(jane: Any, page: str) -> None:
     fail_to_log_in(page, settings.AXES_FAILURE_LIMIT)
 
     response = log_in(page, PASSWORD)
@@ -82,7 +82,7 @@ def test_failures_do_not_lock_out_other_users_or_addresses(jane: Any, page: str)
     ],
     ids=["long", "NUL", "emoji", "NUL in query", "long query", "long headers", "address"],
 )
-def test_malformed_log_in_attempts_are_counted(
+def test_malformed_login_attempts_are_counted(
     jane: Any, page: str, username: str, query: str, headers: dict[str, str]
 ) -> None:
     def attempt() -> int:
@@ -92,7 +92,7 @@ def test_malformed_log_in_attempts_are_counted(
     statuses = [attempt() for _ in range(settings.AXES_FAILURE_LIMIT + 1)]
 
     assert statuses[0] == 200
-    # A name that contains NUL is invalid, so it isn't checked.
+    # A username that contains NUL is invalid, so the form rejects it before the attempt is counted.
     assert statuses[-1] == (200 if "\0" in username else 429)
 
 
@@ -105,7 +105,7 @@ def test_failures_from_missing_or_unusual_address_are_counted(jane: Any, address
 
 
 @pytest.mark.audited
-def test_failed_log_ins_are_recorded(jane: Any) -> None:
+def test_failed_logins_are_recorded(jane: Any) -> None:
     fail_to_log_in("/accounts/login/", settings.AXES_FAILURE_LIMIT)
     log_in("/accounts/login/", PASSWORD)
 
@@ -114,13 +114,13 @@ def test_failed_log_ins_are_recorded(jane: Any) -> None:
     assert not Event.objects.filter(kind="create_session").exists()
 
 
-def test_failed_log_ins_are_not_logged(jane: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_failed_logins_are_not_logged(jane: Any, caplog: pytest.LogCaptureFixture) -> None:
     fail_to_log_in("/accounts/login/", settings.AXES_FAILURE_LIMIT + 1)
 
     assert not caplog.records
 
 
-def test_user_name_is_escaped_on_the_lockout_page() -> None:
+def test_username_is_escaped_on_the_lockout_page() -> None:
     name = "<script>alert(1)</script>"
     for _ in range(settings.AXES_FAILURE_LIMIT):
         page = log_in("/accounts/login/", "wrong", username=name)

@@ -1,4 +1,4 @@
-"""The notifications endpoint records each notification once, and never rejects or loses one."""
+"""The notifications endpoint records each notification once, and never rejects or loses a notification."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER_DIGEST = "sha256:" + "0123abcd" * 8
 
 
 def recorded() -> list[tuple[str, str, str, str]]:
-    """Return the events except new repositories, oldest first: label, reference, digest and actor."""
+    """Return the label, reference, digest and actor of each event, oldest first, except new repositories."""
     events = Event.objects.exclude(kind="create_repository").order_by("pk")
     return [(event.label, event.reference, event.short_digest, event.actor_label) for event in events]
 
@@ -82,9 +82,8 @@ class TestAuthentication:
 
         response = Client().post(URL.rstrip("/"), '{"events": []}', "application/json", headers=headers)
 
-        assert (
-            response.status_code == 200
-        )  # the registry would take a redirect for success, and the event would be lost
+        # The registry would consider a redirect a success, and the event would be lost.
+        assert response.status_code == 200
 
     def test_notifications_are_not_redirected_to_https(self, registry: Any, settings: Any) -> None:
         settings.SECURE_SSL_REDIRECT = True
@@ -219,7 +218,7 @@ class TestEventsOfNotification:
 
 
 class TestPullsByDocker:
-    """To pull a tag, Docker sends a HEAD request for the tag and then a GET request for the digest only."""
+    """To pull a tag, Docker sends a HEAD request with the tag and then a GET request with only the digest."""
 
     def test_head_request_and_get_are_one_pull_of_the_tag(self, registry: Any) -> None:
         registry(pull("HEAD", tag="v1"))
@@ -478,12 +477,12 @@ class TestDeadLetters:
             raise OperationalError("The database is down.")
 
         monkeypatch.setattr(notifications, "record_events", fail)
-        with pytest.raises(OperationalError):  # results in status 500, and the registry retries
+        with pytest.raises(OperationalError):  # the web server returns status 500, and the registry retries
             registry(notification())
 
 
 class TestQueries:
-    """The number of database queries per message, without those that begin and end transactions."""
+    """The number of database queries per message, not counting those that begin or end a transaction."""
 
     def count_queries(self, registry: Any, *notifications: dict[str, Any]) -> int:
         with CaptureQueriesContext(connection) as captured:
@@ -493,12 +492,13 @@ class TestQueries:
     @pytest.mark.parametrize(
         ("message", "queries"),
         [
-            # Token, user permissions, group permissions, repository, actor, events, tally changes, tag.
+            # Queries for the token, user permissions, group permissions, repository, actor, events, tally
+            # changes and tag.
             (notification(), 8),
             (pull(tag="latest"), 8),
             (pull(), 7),
             (notification(target={"tag": None}), 7),
-            # Not recorded.
+            # These messages aren't recorded.
             (pull("HEAD", tag="latest"), 3),
             (
                 notification(target={"mediaType": "application/octet-stream", "url": "/blobs/", "tag": None}),
@@ -508,12 +508,11 @@ class TestQueries:
         ids=["push", "pull of a tag", "pull", "push without a tag", "HEAD request", "layer"],
     )
     def test_message_takes_few_queries(self, registry: Any, message: dict[str, Any], queries: int) -> None:
-        registry(notification())  # creates the repository, and sets the time when the token was last used
+        registry(notification())  # creates the repository, and stores when the token was last used
 
         assert self.count_queries(registry, message) == queries
-        assert self.count_queries(registry, message) <= min(
-            queries, 6
-        )  # a redelivery changes no tallies or tags
+        # A redelivered message changes no tallies or tags.
+        assert self.count_queries(registry, message) <= min(queries, 6)
 
     def test_query_count_does_not_grow_with_the_number_of_notifications(self, registry: Any) -> None:
         def messages(number: int) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ class TestAccess:
 
         assert response.status_code == (302 if role == "anonymous" else 200 if role in VIEWERS else 404)
         if role in VIEWERS:
-            forms = response.content.decode().count('method="post"') - 1  # except the log-out form
+            forms = response.content.decode().count('method="post"') - 1  # don't count the logout form
             assert (forms > 0) == (role in EDITORS and url != ACME)
 
     @pytest.mark.parametrize(

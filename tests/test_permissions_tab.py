@@ -179,7 +179,7 @@ class TestGranting:
 
         assert response.status_code == 200
         assert "errorlist" in response.content.decode()
-        if holder.endswith("/dev"):  # acme/dev is hidden, none/dev does not exist
+        if holder.endswith("/dev"):  # acme/dev is hidden, and none/dev doesn't exist
             assert "There is no team with this name" in response.content.decode()
         assert not RepositoryGroupPermission.objects.exists()
         assert not granted_permissions(web, jane)

@@ -57,7 +57,7 @@ def repoadmin(log_in: Any, web: Repository, production: Repository) -> Client:
 
 
 def form_data(*criteria: tuple[str, str], stored: Any = None, **fields: str) -> dict[str, str]:
-    """Return the form data of a policy. The criteria replace those of the `stored` policy, if any."""
+    """Return the form data for a policy. `criteria` replace the criteria of the `stored` policy, if given."""
     old = list(stored.criteria.all()) if stored else []
     rows = [{"operator": c.operator, "value": c.value, "id": str(c.pk), "DELETE": "on"} for c in old]
     rows += [{"operator": operator, "value": value} for operator, value in criteria]
@@ -92,7 +92,10 @@ def policy_events() -> list[tuple[str, dict[str, Any]]]:
 
 
 class TestAccess:
-    """Access by role. A writer has the read-write level on the repository, a repoadmin the admin level."""
+    """Each role has the expected access.
+
+    A writer has the read-write level on the repository, and a repoadmin has the admin level.
+    """
 
     ROLES = ("anonymous", "outsider", "reader", "writer", "repoadmin", "auditor", "admin")
     VIEWERS = {"repoadmin", "auditor", "admin"}

@@ -117,7 +117,7 @@ class TestRepositories:
 
         assert list(Event.objects.visible_to(Access.for_user(reader))) == [event]
         assert list(Event.objects.visible_to(Access.for_user(reader), successor)) == [event]
-        assert Event.objects.visible_to(Access.for_user(admin)).count() == 3  # including the deletion event
+        assert Event.objects.visible_to(Access.for_user(admin)).count() == 3  # two pushes and one deletion
 
     def test_grants_on_a_deleted_repository_do_not_apply_to_its_successor(self) -> None:
         former = factories.repository("acme/web")

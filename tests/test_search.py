@@ -1,4 +1,4 @@
-"""The search language, and searches that read a limited number of events per page."""
+"""The search language for events, and searches that read only a limited number of events per page."""
 
 from __future__ import annotations
 
@@ -353,7 +353,7 @@ def plan_query(text: str) -> search.Plan:
 
 
 def collect_tags(text: str, cursor: str | None, direction: str, size: int = 2) -> list[str]:
-    """Follow the pages in a direction, and return the tags of their events in that direction."""
+    """Follow the pages in a direction, and return the tags of their events in the order of that direction."""
     plan, tags = plan_query(text), []
     while True:
         page = search.find(plan, size, cursor)

@@ -1,4 +1,4 @@
-"""The external programs that the tests start: databases, registry and browser."""
+"""The external programs that the tests start: the databases, the registry and the browser."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Changes made on the site are recorded as events with their actor."""
+"""Each change made on the site is recorded as an event with the user who made it."""
 
 from __future__ import annotations
 

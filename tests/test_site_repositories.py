@@ -214,7 +214,7 @@ class TestList:
         text = page_text(client, "/repositories/", namespace="acme")
 
         assert ("acme/docs" in text, "acmes/docs" in text) == (True, False)
-        # The pages of a hidden and a missing namespace are the same, except for the name.
+        # A hidden namespace and a missing one result in the same page, except for the name.
         hidden, missing = (
             page_text(client, "/repositories/", namespace=name, q="web").replace(name, "…")
             for name in ("acme", "none")

@@ -1,4 +1,4 @@
-"""The status of every page of the site for every role. A page that isn't in the table fails the test."""
+"""Every page of the site returns the expected status for every role. The URL table must list all pages."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ MISSING = {**EXISTING, "policy_id": "00000000", "username": "nobody", "team": "n
 
 
 def build_url(url_name: str, arguments: dict[str, Any], organization: str, repository: str) -> str:
-    """Return the URL of a view, with only those of the arguments that it takes."""
+    """Return the URL of a view, using only the arguments that the view takes."""
     reverse_dict = get_resolver().reverse_dict if ":" not in url_name else _namespace_reverse_dict(url_name)
     (_, params), *_ = reverse_dict.getlist(url_name.rpartition(":")[2])[0][0]
     is_organization = "organization" in url_name or url_name.rpartition(":")[2] in (
@@ -109,7 +109,8 @@ def test_hidden_pages_look_like_missing_ones(
         with CaptureQueriesContext(connection) as queries:
             response = getattr(client, method)(url)
         body = re.sub(r'value="\w{64}"', "", response.content.decode())
-        # Anybody can find out whether a user exists by trying to grant them a permission.
+        # The number of queries may reveal whether a user exists. Anybody can find that out anyway, by trying
+        # to grant the user a permission.
         return response.status_code, body, 0 if ":user" in url_name else len(queries)
 
     hidden = fetch(EXISTING, "acme", "web")

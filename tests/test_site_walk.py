@@ -1,4 +1,4 @@
-"""The site in a browser: on a desktop, on a phone, and on a phone without scripts."""
+"""The site works in a browser: on a desktop, on a phone, and on a phone without JavaScript."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 @pytest.fixture(scope="module", params=BROWSERS)
 def browser_name(request: pytest.FixtureRequest) -> str:
-    """The name of the browser. Tests include it in values that must differ between browsers."""
+    """The name of the browser. Tests include it in values that must be different in each browser."""
     return request.param
 
 
@@ -54,14 +54,14 @@ def browser(browser_name: str) -> Iterator[Chrome]:
 
 @pytest.fixture
 def driver(app: Application, browser: Chrome) -> Iterator[Chrome]:
-    """A browser logged in as repoadmin, whose console must stay empty."""
+    """A browser logged in as repoadmin. Its console must be empty at the end of the test."""
     sign_in(browser, app, "repoadmin")
     yield browser
     assert browser.get_log("browser") == []
 
 
 def shows_message(driver: Chrome, expected: str) -> bool:
-    """Wait for a message above the content of the page, and return whether it appears."""
+    """Wait for this message above the content of the page, and return whether it appears."""
     return poll(lambda: text(driver, "main > .notice"), expected) == expected
 
 
@@ -79,7 +79,7 @@ def select(driver: Chrome, field_name: str, value: str) -> None:
 def reaches(driver: Chrome, ending: str) -> bool:
     """Wait for a URL with this ending, and return whether the browser reaches it.
 
-    Without waiting, a test could find elements of the previous page.
+    If tests didn't wait, they could find elements of the previous page.
     """
     return poll(lambda: driver.current_url.endswith(ending), True)
 
@@ -183,7 +183,7 @@ class TestActivity:
         return events[0]["actor"]
 
     def assert_newest_event_is_the_edit(self, driver: Chrome) -> None:
-        newest = next(row for row in rows(driver) if "Label" in row)  # skips the table of matching tags
+        newest = next(row for row in rows(driver) if "Label" in row)  # skips the rows of the matching tags
         assert newest["Label"].startswith("Update Promotion Policy")
         assert newest["Type"] == "UPDATE"
         assert newest["Initiated by"] == "repoadmin"

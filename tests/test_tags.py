@@ -1,4 +1,4 @@
-"""The tags of a repository: how events update them, in any order of arrival, and the Tags page."""
+"""The tags of a repository: how events update the tags in any order of arrival, and the Tags page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ draft_lists = st.lists(
 
 
 def tag_rows(repository: Repository) -> list[tuple]:
-    """Return the stored values of a repository's tags, and whether each tag exists."""
+    """Return the stored values of each row of a repository's tags, followed by whether the tag exists."""
     columns = [
         "name",
         "last_push",
@@ -62,12 +62,12 @@ def tag_rows(repository: Repository) -> list[tuple]:
     ]
     rows = tags.with_pulls(Tag.objects.filter(repository=repository)).order_by("name")
     existing = set(tags.current_tags(repository).values_list("name", flat=True))
-    # A row doesn't imply that the tag exists: folding also creates one for a tag that was only pulled.
+    # Not every row is an existing tag: folding also creates a row for a tag that was pulled but never pushed.
     return [(*row, row[0] in existing) for row in rows.values_list(*columns)]
 
 
 def deliver(messages: Iterable[list[Draft]], fold_after: int = -1) -> list[tuple]:
-    """Record messages one by one and fold the pulls. Return the stored tags, after rolling back."""
+    """Record messages one by one, fold the pulls, and return the stored tags. Everything is rolled back."""
     with transaction.atomic():
         for number, message in enumerate(messages):
             record_events(message)
@@ -178,7 +178,7 @@ class TestUpdating:
         assert TagPull.objects.values_list("name", "pulls").get() == ("latest", 20)
 
 
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer at a time")
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite allows only one writer at a time")
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_recordings_do_not_deadlock_and_count_each_event_once() -> None:
     web = factories.repository("acme/web")
@@ -211,8 +211,9 @@ def test_concurrent_recordings_do_not_deadlock_and_count_each_event_once() -> No
             done.result()
     tags.fold()
 
-    # The newest pushes are in minutes 45 to 49. Minutes 48 and 49 each delete one of the two manifests first,
-    # so only the tags pushed in these two minutes remain.
+    # The newest pushes of the five tags are in minutes 45 to 49. In minute 48, one of the two manifests
+    # is deleted with all its tags before the push, and in minute 49 the other one. So only the tags pushed in
+    # these two minutes remain.
     assert current_tags(web) == {f"t{number % 5}": DIGESTS[number % 2] for number in (48, 49)}
     assert dict(Tag.objects.values_list("name", "pulls")) == {f"t{number}": 10 for number in range(5)}
 
@@ -221,11 +222,11 @@ URL = "/repositories/acme/web/tags/"
 
 
 def rows(client: Client, url: str = URL, **query: Any) -> list[dict[str, str]]:
-    """Return the text of each row of the page, by column label."""
+    """Return the rows of the page as dicts of cell texts by column label."""
     response = client.get(url, query)
     assert response.status_code == 200
     found = re.findall(r"<tr>(.*?)</tr>", response.content.decode(), re.DOTALL)
-    # "… ago" depends on the current time.
+    # Remove relative times ("… ago"), because they depend on the current time.
     found = [re.sub(r'<span class="ago">.*?</span>', "", row) for row in found]
     cells = [re.findall(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', row, re.DOTALL) for row in found]
     return [

@@ -1,4 +1,4 @@
-"""Tallies match the events after recording, deletion and folding, in any order."""
+"""Tallies match the events after recording, deletion and folding in any order."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def outsider() -> Any:
 
 @pytest.fixture
 def repositories(outsider: Any) -> list[Repository]:
-    """Two repositories with 150 events in one day, which are folded, and 150 more in 50 days.
+    """Two repositories with 150 folded events from one day, and 150 unfolded events from 50 days.
 
     There are also events without a repository.
     """
@@ -101,7 +101,7 @@ def all_viewers(repository: Repository, outsider: Any) -> dict[str, Access]:
 def list_events(
     access: Access, repository: Repository | None, after: datetime | None, before: datetime | None
 ) -> list[Event]:
-    """Return the visible events in a time range."""
+    """Return the events in a time range that the viewer can see."""
     events = Event.objects.visible_to(access, repository)
     if after:
         events = events.filter(id__gte=first_id(after))
@@ -203,7 +203,7 @@ def test_tallies_match_events_after_recording_deletion_and_folding_in_random_ord
                 Event.objects.filter(id__lt=first_id(first + timedelta(days=28) * rng.random()))
             )
 
-    # SQLite never deletes whole days.
+    # On SQLite, deletion never uses `delete_days`.
     drops = [delete_whole_days] * 4 if connection.vendor == "postgresql" else []
     steps = [record] * 6 + drops + [delete] + [tallies._fold_batch] * 10 + [tallies.fold]
     for _ in range(40):
@@ -234,7 +234,7 @@ def test_counting_takes_three_queries(repositories):
     assert len(queries) == 3
 
 
-def test_user_without_grants_sees_the_count_of_their_own_log_ins(outsider):
+def test_user_without_grants_sees_the_count_of_their_own_logins(outsider):
     event = factories.record("create_session", "", actor_name="outsider")
     (bucket,) = [
         bucket for bucket in chart_counts.count_by_tallies(Access.for_user(outsider)) if bucket.counts

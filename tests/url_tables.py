@@ -1,4 +1,4 @@
-"""The expected HTTP status of a GET request to every page of the site, by role."""
+"""The expected HTTP status of a GET request to each page of the site, for each role."""
 
 ROLES = ["anonymous", "outsider", "reader", "repoadmin", "owner", "auditor", "admin"]
 PUBLIC = [200] * 7
@@ -50,4 +50,4 @@ SITE_URLS = {
     "registry_activity:user-atom": [401, *READERS[1:]],
     "registry_activity:policy": REPOADMINS_AND_AUDITORS,
 }
-"""The status for each of `ROLES`, by view name."""
+"""For each view name, the expected statuses, in the order of `ROLES`."""

@@ -1,4 +1,4 @@
-"""The addresses of a site that has neither the admin nor a log-out page."""
+"""The URLs of a site that has neither the admin nor a logout page."""
 
 from django.urls import include, path
 

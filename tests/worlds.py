@@ -2,7 +2,7 @@
 
 `worlds` is the Hypothesis strategy that generates a `World`, and `World.build` creates it in the database.
 `World.can_see` reimplements the permission table without the application's code, so that tests can compare
-the two.
+the results of both.
 """
 
 from __future__ import annotations
@@ -46,17 +46,20 @@ class World:
     """Repositories, memberships, grants and events as plain data, independent of the models."""
 
     repositories: list[tuple[str, bool, bool]]
-    """The namespace of each repository, whether it is public, and whether it is deleted."""
+    """For each repository: its namespace, whether it is public, and whether it is deleted."""
     owners: set[tuple[str, str]]
-    """Pairs of a user and an organization that they own."""
+    """Pairs of a username and the name of an organization that the user owns."""
     team: set[str]
     """The members of the only team, which belongs to the organization acme."""
     grants: list[tuple[str, str, Any]]
-    """The permission, its holder (a user or `team`), and its target (a repository number or a namespace)."""
+    """For each grant: its permission, its holder (a username or `team`), and its target.
+
+    The target is the number of a repository or the name of a namespace.
+    """
     events: list[tuple[int | None, str, str]]
-    """The number of the repository (None if the event has none), the category, and the actor."""
+    """For each event: the number of its repository (or None), its category, and its actor."""
     created: dict[str, Any] = field(default_factory=dict)
-    """Filled by `build`: each user by name, a list of `repositories`, and a list of the ids of `events`."""
+    """The objects that `build` made: users by username, the `repositories`, and the ids of the `events`."""
 
     def can_see(self, viewer: str, number: int | None, category: str, actor: str = "") -> bool:
         """Return whether the viewer can see an event with these values, according to the permission table."""
@@ -85,7 +88,7 @@ class World:
         return any(self.can_see(viewer, number, category) for category in CATEGORIES)
 
     def can_see_user(self, viewer: str, username: str) -> bool:
-        """Return whether the viewer can see a user even if they can see none of that user's events."""
+        """Return whether the viewer can see a user even if all of the user's events are hidden."""
         organizations = [
             {organization for owner, organization in self.owners if owner == name}
             | ({"acme"} if name in self.team else set())
@@ -176,7 +179,7 @@ def worlds(draw: st.DrawFn) -> World:
 
 @contextmanager
 def rolled_back() -> Iterator[None]:
-    """Roll back the block's changes to the database, e.g. to keep Hypothesis examples independent."""
+    """Roll back the changes that the block makes to the database, e.g. to isolate Hypothesis examples."""
     with transaction.atomic():
         yield
         transaction.set_rollback(True)

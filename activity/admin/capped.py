@@ -1,4 +1,4 @@
-"""A paginator that does not count all rows."""
+"""A paginator that does not always count all rows."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from django.utils.functional import cached_property
 
 
 class CappedPaginator(Paginator):
-    """Counts up to `CAP` rows: counting 20 million takes 3.7 s."""
+    """Counts at most `CAP` rows, because counting 20 million rows takes 3.7 s."""
 
     CAP = 10_000
 
@@ -19,7 +19,7 @@ class CappedPaginator(Paginator):
 
 
 class MoreThan(int):
-    """A number that the actual count exceeds, shown as “more than …”."""
+    """A lower limit that the actual count exceeds, shown as “more than …”."""
 
     def __str__(self) -> str:
         return f"more than {int(self):,}"

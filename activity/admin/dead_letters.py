@@ -1,4 +1,4 @@
-"""The admin of dead letters, for MSR admins and auditors."""
+"""The admin for dead letters, which MSR admins and auditors can use."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from activity.sources import replay
 from repositories.utils.text import storable_text
 
 MAX_SHOWN = 64 * 1024
-"""The number of characters of a message that its page shows. The whole message can be downloaded."""
+"""The maximum number of characters of a message to show on its page. The whole message can be downloaded."""
 MAX_NOTE_LENGTH = 1000
 
 
 class StateFilter(admin.SimpleListFilter):
-    """Filters dead letters by state. By default, shows those that are neither replayed nor dismissed."""
+    """Filters dead letters by state. By default, dead letters that were replayed or dismissed are hidden."""
 
     title = "state"
     parameter_name = "state"
@@ -55,14 +55,14 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class NoteForm(ActionForm):
-    """The action form of the list, with a note for dismissals."""
+    """The form for the actions on the list, with a field for the note that a dismissal requires."""
 
     note = forms.CharField(label="Note (required to dismiss):", required=False, max_length=MAX_NOTE_LENGTH)
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """Dead letters with their reasons. MSR admins can replay or dismiss them."""
+    """Shows dead letters and the reasons for their rejection. MSR admins can replay or dismiss them."""
 
     change_form_template = "admin/registry_activity/deadletter/change_form.html"
     list_display = ["received_at", "source", "account", "reason", "size", "replayed_at", "dismissed_at"]
@@ -86,7 +86,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     action_form = NoteForm
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:
-        return super().get_queryset(request).defer("content")  # up to 16 MiB each
+        return super().get_queryset(request).defer("content")  # the content can be up to 16 MiB
 
     def get_urls(self) -> list[Any]:
         views = {"replay": self.replay_one, "dismiss": self.dismiss_one, "download": self.download}
@@ -136,7 +136,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return self._act(request, pk, self.dismiss)
 
     def _act(self, request: HttpRequest, pk: int, action: Any) -> HttpResponse:
-        """Apply an action of the list to one dead letter, and redirect to its page."""
+        """Apply one of the list's actions to a single dead letter, and redirect to its page."""
         if not self.has_replay_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -155,7 +155,11 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def formatted_content(self, letter: DeadLetter) -> str:
         text, url = letter.text, reverse("admin:registry_activity_deadletter_download", args=[letter.pk])
         link = format_html('<a href="{}">Download</a>', url)
-        excerpt = f" The first {MAX_SHOWN:,} of {len(text):,} characters." if len(text) > MAX_SHOWN else ""
+        excerpt = (
+            f" The first {MAX_SHOWN:,} of {len(text):,} characters are shown."
+            if len(text) > MAX_SHOWN
+            else ""
+        )
         return format_html("<p>{}{}</p><pre>{}</pre>", link, excerpt, escape_invisible(text[:MAX_SHOWN]))
 
 

@@ -1,4 +1,4 @@
-"""The admin of auto-deletion: its settings, rules, holds, runs, archives and imports."""
+"""The admin for auto-deletion: settings, rules, holds, runs, archives and imports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from repositories.names import is_name
 
 @admin.register(AutoDeletion)
 class AutoDeletionAdmin(SingletonModelAdmin):
-    """The registry-wide settings, with buttons to start a run or a preview."""
+    """The registry-wide settings of auto-deletion, with buttons to start a run or a preview."""
 
     change_form_template = "admin/registry_activity/autodeletion/change_form.html"
     fieldsets = [
@@ -76,7 +76,7 @@ class AutoDeletionAdmin(SingletonModelAdmin):
 
 @admin.register(DeletionRule)
 class DeletionRuleAdmin(admin.ModelAdmin):
-    """Deletion rules, with a page that shows which rule applies to a repository's events."""
+    """The admin for deletion rules, with a page that shows which rule applies to a repository's events."""
 
     change_list_template = "admin/registry_activity/deletionrule/change_list.html"
     list_display = ["__str__", "conditions"]
@@ -120,7 +120,7 @@ class DeletionRuleAdmin(admin.ModelAdmin):
 
 
 def rules_by_category(setting: AutoDeletion, repository: Repository) -> list[tuple[str, rules.Rule, str]]:
-    """Return each category with the rule that applies to it in a repository, and the rule's conditions."""
+    """Return a tuple (category, rule, conditions) for each category of a repository's events."""
     current = rules.current_rules(setting)
     applicable = [
         (category.label, rules.applicable_rule(current, repository.pk, repository.namespace_id, category))
@@ -142,7 +142,7 @@ def describe_conditions(rule: rules.Rule) -> str:
 
 @admin.register(Hold)
 class HoldAdmin(admin.ModelAdmin):
-    """Holds. Deleting a hold lifts it."""
+    """The admin for holds. Deleting a hold lifts it."""
 
     list_display = ["scope", "reason", "set_by", "set_at"]
     list_select_related = ["repository__namespace", "namespace", "set_by"]
@@ -157,7 +157,7 @@ class HoldAdmin(admin.ModelAdmin):
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
-    """Runs and previews, with their progress and reports."""
+    """Shows runs and previews, with their progress and reports."""
 
     change_form_template = "admin/registry_activity/run/change_form.html"
     list_display = ["__str__", "state", "started_by", "started_at", "finished_at", "expected", "deleted"]
@@ -245,7 +245,7 @@ class RunAdmin(ReadOnlyAdmin):
 
 @admin.register(Archive)
 class ArchiveAdmin(ReadOnlyAdmin):
-    """Archives of deleted events. `manage.py import_events NAME` imports one."""
+    """Shows archives of deleted events. `manage.py import_events NAME` imports an archive."""
 
     list_display = ["name", "events", "created_at", "deleted_at", "run"]
     list_select_related = ["run"]
@@ -254,7 +254,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
 
 @admin.register(Import)
 class ImportAdmin(ReadOnlyAdmin):
-    """Imported archives, whose events are held until they are released."""
+    """Shows imported archives. Their events are held until an MSR admin releases the import."""
 
     list_display = ["archive_name", "events", "imported_at", "released_at"]
     actions = ["release"]
@@ -263,7 +263,7 @@ class ImportAdmin(ReadOnlyAdmin):
         return request.user.has_perm("registry_activity.change_import")
 
     @admin.action(
-        description="Release selected imports (deletion rules apply to their events again)",
+        description="Release selected imports (deletion rules will apply to their events again)",
         permissions=["release"],
     )
     @transaction.atomic

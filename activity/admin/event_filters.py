@@ -1,4 +1,4 @@
-"""The filters of the admin list of events. Each adds terms to the search in the search box."""
+"""Filters for the admin list of events. Each filter adds terms to the search from the search box."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from repositories.models import Namespace, RegistrySettings, Repository
 
 
 class SearchFilter:
-    """A filter that provides a search instead of filtering a queryset."""
+    """A filter that provides a search, which `EventChangeList` runs, instead of filtering the queryset."""
 
     search: Search
 
@@ -35,7 +35,7 @@ class SearchFilter:
 
 
 class TermFilter(SearchFilter, admin.SimpleListFilter):
-    """A filter on the value of one search term. The parameter is the name of the term."""
+    """A filter for a single search term. The name of its query parameter is the name of the term."""
 
     parameter_name: str
 
@@ -74,9 +74,9 @@ class ActorTypeFilter(TermFilter):
 
 
 class OccurredFilter(SearchFilter, admin.SimpleListFilter):
-    """Drills down to a year, month or day.
+    """A filter by date, which lets the user drill down to a year, a month or a day.
 
-    Django's `date_hierarchy` would read all events to find out which dates have any.
+    Django's `date_hierarchy` would read all events to find the dates that have events.
     """
 
     title = "date"
@@ -109,7 +109,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
             raise IncorrectLookupParameters from error
 
     def _selected_parts(self) -> list[int]:
-        """Return the selected year, month and day, or as many of them as are selected."""
+        """Return the selected year, month and day, without the parts that are not selected."""
         value = self.value() or ""
         if not value:
             return []
@@ -121,7 +121,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
 
 
 def event_years(events: QuerySet[Event]) -> range:
-    """Return the years from the first to the last event."""
+    """Return all years from the first event to the last event."""
     ids = events.values_list("pk", flat=True)
     first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
     if first is None or last is None:
@@ -130,7 +130,7 @@ def event_years(events: QuerySet[Event]) -> range:
 
 
 def _autocomplete(field: Any) -> AutocompleteSelect:
-    """Return a select widget that looks up its options as the user types, as there can be thousands."""
+    """Return a select widget that loads its options as the user types, because there can be thousands."""
     return AutocompleteSelect(field, admin.site)
 
 
@@ -161,7 +161,7 @@ class FilterForm(forms.Form):
     before = _time_field()
 
     def search(self) -> Search:
-        """Return the search for the selected values. Raises IncorrectLookupParameters for invalid values."""
+        """Return the search for the selected values, or raise IncorrectLookupParameters if one is invalid."""
         if not self.is_valid():
             raise IncorrectLookupParameters
         chosen = self.cleaned_data
@@ -198,7 +198,7 @@ class FormFilter(SearchFilter, admin.ListFilter):
         return [*self.NAMES]
 
     def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
-        """Yield the other parameters, which the form submits as hidden fields."""
+        """Yield the query parameters of the other filters, which the form submits as hidden fields."""
         for name, value in changelist.params.items():
             if name not in self.NAMES:
                 yield {"name": name, "value": value}

@@ -1,4 +1,4 @@
-"""The admin of events, for MSR admins and auditors: a searchable list, event pages, and exports."""
+"""The admin for events, which MSR admins and auditors can search, view and export."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
 
 NEARBY_EVENTS = 3
-"""How many earlier and how many later events are shown on the page of an event."""
+"""The page of an event shows up to this many earlier events and up to this many later events."""
 REQUEST_WINDOW = timedelta(hours=1)
 """How far before and after an event to look for other events of the same request."""
 
 
 @admin.register(Event)
 class EventAdmin(ReadOnlyAdmin):
-    """The read-only admin of events."""
+    """The read-only admin for events."""
 
     change_list_template = "admin/registry_activity/event/change_list.html"
     change_form_template = "admin/registry_activity/event/change_form.html"
@@ -64,7 +64,7 @@ class EventAdmin(ReadOnlyAdmin):
     sortable_by = ()
     ordering = ["-id"]
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # facets count all rows, once for each choice
+    show_facets = admin.ShowFacets.NEVER  # facets would count all rows once for each choice
     list_per_page = 50
     actions = ["export_csv", "export_jsonl"]
     fieldsets = [
@@ -90,7 +90,7 @@ class EventAdmin(ReadOnlyAdmin):
         return queryset, False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow only the filters: no index supports lookups by other fields."""
+        """Allow only lookups by the filters, because no index supports lookups by other fields."""
         return lookup in {*FilterForm.base_fields, "category", "type", "actor-type", "occurred"}
 
     @property
@@ -140,7 +140,7 @@ class EventAdmin(ReadOnlyAdmin):
         return [*urls, *super().get_urls()]
 
     def overview(self, request: HttpRequest) -> HttpResponse:
-        """Show recent activity, and what needs attention."""
+        """Show recent activity and problems that need attention."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         page = {**self.admin_site.each_context(request), "title": "Overview", "opts": self.opts}
@@ -224,9 +224,10 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 def nearby_events(events: EventQuerySet, event: Event) -> list[tuple[str, str, list[Event]]]:
-    """Return the events right after and right before an event on its tag or, if it has no tag, on its digest.
+    """Return the next and the previous events with the same tag or, if the event has no tag, the same digest.
 
-    Each of the two is a tuple (title, side, events) with up to `NEARBY_EVENTS` events, newest first.
+    The list contains a tuple (title, side, events) for each direction, with up to `NEARBY_EVENTS` events,
+    newest first.
     """
     if not event.repository_id or not (event.tag or event.digest):
         return []
@@ -244,7 +245,7 @@ def nearby_events(events: EventQuerySet, event: Event) -> list[tuple[str, str, l
 
 
 def repository_links(event: Event) -> Iterator[tuple[str, str]]:
-    """Yield links to the repository of an event, if it still exists."""
+    """Yield the labels and URLs of links to an event's repository, if the event has one."""
     repository = event.repository
     if not repository:
         return
@@ -256,7 +257,7 @@ def repository_links(event: Event) -> Iterator[tuple[str, str]]:
 
 
 def actor_links(event: Event) -> Iterator[tuple[str, str]]:
-    """Yield links to the actor of an event, and to all events by this actor."""
+    """Yield the labels and URLs of links to an event's actor, and to all events by the same actor."""
     if user := event.actor_user:
         yield "Administer", reverse("admin:auth_user_change", args=[user.pk])
         yield "Profile", reverse("registry_activity:user", args=[user.get_username()])

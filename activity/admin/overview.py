@@ -1,7 +1,7 @@
-"""The content of the overview in the admin: recent activity, and what needs attention.
+"""The content of the admin overview: recent activity, and problems that need attention.
 
-It runs a fixed number of queries, none of which slows down as the number of events grows: event counts come
-from the tallies, and failures and busiest users from the newest events.
+The overview runs a fixed number of queries, which don't slow down as the number of events grows. The event
+counts come from the tallies. The failures and the busiest users come from the newest events.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from repositories.models import Repository
 
 DAYS = 30
 ROWS = 5
-"""Rows in each list."""
+"""The maximum number of rows in the lists of repositories, users and failures."""
 SAMPLED_EVENTS = 500
-"""How many of the newest events are counted to find the busiest actors."""
+"""The number of events, starting with the newest, that are counted to find the busiest users."""
 MAX_COUNTED = 1_000
 """The maximum number of dead letters to count."""
 REGISTRIES = 20
@@ -60,7 +60,7 @@ def events_by_day(access: Access, now: datetime) -> chart.Chart:
 
 
 def busiest_repositories(now: datetime) -> dict[str, Any]:
-    """Return the repositories with the most events on the latest day that has any, with the event counts."""
+    """Return the repositories with the most events on the latest day with events, and their event counts."""
     days = tallies.valid(Tally.Unit.DAY)
     starts = days.filter(repository=Tally.ALL, start__lte=now).order_by("-start")
     day = starts.values_list("start", flat=True).first()
@@ -90,7 +90,10 @@ def busiest_repositories(now: datetime) -> dict[str, Any]:
 
 
 def busiest_actors(access: Access) -> dict[str, Any]:
-    """Return the users with the most of the newest `SAMPLED_EVENTS`, and the time of the oldest of these."""
+    """Return the users with the most events among the newest `SAMPLED_EVENTS` events, with their counts.
+
+    The result also contains the number of sampled events and the time of the oldest sampled event.
+    """
     newest = Event.objects.visible_to(access).order_by("-id")
     rows = list(newest.values_list("id", "actor_type", "actor_name")[:SAMPLED_EVENTS])
     if not rows:
@@ -108,11 +111,14 @@ def busiest_actors(access: Access) -> dict[str, Any]:
 
 
 def recent_failures(access: Access) -> list[Any]:
-    """Return the newest events of type FAIL, limited to the events that one page of a search reads."""
+    """Return the newest events of type FAIL, limited to the events that a search finds on its first page."""
     return search.find(search.plan(Event.objects.visible_to(access), FAILURES), ROWS).rows
 
 
 def waiting_dead_letters() -> int:
-    """Return the number of dead letters neither replayed nor dismissed, counted up to `MAX_COUNTED`."""
+    """Return the number of dead letters that were neither replayed nor dismissed.
+
+    Returns `MoreThan(MAX_COUNTED)` if there are more than `MAX_COUNTED`.
+    """
     number = DeadLetter.objects.filter(DeadLetter.WAITING)[: MAX_COUNTED + 1].count()
     return number if number <= MAX_COUNTED else MoreThan(MAX_COUNTED)

@@ -1,4 +1,4 @@
-"""The base class of read-only admin pages."""
+"""The base class for read-only admin pages."""
 
 from typing import Any
 

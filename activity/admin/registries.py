@@ -1,4 +1,4 @@
-"""The admin of registries, with their last contact."""
+"""The admin for registries, which shows when each registry last sent a message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from activity.models import Registry
 
 @admin.register(Registry)
 class RegistryAdmin(admin.ModelAdmin):
-    """Registries. Their first message adds them, and they can be deleted here."""
+    """Shows registries. A registry is added when its first message arrives, and it can be deleted here."""
 
     list_display = ["account", "last_contact_at", "quiet_after", "is_active"]
     list_select_related = ["account"]

@@ -1,4 +1,4 @@
-"""The schedules of Celery beat. MSR admins can change them, auditors can view them."""
+"""The admin for Celery beat's schedules. MSR admins can change the schedules, and auditors can view them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from django_celery_beat.models import PeriodicTask
 class ScheduledTaskAdmin(PeriodicTaskAdmin):
     """Offers actions only to users who can change schedules.
 
-    The actions of `PeriodicTaskAdmin` don't check permissions: anyone who can view tasks could disable one.
+    The actions of `PeriodicTaskAdmin` don't check permissions, so they would let anyone who can view tasks
+    disable them.
     """
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:

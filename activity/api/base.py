@@ -1,4 +1,4 @@
-"""The base class of API views. It sets every option that would otherwise come from `REST_FRAMEWORK`."""
+"""The base class of API views. It sets all options that could otherwise come from `REST_FRAMEWORK`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serializers for events, repositories, and the responses to senders of events."""
+"""Serializers for events, repositories, and the responses to registries and other producers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class RepositorySerializer(serializers.ModelSerializer):
     permissions = serializers.SerializerMethodField()
 
     def to_representation(self, repository: Repository) -> dict[str, Any]:
-        """Hide visibility and creation time from callers who can see only some categories of events."""
+        """Hide the visibility and creation time from callers who can see only some categories of events."""
         shown = super().to_representation(repository)
         if "pull" not in shown["permissions"] and not self.context["access"].sees_everything:
             shown.update(visibility=None, created_at=None)
@@ -115,5 +115,7 @@ class ResultSerializer(serializers.Serializer):
 class ReceiptSerializer(serializers.Serializer):
     """The result for one message sent by a registry."""
 
-    events = serializers.IntegerField(help_text="The number of events, including those recorded earlier.")
+    events = serializers.IntegerField(
+        help_text="The number of events, including events that were already recorded."
+    )
     dead_letters = serializers.IntegerField(help_text="The number of dead letters stored.")

@@ -7,13 +7,13 @@ from activity.api import views
 
 app_name = "registry_api"
 
-# Swagger UI needs inline styles and data: images. Its scripts are still subject to the site's policy.
+# Swagger UI needs inline styles and `data:` images. The site's policy still applies to its scripts.
 docs = login_required(
     csp_update({"style-src": [UNSAFE_INLINE], "img-src": ["data:"]})(views.DocsView.as_view())
 )
 
 urlpatterns = [
-    # The slash is optional: a registry treats a redirect as success, so the event would be lost.
+    # The slash is optional, because a registry treats a redirect as success, and the event would be lost.
     re_path(r"^notifications/registry/?$", views.RegistryNotificationView.as_view(), name="notifications"),
     path("events/", views.EventListView.as_view(), name="events"),
     path("events/<uuid:pk>/", views.EventDetailView.as_view(), name="event"),

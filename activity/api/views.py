@@ -62,7 +62,7 @@ class EventListView(ApiView, ListAPIView):
         request=producers.ProducedEventSerializer(many=True), responses={201: ResultSerializer(many=True)}
     )
     def post(self, request: Request) -> Response:
-        """Record one event, or a list of up to 100. If any event is invalid, none is recorded."""
+        """Record one event, or a list of up to 100 events. If any event is invalid, none is recorded."""
         many = isinstance(request.data, list)
         limits: dict[str, Any] = {"max_length": producers.MAX_EVENTS} if many else {}
         serializer = producers.ProducedEventSerializer(data=request.data, many=many, **limits)
@@ -114,7 +114,7 @@ class AnyContentNegotiation(BaseContentNegotiation):
 class RegistryNotificationView(ApiView):
     """Receive notifications from CNCF Distribution registries.
 
-    Responds with 200 once everything in the message is committed, as events or as dead letters.
+    Responds with 200 once the whole content of a message is committed, as events or as dead letters.
     """
 
     authentication_classes = [TokenAuthentication]

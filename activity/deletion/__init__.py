@@ -1,1 +1,1 @@
-"""Auto-deletion: the rules and holds that determine which events to delete, and the runs that do so."""
+"""Auto-deletion: the rules and holds that determine which events to delete, and the runs that delete them."""

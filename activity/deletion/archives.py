@@ -1,7 +1,8 @@
 """Writes events to archives before they are deleted, and imports events from archives.
 
 An archive is a gzipped JSON Lines file, with one line for each event, in the storage `archives`. A manifest
-next to it, `<name>.manifest.json`, has the number of events, their first and last id, and the file's SHA-256.
+next to it, `<name>.manifest.json`, contains the number of events, the first and the last event id, and the
+SHA-256 hash of the file.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from activity.storage.events import insert
 MAX_EVENTS = 20_000
 """The maximum number of events in an archive. At a few hundred bytes each, they take several MB of memory."""
 COMPRESSION_LEVEL = 2
-"""Level 6 takes twice as long, for files that are an eighth smaller."""
+"""Level 6 would take twice as long, and the files would be only an eighth smaller."""
 FIELDS = [field.attname for field in Event._meta.concrete_fields if field.name != "imported"]
 
 
@@ -40,14 +41,15 @@ class DamagedArchive(Exception):
 
 
 class DeletionPending(Exception):
-    """The events of the archive are still being deleted, so imported events would be deleted as well."""
+    """The events of the archive are still being deleted, so events imported now would be deleted as well."""
 
 
 def write(run: Run, events: QuerySet[Event]) -> tuple[Archive, list[UUID]] | None:
-    """Write the first `MAX_EVENTS` events, by id, to a new archive.
+    """Write the `MAX_EVENTS` events with the lowest ids to a new archive.
 
-    Returns it with the ids of its events in order, or None if there are no events. By then, the files are
-    safely stored, but the archive counts as incomplete until `written_at` is set.
+    Returns the archive and the ids of its events, in order, or None if there are no events. When this
+    function returns, the files are safely stored, but the archive counts as incomplete until the caller sets
+    `written_at`.
     """
     rows = events.order_by("id").values(*FIELDS)[:MAX_EVENTS].iterator(chunk_size=2000)
     ids, content = _compress(rows)
@@ -59,9 +61,10 @@ def write(run: Run, events: QuerySet[Event]) -> tuple[Archive, list[UUID]] | Non
 
 
 def rewrite_without(archive: Archive, kept: set[UUID]) -> None:
-    """Replace an archive with one without the kept events, once all its other events have been deleted.
+    """Replace an archive with a new archive that lacks the kept events.
 
-    If all of its events were kept, only discard it.
+    Call this after all other events in the archive have been deleted from the database. If all events were
+    kept, the archive is discarded without a replacement.
     """
     ids, content = _compress(row for row in read(archive.name) if UUID(row["id"]) not in kept)
     replacement = None
@@ -103,12 +106,12 @@ def read(name: str) -> Iterator[dict[str, Any]]:
 
 
 def event_ids(archive: Archive) -> list[UUID]:
-    """Return the ids of the events in an archive, at most `MAX_EVENTS`."""
+    """Return the ids of the events in an archive. There are at most `MAX_EVENTS`."""
     return [UUID(row["id"]) for row in read(archive.name)]
 
 
 def discard(*unwanted: Archive) -> None:
-    """Delete archives with their files."""
+    """Delete archives and their files."""
     _mark_incomplete(*unwanted)
     for archive in unwanted:
         for name in (archive.name, manifest_name(archive.name)):
@@ -117,16 +120,16 @@ def discard(*unwanted: Archive) -> None:
 
 
 def _mark_incomplete(*unwanted: Archive) -> None:
-    """Mark archives as incomplete, so that the next run discards them if this process dies first."""
+    """Mark archives as incomplete, so that the next run discards them if this process dies."""
     Archive.objects.filter(pk__in=[archive.pk for archive in unwanted]).update(written_at=None)
 
 
 @transaction.atomic
 def import_archive(name: str) -> Import:
-    """Insert the events of an archive again. They are held until the import is released. Idempotent.
+    """Insert the events of an archive into the database, and hold them until the import is released.
 
-    Events that still exist are left unchanged. Raises DamagedArchive, DeletionPending, or OSError if the
-    file can't be read.
+    Events that still exist are left unchanged, so an archive can be imported repeatedly. Raises
+    DamagedArchive, DeletionPending, or OSError if the file can't be read.
     """
     if Archive.objects.filter(name=name, deleted_at=None).exists():
         raise DeletionPending(
@@ -146,7 +149,7 @@ def manifest_name(name: str) -> str:
 
 
 def _compress(rows: Iterable[dict[str, Any]]) -> tuple[list[UUID], bytes]:
-    """Return the ids of the events, and the content of an archive of them."""
+    """Return the ids of events, and the content of an archive file with these events."""
     ids = []
     buffer = io.BytesIO()
     # ASCII, because the JSON can contain lone surrogates, which UTF-8 can't encode.
@@ -172,7 +175,7 @@ def _event_from_row(row: dict[str, Any], imported: Import) -> Event:
 
 def _save_file(name: str, content: bytes) -> None:
     """Save a file durably and verify its content. Raises OSError if that fails."""
-    archive_storage().delete(name)  # an interrupted run may have left a file of this name
+    archive_storage().delete(name)  # an interrupted run may have left a file with this name
     if archive_storage().save(name, ContentFile(content)) != name:
         raise OSError(f"{name} already exists in the archive storage.")
     if isinstance(archive_storage(), FileSystemStorage):

@@ -1,4 +1,4 @@
-"""Executes runs: a preview counts the events to delete, a deletion deletes them in short transactions."""
+"""Executes runs: a preview counts the events to delete, and a deletion deletes them in short transactions."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from repositories.models import Repository
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 2_000 if connection.vendor == "sqlite" else 20_000
-"""Events deleted in one transaction, which takes tens of milliseconds."""
+"""The number of events to delete in one transaction. Such a transaction takes tens of milliseconds."""
 MAX_EVENTS_OF_DAYS = 100_000
-"""Whole days with at most this many events are deleted in one transaction, even if they exceed a batch."""
+"""Whole days with at most this many events are deleted in one transaction, even if a batch is smaller."""
 MAX_MOVED = 20_000
-"""The maximum number of events to move out of a partition before dropping it. Takes about 100 ms."""
+"""The maximum number of events to move out of a partition before dropping it. The move takes about 100 ms."""
 PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
 """Seconds between transactions. On SQLite, other writers starve without it."""
 LEASE = timedelta(minutes=10)
@@ -59,13 +59,14 @@ class LeaseLost(Exception):
 class PartitionPlan:
     """How a run deletes the events of a partition, according to its rules and the holds in force.
 
-    It drops the partition, replaces it with one of the few events to keep, or deletes events in batches.
+    The run drops the partition, replaces it with a partition that contains only the few events to keep, or
+    deletes its events in batches.
     """
 
     partition: Partition
     held: Q
     kept: Q
-    """The condition for events that may have to be kept: held ones, and those at or above a rule's bound."""
+    """The condition for events that may have to be kept: held events, and events that a rule keeps."""
     moved: int | None
     """The number of events to move to a new partition, or None if events are deleted in batches."""
 
@@ -76,7 +77,10 @@ class PartitionPlan:
 
 
 class Execution:
-    """The base class of previews and deletions: renews the lease, and reports by rule and category."""
+    """The base class of previews and deletions.
+
+    It renews the lease of the run, and reports the number of events by rule and category.
+    """
 
     def __init__(self, run: Run, progress: Progress) -> None:
         self.run = run
@@ -84,7 +88,10 @@ class Execution:
 
     @cached_property
     def held_at_start(self) -> Q:
-        """The condition for events that are held when the run starts. Deletions call `held_events` again."""
+        """The condition for events that are held when the run starts.
+
+        Deletions call `held_events` again, to include holds that were set later.
+        """
         return self.held_events()
 
     @cached_property
@@ -103,14 +110,17 @@ class Execution:
         return held_events(self.run.settings["holds"])
 
     def plans(self) -> Iterator[PartitionPlan]:
-        """Yield a plan for each partition, except those that end after the bounds of all rules."""
+        """Yield a plan for each partition whose ids are all below the bound of at least one rule."""
         bound = max(selection.bound for selection in self.by_rule)
         for partition in partitions.monthly_partitions():
             if partition.bounds[1] <= bound:
                 yield self.plan(partition)
 
     def plan(self, partition: Partition) -> PartitionPlan:
-        """Plan a partition: drop it if moving the events to keep is cheaper than deleting the others."""
+        """Return the plan for a partition.
+
+        The partition is dropped only if moving the events to keep is cheaper than deleting all others.
+        """
         held = kept = self.held_events()
         for selection in self.by_rule:
             if selection.bound < partition.bounds[1]:
@@ -124,7 +134,9 @@ class Execution:
         return PartitionPlan(partition, held, kept, moved)
 
     def save(self) -> None:
-        """Store the run's counts in the transaction that they belong to, and renew its lease.
+        """Store the counts of the run and renew its lease.
+
+        Deletions call this in the transaction that deletes the counted events.
 
         Raises LeaseLost if the run has been abandoned, so that nothing in the transaction is committed.
         """
@@ -134,7 +146,7 @@ class Execution:
             raise LeaseLost
 
     def pause_and_check_stop(self, seconds: float = 0) -> None:
-        """Pause after a transaction that took this many seconds, to let recording and reading proceed.
+        """Pause after a transaction that took `seconds`, to let recording and reading proceed.
 
         Raises Stopped if the run was asked to stop.
         """
@@ -189,8 +201,9 @@ class DeletionExecution(Execution):
             return
         self.finish_leftover_archives()
         if self.run.settings["archive"]:
-            self.count_expected()  # without archives, dropping partitions takes less time than this count
+            self.count_expected()
         self.drop_partitions()
+        # Without archives, counting takes longer than dropping partitions, so it is done afterwards.
         if not self.run.settings["archive"]:
             self.count_expected()
         for selection in self.selections:
@@ -200,7 +213,7 @@ class DeletionExecution(Execution):
                 self.delete_selection(selection)
 
     def count_expected(self) -> None:
-        """Count the events to delete, including those deleted so far."""
+        """Count the events to delete, including events that have already been deleted."""
         counts = [selection.events().filter(~self.held_at_start).count() for selection in self.selections]
         self.run.expected = self.run.deleted + sum(counts)
         self.save()
@@ -215,9 +228,9 @@ class DeletionExecution(Execution):
             self.pause_and_check_stop(time.monotonic() - began)
 
     def delete_batch(self, selection: rules.Selection, lower: UUID) -> UUID:
-        """Delete the next batch of a selection, or its events of whole days if `_whole_days` finds any.
+        """Delete the next batch of a selection, or all its events of the days that `_whole_days` returns.
 
-        Returns the id to continue from, so that the next batch does not scan the dead rows of this one.
+        Returns the id to continue from, so that the next batch does not scan the dead rows of this batch.
         """
         events = selection.events().filter(~self.held_events(), id__gte=lower)
         upper = selection.bound
@@ -247,14 +260,17 @@ class DeletionExecution(Execution):
                     self.save()
                     archive.written_at = timezone.now()
                     archive.save(force_update=True)
-            except LeaseLost:  # the run that replaced this one archives these events
+            except LeaseLost:  # another run has replaced this run and archives these events
                 archives.discard(archive)
                 raise
             yield written
             lower = ids[-1]
 
     def delete_archived(self, archive: Archive, ids: list[UUID], rule: str = "") -> None:
-        """Delete the events in an archive. Those held by now are removed from the archive instead."""
+        """Delete the events in an archive from the database.
+
+        Events on which a hold has been set in the meantime are removed from the archive instead.
+        """
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))
             with transaction.atomic():
@@ -269,7 +285,7 @@ class DeletionExecution(Execution):
     def count_deleted(self, deleted: DeletedCounts, rule: str = "") -> None:
         """Add deleted events to the report, within the transaction that deleted them.
 
-        Without the name of a rule, the applicable rule is determined for each repository and category.
+        If no rule is given, the applicable rule is determined for each repository and category.
         """
         by_rule: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for (repository, category), number in deleted.items():
@@ -291,7 +307,7 @@ class DeletionExecution(Execution):
     def drop_partitions(self) -> None:
         """Drop the partitions in which few or no events are kept.
 
-        The events of a partition that is in use are deleted in batches instead.
+        If a partition is in use, its events are deleted in batches instead.
         """
         for plan in self.plans():
             if plan.moved is None:
@@ -303,7 +319,7 @@ class DeletionExecution(Execution):
             self.pause_and_check_stop()
 
     def archive_dropped(self, plan: PartitionPlan) -> list[Archive]:
-        """Archive the events to delete in a partition. If the run is stopped, discard the archives."""
+        """Archive the events to delete from a partition. If the run is stopped, discard the archives."""
         written = []
         try:
             for archive, _ in self.archive(partitions.events(plan.partition).exclude(plan.kept)):
@@ -315,28 +331,29 @@ class DeletionExecution(Execution):
         return written
 
     def try_to_drop(self, plan: PartitionPlan, written: list[Archive]) -> bool:
-        """Drop a partition except for the events to keep, and return whether this succeeded."""
+        """Try to drop a partition, except for the events to keep, and return whether it was dropped."""
         try:
             return partitions.retry_on_lock(partial(self.drop, plan, written))
         except OperationalError:
-            logger.warning("%s is in use: its events are deleted in batches instead.", plan.partition.name)
+            logger.warning("%s is in use, so its events are deleted in batches.", plan.partition.name)
             return False
 
     @transaction.atomic
     def drop(self, plan: PartitionPlan, written: list[Archive]) -> bool:
-        """Drop a partition and return True, or return False if that is no longer possible.
+        """Drop a partition and return True, or return False if it can no longer be dropped.
 
-        By now, too many events may have to be kept, or some events to delete may not be archived.
+        A partition can't be dropped if too many events must be kept, or if an event to delete isn't archived.
         """
-        # A request to stop also locks the run before the events: the opposite order would be a deadlock.
+        # A request to stop the run locks the run first and then the events. Use the same order here, because
+        # the opposite order could cause a deadlock.
         # Reloading the run also discards the counts of a failed attempt.
         self.run.refresh_from_db(from_queryset=Run.objects.select_for_update())
         partitions.freeze(plan.partition)
         current = self.plan(plan.partition)
         events = partitions.events(plan.partition)
         archived = sum(archive.events for archive in written)
-        # Comparing the numbers is not enough: if a new hold covers archived events, and equally many events
-        # were recorded since, the numbers match although the new events are not archived.
+        # Comparing the numbers of events is not enough. If a new hold covers archived events, and the same
+        # number of new events has been recorded, the numbers match although the new events aren't archived.
         if current.moved is None or (
             self.run.settings["archive"]
             and (current.held != plan.held or events.count() != current.moved + archived)
@@ -350,20 +367,24 @@ class DeletionExecution(Execution):
         return True
 
     def finish_leftover_archives(self) -> None:
-        """Discard archives that an interrupted run left incomplete, and delete the events of the others."""
+        """Discard the incomplete archives of interrupted runs, and delete the events in the complete ones."""
         for archive in Archive.objects.filter(deleted_at=None).order_by(
             F("written_at").asc(nulls_first=True)
         ):
             if archive.written_at is None:
                 with transaction.atomic():
-                    self.save()  # fails if another run has replaced this one, and may be writing the archive
+                    # This fails if another run, which may be writing the archive, has replaced this run.
+                    self.save()
                     archives.discard(archive)
             else:
                 self.delete_archived(archive, archives.event_ids(archive), LEFTOVERS)
 
 
 def _id_in(ids: list[UUID]) -> Q:
-    """Return the condition for events with any of these sorted ids, passed as a single parameter."""
+    """Return the condition for events with any of the given ids, which must be sorted.
+
+    The ids are passed to the database as a single parameter.
+    """
     if connection.vendor == "postgresql":
         listed = RawSQL("SELECT unnest(%s::uuid[])", [ids])
     else:
@@ -378,10 +399,12 @@ def _ids(events: QuerySet[Event]) -> QuerySet:
 def _whole_days(
     selection: rules.Selection, to_delete: QuerySet[Event], lower: UUID, upper: UUID
 ) -> tuple[datetime, datetime] | None:
-    """Return the range of days, from the first event to delete up to an id, for which to use `delete_days`.
+    """Return the range of whole days whose events should be deleted with `delete_days`, if any.
 
-    Returns None if there is no whole day, if the days have too many events, if the rule is for neither all
-    pulls nor all other events, or if the table isn't partitioned.
+    The range begins on the day of `lower`, or of the first event to delete. It includes the day of `upper`
+    only if the bound of the selection is on a later day. Returns None if there is no whole day, if the days
+    have too many events, if the rule covers neither all pulls nor all other events, or if the table isn't
+    partitioned.
     """
     if not (selection.is_pull_values and partitions.is_partitioned()):
         return None

@@ -1,7 +1,7 @@
 """Holds, which exempt events from deletion by any rule.
 
-The events of a repository or namespace are held until the hold is lifted, and imported events until the
-import is released. A run respects the holds in force when it started, and those set since.
+The events of a repository or namespace are held until the hold is lifted. Imported events are held until
+the import is released. A run respects the holds in force when it started, and holds that are set later.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def holds_on(repository: Repository) -> QuerySet[Hold]:
 
 
 def held_events(holds: Holds) -> Q:
-    """Return the condition for events that are held, by the given holds or by those set since.
+    """Return the condition for events that are held, either by the given holds or by current ones.
 
-    It lists sorted ids rather than using subqueries, so that PostgreSQL can use an index to find held
-    events, or to see that there are none, and so that conditions for the same holds are equal.
+    The condition contains sorted ids instead of subqueries, so that PostgreSQL can use an index to find held
+    events or to see that there are none, and so that conditions for the same holds are equal.
     """
     now = current_holds()
     combined = {key: {*holds[key], *now[key]} for key in now}

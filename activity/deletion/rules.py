@@ -1,4 +1,4 @@
-"""Deletion rules: which rule applies to an event, and which events it deletes.
+"""Deletion rules: which rule applies to an event, and which events each rule deletes.
 
 Previews and deletions both get the events to delete from this module.
 """
@@ -20,17 +20,20 @@ from activity.models import AutoDeletion, DeletionRule, Event, subtract_age
 from repositories.access.levels import Category
 from repositories.models import Repository
 
-GLOBAL = "Registry-wide setting"
+GLOBAL_RULE_NAME = "Registry-wide setting"
 EARLIEST = UUID(int=0)
 MAX_REPOSITORIES = 50
 """The maximum number of repositories whose events are deleted together."""
 MAX_GROUP_EVENTS = 20_000
-"""The maximum number of events that these have in total. A repository with more is handled by itself."""
+"""The maximum total number of events in repositories whose events are deleted together.
+
+A repository with more events is handled by itself.
+"""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule as stored with a run: plain data that is not affected by later changes to the settings."""
+    """A rule, stored with a run as plain data, so that later changes to the settings don't affect the run."""
 
     name: str
     repository: int | None = None
@@ -43,8 +46,13 @@ class Rule:
 
     @property
     def precedence(self) -> tuple[bool, bool, bool, bool]:
-        """The sort key: the most specific rule comes first, the global setting last."""
-        return (self.repository is None, self.namespace is None, self.category == "", self.name == GLOBAL)
+        """The sort key: the most specific rule comes first, and the registry-wide setting comes last."""
+        return (
+            self.repository is None,
+            self.namespace is None,
+            self.category == "",
+            self.name == GLOBAL_RULE_NAME,
+        )
 
     def matching_events(self) -> Q:
         """Return the condition for events that match this rule, even if a more specific rule applies."""
@@ -54,7 +62,7 @@ class Rule:
         if self.namespace is not None:
             condition &= Q(repository__in=Repository.objects.filter(namespace=self.namespace).values("pk"))
         if self.category:
-            # The category implies is_pull, but stating it lets PostgreSQL skip the other partitions.
+            # The category implies is_pull, but filtering by it lets PostgreSQL skip the other partitions.
             condition &= Q(category=self.category, is_pull=self.category == Category.PULL)
         return condition
 
@@ -78,18 +86,21 @@ class Rule:
 
 @dataclass(frozen=True)
 class Selection:
-    """Events that one rule deletes unless they are held: those that meet a condition and are below an id."""
+    """The events that one rule deletes unless they are held.
+
+    These are the events that meet `condition` and have an id lower than `bound`.
+    """
 
     rule: Rule
     condition: Q
     bound: UUID
     """The first id to keep."""
     max_size: float = inf
-    """An upper limit for the number of events, if known."""
+    """An upper limit on the number of events, if known."""
     is_pull_values: tuple[bool, ...] = ()
-    """Contains True if all pulls are selected, and False if all other events are.
+    """Contains True if the rule matches all pulls, and False if it matches all other events.
 
-    This disregards events to which a more specific rule applies.
+    Events to which a more specific rule applies are disregarded.
     """
 
     def events(self) -> QuerySet[Event]:
@@ -102,7 +113,9 @@ def current_rules(setting: AutoDeletion) -> list[Rule]:
         rule_from_model(row)
         for row in DeletionRule.objects.select_related("repository__namespace", "namespace")
     ]
-    rules.append(Rule(GLOBAL, age=setting.age, age_unit=setting.age_unit, max_events=setting.max_events))
+    rules.append(
+        Rule(GLOBAL_RULE_NAME, age=setting.age, age_unit=setting.age_unit, max_events=setting.max_events)
+    )
     return sorted(rules, key=lambda rule: rule.precedence)
 
 
@@ -124,7 +137,7 @@ def applicable_rule(rules: list[Rule], repository: int | None, namespace: int | 
 def select_by_rule(rules: list[Rule], held: Q, cutoff: datetime) -> list[Selection]:
     """Return one selection for each rule, bounded by its age and overall maximum.
 
-    A rule with a maximum for each repository deletes more than that: see `select_all`.
+    If a rule has a maximum for each repository, this maximum is not applied here, but in `select_all`.
     """
     selections = []
     remaining = {False, True}
@@ -152,11 +165,11 @@ def select_all(by_rule: list[Selection], held: Q, cutoff: datetime) -> list[Sele
 
 
 def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) -> Iterator[Selection]:
-    """Apply a rule's maximum for each repository.
+    """Apply a rule's maximum to each repository.
 
-    Yields groups of repositories that have more events than the maximum, each repository with its own bound,
-    and then all other repositories, whose events are deleted by age. Events without a repository count as
-    one repository.
+    First yields selections for groups of repositories that have more events than the maximum, with a separate
+    bound for each repository. Then yields a selection for all other repositories, whose events are deleted
+    only by age. Events without a repository are treated as the events of one repository.
     """
     maximum = selection.rule.max_events or 0
     events = Event.objects.between(before=cutoff).filter(selection.condition, not_held).order_by()
@@ -170,16 +183,16 @@ def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) ->
         .values_list("pk", "bound")
     )
     for group in _group_repositories(over_maximum):
-        of_group, bound = Q(), EARLIEST
+        in_group, bound = Q(), EARLIEST
         for repository in group:
-            of_repository = Q(repository=repository) if repository else Q(repository__isnull=True)
+            in_repository = Q(repository=repository) if repository else Q(repository__isnull=True)
             first_kept = bounds.get(repository) or _bound_by_number(
-                maximum, selection.condition & not_held & of_repository, cutoff
+                maximum, selection.condition & not_held & in_repository, cutoff
             )
-            of_group |= of_repository & Q(id__lt=max(first_kept, selection.bound))
+            in_group |= in_repository & Q(id__lt=max(first_kept, selection.bound))
             bound = max(bound, first_kept, selection.bound)
         max_size = sum(over_maximum[repository] for repository in group)
-        yield Selection(selection.rule, selection.condition & of_group, bound, max_size)
+        yield Selection(selection.rule, selection.condition & in_group, bound, max_size)
     others = ~Q(repository__in=[pk for pk in over_maximum if pk is not None])
     if None in over_maximum:
         others &= Q(repository__isnull=False)
@@ -187,7 +200,7 @@ def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) ->
 
 
 def _group_repositories(counts: dict[int | None, int]) -> Iterator[list[int | None]]:
-    """Divide repositories into groups with few events in total. One with many events is a group by itself."""
+    """Divide repositories into groups with few events. A repository with many events is a group by itself."""
     group: list[int | None] = []
     events = 0
     for repository, count in counts.items():
@@ -201,7 +214,7 @@ def _group_repositories(counts: dict[int | None, int]) -> Iterator[list[int | No
 
 
 def _bound_by_number(max_events: int | None, condition: Q, cutoff: datetime) -> UUID:
-    """Return the id of the oldest event to keep, or the earliest possible id if all can be kept."""
+    """Return the id of the oldest event to keep, or the earliest possible id if all events can be kept."""
     if not max_events:
         return EARLIEST
     events = Event.objects.between(before=cutoff).filter(condition).order_by("-id")

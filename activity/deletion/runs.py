@@ -1,4 +1,4 @@
-"""Starts, executes and finishes runs of auto-deletion: only one at a time, across all workers."""
+"""Starts, executes and finishes runs of auto-deletion. Across all workers, only one is active at a time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from activity.recording.record import record_events
 logger = logging.getLogger(__name__)
 
 KEPT_RUNS = 200
-"""The number of runs to keep. Older ones are deleted."""
+"""The number of runs to keep. Older runs are deleted."""
 
 
 class AlreadyRunning(Exception):
@@ -64,7 +64,7 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
     state, error = Run.State.FINISHED, ""
     try:
         execution = (PreviewExecution if run.preview else DeletionExecution)(run, progress)
-        execution.pause_and_check_stop()  # it may have been asked to stop while it was queued
+        execution.pause_and_check_stop()  # the run may have been asked to stop while it was queued
         execution.execute()
     except Stopped:
         state = Run.State.STOPPED

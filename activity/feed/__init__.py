@@ -1,1 +1,1 @@
-"""Reading events: filtering, sorting, searching, counting and exporting them."""
+"""Filters, sorts, searches, counts and exports events."""

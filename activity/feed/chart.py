@@ -91,9 +91,9 @@ class Chart:
 
 
 def draw(buckets: Sequence[Bucket], url_for: Callable[[Bucket], str]) -> Chart:
-    """Return the chart of consecutive buckets.
+    """Return a chart of consecutive buckets.
 
-    `url_for` returns the URL of the list of a bucket's events, or an empty string for no link.
+    `url_for` returns the URL of a page that lists a bucket's events, or an empty string if there is no link.
     """
     counts = [_merge_unknown(bucket.counts) for bucket in buckets]
     series = [

@@ -1,4 +1,4 @@
-"""Counting events over time for charts: from the tallies where possible, otherwise event by event."""
+"""Counts events over time for charts, from the tallies where possible, and otherwise event by event."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ EVENT_BY_EVENT_UP_TO = 3 * HOUR
 HOURLY_UP_TO = 10 * DAY
 """Ranges up to this length are counted from hourly tallies."""
 DAILY_UP_TO = 120 * DAY
-"""Ranges up to this length are counted from daily tallies, longer ones from weekly tallies.
+"""Ranges up to this length are counted from daily tallies, and longer ranges from weekly tallies.
 
 Buckets are at least as wide as the tallies they are counted from.
 """
 MAX_COUNTED = 10_000
-"""The maximum number of events to count one by one for a page, which takes about 50 ms."""
+"""The maximum number of events to count one by one for a page. Counting that many takes about 50 ms."""
 COUNT_FIELDS = ("start", "category", "number")
 
 Range = tuple[datetime, datetime]
@@ -45,7 +45,7 @@ Rows = TypeVar("Rows", bound=GatedQuerySet)
 
 @dataclass(frozen=True)
 class Bucket:
-    """A period, and the number of events in it by category."""
+    """A period, and the number of events in each category during that period."""
 
     start: datetime
     end: datetime
@@ -64,10 +64,10 @@ def count_by_tallies(
     """Return the number of events visible to a viewer, in buckets that cover the range.
 
     Counts the events of `repository`, of the repositories in `within`, or of all repositories. Without
-    `after`, the range starts at the first event. Without `before`, it ends now, or after the last event if
-    that is later. If either is missing and there are no events, the list is empty. Buckets start and end on
-    whole hours, days or weeks in UTC, except at the ends of the range and in ranges of up to three hours. The
-    list has at most `MAX_BUCKETS` + 1 buckets. The number of queries is fixed.
+    `after`, the range starts with the first event. Without `before`, the range ends now, or after the last
+    event if its time is in the future. If either bound is missing and there are no events, the list is empty.
+    Buckets start and end on whole hours, days or weeks in UTC, except at the ends of the range and in ranges
+    of up to three hours. The list has at most `MAX_BUCKETS` + 1 buckets. The number of queries is fixed.
     """
     scope = _Scope(access, repository, within, exclude_pull or not sees_pulls(access, repository))
     if after is None or before is None:
@@ -81,7 +81,7 @@ def count_by_tallies(
     buckets = make_buckets(after, before)
     starts = [bucket.start for bucket in buckets]
     for moment, category, number in scope.counts(after, before):
-        # A period can start before the first bucket does.
+        # Events are counted per minute, and the first minute can start before the first bucket does.
         buckets[bisect(starts, max(moment, after)) - 1].counts[category] += int(number)
     return buckets
 
@@ -89,11 +89,13 @@ def count_by_tallies(
 def count_events(
     events: QuerySet[Event], after: datetime | None, before: datetime | None, limit: int = MAX_COUNTED
 ) -> tuple[list[Bucket], datetime | None]:
-    """Return buckets with event counts, and the time at which counting stopped, or None if all were counted.
+    """Return buckets with event counts, and the time at which counting stopped.
 
-    This is for lists with filters that the tallies don't support, such as tags, types, actors and policies.
-    Only the newest `limit` events are counted. If there are more, the buckets start where counting stopped.
-    `after` and `before` are the bounds that `events` is already filtered by. Runs one query.
+    Use this for lists with filters that the tallies don't support, such as tags, types, actors and policies.
+    Only the newest `limit` events are counted. If there are more events, the buckets start where counting
+    stopped. If all events were counted, the time is None.
+
+    `events` must already be limited to the range from `after` to `before`. Runs one query.
     """
     ordered = events.order_by(*(key.ordering(reverse=False) for key in BY_TIME.keys))
     counted = [
@@ -165,7 +167,7 @@ class _Scope:
         """The viewer's own account events, which are counted separately because tallies have no actor."""
         if self.repository or self.within is not None:
             return Event.objects.none()
-        return Event.objects.of_own_account(self.access)
+        return Event.objects.for_own_account(self.access)
 
     @property
     def spans_many_repositories(self) -> bool:
@@ -173,7 +175,7 @@ class _Scope:
         return self.repository is None and self.within is None and self.access.repositories_if_few is None
 
     def extent(self) -> tuple[datetime | None, datetime | None]:
-        """Return the start of the first hour or day with events and the end of the last, or (None, None)."""
+        """Return the start of the first hour or day with events and the end of the last one."""
         days = self.visible(tallies.valid(Tally.Unit.DAY))
         if self.spans_many_repositories:
             starts = days.values_list("start", flat=True)
@@ -190,11 +192,11 @@ class _Scope:
         return min(filter(None, firsts), default=None), max(filter(None, lasts), default=None)
 
     def counts(self, after: datetime, before: datetime) -> QuerySet:
-        """Return rows of (start, category, number) that add up to the counts of a range.
+        """Return rows of (start, category, number) that add up to the event counts of a range.
 
-        Whole weeks, days and hours are counted from tallies and tally changes, and the remainders at both
-        ends from the events. All are counted in one statement, so that each change is counted exactly once,
-        even while another process is folding.
+        Whole weeks, days and hours are counted from the tallies and tally changes. The remainders at both
+        ends are counted from the events. A single statement counts everything, so that each tally change is
+        counted exactly once, even while another process is folding changes into tallies.
         """
         hours = _whole_periods((after, before), HOUR) if before - after > EVENT_BY_EVENT_UP_TO else None
         if hours is None:
@@ -205,7 +207,7 @@ class _Scope:
         return parts[0].union(*parts[1:], all=True)
 
     def tally_counts(self, hours: Range, length: timedelta) -> Iterator[QuerySet]:
-        """Yield queries that count whole hours from the tallies, using the longest possible periods."""
+        """Yield queries that sum the tallies of a range, using tallies for the longest possible periods."""
         days = _whole_periods(hours, DAY) if length > HOURLY_UP_TO else None
         weeks = _whole_periods(days, WEEK) if days and length > DAILY_UP_TO else None
         yield self.sum_tallies(tallies.valid(Tally.Unit.HOUR), _remainders(hours, days))
@@ -233,7 +235,7 @@ class _Scope:
 
 
 def _whole_periods(span: Range, length: timedelta) -> Range | None:
-    """Return the largest range of whole hours, days or weeks within a range, or None."""
+    """Return the largest range of whole hours, days or weeks within a range, or None if none fits."""
     start, end = floor(span[0] + length - timedelta.resolution, length), floor(span[1], length)
     return (start, end) if start < end else None
 

@@ -114,7 +114,7 @@ class ActivityForm(forms.Form):
         after, before = cleaned.get("after"), cleaned.get("before")
         if after and before and after >= before:
             self.add_error("before", "The end of the range must be after its start.")
-        # Also accept values as the columns show them: `acme/web:v1` and `PROMOTION 7A4DC340`.
+        # Also accept values in the format of the columns: `acme/web:v1` and `PROMOTION 7A4DC340`.
         tag_repository, _, tag = cleaned.get("tag", "").rpartition(":")
         repository_name = (cleaned.get("repository") or tag_repository) if "repository" in self.fields else ""
         return {
@@ -126,7 +126,7 @@ class ActivityForm(forms.Form):
         }
 
     def choice(self) -> Choice:
-        """Return the choices in effect. Invalid fields fall back to their defaults, and the page says so."""
+        """Return the choices in effect. Invalid fields fall back to their defaults, as the page then says."""
         chosen = (
             self.cleaned_data if self.is_valid() else {**self.cleaned_data, "after": None, "before": None}
         )
@@ -138,7 +138,7 @@ class ActivityForm(forms.Form):
         if column != "time":
             end = before or timezone.now()
             earliest = end - LONGEST_SORT
-            # An hour of leeway, so that "Last 90 days" itself is not shortened.
+            # Allow an hour of leeway, so that "Last 90 days" itself is not shortened.
             if after is None or after < earliest - PERIODS["hour"]:
                 shortened, after = True, earliest
                 range_ = "custom" if before else "quarter"

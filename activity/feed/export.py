@@ -1,8 +1,8 @@
-"""Exporting any number of events as CSV or JSON Lines, newest first.
+"""Exports any number of events as CSV or JSON Lines, newest first.
 
 Two events record each export. The first is recorded before any data is sent, so that the export is on
 record even if the process dies. The second is recorded at the end, with the number of exported events and
-whether the export is complete. Both have the same `request_id`.
+whether the export is complete. Both events have the same `request_id`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ CONTENT_TYPES: Mapping[Format, str] = {
     "jsonl": "application/jsonl; charset=utf-8",
 }
 CHUNK = 2000
-"""The number of events to read, and hold in memory, at a time."""
+"""The number of events to read and hold in memory at a time."""
 MAX_FILTERS_LENGTH = 1024
 
-# Positions where a spreadsheet could detect a formula: at the start of a value, even if its sign (`=+-@`) is
-# full-width or small, or follows invisible characters; and after a semicolon, tab or line break, because
-# spreadsheets that use semicolons as separators ignore the quotes. Source: OWASP, CSV Injection.
+# Matches the positions where a spreadsheet could detect a formula. A formula begins with a sign (`=+-@`). The
+# sign can be full-width or small, or follow invisible characters. A formula can be at the start of a value,
+# or after a semicolon, tab or line break, because spreadsheets that use semicolons as separators ignore the
+# quotes. Source: OWASP, CSV Injection.
 FORMULA = re.compile(
     r"(^|[;\t\r\n])(?=[\s\0-\x1f\x7f\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠﹦﹢﹣﹫−])|^(?=[\t\r\n])"
 )
@@ -57,8 +58,8 @@ def response(
 ) -> StreamingHttpResponse:
     """Return a response that streams events as a download, in constant memory.
 
-    `events` is a queryset or an iterator of pages, limited to what `actor`, a user, may see. `filters` is the
-    text of the filters or the search, and is recorded with the export.
+    `events` is a queryset or an iterator of pages. It must contain only events that the user `actor` may see.
+    `filters` is the text of the filters or the search, which is recorded with the export.
     """
     chunks = _chunks(events) if isinstance(events, QuerySet) else events
     # Read the first page now, so that errors can be reported and the export doesn't include its own event.

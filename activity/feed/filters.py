@@ -24,7 +24,7 @@ class EventFilterSet(filters.FilterSet):
     namespace = filters.CharFilter(
         max_length=names.MAX_NAME_LENGTH,
         method="filter_namespace",
-        label="Namespace of the repository, `_` for none.",
+        label="Namespace of the repository, or `_` for none.",
     )
     organization = filters.CharFilter(
         max_length=MAX_GROUP_NAME_PART,
@@ -84,7 +84,7 @@ class EventFilterSet(filters.FilterSet):
         return type("EventFilterForm", (StrictForm, form_class), {})
 
     def filter_repository(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        # Fetch the ids first, so that the planner can estimate the number of events of each.
+        # Fetch the ids first, so that the planner can estimate how many events each repository has.
         return queryset.filter(repository__in=_ids_or_unused(Repository.objects.named(value)))
 
     def filter_namespace(self, queryset: QuerySet, _: str, value: str) -> QuerySet:

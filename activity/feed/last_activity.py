@@ -1,4 +1,4 @@
-"""The time of the newest visible event of each repository in a list."""
+"""Finds the time of the newest visible event in each of several repositories."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from repositories.models import Repository
 
 
 def last_activity(access: Access, repositories: Collection[Repository]) -> dict[int, datetime]:
-    """Return the hour of the newest event that the viewer may see, by repository id.
+    """Return the hour of the newest visible event in each repository, by repository id.
 
-    Repositories without visible events are left out. Runs one query, which reads the tallies, newest first:
-    reading the events might mean skipping a million of them to find one that the viewer may see.
+    Repositories without visible events are left out. Runs one query, which reads the tallies, newest first.
+    Reading the events instead could mean skipping a million events to find one that the viewer may see.
     """
     outer_pk = OuterRef("pk")
     folded = tallies.valid(Tally.Unit.HOUR).filter(repository=outer_pk).order_by("-start")

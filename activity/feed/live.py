@@ -1,8 +1,8 @@
-"""Polling for new events while a page is open. Pages poll every few seconds, so this must be cheap.
+"""Tells open pages about new events. Pages poll every few seconds, so each poll must be cheap.
 
 A page sends its position: an id (`since`), and the number of events that it shows from that id on (`shown`).
-If there are more events now, the difference is new, including late arrivals. The id is at most an hour old,
-so that few rows are read even if events are rare.
+If there are now more events from that id on, the difference is the number of new events, including events
+that arrived late. The id is at most an hour old, so that few rows are read even if events are rare.
 """
 
 from __future__ import annotations

@@ -13,14 +13,14 @@ from activity.models import ActorType
 from repositories.utils.keyset import Key, Keyset
 
 LONGEST_SORT = timedelta(days=90)
-"""The longest time range that can be sorted by a column other than time, as no index supports that."""
+"""The longest time range that can be sorted by a column other than time. No index supports such a sort."""
 
 BY_TIME = Keyset([Key("id", descending=True, type=UUID)])
 OLDEST_FIRST = Keyset([Key("id", type=UUID)])
 
 
 def _kind_attribute(attribute: str) -> Case:
-    """Return an expression for an attribute of the kind. The label of an unknown kind is its key."""
+    """Return an expression for an attribute of an event's kind. The label of an unknown kind is its key."""
     whens = [When(kind=kind.key, then=Value(str(getattr(kind, attribute)))) for kind in KINDS.values()]
     return Case(*whens, default=F("kind") if attribute == "label" else Value(""), output_field=CharField())
 
@@ -41,7 +41,10 @@ SORTABLE = {
 
 
 def sorted_by(events: QuerySet, column: str, descending: bool) -> tuple[QuerySet, Keyset]:
-    """Return the events, annotated for sorting, and the order: blank values last, ties newest first."""
+    """Return the events, annotated for sorting, and their order.
+
+    Blank values are last. Events with the same value are sorted by time, newest first.
+    """
     events = events.annotate(
         sort_value=SORTABLE[column],
     ).annotate(sort_blank=Case(When(sort_value="", then=Value("1")), default=Value("0")))

@@ -1,6 +1,6 @@
-"""The search qualifiers. To add one, add it to `QUALIFIERS`, and to the table in `docs/using.md`.
+"""The search qualifiers. To add a qualifier, add it to `QUALIFIERS` and to the table in `docs/using.md`.
 
-`search_language.py` parses a search with them, and `search.py` executes it.
+`search_language.py` uses the qualifiers to parse a search, and `search.py` executes the search.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from repositories.access.levels import Category
 from repositories.models import Repository
 
 MAX_BRANCHES = 20
-"""The maximum number of values, such as repositories, that are read from an index separately and merged."""
+"""The maximum number of values, such as repositories, whose events are read separately and then merged."""
 NOTHING = Q(pk__in=[])
 
 
@@ -32,16 +32,16 @@ class InvalidTerm(ValueError):
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on events, with the index that can be used for it."""
+    """A condition on events, and the branches that can be read from an index to find the events."""
 
     matches: Q
     branches: Sequence[Q] = ()
     """Mutually exclusive conditions that together cover all matches. Empty if no index supports them.
 
-    For each of them, an index returns the events in id order.
+    For each branch, an index returns the events in id order.
     """
     exact: bool = True
-    """Whether the branches cover only matches."""
+    """Whether all events in the branches match."""
     problems: Sequence[str] = ()
 
 
@@ -58,9 +58,9 @@ class Qualifier:
     condition: Callable[[list[str]], Condition] | None = None
     """Returns the condition for events that match any of the values."""
     kinds: Callable[[str], Iterable[str]] | None = None
-    """Returns the kinds of events that a value matches. `search.py` combines them with other terms."""
+    """Returns the kinds of events that a value matches. `search.py` combines these kinds with other terms."""
     time_range: Callable[[datetime, datetime], tuple[datetime | None, datetime | None]] | None = None
-    """Returns the bounds (after, before) of a search, given the start and end of the period in its value."""
+    """Returns the bounds (after, before) of a search, given the start and end of the period in the value."""
     aliases: tuple[str, ...] = ()
 
 
@@ -113,7 +113,7 @@ def read_id(value: str) -> str:
 
 
 def choice_reader(name: str, choices: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a reader for a fixed set of values. It ignores case, and accepts `-` instead of `_`."""
+    """Return a reader for a fixed set of values. The reader ignores case, and accepts `-` instead of `_`."""
 
     def read_choice(value: str) -> str:
         found = choices.get(value.lower().replace("-", "_"))
@@ -131,18 +131,21 @@ def choice_reader(name: str, choices: Mapping[str, str]) -> Callable[[str], str]
 
 
 def branches_of(column: str, values: Sequence) -> list[Q]:
-    """Return a branch for each value, or [] if there are too many. The column's index must end in the id."""
+    """Return a branch for each value, or [] if there are too many values.
+
+    The column must have an index that ends in the id.
+    """
     return [Q(**{column: value}) for value in values] if len(values) <= MAX_BRANCHES else []
 
 
 def in_repositories(values: Sequence[str]) -> Condition:
-    """Return the condition for events of these repositories, or of one tag where a value includes a tag."""
+    """Return the condition for events of these repositories. A value with a tag matches only that tag."""
     ids_by_name: dict[str, list[int]] = {value.partition(":")[0]: [] for value in values}
     wanted = Q()
     for name in ids_by_name:
         namespace, rest = names.split_name(name)
         wanted |= Q(namespace__name=namespace, name=rest)
-    # Includes deleted repositories, so there can be several with the same name.
+    # This includes deleted repositories, so several repositories can have the same name.
     for repository in Repository.objects.filter(wanted).select_related("namespace").order_by():
         ids_by_name[repository.full_name].append(repository.pk)
     found = sorted({pk for ids in ids_by_name.values() for pk in ids})
@@ -182,7 +185,7 @@ def with_digests(values: Sequence[str]) -> Condition:
 
 
 def from_addresses(values: Sequence[str]) -> Condition:
-    """Return the condition on the client's address, with or without a port."""
+    """Return the condition for events from these client addresses, stored with or without a port."""
     key = "details__client_address"
     forms = ((value, f"[{value}]:" if ":" in value else f"{value}:") for value in values)
     known = _any(Q(**{key: value}) | Q(**{f"{key}__startswith": start}) for value, start in forms)
@@ -307,4 +310,4 @@ QUALIFIERS = {
         ),
     ]
 }
-"""The qualifiers by name. `category` has no condition of its own: `search.py` combines it with the kinds."""
+"""The qualifiers by name. `category` has no condition: `search.py` combines categories with kinds."""

@@ -1,4 +1,6 @@
-"""Finding the events that match a search, a page at a time, at a cost that doesn't depend on their number.
+"""Finds the events that match a search, one page at a time.
+
+The cost of a page doesn't depend on the number of events.
 
 A search by repository, actor, category or time can use an index, and reads only the rows of the page. Other
 terms, and combinations of terms, have no index. Such a search reads at most `MAX_EVENTS_READ` events per page
@@ -7,9 +9,9 @@ in index order, filters them, and reports how far it got:
     SELECT … FROM (SELECT … WHERE repository_id = 7 AND id < … ORDER BY id DESC LIMIT 10000)
     WHERE details ->> 'client_address' = … ORDER BY id DESC LIMIT 51
 
-PostgreSQL's planner can't push a condition into a subquery with a limit, and sorting is disabled. So the
-query reads at most that many rows, in index order. If several indexes can be used, the one that gets farthest
-with these rows is chosen.
+PostgreSQL's planner can't push a condition into a subquery with a limit, and sorting is disabled. Therefore,
+the query reads at most `MAX_EVENTS_READ` rows, in index order. If several indexes can be used, the search
+uses the index that gets farthest within this number of rows.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class SearchPage:
     searched_to: datetime | None = None
     """The time at which the search stopped, if the page isn't full and there are events left to search."""
     continue_cursor: str | None = None
-    """In that case, the cursor with which to continue the search."""
+    """The cursor with which to continue the search, if it stopped."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ class Plan:
     """How a search is executed."""
 
     scope: EventQuerySet
-    """The events that the viewer may see, within the bounds that every index supports."""
+    """The events that the viewer may see, limited by the terms that every index supports, such as times."""
     conditions: Sequence[Condition] = ()
-    """The conditions of the search besides these bounds."""
+    """The conditions for the other terms of the search."""
     problems: Sequence[str] = ()
 
     def events(self) -> EventQuerySet:
@@ -152,13 +154,13 @@ def _best_branches(
 ) -> tuple[Sequence[Q], UUID | None]:
     """Return the branches that get farthest within `MAX_EVENTS_READ` events.
 
-    Also returns the id at which reading them stops, or None if they can be read to the end.
+    Also returns the id at which reading the branches stops, or None if they can be read to the end.
     """
     ends: dict[UUID, Sequence[Q]] = {}
     for branches in candidates:
         last = MAX_EVENTS_READ // len(branches) - 1
         lasts = [scope.filter(branch).values("id")[last : last + 1] for branch in branches]
-        # Past the nearest of these ids, at least one branch is incomplete.
+        # Beyond the nearest of these last ids, at least one branch is incomplete.
         end = _union(lasts).order_by("id" if newer else "-id").values_list("pk", flat=True).first()
         if end is None:
             return branches, None
@@ -228,7 +230,7 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
 
 
 def plan(events: EventQuerySet, search: Search) -> Plan:
-    """Return the plan of a search. `events` contains the events that the viewer may see.
+    """Return the plan for a search. `events` contains the events that the viewer may see.
 
     Looks up the repositories and namespaces of the search in the database.
     """
@@ -248,8 +250,8 @@ def plan(events: EventQuerySet, search: Search) -> Plan:
 def _restrict_kinds(scope: EventQuerySet, search: Search) -> tuple[EventQuerySet, list[Condition]]:
     """Return the scope and the conditions for the terms that restrict categories and kinds.
 
-    The scope is limited to pulls, or to all other events, if possible. The terms are combined, so that they
-    can use the index on categories, and nothing is read if they contradict each other.
+    If possible, the scope is limited to pulls, or to all events except pulls. The terms are combined, so that
+    they can use the index on categories. If the terms contradict each other, nothing is read.
     """
     categories, without_categories = (set(search.values("category", negated=n)) for n in (False, True))
     kinds, without_kinds = (_matching_kinds(search, negated=n) for n in (False, True))
@@ -280,7 +282,10 @@ def _restrict_kinds(scope: EventQuerySet, search: Search) -> tuple[EventQuerySet
 
 
 def _matching_kinds(search: Search, *, negated: bool) -> set[str] | None:
-    """Return the kinds that the terms match or the negated terms exclude, or None without such terms."""
+    """Return the kinds that the terms match, or the kinds that the negated terms exclude.
+
+    Returns None if the search has no such terms.
+    """
     found = [
         {kind for value in values for kind in qualifier.kinds(value)}
         for name, qualifier in QUALIFIERS.items()

@@ -1,7 +1,7 @@
-"""The search language of events: `repo:acme/web tag:v1 actor:jane type:delete after:2026-11-01 -type:get`.
+"""The search language for events: `repo:acme/web tag:v1 actor:jane type:delete after:2026-11-01 -type:get`.
 
-A search consists of terms, `name:value`, and bare words. Terms with the same name are combined with OR, and
-terms with different names with AND. A `-` before a term negates it. A value with spaces needs quotes.
+A search consists of bare words and terms of the form `name:value`. Terms with the same name are combined with
+OR, and terms with different names with AND. A `-` before a term negates it. A value with spaces needs quotes.
 `qualifiers.py` defines the names of the terms and what they mean, and `search.py` executes a search.
 """
 
@@ -28,7 +28,7 @@ MAX_TERMS = 40
 
 @dataclass(frozen=True)
 class Term:
-    """One condition, such as `type:delete`, or `-type:get`."""
+    """One condition, such as `type:delete` or `-type:get`."""
 
     name: str
     value: str
@@ -40,18 +40,18 @@ class Term:
 
 @dataclass(frozen=True)
 class Search:
-    """A parsed search, with the errors of terms that could not be parsed."""
+    """A parsed search, with an error for each term that could not be parsed."""
 
     terms: tuple[Term, ...] = ()
     after: datetime | None = None
-    """Only events at this time or later."""
+    """The search finds only events at this time or later."""
     before: datetime | None = None
-    """Only events before this time."""
+    """The search finds only events before this time."""
     problems: tuple[str, ...] = ()
-    """An error message for each term that could not be parsed. If there are any, no events are found."""
+    """An error message for each term that could not be parsed. A search with errors finds no events."""
 
     def values(self, name: str, *, negated: bool = False) -> list[str]:
-        """Return the values of all terms with this name."""
+        """Return the values of the negated terms with this name, or of the terms that are not negated."""
         return [term.value for term in self.terms if (term.name, term.negated) == (name, negated)]
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Search:
         return " ".join(terms + [f"{name}:{moment.isoformat()}" for name, moment in times if moment])
 
     def __and__(self, other: Search) -> Search:
-        """Return a search with the terms of both, limited to the time range that they share."""
+        """Return a search with the terms of both searches, limited to the time range that they share."""
         return Search(
             terms=self.terms + other.terms,
             after=max(filter(None, (self.after, other.after)), default=None),
@@ -71,7 +71,7 @@ class Search:
 
 
 def parse(text: str, zone: tzinfo, now: datetime | None = None) -> Search:
-    """Parse a search. Days and months are in `zone`; `7d` means seven days before `now`."""
+    """Parse a search. Dates are in the time zone `zone`, and `7d` means seven days before `now`."""
     if len(text) > MAX_LENGTH:
         return Search(problems=(f"The search is longer than {MAX_LENGTH:,} characters.",))
     search, clock = Search(), (now or timezone.now()).astimezone(zone)
@@ -87,12 +87,12 @@ def parse(text: str, zone: tzinfo, now: datetime | None = None) -> Search:
 
 
 def read_term(name: str, value: str, negated: bool = False) -> Term:
-    """Return a term with a value as a user entered it. Raises InvalidTerm."""
+    """Parse the value that a user entered, and return it as a term. Raises InvalidTerm."""
     return Term(name, QUALIFIERS[name].read(value), negated)
 
 
 def quoted(value: str) -> str:
-    """Return a value quoted for a search if necessary."""
+    """Return a value as it must be written in a search, in quotes if necessary."""
     if value and not re.search(r'[\s"\\]', value):
         return value
     return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
@@ -107,7 +107,7 @@ TOKEN = re.compile(
 ALGORITHM = re.compile(r"sha\d+")
 AGO = re.compile(r"(\d{1,4})([hdwmy])")
 UNITS = {"h": "hours", "d": "days", "w": "weeks", "m": "months", "y": "years"}
-NAMES = {
+QUALIFIERS_BY_NAME_OR_ALIAS = {
     name: qualifier for qualifier in QUALIFIERS.values() for name in (qualifier.name, *qualifier.aliases)
 }
 
@@ -122,9 +122,9 @@ def _parse_term(token: re.Match, now: datetime) -> Search:
     negated = bool(token["negated"])
     if not is_storable(token.group()):
         raise InvalidTerm("A search can't contain NUL characters.")
-    if name not in NAMES:
+    if name not in QUALIFIERS_BY_NAME_OR_ALIAS:
         return Search((_parse_unnamed(token, name, value, negated),))
-    qualifier = NAMES[name]
+    qualifier = QUALIFIERS_BY_NAME_OR_ALIAS[name]
     if qualifier.time_range:
         if negated:
             raise InvalidTerm(f"-{name}: times can't be negated.")
@@ -140,7 +140,7 @@ def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool) -> Ter
     if ALGORITHM.fullmatch(name):
         return read_term("digest", f"{name}:{value}", negated)
     if name:
-        if near := difflib.get_close_matches(name, NAMES, n=1, cutoff=0.65):
+        if near := difflib.get_close_matches(name, QUALIFIERS_BY_NAME_OR_ALIAS, n=1, cutoff=0.65):
             raise InvalidTerm(f"'{token['name']}:' is not a search term. Did you mean '{near[0]}:'?")
         return read_term("repo", f"{name}:{value}", negated)
     if not value:
@@ -156,9 +156,10 @@ def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool) -> Ter
 
 
 def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
-    """Return the start and end, in UTC, of a year, month or day, or a point in time as both.
+    """Parse a year, a month, a day or a point in time, and return its start and end in UTC.
 
-    The default time zone is that of `now`. Raises InvalidTerm for anything else.
+    The start and end of a point in time are equal. A value without a time zone is in the time zone of `now`.
+    Raises InvalidTerm if the value can't be parsed.
     """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     try:
@@ -187,7 +188,10 @@ def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
 
 
 def _to_utc(moment: datetime, now: datetime) -> datetime:
-    """Convert a time to UTC. The default time zone is that of `now`. Raises ValueError before 1970."""
+    """Convert a time to UTC. A time without a time zone is in the time zone of `now`.
+
+    Raises ValueError for times before 1970, because the ids of events can't represent them.
+    """
     if moment.tzinfo is None or moment.tzinfo is now.tzinfo:
         moment = moment.replace(tzinfo=now.tzinfo)
     moment = moment.astimezone(EPOCH.tzinfo)

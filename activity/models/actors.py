@@ -1,4 +1,4 @@
-"""The actors of events and their labels."""
+"""The types, names and labels of the actors of events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_ACTOR_LENGTH = 255
 
 
 class ActorType(models.TextChoices):
-    """The type of the actor of an event."""
+    """The type of an event's actor."""
 
     USER = "user", "User"
     ANONYMOUS = "anonymous", "Anonymous"
@@ -25,7 +25,7 @@ class ActorType(models.TextChoices):
 MANUAL_PROMOTION_NAME = "MANUAL_P"
 
 SCHEDULE_ACTOR, COMMAND_LINE_ACTOR = SYSTEM_ACTORS = ("the schedule", "the command line")
-"""The names of actors of type SYSTEM: scheduled tasks, and commands."""
+"""The names of the SYSTEM actors, which stand for scheduled tasks and management commands."""
 
 
 def label_of_actor(type: str, name: str) -> str:
@@ -43,7 +43,10 @@ def label_of_actor(type: str, name: str) -> str:
 
 
 def actor_name_from_label(label: str) -> str:
-    """Return the name of an actor, given its name or its label: `7A4DC340` for `PROMOTION 7A4DC340`."""
+    """Return the name of an actor, given either the name or the label.
+
+    For example, return `7A4DC340` for both `7A4DC340` and `PROMOTION 7A4DC340`.
+    """
     for type in set(ActorType) - {ActorType.USER, ActorType.ANONYMOUS}:
         label = label.removeprefix(label_of_actor(type, ""))
     return label

@@ -13,7 +13,10 @@ from repositories.utils.fields import UnconstrainedForeignKey
 
 
 class Tally(models.Model):
-    """The number of events of a category in an hour, day or week (UTC). See `activity.storage.tallies`."""
+    """The number of events in a repository and a category during an hour, day or week (UTC).
+
+    See `activity.storage.tallies`.
+    """
 
     ALL: ClassVar[int] = 0
     """The repository id of tallies that count the events of all repositories. No repository has this id."""
@@ -52,9 +55,9 @@ class Tally(models.Model):
 
 
 class TallyChange(models.Model):
-    """A change that hasn't been folded into the tallies yet. Append-only.
+    """A change in the number of events that hasn't been folded into the tallies yet.
 
-    The number of events is negative if they were deleted.
+    Rows are inserted and deleted, but never updated. `events` is negative if events were deleted.
     """
 
     repository = UnconstrainedForeignKey(Repository, null=True)
@@ -74,9 +77,9 @@ class TallyChange(models.Model):
 
 
 class DroppedTallies(models.Model):
-    """A range of whole days whose tallies are invalid, because their events were deleted all at once.
+    """A range of whole days whose tallies are invalid, because nearly all their events were deleted at once.
 
-    Folding deletes the tallies by hour and day, and recalculates those by week.
+    Folding deletes the invalid hourly and daily tallies, and recalculates the invalid weekly tallies.
     """
 
     is_pull = models.BooleanField()
@@ -84,7 +87,10 @@ class DroppedTallies(models.Model):
     end = models.DateTimeField()
     weeks_start = models.DateTimeField()
     weeks_end = models.DateTimeField()
-    """The range of weeks that contain the days. Their tallies are invalid until folding recalculates them."""
+    """The end of the last week that contains any of the days. `weeks_start` is the start of the first one.
+
+    The weekly tallies in between are invalid until folding recalculates them.
+    """
 
     class Meta:
         default_permissions = ["view"]

@@ -42,11 +42,11 @@ class DeadLetter(models.Model):
     NOT_REPLAYED: ClassVar[Q] = Q(replayed_at=None)
     NOT_DISMISSED: ClassVar[Q] = Q(dismissed_at=None)
     WAITING: ClassVar[Q] = NOT_REPLAYED & NOT_DISMISSED
-    """Neither replayed nor dismissed: waiting for an admin to do either."""
+    """The condition for messages that an admin has neither replayed nor dismissed yet."""
 
     class Meta:
         ordering = ["-received_at", "-pk"]
-        default_permissions = ["change", "view"]  # change: replay and dismiss
+        default_permissions = ["change", "view"]  # "change" allows replaying and dismissing
         indexes = [
             models.Index(
                 fields=["received_at", "id"],

@@ -26,7 +26,7 @@ class AgeUnit(models.TextChoices):
 
 
 class Conditions(models.Model):
-    """The conditions for deleting events: a maximum age and a maximum number."""
+    """The conditions for deleting events: a maximum age and a maximum number of events."""
 
     age = models.PositiveIntegerField(
         null=True,
@@ -55,9 +55,9 @@ class Conditions(models.Model):
 
 
 def subtract_age(cutoff: datetime, age: int, unit: str) -> datetime:
-    """Return the moment that is `age` units before `cutoff`: events before it are too old.
+    """Return the moment that is `age` units before `cutoff`. Events before this moment are too old to keep.
 
-    Months are calendar months, clamped to their last day: one month before March 31 is February 28.
+    Months are calendar months. One month before March 31 is the last day of February.
     Raises ValueError or OverflowError if the result is before year 1.
     """
     steps: dict[str, Any] = {unit: age}
@@ -65,7 +65,7 @@ def subtract_age(cutoff: datetime, age: int, unit: str) -> datetime:
 
 
 class AutoDeletion(Conditions, SingletonModel):
-    """The registry-wide settings: the master switch, and the default for events without a rule."""
+    """The registry-wide settings: the master switch, and the conditions for events without a rule."""
 
     enabled = models.BooleanField(default=False, help_text="While this is off, no events are deleted.")
     archive = models.BooleanField(
@@ -89,7 +89,7 @@ class AutoDeletion(Conditions, SingletonModel):
 
 
 class Scope(models.Model):
-    """The scope of a rule or hold: a repository, a namespace, or everything."""
+    """The scope of a rule or hold: a repository, a namespace, or the whole registry."""
 
     repository = models.ForeignKey(Repository, models.CASCADE, null=True, blank=True)
     namespace = models.ForeignKey(Namespace, models.CASCADE, null=True, blank=True)
@@ -108,11 +108,12 @@ class Scope(models.Model):
 
 
 class DeletionRule(Scope, Conditions):
-    """A rule for a repository, a namespace or everything, and for one category of events or all.
+    """A rule for a repository, a namespace or the whole registry, and for one category or all categories.
 
-    Only the most specific rule applies to an event. A rule for its repository takes precedence over one
-    for its namespace, which takes precedence over one for everything. Within the same scope, a rule for its
-    category takes precedence over one for all categories. A rule without conditions keeps its events forever.
+    Only the most specific rule applies to an event. A rule for the event's repository takes precedence over a
+    rule for its namespace, which takes precedence over a rule for the whole registry. Within the same scope,
+    a rule for the event's category takes precedence over a rule for all categories. If the rule that applies
+    to an event has no conditions, the event is kept forever.
     """
 
     class MaxPer(models.TextChoices):
@@ -216,14 +217,14 @@ class Run(models.Model):
 
     class Meta:
         ordering = ["-pk"]
-        default_permissions = ["change", "view"]  # change: stop
+        default_permissions = ["change", "view"]  # "change" allows stopping a run
 
     def __str__(self) -> str:
         return f"{'Preview' if self.preview else 'Run'} {self.pk}"
 
 
 class Archive(models.Model):
-    """A file of events that have been deleted, or are about to be."""
+    """A file of events that have been deleted from the database or are about to be deleted."""
 
     run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="archives")
     name = models.CharField(max_length=255, unique=True, help_text="File name in the archive storage.")
@@ -255,7 +256,7 @@ class Import(models.Model):
 
     class Meta:
         ordering = ["-pk"]
-        default_permissions = ["change", "view"]  # change: release
+        default_permissions = ["change", "view"]  # "change" allows releasing an import
 
     def __str__(self) -> str:
         return self.archive_name

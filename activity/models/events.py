@@ -25,10 +25,10 @@ from repositories.utils.fields import UnconstrainedForeignKey
 
 
 class EventQuerySet(GatedEventQuerySet):
-    """Rejects updates and deletions. Auto-deletion deletes events with `activity.storage.events`."""
+    """A queryset that rejects updates and deletions. Auto-deletion uses `activity.storage.events` instead."""
 
     def between(self, after: datetime | None = None, before: datetime | None = None) -> Self:
-        """Return the events at `after` or later and before `before`, to the millisecond."""
+        """Return the events that occurred at or after `after` and before `before`, to the millisecond."""
         events = self if after is None else self.filter(id__gte=first_id(after))
         return events if before is None else events.filter(id__lt=first_id(before))
 
@@ -60,7 +60,7 @@ class Event(models.Model):
     kind = models.CharField(max_length=40)
     category = models.CharField(max_length=20)
     is_pull = models.BooleanField(default=False)
-    """Whether the category is pull. Used by the partial indexes and the partitions."""
+    """Whether the event is a pull. The partial indexes and the partitions use this field."""
     repository = UnconstrainedForeignKey(Repository, null=True)
     repository_name = models.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = models.CharField(max_length=names.MAX_TAG_LENGTH, blank=True)
@@ -78,9 +78,9 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["-id"]
-        default_permissions = ["add", "view"]  # add: send events, as registries and other producers do
-        # About 90% of events are pulls. The default list of a repository excludes them, and the partial
-        # indexes let it skip them.
+        default_permissions = ["add", "view"]  # "add" allows delivering events
+        # About 90% of events are pulls. By default, the list of a repository's events excludes pulls, and the
+        # partial indexes let the query skip them.
         indexes = [
             models.Index(fields=["repository", "id"], name="event_repository"),
             models.Index(
@@ -91,8 +91,8 @@ class Event(models.Model):
             models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
             models.Index(fields=["category", "id"], name="event_category"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
-            # For the viewer's own account events. A service account can have a million pulls, but few of
-            # these.
+            # This index finds the viewer's own account events. A service account can have a million pulls,
+            # but only a few account events.
             models.Index(fields=["actor_user", "id"], condition=Q(category="account"), name="event_account"),
             models.Index(fields=["imported"], condition=Q(imported__isnull=False), name="event_imported"),
             models.Index(fields=["policy", "id"], condition=Q(policy__isnull=False), name="event_policy"),
@@ -111,7 +111,7 @@ class Event(models.Model):
 
     @property
     def reference(self) -> str:
-        """The name of the repository with the tag, if any: `acme/web:v1` or `acme/web`."""
+        """The name of the repository, followed by the tag if there is one: `acme/web:v1` or `acme/web`."""
         return f"{self.repository_name}:{self.tag}" if self.tag else self.repository_name
 
     @property
@@ -127,7 +127,7 @@ class Event(models.Model):
     def repository_url(self, access: Access) -> str:
         """Return the URL of the repository, or an empty string if it is deleted or the viewer can't open it.
 
-        Reads `repository__namespace`; use `select_related`.
+        Load events with `select_related("repository__namespace")` to avoid extra queries.
         """
         repository = self.repository
         if not repository or repository.deleted_at or not access.permissions_on(repository):
@@ -135,22 +135,26 @@ class Event(models.Model):
         return reverse("registry_repositories:repository", args=[repository.namespace.name, repository.name])
 
     def actor_url(self, access: Access) -> str:
-        """Return the URL of the actor, or an empty string if there is no page that the viewer can open.
+        """Return the URL of the actor's page, or an empty string if the viewer can't open such a page.
 
-        Reads `actor_user` and `policy__repository__namespace`; use `select_related`.
+        Load events with `select_related("actor_user", "policy__repository__namespace")` to avoid extra
+        queries.
         """
         if self.actor_user_id and self.actor_user:
             return reverse("registry_activity:user", args=[self.actor_user.get_username()])
         return self.policy_url(access) if self.actor_type in Policy.Kind.values else ""
 
     def subject_url(self, access: Access) -> str:
-        """Return the URL of the policy that is the subject, or an empty string; see `policy_url`."""
+        """Return the URL of the policy that the event is about, or an empty string if there is none.
+
+        It is also empty if the viewer can't open the policy; see `policy_url`.
+        """
         return "" if self.actor_type in Policy.Kind.values else self.policy_url(access)
 
     def policy_url(self, access: Access) -> str:
         """Return the URL of the policy, or an empty string if it was deleted or the viewer can't open it.
 
-        Reads `policy__repository__namespace`; use `select_related`.
+        Load events with `select_related("policy__repository__namespace")` to avoid extra queries.
         """
         if not self.policy_id or not self.policy:
             return ""

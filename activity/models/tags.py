@@ -21,7 +21,7 @@ class Tag(models.Model):
     """The state of a tag, existing or deleted, derived from its events. See `activity.storage.tags`."""
 
     NEVER: ClassVar[UUID] = UUID(int=0)
-    """Stands for the id of an event that never happened. All event ids are greater."""
+    """A placeholder for the id of an event that never happened. It is lower than all event ids."""
     NOT_DELETED: ClassVar[Q] = Q(last_push__gt=F("last_deletion"))
 
     repository = UnconstrainedForeignKey(Repository, related_name="tags")
@@ -35,7 +35,7 @@ class Tag(models.Model):
     last_deletion = models.UUIDField(default=NEVER)
     """The id of the newest deletion event."""
     pulls = models.BigIntegerField(default=0)
-    """Number of folded pulls of this tag. `TagPull` can contain pulls that haven't been folded yet."""
+    """The number of pulls, except those in `TagPull`, which haven't been folded into this number yet."""
     pulled_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -72,7 +72,10 @@ class Tag(models.Model):
 
 
 class DeletedManifest(models.Model):
-    """The newest deletion of a manifest. Tags that were pushed with this digest before it no longer exist."""
+    """The newest deletion of a manifest.
+
+    Tags whose newest push had this digest and came before the deletion no longer exist.
+    """
 
     repository = UnconstrainedForeignKey(Repository)
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH)
@@ -90,7 +93,7 @@ class DeletedManifest(models.Model):
 
 
 class TagPull(models.Model):
-    """Pulls of a tag that haven't been folded into `Tag` yet. Append-only."""
+    """Pulls of a tag that haven't been folded into `Tag` yet. Rows are never updated."""
 
     repository = UnconstrainedForeignKey(Repository)
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)

@@ -1,1 +1,1 @@
-"""Recording events: drafts, the repositories that they refer to, and their insertion."""
+"""Records events: turns drafts into events, and finds or registers their repositories."""

@@ -1,4 +1,4 @@
-"""Drafts: events as their source describes them."""
+"""Drafts: events as their sources describe them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from repositories.models import Policy, Repository
 
 @dataclass(frozen=True)
 class Draft:
-    """An event before it is recorded. It has names instead of foreign keys, and no id."""
+    """An event before it is recorded. It has no id yet, and it can refer to objects by name."""
 
     kind: str
     repository_name: str
     """Empty for events that aren't about a repository."""
     occurred_at: datetime
     source_id: str
-    """The id of the message at its source. A redelivered message has the same id, so its events do too."""
+    """The id of the message at its source.
+
+    A redelivered message has the same id, so its events get the same ids as before.
+    """
     ordinal: int = 1
-    """Distinguishes the events of one message: 1 to 7, or 0 for the registration of the repository."""
+    """Distinguishes the events of one message: 1 to 7, or 0 for the event that registers the repository."""
     tag: str = ""
     digest: str = ""
     actor_type: ActorType = ActorType.ANONYMOUS
@@ -30,8 +33,8 @@ class Draft:
     repository: Repository | None = None
     """The repository, if known. Otherwise it is looked up by name, or registered."""
     policy: Policy | None = None
-    """The policy that is the subject. A policy that is the actor is looked up by its id instead."""
+    """The policy that the event is about. A policy that is the actor is looked up by `actor_name`."""
 
     def with_kind(self, kind: str, **changes: Any) -> Draft:
-        """Return a copy with another kind, and with changes to other fields."""
+        """Return a copy with another kind and, optionally, with other fields changed."""
         return replace(self, kind=kind, **changes)

@@ -19,15 +19,15 @@ from activity.storage.events import insert
 from repositories.models import Policy, Repository
 
 POLICY_ACTOR_TYPES = frozenset(Policy.Kind.values)
-"""The actor types of policies. A constant, because Django recreates `values` at each access."""
+"""The actor types of policies. They are stored here because Django computes `values` on every access."""
 
 
 @transaction.atomic(savepoint=False)
 def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> list[UUID]:
     """Record the events that don't exist yet, and return the ids of all events, in the order of the drafts.
 
-    `account_id` is the user whose token delivered the events, or None for the application itself. Either all
-    of the events are committed, or none. Existing events are left unchanged.
+    `account_id` is the id of the user whose token delivered the events, or None for the application itself.
+    Either all events are committed or none are. Existing events are left unchanged.
     """
     ids = [_event_id(draft, account_id) for draft in drafts]
     resolved = _resolve_repositories(dict(zip(ids, drafts, strict=True)), account_id)
@@ -48,7 +48,7 @@ def _resolve_repositories(drafts: dict[UUID, Draft], account_id: int | None) -> 
     resolved: dict[UUID, Draft] = {}
     unresolved: dict[UUID, Draft] = {}
     for id, draft in drafts.items():
-        if not draft.repository_name:  # for example, changes to system settings
+        if not draft.repository_name:  # for example, a change to the system settings
             resolved[id] = draft
             continue
         repository = draft.repository or finder.find(draft.repository_name, draft.occurred_at)
@@ -69,7 +69,7 @@ def _resolve_repositories(drafts: dict[UUID, Draft], account_id: int | None) -> 
 
 
 def _mark_deleted(drafts: Iterable[Draft]) -> None:
-    """Mark repositories as deleted if they were deleted in the registry, with the time of the deletion."""
+    """Set the deletion time of repositories that were deleted in the registry."""
     for draft in drafts:
         if draft.kind == "delete_repository" and draft.repository:
             live = Repository.objects.filter(pk=draft.repository.pk, deleted_at=None)
@@ -116,7 +116,7 @@ def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[s
 
 
 def _policy_id(draft: Draft, policies: dict[str, int]) -> int | None:
-    """Return the primary key of the policy that is the subject of an event, or else its actor."""
+    """Return the primary key of the policy that the event is about, or else of the policy that acted."""
     if draft.policy:
         return draft.policy.pk
     return policies.get(draft.actor_name) if draft.actor_type in POLICY_ACTOR_TYPES else None

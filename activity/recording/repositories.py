@@ -17,8 +17,9 @@ from repositories.models import Namespace, Repository
 class RepositoryFinder:
     """Finds the repository that had a name at a given time.
 
-    Events up to the deletion of a repository belong to the deleted repository, even if they arrive after a
-    new repository has taken the name. Otherwise viewers of the new repository could see them.
+    An event that occurred before a repository was deleted belongs to the deleted repository, even if the
+    event arrives after a new repository has taken the name. Otherwise, viewers of the new repository could
+    see events of the deleted repository.
     """
 
     def __init__(self, full_names: Iterable[str]) -> None:
@@ -28,12 +29,12 @@ class RepositoryFinder:
         found = Repository.objects.select_related("namespace").filter(
             namespace__name__in={namespace for namespace, _ in pairs}, name__in={name for _, name in pairs}
         )
-        # Deleted repositories in the order of their deletion, then the live one, if any.
+        # Deleted repositories come first, in order of deletion. The live repository, if any, comes last.
         for repository in found.order_by(F("deleted_at").asc(nulls_last=True)):
             self.by_name[repository.full_name].append(repository)
 
     def find(self, full_name: str, moment: datetime) -> Repository | None:
-        """Return the repository that had the name at that time, or None."""
+        """Return the repository that had the name at the given moment, or None."""
         for repository in self.by_name.get(full_name, ()):
             if repository.deleted_at is None or repository.deleted_at >= moment:
                 return repository
@@ -42,9 +43,10 @@ class RepositoryFinder:
     def register(self, first_seen: dict[str, Draft]) -> list[Draft]:
         """Register repositories as private, and return drafts of their Create Repository events.
 
-        `first_seen` maps each name to the draft that mentions it first. Rows are created in a fixed order
-        (namespaces, then repositories, by name), so that two messages can't deadlock. There is no draft for a
-        repository that exists by now, or whose first draft is its Create Repository event.
+        `first_seen` maps each name to the earliest draft that mentions it. Rows are created in a fixed order
+        (first namespaces, then repositories, each sorted by name), so that two messages can't deadlock. No
+        draft is returned for a repository that another transaction has registered in the meantime, or for a
+        repository whose earliest draft is already a Create Repository event.
         """
         registrations = []
         namespaces = {}
@@ -52,7 +54,7 @@ class RepositoryFinder:
             namespaces[name], _ = Namespace.objects.get_or_create(name=name)
         for full_name in sorted(first_seen):
             namespace, name = names.split_name(full_name)
-            # The draft below records the registration, with the time and actor of the first draft.
+            # The draft below records the registration, with the time and actor of the earliest draft.
             with current_request.auditing_disabled():
                 repository, created = Repository.objects.get_or_create(
                     namespace=namespaces[namespace], name=name, deleted_at=None
@@ -67,7 +69,7 @@ class RepositoryFinder:
                         tag="",
                         digest="",
                         repository=repository,
-                        # Not everyone who can see this event can see the details of the first one.
+                        # Not everyone who can see this event may see the details of the earliest draft.
                         details={},
                     )
                 )

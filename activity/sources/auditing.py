@@ -1,14 +1,14 @@
-"""Records what people do to this application: changes to permissions, accounts and settings.
+"""Records actions in this application itself, such as changes to permissions, accounts and settings.
 
-Every audited model is listed in `AUDITED`. Signal handlers record its changes, wherever in the code they are
-made, and call `record`. So do acts that change no audited model, such as a replay. What changed is stored in
-`details.changes`, in the format of `Changes`.
+All audited models are listed in `AUDITED`. Signal handlers record every change to an audited model, no matter
+which code makes the change. Code whose actions change no audited model, such as a replay, calls `record`
+directly. The changed fields are stored in `details.changes`, in the format of `Changes`.
 
 An event is committed in the same transaction as the change that it describes. Django itself deletes rows and
-changes many-to-many relations in transactions, but `save` commits before it sends `post_save`. Save audited
-models in `transaction.atomic`, as the site, the commands and the admin do. If other code, such as Celery beat
-or Django's `createsuperuser`, saves outside a transaction and recording fails, the change remains without an
-event.
+changes many-to-many relations in transactions, but `save` commits before it sends `post_save`. Therefore,
+save audited models in `transaction.atomic`, as the site, the commands and the admin do. Other code, such as
+Celery beat or Django's `createsuperuser`, can save outside a transaction. If recording the event then fails,
+the change is kept without an event.
 
 Django sends no signals for `QuerySet.update` and `bulk_create`, so don't use them for audited models.
 """
@@ -76,9 +76,9 @@ from repositories.utils.text import storable_text
 User: Any = get_user_model()
 
 MAX_TEXT_LENGTH = 500
-"""Longer values are cut to this many characters."""
+"""The maximum length of a stored value. Longer values are truncated."""
 MAX_NAMES = 50
-"""At most this many names of a list are stored, along with their total count."""
+"""The maximum number of names to store from a list. The total number of names is always stored."""
 HIDDEN = "hidden"
 
 HOST_NOUNS = frozenset(
@@ -93,7 +93,7 @@ HOST_NOUNS = frozenset(
         "schedule",
     }
 )
-"""The nouns of the event kinds that are recorded only if `config.audits_host_models` says so."""
+"""The nouns of the event kinds that are recorded only if `config.audits_host_models` returns True."""
 
 
 @dataclass(frozen=True)
@@ -102,19 +102,19 @@ class Audited:
 
     model: type[models.Model]
     noun: str
-    """The noun in its event kinds: `team` for `create_team`, `update_team` and `delete_team`."""
+    """The noun in the model's event kinds: `team` for `create_team`, `update_team` and `delete_team`."""
     only: frozenset[str] = frozenset()
-    """The audited fields. If empty, all fields are audited except the ignored ones."""
+    """The audited fields. If this is empty, all fields except those in `ignored` are audited."""
     ignored: frozenset[str] = frozenset()
-    """Fields whose changes are not recorded and that appear in no event."""
+    """Fields that are not audited. They don't appear in any event."""
     hidden: frozenset[str] = frozenset()
-    """Fields whose changes are recorded, but never their values."""
+    """Fields whose changes are recorded without the values."""
     repository: Callable[[Any], Repository | None] = lambda instance: None
     """Returns the repository that an instance belongs to, if any."""
     subject: Callable[[Any], str] = str
     """Returns the name of an instance, for the event's `subject`."""
     kind: Callable[[Any, str, Changes], str] | None = None
-    """Returns the kind of an event from instance, verb and changes, if it isn't simply `<verb>_<noun>`."""
+    """Returns the event kind for an instance, a verb and changes. The default is `<verb>_<noun>`."""
 
     @property
     def fields(self) -> list[models.Field]:
@@ -126,28 +126,28 @@ class Audited:
         ]
 
 
-def _repository_of_grant(grant: Any) -> Repository | None:
+def _granted_repository(grant: Any) -> Repository | None:
     target = grant.content_object
     return target if isinstance(target, Repository) else None
 
 
-def _subject_of_grant(grant: Any) -> str:
+def _grant_subject(grant: Any) -> str:
     codename = grant.permission.codename
     level = levels.Level(codename).label if codename in levels.PERMISSIONS_BY_LEVEL else codename
     return f"{level} on {grant.content_object} to {grant.group if hasattr(grant, 'group') else grant.user}"
 
 
-def _kind_of_user(user: Any, verb: str, changes: Changes) -> str:
+def _user_event_kind(user: Any, verb: str, changes: Changes) -> str:
     return "update_password" if verb == "update" and "password" in changes else f"{verb}_user"
 
 
-def _kind_of_repository(repository: Repository, verb: str, changes: Changes) -> str:
-    if verb == "update" and "deleted_at" not in changes:
+def _repository_event_kind(repository: Repository, verb: str, changes: Changes) -> str:
+    if verb == "update" and "after" not in changes.get("deleted_at", {}):
         return f"update_{'visibility' if 'visibility' in changes else 'description'}"
     return "create_repository" if verb == "create" else "delete_repository"
 
 
-def _kind_of_run(run: Run, verb: str, changes: Changes) -> str:
+def _run_event_kind(run: Run, verb: str, changes: Changes) -> str:
     return f"{verb}_deletion_{'preview' if run.preview else 'run'}"
 
 
@@ -163,7 +163,7 @@ AUDITED: dict[type[models.Model], Audited] = {
     audited.model: audited
     for audited in [
         *(
-            Audited(model, "grant", repository=_repository_of_grant, subject=_subject_of_grant)
+            Audited(model, "grant", repository=_granted_repository, subject=_grant_subject)
             for model in GRANT_MODELS
         ),
         Audited(Team, "team", ignored=frozenset({"group"})),
@@ -175,7 +175,7 @@ AUDITED: dict[type[models.Model], Audited] = {
             "repository",
             only=frozenset({"visibility", "description", "deleted_at"}),
             repository=lambda row: row,
-            kind=_kind_of_repository,
+            kind=_repository_event_kind,
         ),
         Audited(Hold, "hold", repository=lambda hold: hold.repository),
         Audited(
@@ -183,7 +183,7 @@ AUDITED: dict[type[models.Model], Audited] = {
             "user",
             ignored=frozenset({"last_login", "date_joined"}),
             hidden=frozenset({"password"}),
-            kind=_kind_of_user,
+            kind=_user_event_kind,
         ),
         Audited(
             AccessToken,
@@ -196,7 +196,7 @@ AUDITED: dict[type[models.Model], Audited] = {
         Audited(Registry, "registry", only=frozenset({"quiet_after"})),
         Audited(AutoDeletion, "auto_deletion"),
         Audited(DeletionRule, "deletion_rule"),
-        Audited(Run, "deletion_run", only=frozenset({"started_by", "cutoff"}), kind=_kind_of_run),
+        Audited(Run, "deletion_run", only=frozenset({"started_by", "cutoff"}), kind=_run_event_kind),
         Audited(
             PeriodicTask,
             "periodic_task",
@@ -215,9 +215,9 @@ def connect() -> None:
         post_delete.connect(_record_deletion, sender=model)
     for through in (User.groups.through, User.user_permissions.through, Group.permissions.through):
         m2m_changed.connect(_record_m2m_change, sender=through)
-    user_logged_in.connect(_record_log_in)
-    user_logged_out.connect(_record_log_out)
-    user_login_failed.connect(_record_failed_log_in)
+    user_logged_in.connect(_record_login)
+    user_logged_out.connect(_record_logout)
+    user_login_failed.connect(_record_failed_login)
     signals.policy_changed.connect(_record_policy_change)
 
 
@@ -231,12 +231,13 @@ def record(
     at: datetime | None = None,
     **details: Any,
 ) -> None:
-    """Record an act of the user named `username`, or of the current actor, at the time `at` (default: now).
+    """Record an action by the user named `username`, or by the current actor if there is no `username`.
 
-    `subject` is the name of what was changed. Records nothing inside `current_request.auditing_disabled()`.
+    `at` is the time of the action (default: now), and `subject` is the name of the changed object. Inside
+    `current_request.auditing_disabled()`, nothing is recorded.
     """
-    is_of_host = kind.partition("_")[2] in HOST_NOUNS
-    if not current_request.is_audited() or (is_of_host and not config.audits_host_models()):
+    is_host_event = kind.partition("_")[2] in HOST_NOUNS
+    if not current_request.is_audited() or (is_host_event and not config.audits_host_models()):
         return
     if subject:
         details = {"subject": storable_text(subject, MAX_TEXT_LENGTH), **details}
@@ -259,7 +260,7 @@ def record(
 
 
 def current_actor() -> tuple[ActorType, str]:
-    """Return the actor to record: the user whose request is being served, or a program."""
+    """Return the actor to record: the user who sent the current request, an anonymous user, or a program."""
     if user := current_request.user():
         return ActorType.USER, user.get_username()
     if current_request.exists():
@@ -291,17 +292,19 @@ def _record_save(
     before = instance.__dict__.pop("_previous_row", None)
     if raw:
         instance._is_raw = True
+    else:
+        instance.__dict__.pop("_is_raw", None)
     if raw or _is_password_rehash(instance, update_fields):
         return
     verb = "create" if created else "update"
     if created and isinstance(instance, SingletonModel):
-        before, verb = sender(), "update"  # it is created when first read; compare with the defaults
+        before, verb = sender(), "update"  # the first read creates the row, so compare it with the defaults
     if verb == "create" or before:
         _record_change(AUDITED[sender], verb, before, instance, update_fields)
 
 
 def _record_deletion(sender: Any, instance: Any, origin: Any = None, **_: Any) -> None:
-    """Record a deletion, but not the rows deleted by cascade: one action is one event."""
+    """Record a deletion, but not its cascaded deletions, so that each action is recorded as one event."""
     if origin is instance or (isinstance(origin, QuerySet) and origin.model is sender):
         _record_change(AUDITED[sender], "delete", instance, None)
 
@@ -313,9 +316,9 @@ def _record_change(
     instance = after or before
     kind = audited.kind(instance, verb, changes) if audited.kind else f"{verb}_{audited.noun}"
     if changes and kind in KINDS:
-        # Events of other categories can be visible to users who can't see these fields.
+        # Events in other categories can be visible to users who may not see the changed fields.
         details: dict[str, Any] = {"changes": changes} if KINDS[kind].category in OWN_CATEGORIES else {}
-        # A repository's events are those up to its deletion.
+        # An event later than `deleted_at` would not belong to the deleted repository.
         at = instance.deleted_at if kind == "delete_repository" else None
         subject, repository = audited.subject(instance), audited.repository(instance)
         record(kind, subject=subject, repository=repository, at=at, **details)
@@ -336,7 +339,7 @@ def _changes(audited: Audited, before: Any, after: Any, written: Iterable[str] |
 
 
 def _json_value(row: Any, field: str) -> Any:
-    """Return the value of a field in a form that JSON can store, with names instead of references."""
+    """Return the value of a field in a form that JSON can store, with names in place of references."""
     value = getattr(row, field)
     if isinstance(value, bool | int | float):
         return value
@@ -345,7 +348,7 @@ def _json_value(row: Any, field: str) -> Any:
 
 
 def _is_password_rehash(instance: Any, update_fields: Iterable[str] | None) -> bool:
-    """Return whether a log-in stored the same password again, with Django's current hashing algorithm."""
+    """Return whether a login only rehashed an unchanged password with Django's current algorithm."""
     is_password = (
         isinstance(instance, User) and update_fields is not None and set(update_fields) == {"password"}
     )
@@ -361,7 +364,7 @@ def _record_m2m_change(
     """Record users added to or removed from groups, and permissions granted or revoked."""
     if action not in ("post_add", "post_remove", "pre_clear") or not current_request.is_audited():
         return
-    if getattr(instance, "_is_raw", False):  # loaded from a fixture, which m2m_changed doesn't indicate
+    if getattr(instance, "_is_raw", False):  # from a fixture; m2m_changed has no `raw` argument
         return
     related = model._base_manager.filter(
         pk__in=_related_ids(sender, instance, model) if pk_set is None else pk_set
@@ -378,7 +381,7 @@ def _record_m2m_change(
 
 
 def _related_ids(through: Any, instance: Any, model: Any) -> QuerySet:
-    """Return the ids of all objects that an instance is related to."""
+    """Return the ids of all objects that an instance is related to through a many-to-many relation."""
     own_field, other_field = (
         next(field.name for field in through._meta.fields if field.related_model is side)
         for side in (type(instance), model)
@@ -414,17 +417,17 @@ def _record_permissions(holder: Any, permissions: list[Permission], added: bool)
 # --- Sessions -----------------------------------------------------------------------------------
 
 
-def _record_log_in(user: Any, **_: Any) -> None:
+def _record_login(user: Any, **_: Any) -> None:
     record("create_session", username=user.get_username())
 
 
-def _record_log_out(user: Any, **_: Any) -> None:
+def _record_logout(user: Any, **_: Any) -> None:
     if user is not None:
         record("delete_session", username=user.get_username())
 
 
-def _record_failed_log_in(credentials: dict[str, Any], **_: Any) -> None:
-    """Record a failed login under the username that was entered. The user of that name sees the event."""
+def _record_failed_login(credentials: dict[str, Any], **_: Any) -> None:
+    """Record a failed login under the entered username. The user with that name can see the event."""
     record("create_session_failed", username=str(credentials.get(User.USERNAME_FIELD, "")))
 
 

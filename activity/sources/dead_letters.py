@@ -1,4 +1,4 @@
-"""Stores messages that can't be recorded as dead letters, so that none is lost."""
+"""Stores dead letters: messages that can't be recorded as events, but must not be lost."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from activity.models import DeadLetter
 
 TRUNCATED_SIZE = 64 * 1024
-"""The number of bytes that are stored of a message that is too large."""
+"""The number of bytes to store from the beginning of an oversized message."""
 MAX_REASON_LENGTH = 500
 
 
@@ -16,9 +16,9 @@ def store_dead_letters(
     account_id: int | None,
     size: int | None = None,
 ) -> None:
-    """Store each message, or part of one, with the reason why it can't be recorded. Ignores duplicates.
+    """Store each message, or part of a message, with the reason why it can't be recorded. Ignores duplicates.
 
-    `size` is the size of the whole message in bytes, if only its beginning is given.
+    If `rejected` contains only the beginning of a message, `size` is the size of the whole message in bytes.
     """
     letters = [
         DeadLetter(
@@ -36,7 +36,7 @@ def store_dead_letters(
 
 
 def fingerprint(content: bytes, source: str, account_id: int | None, size: int | None = None) -> str:
-    """Return a hash of account, source, size and content. Messages with the same hash are duplicates."""
+    """Return a hash of a message's source, account, size and content. Duplicates have the same hash."""
     size = len(content) if size is None else size
     return hashlib.sha256(f"{source}:{account_id}:{size}:".encode() + content).hexdigest()
 

@@ -1,8 +1,9 @@
 """Caches HEAD requests for tags, so that a pull by digest can be recorded with its tag.
 
-To pull `name:tag`, a Docker client sends a HEAD request for the tag and, within seconds, a GET request for
-the digest, without the tag, from the same address. All processes share the cache. This is best effort:
-without the cache, the pull is recorded as a pull of a manifest instead of a tag.
+To pull `name:tag`, a Docker client sends a HEAD request for the tag. Within seconds, it sends a GET request
+for the digest from the same address, and that request doesn't contain the tag. All processes share the cache.
+Finding the tag is best effort: if the cache is unavailable, the pull of the tag is recorded as a pull of a
+manifest.
 """
 
 import hashlib
@@ -45,7 +46,7 @@ def store_tags(tags: dict[HeadRequest, str]) -> None:
 
 
 def find_tags(requests: Iterable[HeadRequest]) -> dict[HeadRequest, str]:
-    """Return the tags of those HEAD requests that are cached."""
+    """Return the cached tags of the HEAD requests. Requests that aren't cached are left out."""
     keys = {request.key: request for request in requests}
     if not keys:
         return {}

@@ -1,4 +1,4 @@
-"""Parses the notifications of a CNCF Distribution registry into drafts of events.
+"""Parses notifications from a CNCF Distribution registry into drafts of events.
 
 The parser is stateless, so a notification always yields the same events, no matter when or how often it is
 delivered. Protocol: https://distribution.github.io/distribution/about/notifications/
@@ -32,9 +32,15 @@ MANIFEST_TYPES = frozenset(
 MAX_ID_LENGTH = 255
 MAX_DETAIL_LENGTH = 1024
 MAX_MESSAGE_LENGTH = 4000
-"""The maximum length of a notification that is stored whole, in characters of JSON. Most have 600 to 900."""
+"""The maximum length, in characters of JSON, up to which a notification is stored whole.
+
+Most notifications have 600 to 900 characters.
+"""
 MAX_CONTAINERS = 50
-"""The maximum number of objects and lists in a notification that is stored whole. Registries send 5."""
+"""The maximum number of objects and lists up to which a notification is stored whole.
+
+A notification from a registry has 5.
+"""
 
 
 class InvalidNotification(Exception):
@@ -49,11 +55,11 @@ class ParsedMessage:
     head_requests: list[Draft] = field(default_factory=list)
     """HEAD requests for tags, as drafts of pulls."""
     rejected: list[tuple[bytes, str]] = field(default_factory=list)
-    """Invalid parts, each as a separate message, with the reason."""
+    """The invalid parts, each as a separate message, with the reason why it is invalid."""
 
 
 def parse(body: bytes) -> ParsedMessage:
-    """Parse an envelope. Invalid notifications don't prevent the others from being parsed."""
+    """Parse a message. An invalid notification doesn't prevent the rest of the message from being parsed."""
     parsed = ParsedMessage()
     try:
         notifications = _parse_envelope(body)
@@ -105,7 +111,7 @@ def _parse_notification(notification: Any) -> Iterator[Draft]:
 
 
 def _draft(notification: dict, target: dict) -> Draft:
-    """Return the draft that all events of a notification are based on. It has no kind yet."""
+    """Return the draft that all events of a notification are based on. The draft has no kind yet."""
     repository = _get_string(target, "repository")
     if not names.is_name(repository):
         raise InvalidNotification(f"{_quote(repository)} is not a valid repository name.")
@@ -118,7 +124,7 @@ def _draft(notification: dict, target: dict) -> Draft:
         raise InvalidNotification(f"The {notification['action']} has no digest.")
     source_id = _get_string(notification, "id")
     if not source_id or len(source_id) > MAX_ID_LENGTH or not is_storable(source_id):
-        raise InvalidNotification(f"The event has no id of 1 to {MAX_ID_LENGTH} characters.")
+        raise InvalidNotification(f"The event has no valid id. An id has 1 to {MAX_ID_LENGTH} characters.")
     actor = _get_string(_get_object(notification, "actor"), "name")
     if len(actor) > MAX_ACTOR_LENGTH or not is_storable(actor):
         raise InvalidNotification(f"{_quote(actor)} is not a valid actor name.")
@@ -136,9 +142,9 @@ def _draft(notification: dict, target: dict) -> Draft:
 
 
 def parse_time(text: str) -> datetime:
-    """Parse an RFC 3339 timestamp in any time zone, and return it in UTC, to the microsecond.
+    """Parse an RFC 3339 timestamp in any time zone, and return the time in UTC, to the microsecond.
 
-    Raises InvalidNotification for an invalid timestamp, or one outside the years 1970 to 8999.
+    Raises InvalidNotification if the timestamp is invalid or outside the years 1970 to 8999.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -147,22 +153,22 @@ def parse_time(text: str) -> datetime:
         return moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidNotification(
-            f"{_quote(text)} is not a timestamp with a time zone, from 1970 to 8999."
+            f"{_quote(text)} is not a timestamp between 1970 and 8999 with a time zone."
         ) from error
 
 
 def _is_blob(action: Any, target: dict) -> bool:
     """Return whether the target is a blob, that is, a layer or a configuration. Blobs aren't recorded.
 
-    Raises InvalidNotification if this can't be determined.
+    Raises InvalidNotification if the kind of target can't be determined.
     """
     media_type, url = _get_string(target, "mediaType"), _get_string(target, "url")
     if media_type in MANIFEST_TYPES or target.get("tag") or "/manifests/" in url:
         return False
     if "/blobs/" in url:
         return True
-    # Deletions have no media type and no URL. Registries send them for manifests, and for blobs only if a
-    # client deletes a blob directly.
+    # Notifications of deletions have no media type and no URL. They are about manifests, unless a client
+    # deleted a blob directly.
     if not media_type and action in ("push", "pull"):
         raise InvalidNotification("The event has no media type, so its target is unknown.")
     return media_type != ""
@@ -190,7 +196,7 @@ def _details(notification: dict, target: dict) -> dict[str, Any]:
 
 
 def _can_store_whole(notification: dict) -> bool:
-    """Return whether a notification is small enough to be stored whole, and storable in every database."""
+    """Return whether a notification is small enough to store whole, and can be stored in every database."""
     try:
         text = json.dumps(notification, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
@@ -204,7 +210,7 @@ def _can_store_whole(notification: dict) -> bool:
 
 
 def _storable_detail(value: Any) -> str | int | None:
-    """Return a detail in a storable form, or None. Unstorable characters of a text are replaced."""
+    """Return a detail in a storable form, or None. Unstorable characters in a text are replaced."""
     if isinstance(value, str):
         return storable_text(value, MAX_DETAIL_LENGTH)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
@@ -213,9 +219,9 @@ def _storable_detail(value: Any) -> str | int | None:
 
 
 def _get_object(parent: dict, key: str) -> dict:
-    """Return a member that is an object, or {} if it is missing, because the protocol omits empty members.
+    """Return the object with this key, or {} if it is missing, because the protocol omits empty objects.
 
-    Raises InvalidNotification if it isn't an object.
+    Raises InvalidNotification if the value isn't an object.
     """
     value = parent.get(key)
     if value is None:

@@ -17,25 +17,28 @@ from activity.sources.dead_letters import store_dead_letters
 logger = logging.getLogger(__name__)
 
 MAX_SIZE = 16 * 1024 * 1024
-"""The maximum size of a message in bytes. The registry sends one event of a few KB at a time."""
+"""The maximum size of a message in bytes. Registries send one event of a few KB per message."""
 MAX_HEAD_REQUESTS = 100
-"""The maximum number of HEAD requests cached per message, because each is a write. Registries send one."""
+"""The maximum number of HEAD requests to cache per message, which limits the number of cache writes.
+
+Registries send one HEAD request per message.
+"""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """The numbers of events and dead letters that resulted from a message."""
+    """The number of events and the number of dead letters that resulted from a message."""
 
     events: int
     dead_letters: int
 
 
 def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
-    """Record a message. On return, everything in it is committed, as events or as dead letters.
+    """Record a message. On return, its whole content is committed, as events or as dead letters.
 
     `size` is the full size in bytes of an oversized message, if `body` is only its beginning.
     Raises OperationalError or InterfaceError if the database is unavailable, so that the registry retries
-    the message. Raises nothing else.
+    the message. Raises no other exceptions.
     """
     if size is not None and size > MAX_SIZE:
         return _store_dead_letter(body, f"The message is larger than {MAX_SIZE} bytes.", account_id, size)
@@ -54,7 +57,8 @@ def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        # A registry would retry the message forever and send no later one. Store it as a dead letter instead.
+        # If this function raised the error, the registry would retry the message forever, and would never
+        # send the messages after it. Store the message as a dead letter instead.
         logger.exception("A notification could not be recorded and was stored as a dead letter.")
         return _store_dead_letter(body, f"Recording failed: {type(error).__name__}: {error}", account_id)
 
@@ -74,7 +78,7 @@ def _store_dead_letter(body: bytes, reason: str, account_id: int, size: int | No
 
 
 def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
-    """Return the drafts, with a tag on each pull by digest that follows a HEAD request for the tag."""
+    """Return the drafts. A pull by digest that follows a HEAD request for a tag becomes a pull of the tag."""
     requests = [
         _head_request(draft, account_id) if draft.kind == "get_manifest" else None for draft in drafts
     ]
@@ -86,7 +90,7 @@ def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
 
 
 def _head_request(draft: Draft, account_id: int) -> head_requests.HeadRequest:
-    """Return the HEAD request that corresponds to a draft of a pull."""
+    """Return the HEAD request that corresponds to a pull."""
     return head_requests.HeadRequest(
         account_id=account_id,
         repository_name=draft.repository_name,

@@ -49,7 +49,7 @@ class ProducedEventSerializer(serializers.Serializer):
 
     id = serializers.CharField(
         max_length=255,
-        help_text="The producer's own ID of the event. An event that is sent again is recorded only once.",
+        help_text="The producer's own ID for the event. An event that is sent again is recorded only once.",
     )
     kind = serializers.ChoiceField([(kind.key, kind.label) for kind in REPOSITORY_KINDS.values()])
     repository = serializers.CharField(max_length=names.MAX_NAME_LENGTH)
@@ -78,7 +78,7 @@ class ProducedEventSerializer(serializers.Serializer):
 
     def validate_occurred_at(self, value: datetime) -> datetime:
         if not EPOCH <= value < END:
-            raise serializers.ValidationError("The time must be between 1970 and 8999.")
+            raise serializers.ValidationError("The year must be between 1970 and 8999.")
         return value.astimezone(UTC)
 
     def validate_details(self, value: dict[str, str]) -> dict[str, str]:
@@ -104,9 +104,9 @@ class ProducedEventSerializer(serializers.Serializer):
 
 @transaction.atomic
 def receive(events: Sequence[dict[str, Any]], account: Any) -> list[dict[str, Any]]:
-    """Record validated events, all or none, and return a result for each, in the same order.
+    """Record all validated events or none, and return one result per event, in the same order.
 
-    While scanning is disabled, scans are stored as dead letters.
+    While scanning is disabled, scan events are stored as dead letters.
     """
     scanning = RegistrySettings.get_solo().scanning_enabled
     rejected = [KINDS[event["kind"]].category == Category.SCAN and not scanning for event in events]

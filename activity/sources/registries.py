@@ -13,20 +13,20 @@ from django.utils import timezone
 from activity.models import Registry
 
 PRECISION = timedelta(minutes=1)
-"""The minimum time between updates of a registry's row, because it can send hundreds of messages a second."""
+"""The minimum time between updates of a registry's row. A registry can send hundreds of messages a second."""
 
 
 def update_last_contact(account: Any) -> None:
-    """Record that an account just delivered a message.
+    """Record that an account has just delivered a message.
 
-    Token authentication loads the account with its registry, so reading the registry takes no query.
+    Token authentication loads the account with its registry, so reading the registry needs no extra query.
     """
     now = timezone.now()
     registry = getattr(account, "registry", None)
     if registry is None:
         Registry.objects.get_or_create(account=account)
     elif registry.last_contact_at < now - PRECISION:
-        # The time is part of the filter, so that only one of several concurrent requests writes.
+        # The time is part of the filter, so that only one of several concurrent requests updates the row.
         stale = Registry.objects.filter(pk=registry.pk, last_contact_at=registry.last_contact_at)
         stale.update(last_contact_at=now)
 
@@ -36,7 +36,7 @@ REGISTRY_ACCOUNT = "registry"
 
 @transaction.atomic
 def registry_account() -> Any:
-    """Return the service account of the registry. The first call creates it, without a usable password."""
+    """Return the registry's service account. The first call creates it, without a usable password."""
     users = get_user_model()._default_manager
     key: dict[str, Any] = {get_user_model().USERNAME_FIELD: REGISTRY_ACCOUNT}
     account, created = users.get_or_create(**key)

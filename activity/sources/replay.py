@@ -1,4 +1,4 @@
-"""Replays dead letters when the cause of their rejection has been fixed, or dismisses them with a note."""
+"""Replays dead letters after the cause of their rejection has been fixed, or dismisses them with a note."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from repositories.utils.text import storable_text
 logger = logging.getLogger(__name__)
 
 CHUNK = 500
-"""The number of ids that one query reads."""
+"""The number of ids to read per query."""
 BUDGET = 20.0
-"""The time limit of a bulk replay in seconds. Web servers usually abort a request after 30."""
+"""The time limit of a bulk replay in seconds. Web servers usually abort a request after 30 seconds."""
 
 
 @dataclass
 class ReplayResult:
-    """The result of a bulk replay, as numbers of dead letters."""
+    """The result of a bulk replay: the number of dead letters with each outcome."""
 
     recorded: int = 0
     rejected: int = 0
-    """Messages that still can't be recorded, each stored with its current reason."""
+    """The number of messages that still can't be recorded. Each is stored with its current reason."""
     failed: int = 0
-    """Messages whose replay raised an exception. The server's log has the details."""
+    """The number of messages whose replay raised an exception. The server's log has the details."""
     is_partial: bool = False
     """Whether the time limit was reached before all messages were replayed."""
 
@@ -62,7 +62,10 @@ def replay_all(letters: QuerySet[DeadLetter], budget: float = BUDGET) -> ReplayR
 
 
 def _iterate_ids(letters: QuerySet[DeadLetter]) -> Iterator[int]:
-    """Yield the ids. Keyset pagination skips none, even if replayed letters stop matching the queryset."""
+    """Yield the ids of the letters.
+
+    Keyset pagination skips no letters, even if letters stop matching the queryset once they are replayed.
+    """
     last = 0
     while ids := list(letters.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:CHUNK]):
         yield from ids
@@ -84,7 +87,7 @@ def replay(letter: DeadLetter) -> bool:
     """Replay a dead letter, and return whether it is resolved.
 
     Existing events are left unchanged. A message that is rejected again stays a dead letter, with the new
-    reason. If only parts of it are rejected, they become separate dead letters.
+    reason. If only parts of a message are rejected, these parts become separate dead letters.
     """
     content = bytes(letter.content)
     if letter.is_truncated:

@@ -1,1 +1,1 @@
-"""Access to the tables of events, tallies and tags."""
+"""Reads and writes the tables of events, tallies and tags."""

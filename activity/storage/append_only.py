@@ -1,11 +1,12 @@
 """Database triggers that make the table of events append-only for every client.
 
-They reject every UPDATE and TRUNCATE of events, and every DELETE outside `deletion_allowed`. On PostgreSQL
-they are statement-level triggers, which add no cost per row. Such a trigger fires only for the table that
-a statement names, so each partition has its own. The triggers also apply to the owner of the table, but the
-owner can drop them.
+The triggers reject every UPDATE and TRUNCATE of events, and every DELETE outside `deletion_allowed`. On
+PostgreSQL, they are statement-level triggers, which add no cost per row. A statement-level trigger fires only
+for the table that the statement names, so each partition has its own trigger. The triggers also apply to the
+owner of the table, but the owner can drop them.
 
-They are created after each `migrate`, because Django recreates a table to alter it on SQLite.
+The triggers are created after each `migrate`, because on SQLite, Django alters a table by creating a new one
+without triggers.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ TRIGGER = """
 SQLITE_TRIGGERS = [
     "CREATE TRIGGER IF NOT EXISTS {table}_update BEFORE UPDATE ON {table}"
     " BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
-    # Other SQLite clients lack this function, so they can't delete events either.
+    # Other SQLite clients don't have this function, so they can't delete any events.
     "CREATE TRIGGER IF NOT EXISTS {table}_delete BEFORE DELETE ON {table}"
     " WHEN NOT registry_activity_deleting() BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
 ]
@@ -48,13 +49,13 @@ def deletion_allowed() -> Iterator[None]:
     try:
         _set_flag("on")
         yield
-        _set_flag("off")  # not needed after an error: the flag is local to the transaction
+        _set_flag("off")  # after an error, the rollback resets the flag
     finally:
         _deletion_allowed.reset(token)
 
 
 def protect(table: str) -> None:
-    """Create the triggers on a table of events if they don't exist."""
+    """Create the triggers on a table of events if they don't exist yet."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             for trigger in SQLITE_TRIGGERS:
@@ -69,7 +70,10 @@ def protect(table: str) -> None:
 
 
 def register_sqlite_function(connection: Any, **_: Any) -> None:
-    """Register the function that the SQLite trigger calls. A receiver of `connection_created`."""
+    """Register the function that the SQLite trigger calls.
+
+    This is a receiver of the signal `connection_created`.
+    """
     if connection.vendor == "sqlite":
         connection.connection.create_function("registry_activity_deleting", 0, _deletion_allowed.get)
 

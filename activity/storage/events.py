@@ -31,7 +31,7 @@ def insert(events: Sequence[Event]) -> list[Event]:
     return new
 
 
-# A single statement, so that the deleted rows aren't sent to the client.
+# One statement deletes and counts the events, so that the deleted rows aren't sent to the client.
 DELETE_AND_COUNT = """
     WITH deleted AS ({delete} RETURNING repository_id, occurred_at, category, is_pull),
     cells AS (
@@ -77,11 +77,11 @@ DELETE_AND_COUNT_BY_CATEGORY = """
 def delete_days(
     events: QuerySet[Event], pull_flags: Collection[bool], start: datetime, end: datetime
 ) -> DeletedCounts:
-    """Delete events of whole days, and return how many were deleted, by category only. PostgreSQL only.
+    """Delete events of whole days, and return the number of deleted events by category. PostgreSQL only.
 
-    `pull_flags` are the values of `is_pull` of the events to delete. This is faster than `delete_events` if
-    it deletes nearly all events of the days with these flags: instead of changing each tally, it invalidates
-    the tallies of the days and counts the remaining events again.
+    `pull_flags` contains the `is_pull` values of the events to delete. If nearly all events with these values
+    are deleted, this function is faster than `delete_events`: instead of changing each tally, it invalidates
+    all tallies of the days and counts the remaining events again.
     """
     delete, params = _delete_sql(
         events.filter(id__gte=first_id(start), id__lt=first_id(end), is_pull__in=pull_flags)

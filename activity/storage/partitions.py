@@ -1,12 +1,12 @@
 """The partitions of the event table on PostgreSQL.
 
 `registry_activity_event` is partitioned by `is_pull` into two groups, pulls and other events. Each group is
-partitioned by month, as ranges of the id, which begins with the time. So a month of pulls can be dropped
-without touching other events. Celery beat creates the partitions in advance. An event of a month without a
-partition is stored in the default partition of its group.
+partitioned by month, so that a month of pulls can be dropped without touching other events. The partition
+key is the id, because it begins with the time of the event. Celery beat creates the partitions in advance. If
+there is no partition for the month of an event, the event is stored in the default partition of its group.
 
-A partition is dropped, or replaced by a table of the few remaining events, in one transaction, so that a
-run that dies doesn't leave it half done.
+A partition is dropped, or replaced by a table with the few remaining events, in a single transaction. If the
+run dies, the partition is left unchanged.
 
 On SQLite the table isn't partitioned, and this module does nothing.
 """
@@ -41,8 +41,11 @@ MONTHS_AHEAD = 3
 LOCK_TIMEOUT = "500ms"
 """How long to wait for a lock when changing partitions. Recording and reading are blocked during the wait."""
 VACUUM_TIMEOUT = "5s"
-"""How long to wait for an autovacuum when changing partitions. This blocks nothing else. It must exceed
-`deadlock_timeout` (one second), after which PostgreSQL cancels an autovacuum that blocks a transaction."""
+"""How long to wait for an autovacuum when changing partitions. Recording and reading can continue meanwhile.
+
+The timeout must exceed `deadlock_timeout` (one second), after which PostgreSQL cancels an autovacuum that
+blocks a transaction.
+"""
 MAX_ATTEMPTS = 5
 RETRY_DELAY = 0.5
 """Seconds between attempts, so that waiting transactions can proceed."""
@@ -71,7 +74,7 @@ class Partition:
 
     @property
     def bounds(self) -> tuple[UUID, UUID]:
-        """The lowest possible id in the partition, and the lowest id after it."""
+        """The lowest possible id in the partition, and the lowest possible id after it."""
         return first_id(self.start), first_id(self.end)
 
 
@@ -86,8 +89,8 @@ class CreatePartitionedModel(migrations.CreateModel):
             return
         model = to_state.apps.get_model(app_label, self.name)
         sql, params = schema_editor.table_sql(model)
-        # The primary key must include the partition key. Ids are unique without it, because one of their
-        # bits is `is_pull`.
+        # The primary key must include the partition key, `is_pull`. This doesn't weaken the uniqueness of
+        # ids, because one of the bits of an id is `is_pull`.
         sql = sql.replace('"id" uuid NOT NULL PRIMARY KEY', '"id" uuid NOT NULL')
         sql = sql.removesuffix(")") + ', PRIMARY KEY ("id", "is_pull")) PARTITION BY LIST ("is_pull")'
         schema_editor.execute(sql, params)
@@ -107,7 +110,7 @@ def is_partitioned() -> bool:
 
 
 def months_from(start: datetime, count: int) -> list[datetime]:
-    """Return the starts, in UTC, of `count` months, beginning with the month of `start`."""
+    """Return the starts of `count` consecutive months (UTC). The first is the month that contains `start`."""
     first = start.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     return [first + relativedelta(months=number) for number in range(count)]
 
@@ -121,7 +124,7 @@ def tables() -> list[str]:
 
 
 def create_ahead(now: datetime) -> list[Partition]:
-    """Create the missing partitions of this month and the next `MONTHS_AHEAD`, and return them."""
+    """Create the missing partitions for this month and the next `MONTHS_AHEAD` months, and return them."""
     if not is_partitioned():
         return []
     existing = {partition.name for partition in monthly_partitions()}
@@ -166,12 +169,12 @@ def freeze(partition: Partition) -> None:
 def drop(partition: Partition, remaining: QuerySet[Event] | None, *, by_repository: bool) -> DeletedCounts:
     """Drop a frozen partition in the transaction that froze it, and return the number of deleted events.
 
-    The remaining events, None if there are none, are moved to a new partition. Without `by_repository`, the
-    deleted events are counted by category only, which is faster. Raises OperationalError if reading or
-    recording blocks the partition for too long; see `retry_on_lock`.
+    The `remaining` events are moved to a new partition; None means that no events remain. If `by_repository`
+    is False, the deleted events are counted only by category, which is faster. Raises OperationalError if
+    reading or recording blocks the partition for too long; see `retry_on_lock`.
     """
     parent = f"{TABLE}_{partition.group}"
-    remaining_table = f"{parent}_default"  # has no events of the month
+    remaining_table = f"{parent}_default"  # contains no events of this month
     if remaining is not None:
         remaining_table = f"{partition.name}_new"
         _create_table(remaining_table, parent)
@@ -215,11 +218,11 @@ def retry_on_lock(attempt: Callable[[], Result]) -> Result:
 @transaction.atomic
 def _create_partition(partition: Partition) -> None:
     _lock_out_vacuum(f"{TABLE}_{partition.group}_default")
-    # CREATE TABLE … PARTITION OF would block reading and recording. So create a table, then attach it.
+    # CREATE TABLE … PARTITION OF would block reading and recording, so create a table and then attach it.
     _create_table(partition.name, f"{TABLE}_{partition.group}")
     append_only.protect(partition.name)
     _add_bounds_constraint(partition)
-    _move_events_from_default(partition)  # most of them, without blocking recording
+    _move_events_from_default(partition)  # moves most events without blocking recording
     _execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     # A concurrent INSERT into the default partition would fail once that partition excludes the month.
     _execute(f"LOCK TABLE ONLY {TABLE} IN SHARE ROW EXCLUSIVE MODE")
@@ -234,7 +237,7 @@ def _create_table(name: str, parent: str) -> None:
 
 
 def _add_bounds_constraint(partition: Partition) -> None:
-    """Add a constraint, so that ATTACH PARTITION doesn't scan the table while everything is locked."""
+    """Add a constraint, so that ATTACH PARTITION doesn't scan the partition while the tables are locked."""
     low, high = partition.bounds
     check = f"CHECK ({'' if partition.is_pull else 'NOT '}is_pull AND id >= '{low}' AND id < '{high}')"
     _execute(f"ALTER TABLE {partition.name} ADD CONSTRAINT bounds {check}")
@@ -261,8 +264,9 @@ def _move_events_from_default(partition: Partition) -> None:
 def _raise_if_recording_waits(partition: Partition) -> None:
     """Raise OperationalError if a transaction is waiting to record events in a frozen partition.
 
-    That transaction has locked the parent table, so waiting for the table would cause a deadlock. PostgreSQL
-    might resolve it by aborting the other transaction, which may have waited for nearly a second by now.
+    That transaction has locked the parent table, so waiting for the parent table would cause a deadlock.
+    PostgreSQL might resolve the deadlock by aborting the waiting transaction, which may already have waited
+    for nearly a second.
     Transactions that start later are safe: `LOCK_TIMEOUT` expires before PostgreSQL looks for a deadlock.
     """
     with connection.cursor() as cursor:
@@ -276,7 +280,7 @@ def _raise_if_recording_waits(partition: Partition) -> None:
 
 
 def _lock_out_vacuum(*tables: str) -> None:
-    """Lock tables against vacuums until the end of the transaction. Recording and reading aren't blocked."""
+    """Prevent vacuums of tables until the end of the transaction, without blocking recording or reading."""
     _execute(f"SET LOCAL lock_timeout = '{VACUUM_TIMEOUT}'")
     _execute(f"LOCK TABLE {', '.join(tables)} IN SHARE UPDATE EXCLUSIVE MODE")
 

@@ -9,14 +9,14 @@ from django.db.models import Model
 from django.db.models.sql import InsertQuery
 
 BATCH = 1000
-"""Rows per INSERT. With 16 columns, this stays below PostgreSQL's limit of 65,535 parameters."""
+"""Rows per INSERT. Events have 16 columns, so this stays below PostgreSQL's limit of 65,535 parameters."""
 
 
 def insert_rows(rows: Sequence[Model], ending: str = "") -> list[tuple]:
-    """Insert rows into one table, in the given order, and return what a RETURNING clause returns, if any.
+    """Insert rows into one table, in the given order, and return the result of the RETURNING clause, if any.
 
-    `ending` is appended to the INSERT statement. Django's `bulk_create` can neither merge a row into an
-    existing one nor return which rows it ignored.
+    `ending` is appended to the INSERT statement. This function replaces Django's `bulk_create`, which can
+    neither merge a row into an existing row nor report which rows it ignored.
     """
     if not rows:
         return []

@@ -1,14 +1,14 @@
 """The tags of repositories: what they point to, who pushed them, and how often they were pulled.
 
 Recording an event updates its tag. Events may arrive in any order, so only the newest push and the newest
-deletion of a tag count. A tag exists if its newest push is newer than its newest deletion and newer than the
-newest deletion of its manifest: a registry that deletes a manifest also deletes its tags, and doesn't always
-send a notification for each.
+deletion of a tag count. A tag exists if its newest push is newer than both its newest deletion and the
+newest deletion of its manifest. The manifest matters because a registry that deletes a manifest also deletes
+its tags, but doesn't always send a notification for each tag.
 
-The pushes and deletions of a message are merged into the rows of the tags at once. These events are rare, so
-locking the rows is acceptable. Pulls are frequent, so they are appended to `TagPull`, and Celery beat folds
-them into the tags later. That way, recording never waits for the row of a busy tag. Deleting events
-doesn't change the tags, and importing events from an archive doesn't count them again.
+Pushes and deletions are merged into the rows of their tags immediately. Because they are rare, locking the
+rows is acceptable. Pulls are frequent, so they are appended to `TagPull`, and Celery beat folds them into the
+tags later. That way, recording never waits for the row of a busy tag. Deleting events doesn't change tags,
+and importing events from an archive doesn't count their pulls again.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from repositories.models import Repository
 
 PUSHES = frozenset({"create_tag", "update_tag"})
 FOLD_BATCH = 2_000
-"""Rows of `TagPull` folded in one transaction."""
+"""The number of rows of `TagPull` to fold in one transaction."""
 
 Key = tuple[Any, str]
-"""The id of a repository, and the name of a tag or a digest."""
+"""The id of a repository, and either the name of a tag or the digest of a manifest."""
 
 
 def _set_newer(table: str, time: str, *columns: str) -> str:
-    """Return SQL that overwrites a time and its columns if the inserted row has a later time."""
+    """Return SQL that overwrites the `time` column and `columns` if the inserted row has a later time."""
     later = f"{table}.{time} IS NULL OR excluded.{time} > {table}.{time}"
     return ", ".join(
         f"{column} = CASE WHEN {later} THEN excluded.{column} ELSE {table}.{column} END"
@@ -58,7 +58,7 @@ MERGE_MANIFEST = f"""
 
 
 def update_tags(events: Iterable[Event]) -> None:
-    """Update the tags of newly inserted events, in the same transaction."""
+    """Update the tags of newly inserted events. Call this in the transaction that inserts the events."""
     tag_changes, manifest_deletions, pulls = [], [], []
     for event in events:
         if event.repository_id is None:
@@ -100,7 +100,7 @@ def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:
 
 
 def fold() -> int:
-    """Fold all rows of `TagPull` into their tags, in batches, and return the number of rows."""
+    """Fold all rows of `TagPull` into their tags, in batches, and return the number of folded rows."""
     total = 0
     while folded := _fold_batch():
         total += folded
@@ -164,5 +164,5 @@ def _key(event: Event, field: str = "tag") -> Key:
 
 
 def _merge(rows: Mapping[Key, Model], ending: str) -> None:
-    """Insert rows or merge them into existing ones. They are sorted, so that two messages can't deadlock."""
+    """Insert rows or merge them into existing rows, in sorted order, so that two messages can't deadlock."""
     insert_rows([rows[key] for key in sorted(rows)], ending)

@@ -1,12 +1,12 @@
 """Stored counts of events by repository, time and category, so that charts don't have to count events.
 
-Recording and auto-deletion append to `TallyChange` in the transaction that inserts or deletes the events, so
-transactions don't wait for each other's rows. Celery beat folds the changes into `Tally`, with one row per
-hour, day and week. `activity.feed.chart_counts` reads the sum of both in a single statement, so its counts
-are always exact, whether the changes are folded or not.
+Recording and auto-deletion append rows to `TallyChange` in the transaction that inserts or deletes events.
+Because no existing rows are updated, transactions don't wait for each other. Celery beat folds the changes
+into `Tally`, which has one row per hour, day and week. `activity.feed.chart_counts` adds up both tables in a
+single statement, so its counts are always exact, whether or not the changes have been folded.
 
-When nearly all events of whole days are deleted, their many tallies aren't changed one by one. A row of
-`DroppedTallies` marks them all as invalid, and the next folding deletes them.
+When nearly all events of whole days are deleted, the many tallies of these days aren't changed one by one.
+Instead, a row of `DroppedTallies` marks them all as invalid, and Celery beat deletes them later.
 """
 
 from __future__ import annotations
@@ -29,15 +29,19 @@ HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 """The origin of all periods, chosen so that weeks begin on Mondays."""
 LENGTHS = {Tally.Unit.HOUR: HOUR, Tally.Unit.DAY: DAY, Tally.Unit.WEEK: WEEK}
-"""The length of each unit. Without weekly tallies, the all-time chart of a user with grants on 2,000
-repositories takes up to 1.7 times as long: 310 ms instead of 185 ms with a million events in two years, and
-more with more events per day. Charts of one repository or of all of them don't need weekly tallies."""
+"""The length of each unit.
+
+Weekly tallies speed up charts of many repositories. Without weekly tallies, the all-time chart of a user with
+grants on 2,000 repositories takes up to 1.7 times as long: 310 ms instead of 185 ms with a million events in
+two years. Both times increase with the number of events per day. Charts of a single repository or of all
+repositories don't need weekly tallies.
+"""
 FOLD_BATCH = 2_000
-"""Changes folded in one transaction."""
+"""The number of changes to fold in one transaction."""
 UPSERT_BATCH = 1_000
-"""Tallies changed in one statement. Each takes six parameters, and SQLite allows 32,766."""
+"""The number of tallies to change in one statement. Each takes six parameters, and SQLite allows 32,766."""
 DELETE_BATCH = 20_000
-"""Invalid tallies deleted in one transaction."""
+"""The number of invalid tallies to delete in one transaction."""
 LOCK_KEY = 7_021_964
 """The key of the advisory lock that folding and dropping tallies take."""
 
@@ -59,12 +63,12 @@ def cell_of(event: Event) -> Cell:
 
 
 def add(events: Iterable[Event]) -> None:
-    """Add newly inserted events to the counts, in the same transaction."""
+    """Add newly inserted events to the counts. Call this in the transaction that inserts the events."""
     record_changes(Counter(map(cell_of, events)))
 
 
 def record_changes(counts: Mapping[Cell, int]) -> None:
-    """Record changes of counts, in the transaction that inserts or deletes the events.
+    """Record changes to the counts, in the transaction that inserts or deletes the events.
 
     The numbers are negative for deleted events.
     """
@@ -80,13 +84,13 @@ def to_counts(rows: Iterable[tuple]) -> DeletedCounts:
 
 
 def valid(unit: Tally.Unit) -> GatedQuerySet[Tally]:
-    """Return the tallies of a unit, except those of periods from which events were dropped."""
+    """Return the tallies of a unit, except those that `DroppedTallies` marks as invalid."""
     start, end = ("weeks_start", "weeks_end") if unit == Tally.Unit.WEEK else ("start", "end")
     return Tally.objects.filter(~Exists(_dropped(start, end)), unit=unit)
 
 
 def valid_days_of_invalid_weeks() -> GatedQuerySet[Tally]:
-    """Return the valid daily tallies that replace those of weeks from which days were dropped."""
+    """Return the valid daily tallies in the weeks whose weekly tallies are invalid."""
     return valid(Tally.Unit.DAY).filter(Exists(_dropped("weeks_start", "weeks_end")))
 
 
@@ -95,9 +99,10 @@ def _dropped(start: str, end: str) -> QuerySet[DroppedTallies]:
     return DroppedTallies.objects.filter(is_pull=OuterRef("is_pull"), **within)
 
 
-# Returns the counts of the range minus the remaining events, which were kept or recorded after an earlier
-# drop. The remaining events are counted again. Repository 0 has the tallies of all events, so its surplus
-# over the other repositories is the number of events without a repository.
+# Returns the number of deleted events: the previous counts of the days minus the number of remaining events.
+# Events remain if they were kept, or if they were recorded after an earlier drop. The remaining events are
+# counted again. The tallies of repository 0 count all events. The difference between these tallies and the
+# sum of the tallies of all other repositories is the number of events without a repository.
 DROP = """
     WITH changes AS (
         DELETE FROM registry_activity_tallychange
@@ -144,9 +149,9 @@ def drop(
 ) -> DeletedCounts:
     """Invalidate the tallies of whole days, in the transaction that deletes their events. PostgreSQL only.
 
-    `pull_flags` are the values of `is_pull` of the deleted events. `remaining_table` contains the events that
-    remain. Returns the number of deleted events by repository and category, or without `by_repository` by
-    category only, which is faster.
+    `pull_flags` contains the `is_pull` values of the deleted events. `remaining_table` is the table of the
+    remaining events. Returns the number of deleted events by repository and category. If `by_repository` is
+    False, the events are counted only by category, which is faster.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
@@ -166,7 +171,7 @@ def drop(
 
 
 def _mark_invalid(is_pull: bool, start: datetime, end: datetime) -> None:
-    """Mark the tallies of days as invalid. Extends the range that ends where these days start, if any."""
+    """Mark the tallies of days as invalid. If an existing range ends at `start`, it is extended."""
     before = DroppedTallies.objects.filter(is_pull=is_pull, end=start)
     weeks_end = floor(end + WEEK - timedelta.resolution, WEEK)
     if not before.update(end=end, weeks_end=weeks_end):
@@ -184,7 +189,7 @@ UPSERT_TALLIES = """
 
 
 def fold() -> int:
-    """Delete invalid tallies and fold all changes into the others, in batches.
+    """Delete all invalid tallies, then fold all changes into the remaining tallies, in batches.
 
     Returns the number of rows processed. Stops if another process is folding.
     """
@@ -236,7 +241,7 @@ def _delete_invalid_batch(dropped: DroppedTallies) -> int:
 
 
 def _recalculate_weeks(dropped: DroppedTallies) -> None:
-    """Recalculate the tallies of weeks from which days were dropped, from their remaining days."""
+    """Recalculate the weekly tallies of weeks with invalid days, from the remaining daily tallies."""
     period = {"start__gte": dropped.weeks_start, "start__lt": dropped.weeks_end, "is_pull": dropped.is_pull}
     Tally.objects.filter(unit=Tally.Unit.WEEK, **period).delete()
     days = Tally.objects.filter(unit=Tally.Unit.DAY, **period)
@@ -261,5 +266,5 @@ def _upsert_tallies(sums: Mapping[tuple, int]) -> None:
 
 
 def floor(moment: datetime, length: timedelta) -> datetime:
-    """Return the start, in UTC, of the period of the given length that contains a moment."""
+    """Return the start of the hour, day or week (UTC) that contains a moment."""
     return moment - (moment - MONDAY) % length

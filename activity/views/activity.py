@@ -1,6 +1,6 @@
-"""Event pages: all events, and those of a repository, an organization or a user.
+"""Pages that list all events, or the events of a repository, an organization or a user.
 
-The page of a policy is in `policies.py`.
+The page of a policy, which also lists events, is in `policies.py`.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ class ActivityPage(ViewerMixin, TemplateView):
     """Base class for pages with a list of events that the viewer may see."""
 
     repository: Repository | None = None
-    """The repository that all events on the page belong to, if there is just one."""
+    """The repository whose events the page lists, or None if the page isn't about a single repository."""
     within: QuerySet[Repository] | None = None
-    """The repositories that all events on the page belong to, such as those of an organization."""
+    """The repositories that the page is restricted to, if any, such as an organization's repositories."""
     section = "repositories"
     has_atom = True
 
     @property
     def scope(self) -> Mapping[str, Any]:
-        """The API filters that define the page, not counting those the viewer chose."""
+        """The API filters that define the page, without the filters that the viewer has chosen."""
         return {}
 
     @property
     def api_url(self) -> str:
-        """The URL of the API's list for the page, without filters."""
+        """The URL of the API endpoint that lists the page's events, without filters."""
         if self.repository:
             names = [self.repository.namespace.name, self.repository.name]
             return reverse("registry_api:repository-events", args=names)
@@ -82,7 +82,10 @@ class ActivityPage(ViewerMixin, TemplateView):
 
     @cached_property
     def query(self) -> QueryDict:
-        """The non-empty query parameters, for links. Without `exclude_pull` if the viewer can't see pulls."""
+        """The non-empty query parameters to keep in links.
+
+        `exclude_pull` is left out if the viewer can't see pulls.
+        """
         query = self.request.GET.copy()
         for name in list(query):
             if not query[name] or (name == "exclude_pull" and not self.offers_pulls):
@@ -113,7 +116,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return {**self.scope, **self.choice.parameters}
 
     def events(self, parameters: Mapping[str, Any]) -> QuerySet[Event]:
-        """Return the events that the viewer may see and that match API filters."""
+        """Return the events that the viewer may see and that match the given API filters."""
         events = Event.objects.visible_to(self.access, self.repository)
         filters = EventFilterSet(
             parameters, events, request=self.request, scanning_enabled=self.scanning_enabled
@@ -128,7 +131,10 @@ class ActivityPage(ViewerMixin, TemplateView):
         return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Export the list. Exports are recorded, so links on other sites must not be able to start them."""
+        """Export the list.
+
+        Exports are recorded as events, so links on other sites must not be able to start an export.
+        """
         if request.POST.get("export") in EXPORT_FORMATS:
             return self.export(EXPORT_FORMATS[request.POST["export"]])
         return HttpResponseNotAllowed(["GET", "HEAD"])
@@ -170,7 +176,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         )
 
     def load_page(self) -> tuple[Page, str]:
-        """Return a page of the list, and a notice to show, if any."""
+        """Return the requested page of the list, and a notice to show (empty if there is none)."""
         choice = self.choice
         events = self.events(self.parameters).select_related(
             "repository__namespace", "actor_user", "policy__repository__namespace"
@@ -185,7 +191,7 @@ class ActivityPage(ViewerMixin, TemplateView):
             return order.page(events, PAGE_SIZE), "That page no longer exists. This is the first page."
 
     def row(self, event: Event) -> dict[str, Any]:
-        """Return an event with the URLs for its cells."""
+        """Return the template context of a table row: an event, and the URLs that its cells link to."""
         return {
             "event": event,
             "subject_url": event.subject_url(self.access),
@@ -194,7 +200,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         }
 
     def chart(self) -> tuple[chart.Chart, datetime | None]:
-        """Return the chart, and the time at which counting stopped, or None if all events were counted."""
+        """Return the chart, and the time from which events were counted (None if all events were counted)."""
         choice, counted_from = self.choice, None
         if set(self.scope) - {"organization"} or choice.filters:
             buckets, counted_from = chart_counts.count_events(
@@ -212,7 +218,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return chart.draw(buckets, self.bucket_url), counted_from
 
     def bucket_url(self, bucket: chart_counts.Bucket) -> str:
-        """Return the URL of the list of a bucket's events."""
+        """Return the URL of the list, limited to the time range of a chart bucket."""
         return self.list_url(range="custom", after=iso(bucket.start), before=iso(bucket.end))
 
     def list_url(self, **changes: str) -> str:
@@ -234,12 +240,14 @@ class ActivityPage(ViewerMixin, TemplateView):
     def new_events(self, query: Mapping[str, str]) -> HttpResponse:
         """Return a notice about the events that are new since the page was loaded."""
         parameters = self.parameters
-        if self.choice.range != "custom":  # otherwise events that leave the range would cancel out new ones
+        if self.choice.range != "custom":
+            # The range moves with the current time. Events that have left the range since the page was loaded
+            # would otherwise cancel out new events in the count.
             parameters.pop("after", None)
         return live.response(self.request, self.events(parameters), query, self.list_url())
 
     def api_call(self) -> dict[str, str]:
-        """Return the API call for the same list, as a URL and as a shell command."""
+        """Return the API call that returns the same list, as a URL and as a shell command."""
         parameters = self.parameters
         if not self.offers_pulls:
             parameters.pop("exclude_pull", None)
@@ -265,7 +273,8 @@ class ActivityView(ActivityPage):
     section = "activity"
 
 
-class RepositoryActivityView(RepositoryPage, ActivityPage):  # type: ignore[misc]  # never None here
+# The base classes declare `repository` with different types. It is never None here.
+class RepositoryActivityView(RepositoryPage, ActivityPage):  # type: ignore[misc]
     """The Activity tab of a repository."""
 
     tab = "Activity"
@@ -288,7 +297,7 @@ class OrganizationActivityView(OrganizationPage, ActivityPage):
 
 
 class UserView(ActivityPage):
-    """The profile page of a user, with those of the user's events that the viewer may see.
+    """The profile page of a user. It lists the events by the user that the viewer may see.
 
     The page is visible to the user, to MSR admins and auditors, to viewers who share an organization with the
     user, and to viewers who may see one of the user's events. Other viewers get a 404 response.
@@ -316,7 +325,7 @@ class UserView(ActivityPage):
         return {"actor": self.person.get_username(), "actor_type": [ActorType.USER.value]}
 
     def events(self, parameters: Mapping[str, Any]) -> QuerySet[Event]:
-        # The API filters by name, which may have belonged to another user before.
+        # The API filter compares usernames, but an earlier user may have had the same name.
         return super().events(parameters).filter(actor_user=self.person)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Atom feeds of the newest events, with the same permissions and filters as the pages.
+"""Atom feeds of the newest events, with the same permissions and filters as the event pages.
 
-Feed readers have no session. They log in with HTTP Basic and an access token as the password, so that URLs
-contain no secrets.
+Feed readers have no session. They use HTTP Basic authentication, with an access token as the password, so
+that feed URLs contain no secrets.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INVALID_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 
 @method_decorator(login_not_required, name="dispatch")
 class AtomView(activity.ActivityPage):
-    """Base class for Atom feeds of the newest events of a page."""
+    """Base class for Atom feeds of the newest events on a page."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
@@ -62,7 +62,7 @@ class AtomView(activity.ActivityPage):
 
     @property
     def title_suffix(self) -> str:
-        """The part of the title that names the page, empty for the page of all events."""
+        """The part of the title that names the page. It is empty for the page of all events."""
         return ": " + "/".join(self.kwargs.values()) if self.kwargs else ""
 
     def add_entry(self, feed: Atom1Feed, event: Event, page: str) -> None:
@@ -84,7 +84,8 @@ class ActivityAtom(AtomView, activity.ActivityView):
     pass
 
 
-class RepositoryAtom(AtomView, activity.RepositoryActivityView):  # type: ignore[misc]  # never None here
+# The base classes declare `repository` with different types. It is never None here.
+class RepositoryAtom(AtomView, activity.RepositoryActivityView):  # type: ignore[misc]
     pass
 
 

@@ -1,4 +1,4 @@
-"""The page of a policy: its settings, the tags that it matches now, and its history."""
+"""The page of a policy: its settings, the tags that it currently matches, and its history."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from repositories.policies.tag_templates import render
 from repositories.views.policies import PolicyPage, target_name, visible_name
 
 MAX_TAGS_READ = 1_000
-"""The number of tags that a preview reads, newest first."""
+"""The maximum number of tags that a preview reads. The newest tags are read first."""
 MAX_TAGS_SHOWN = 50
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The tags that a policy matches now, newest first, each with the name that the policy would give it."""
+    """The tags that a policy currently matches, newest first.
+
+    Each tag comes with the name that the policy would give to its copy.
+    """
 
     read: int
     matching: int
@@ -38,8 +41,9 @@ class Preview:
         return self.matching - len(self.shown)
 
 
-class PolicyView(PolicyPage, ActivityPage):  # type: ignore[misc]  # never None here
-    """The page of a policy, with the events it caused and changes to it."""
+# The base classes declare `repository` with different types. It is never None here.
+class PolicyView(PolicyPage, ActivityPage):  # type: ignore[misc]
+    """The page of a policy, with the events that the policy caused and the changes that were made to it."""
 
     template_name = "activity/policy.html"
     has_atom = False
@@ -57,7 +61,10 @@ class PolicyView(PolicyPage, ActivityPage):  # type: ignore[misc]  # never None 
 
 
 def preview(policy: Policy) -> Preview | None:
-    """Return the tags that a policy matches now, or None for a deleted repository or another registry."""
+    """Return the tags that a policy currently matches.
+
+    Returns None if the policy's repository is deleted, or if the policy applies to tags in another registry.
+    """
     if policy.kind == Policy.Kind.PULL_MIRRORING or policy.repository.deleted_at:
         return None
     rows = tags.with_pulls(tags.current_tags(policy.repository)).order_by("-last_push")[: MAX_TAGS_READ + 1]
@@ -73,7 +80,10 @@ def preview(policy: Policy) -> Preview | None:
 
 
 def attach_changes(events: Iterable[Event], access: Access) -> None:
-    """Set `changes` on each event about a policy change: (label, before, after) for each changed field."""
+    """Set `changes` on each event that records a policy change.
+
+    `changes` is a list of tuples (label, before, after), one for each changed field.
+    """
     changed = [(event, event.details["changes"]) for event in events if _is_change(event)]
     ids = {id for _, changes in changed for id in changes.get("target", {}).values()}
     targets = Repository.objects.filter(pk__in=ids).select_related("namespace") if ids else []
@@ -90,7 +100,7 @@ def attach_changes(events: Iterable[Event], access: Access) -> None:
 
 
 def _is_change(event: Event) -> bool:
-    # A producer's event can also have a detail named `changes`, but as text.
+    # An event from a producer can also have a detail named `changes`, but its value is text.
     return isinstance(event.details.get("changes"), dict)
 
 
@@ -101,7 +111,7 @@ def _field_label(field: str) -> str:
 
 
 def _value_text(field: str, value: Any, names: dict[int, str]) -> str:
-    """Return the display text of a value, or a dash if it is empty."""
+    """Return the display text of a value, or a dash if the value is empty."""
     match field:
         case "criteria":
             return ", and ".join(value or ["every tag"])

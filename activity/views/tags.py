@@ -22,11 +22,11 @@ ORDERS = {
     "name": ("Name, A to Z", Keyset([Key("name")])),
     "-name": ("Name, Z to A", Keyset([Key("name", descending=True)])),
 }
-"""The label and the order of each value of `sort`. The first one is the default."""
+"""The label and the sort order for each value of the `sort` parameter. The first value is the default."""
 
 
 class TagSearchForm(SearchForm):
-    """A search for tags, with a sort order."""
+    """The search form of the Tags tab, with a choice of sort orders."""
 
     sort = forms.ChoiceField(required=False, choices=[(value, label) for value, (label, _) in ORDERS.items()])
 

@@ -48,7 +48,7 @@ def _missing_permissions(manager: Any) -> QuerySet:
 
 
 class DelegationMixin:
-    """Restricts changes in the user admin to those that the current user's own permissions allow."""
+    """A mixin for the user admin. It prevents staff from granting permissions that they don't have."""
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         fields = list(super().get_readonly_fields(request, obj))  # type: ignore[misc]
@@ -65,6 +65,6 @@ class DelegationMixin:
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "groups":
             kwargs["queryset"] = assignable_groups(request.user)
-        elif db_field.name == "user_permissions":  # the widget displays the content type of each
+        elif db_field.name == "user_permissions":  # the widget displays their content types
             kwargs["queryset"] = permissions_of(request.user).select_related("content_type")
         return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]

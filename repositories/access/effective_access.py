@@ -1,8 +1,8 @@
 """Explain effective access: list people's rights, each with the grant, role or ownership that it comes from.
 
-`resolving.py` decides what a viewer can do. This module explains those decisions from the same tables in
-`levels.py`, for pages about a repository or a user. The permissions of all listed rights together always
-equal the result of `Access.permissions_on`.
+`resolving.py` decides what a viewer can do. This module explains its decisions on pages about repositories
+and users, and uses the same tables in `levels.py`. The listed rights of a person in a repository always add
+up to the result of `Access.permissions_on`.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ _IS_REGISTRY_ROLE = Q(content_type__app_label="registry_repositories", codename_
 
 @dataclass(frozen=True)
 class Right:
-    """A set of permissions that somebody has, and the reason why they have it."""
+    """A set of permissions that somebody has, and the reason why they have them."""
 
     holder: Any
     """A user, or None for all logged-in users."""
     place: Repository | Namespace | None
-    """The repository or the namespace that it applies to, or None if it applies everywhere."""
+    """The repository or namespace where the permissions apply, or None if they apply everywhere."""
     codename: str
     """A level, the permission of one category, or the permission of a registry role."""
     permissions: frozenset[str]
     reason: str
-    """Why the holder has it, e.g. `team acme/dev, granted on the namespace acme`."""
+    """Why the holder has the permissions, e.g. `team acme/dev, granted on the namespace acme`."""
     source: Any
-    """The object to change to revoke the right: a grant, membership, namespace, group, user or repository."""
+    """The object that gives the right: a grant, membership, namespace, group, user or repository."""
 
     @property
     def label(self) -> str:
@@ -91,13 +91,13 @@ class EffectiveAccess:
 
     @property
     def level(self) -> Level | None:
-        """The highest level of which the person has all permissions, or None, e.g. for auditors."""
+        """The highest level whose permissions the person has in full, or None if there is no such level."""
         included = [level for level in Level if levels.PERMISSIONS_BY_LEVEL[level] <= self.permissions]
         return included[-1] if included else None
 
     @property
     def categories(self) -> list[Category]:
-        """The categories of events that the person can see here."""
+        """The categories whose events the person can see in this repository or namespace."""
         return [
             category for category in levels.REPOSITORY_CATEGORIES if category.permission in self.permissions
         ]
@@ -110,9 +110,9 @@ class UserAccess:
     everywhere: list[Right]
     """Registry roles, and read access to public repositories."""
     namespaces: Page
-    """An EffectiveAccess for each namespace that they own or have a grant on, by name."""
+    """One EffectiveAccess for each namespace that the user owns or has a grant on, sorted by name."""
     repositories: Page
-    """An EffectiveAccess for each live repository that they have a grant on, by name."""
+    """One EffectiveAccess for each live repository that the user has a grant on, sorted by name."""
 
 
 def rights_on(
@@ -124,10 +124,11 @@ def rights_on(
 ) -> Page:
     """Return a page of the people with individual rights in a repository, as EffectiveAccess rows.
 
-    They are sorted by name and loaded in at most nine queries. `search` filters by part of the name.
-    Without `include_registry_roles`, the rights of MSR admins and auditors are left out, because not every
-    viewer may know who they are. In a public repository, each person's rights include `public_right`, but
-    people with no other right aren't listed. The repository's namespace and its owner should be loaded.
+    The rows are sorted by name, and loaded in at most nine queries. `search` is a part of the username. Not
+    every viewer is allowed to know who the MSR admins and auditors are: without `include_registry_roles`,
+    the rights that come from these roles are left out. In a public repository, each person's rights include
+    `public_right`, but people who have no other right aren't listed. Load the repository's namespace and the
+    namespace's owner beforehand to save queries.
     """
     people = _holders(repository, include_registry_roles)
     if search:
@@ -155,10 +156,10 @@ def public_right(repository: Repository) -> Right | None:
 def rights_of(
     user: Any, namespaces_cursor: str | None = None, repositories_cursor: str | None = None
 ) -> UserAccess:
-    """Return the rights of a user: those that apply everywhere, and pages of namespaces and repositories.
+    """Return the rights of a user, with one page of namespaces and one page of repositories.
 
     A repository is listed only if the user has a grant on the repository itself, not just on its namespace.
-    Rights don't include grants in unclaimed namespaces, because those have no effect.
+    The rights don't include grants in unclaimed namespaces, because such grants have no effect.
     """
     if not user.is_active:
         empty = Page([], None, None)
@@ -219,7 +220,7 @@ def _group_by_holder(rights: Iterable[Right]) -> dict[int, list[Right]]:
 
 
 def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
-    """Return the active users who have a right in a repository other than `public_right`."""
+    """Return the active users who have rights in a repository. `public_right` alone doesn't count."""
     role_permissions = Permission.objects.filter(_IS_REGISTRY_ROLE)
     ids: list[QuerySet] = [User._default_manager.none().values_list("pk")]
     if include_registry_roles:
@@ -248,7 +249,7 @@ def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
 
 
 def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
-    """Yield the rights of these people as MSR admins or auditors, in two queries."""
+    """Yield the rights that these people have as MSR admins or auditors. Makes two queries."""
     by_id = {person.pk: person for person in people}
     for person in by_id.values():
         if person.is_superuser:
@@ -260,7 +261,7 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
     memberships: Any = User.groups.through.objects.filter(
         user__in=by_id, group__permissions__in=Permission.objects.filter(_IS_REGISTRY_ROLE)
     )
-    # The group of MSR admins also has the auditors' permission. List only the stronger role of each group.
+    # The group of MSR admins also has the auditors' permission. List only the stronger role for each group.
     strongest = {
         (row.user_id, row.group_id): row
         for row in memberships.select_related("group")
@@ -274,7 +275,7 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
 def _granted_rights(
     people: Iterable[Any], namespaces: Iterable[Namespace], repositories: Iterable[Repository]
 ) -> Iterator[Right]:
-    """Yield the rights of these people from ownership and grants in these places, in five queries."""
+    """Yield the rights that these people have through ownership and grants. Makes five queries."""
     by_id: dict[int | None, Any] = {person.pk: person for person in people}
     namespaces = list(namespaces)
     yield from _owner_rights(by_id, namespaces)
@@ -302,7 +303,7 @@ def group_label(group: Group) -> str:
 
 
 def _owner_rights(by_id: Mapping[int | None, Any], namespaces: Iterable[Namespace]) -> Iterator[Right]:
-    """Yield the rights of people who own these namespaces, or the organizations that they belong to."""
+    """Yield the rights of people who own these namespaces, either directly or through an organization."""
     by_organization: dict[int | None, list[Namespace]] = defaultdict(list)
     for namespace in namespaces:
         if namespace.user_id in by_id:

@@ -1,4 +1,4 @@
-"""Grant levels and event categories to users and teams, and revoke them."""
+"""Grant access levels and event categories to users and teams, and revoke these grants."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ def grant(codename: str, holder: Any, place: Repository | Namespace) -> None:
 
 
 def revoke(codename: str, holder: Any, place: Repository | Namespace) -> None:
-    """Revoke a level or a category. Does nothing if it wasn't granted."""
+    """Revoke a level or a category. Does nothing if the holder doesn't have it on this object."""
     remove_perm(codename, holder, place)

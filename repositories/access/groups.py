@@ -1,7 +1,7 @@
 """The groups of MSR admins and security auditors, created by `migrate`.
 
-A receiver of `post_migrate` creates them, rather than a migration, because Django creates the permissions
-that they need only after the migrations have run. Permissions that an operator adds to a group are kept.
+A `post_migrate` receiver creates the groups. A migration can't, because Django creates the permissions that
+the groups need only after the migrations have run. Permissions that an operator adds to a group are kept.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ MSR_ADMINS = "MSR admins"
 AUDITORS = "Security auditors"
 
 APPS = {"registry_repositories"}
-"""Labels of the apps whose models the groups can access. Other apps add theirs in `AppConfig.ready`."""
+"""Labels of the apps whose models the groups can access. Other apps add their labels in `AppConfig.ready`."""
 
 USERS = Q(content_type__app_label="auth", codename__endswith="_user")
 VIEW_GROUPS = Q(content_type__app_label="auth", codename="view_group")
@@ -26,7 +26,7 @@ AUDIT = Q(content_type__app_label="registry_repositories", codename="audit_regis
 
 @current_request.auditing_disabled()
 def create_groups(**_: Any) -> None:
-    """Create both groups, and add the permissions that they need in the admin. Idempotent."""
+    """Create both groups with the permissions that they need in the admin. Calling it again is harmless."""
     managed = Q(content_type__app_label__in=APPS) | USERS | SCHEDULES
     _add_permissions(MSR_ADMINS, managed | VIEW_GROUPS)
     _add_permissions(AUDITORS, (managed & VIEW) | VIEW_GROUPS | AUDIT)

@@ -8,8 +8,9 @@ from django.db import models
 class Category(models.TextChoices):
     """The categories of events.
 
-    Each category has its own permission, which can be granted separately, except ACCOUNT and SYSTEM.
-    Only MSR admins and auditors see those two, except that users see their own ACCOUNT events.
+    Every category except ACCOUNT and SYSTEM has its own permission, which can be granted separately.
+    Only MSR admins and auditors can see SYSTEM events and the ACCOUNT events of all users. Other users can
+    see only their own ACCOUNT events.
     """
 
     PUSH = "push", "Push"
@@ -48,9 +49,9 @@ VIEW_UNKNOWN_EVENTS = "view_unknown_events"
 VIEW_POLICIES = "view_policies"
 
 READ_PERMISSIONS = frozenset({"pull", VIEW_UNKNOWN_EVENTS})
-"""With either of these, a viewer can see more of a repository than its name.
+"""A viewer with at least one of these permissions can see more of a repository than its name.
 
-Every level includes at least one of them, and so does the auditor role.
+Every level and the auditor role include at least one of these permissions.
 """
 
 _READ = frozenset(
@@ -90,7 +91,7 @@ REGISTRY_ROLES: dict[str, frozenset[str]] = {
     "administer_registry": ALL_PERMISSIONS,
     "audit_registry": AUDITOR_PERMISSIONS,
 }
-"""The permissions of MSR admins and auditors in every repository, by the codename that grants the role."""
+"""The permissions of MSR admins and auditors in every repository, keyed by the codename of the role."""
 
 GRANTABLE: list[tuple[str, Any]] = [
     *((level.value, f"Access level {level.label}") for level in Level),
@@ -103,7 +104,7 @@ GRANTABLE: list[tuple[str, Any]] = [
 
 
 def expand(codename: str) -> frozenset[str]:
-    """Return the permissions that a granted codename includes, none if it can't be granted."""
+    """Return the permissions that a codename includes. A codename that can't be granted includes none."""
     if codename in PERMISSIONS_BY_LEVEL:
         return PERMISSIONS_BY_LEVEL[codename]
     return frozenset({codename}) & {category.permission for category in REPOSITORY_CATEGORIES}

@@ -10,7 +10,10 @@ from repositories.models import Organization
 
 
 def visible_organizations(viewer: Any) -> QuerySet[Organization]:
-    """Return the organizations that a viewer can see: their own, or all for MSR admins and auditors."""
+    """Return the organizations that a viewer can see.
+
+    MSR admins and auditors can see all organizations. Other users can see those that they belong to.
+    """
     roles = ("registry_repositories.administer_registry", "registry_repositories.audit_registry")
     if any(viewer.has_perm(permission) for permission in roles):
         return Organization.objects.all()
@@ -18,5 +21,5 @@ def visible_organizations(viewer: Any) -> QuerySet[Organization]:
 
 
 def organizations_of(person: Any, viewer: Any) -> QuerySet[Organization]:
-    """Return the organizations of a person that the viewer can see."""
+    """Return the organizations that a person belongs to and that the viewer can see."""
     return visible_organizations(viewer).filter(pk__in=person.memberships.values("organization"))

@@ -1,8 +1,11 @@
-"""Resolve the permissions of a viewer. Everything that reads repositories or events goes through here.
+"""Resolve the permissions of a viewer. All code that reads repositories or events uses this module.
 
-Permissions come from these sources: being an MSR admin or auditor, owning the namespace or its
-organization, a grant on the namespace or the repository (to the user or to one of their teams), and the
-repository being public. A viewer has the union of the permissions from all sources.
+A viewer's permissions in a repository are the union of the permissions that they have
+
+- as an MSR admin or auditor,
+- as the owner of the namespace, or an owner of the organization that the namespace belongs to,
+- through a grant on the namespace or the repository, either to the user or to one of their teams,
+- because the repository is public.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class Access:
     everywhere: frozenset[str] = frozenset()
     """Permissions of MSR admins and auditors. They apply even in unclaimed namespaces."""
     in_public: frozenset[str] = frozenset()
-    """Permissions in public repositories."""
+    """Permissions that the viewer has in every public repository."""
     by_repository: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """For each permission, the ids of the repositories that it is granted on."""
     by_namespace: Mapping[str, frozenset[int]] = field(default_factory=dict)
@@ -80,7 +83,7 @@ class Access:
         return levels.VIEW_UNKNOWN_EVENTS in self.everywhere
 
     def permissions_on(self, repository: Repository) -> frozenset[str]:
-        """Return the viewer's permissions in one repository. Its namespace should be loaded."""
+        """Return the viewer's permissions in a repository. Load its namespace beforehand to save a query."""
         permissions = set(self.everywhere)
         if grants_apply_to(repository):
             if repository.visibility == Repository.Visibility.PUBLIC:
@@ -111,7 +114,10 @@ class Access:
 
     @cached_property
     def repositories_if_few(self) -> list[Repository] | None:
-        """The live repositories in which the viewer has any permission. None if more than MAX_LISTED."""
+        """The live repositories in which the viewer has any permission.
+
+        None if there are more than MAX_LISTED.
+        """
         visible = list(self.repositories().select_related("namespace").order_by()[: MAX_LISTED + 1])
         return visible if len(visible) <= MAX_LISTED else None
 
@@ -119,13 +125,14 @@ class Access:
     def can_see_any_pulls(self) -> bool:
         """Whether there is a live repository whose pulls the viewer can see.
 
-        Checking grants isn't enough, because every user owns a namespace, which is usually empty.
+        Checking grants isn't enough, because every user is an admin of their own namespace, and most of these
+        namespaces contain no repositories.
         """
         permission = levels.Category.PULL.permission
         return permission in self.everywhere or self.repositories([permission]).exists()
 
     def granted_ids(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the ids of the repositories and of the namespaces with at least one of `permissions`."""
+        """Return the ids of the repositories and of the namespaces where any of `permissions` is granted."""
         return (
             NO_IDS.union(*(self.by_repository.get(p, NO_IDS) for p in permissions)),
             NO_IDS.union(*(self.by_namespace.get(p, NO_IDS) for p in permissions)),
@@ -141,13 +148,14 @@ def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
 def grants_apply_to(repository: Repository) -> bool:
     """Return whether ownership, grants and visibility have any effect in a repository.
 
-    They have none in deleted repositories and in unclaimed namespaces. The namespace should be loaded.
+    They have no effect in deleted repositories or in unclaimed namespaces. Load the repository's namespace
+    beforehand to save a query.
     """
     return repository.deleted_at is None and not repository.namespace.is_unclaimed
 
 
 def grants_of(viewer: Any) -> Iterable[tuple[str, int, str]]:
-    """Return the viewer's grants as tuples: "repository" or "namespace", its id, and the codename.
+    """Return the viewer's grants as tuples of a scope ("repository" or "namespace"), an id and a codename.
 
     Ownership of a namespace counts as a grant of the admin level.
     """

@@ -1,4 +1,7 @@
-"""Authentication by access token, sent as a bearer token or, by feed readers, as an HTTP Basic password."""
+"""Authentication by access token.
+
+Clients send the token as a bearer token. Feed readers can send it as an HTTP Basic password instead.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,14 @@ from repositories.accounts import current_request
 from repositories.models import AccessToken
 
 PRECISION = timedelta(minutes=1)
-"""How often to store when a token was last used. Doing so for every request would be a bottleneck."""
+"""How often the time of a token's last use is stored. Storing it on every request would be a bottleneck."""
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
-    """`Authorization: Bearer <token>`. Knox's own class takes prefix and model from the host's settings."""
+    """Authentication with the header `Authorization: Bearer <token>`.
+
+    Knox's own class isn't used, because it depends on the host site's settings for the prefix and the model.
+    """
 
     keyword = "Bearer"
 
@@ -31,7 +37,7 @@ class TokenAuthentication(authentication.TokenAuthentication):
 
 
 class BasicTokenAuthentication(authentication.BasicAuthentication):
-    """HTTP Basic with the username, and one of the user's tokens instead of their password."""
+    """HTTP Basic authentication with one of the user's access tokens instead of their password."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> Any:
         user, token = TokenAuthentication().authenticate_credentials(password)
@@ -51,9 +57,10 @@ class TokenScheme(OpenApiAuthenticationExtension):
 
 
 def find_token(text: str) -> AccessToken | None:
-    """Return a token that hasn't expired, or None.
+    """Return the token with this text, or None if it doesn't exist or has expired.
 
-    The query also loads the token's user and the user's registry, because notifications need them.
+    The query also loads the token's user and the user's registry, because the endpoint for notifications
+    needs them.
     """
     tokens = AccessToken.objects.select_related("user__registry")
     token = tokens.filter(digest=hash_token(text)).first()
@@ -68,7 +75,7 @@ def mark_used(token: AccessToken) -> None:
     now = timezone.now()
     if token.last_used_at and token.last_used_at >= now - PRECISION:
         return
-    # Filter by the old value, so that only one of many concurrent requests writes.
+    # Filter by the old value, so that only one of many concurrent requests updates the row.
     AccessToken.objects.filter(pk=token.pk, last_used_at=token.last_used_at).update(last_used_at=now)
     _delete_expired(token.user)
 
@@ -76,7 +83,7 @@ def mark_used(token: AccessToken) -> None:
 def _delete_expired(user: Any) -> None:
     """Delete a user's expired tokens.
 
-    No event is recorded, because the Create Token event already includes the expiry date.
+    The deletion isn't recorded as an event, because the Create Token event already includes the expiry date.
     """
     with current_request.auditing_disabled():
         AccessToken.objects.filter(user=user, expiry__lt=timezone.now()).delete()

@@ -1,4 +1,4 @@
-"""Access to the request being served, so that events can record its user and client."""
+"""Provides the request that is being served, so that events can record its user and client."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from repositories.utils.text import storable_text
 
 MAX_USER_AGENT_LENGTH = 1024
 MAX_LOGIN_NAME_LENGTH = 255
-"""The length of django-axes' column."""
+"""The length of the column in which django-axes stores usernames."""
 UNKNOWN_ADDRESS = "::"
-"""IPv6's unspecified address."""
+"""The placeholder for an unknown IP address: IPv6's unspecified address."""
 
 _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 _auditing_disabled: ContextVar[bool] = ContextVar("auditing_disabled", default=False)
 
 
 class CurrentRequestMiddleware:
-    """Make the request available to this module while it is served.
+    """Makes each request available to this module while it is being served.
 
-    The body of a streaming response is produced later, so read what it needs before returning it.
+    The body of a streaming response is generated afterward. If the body needs data from this module, the
+    view must read the data before it returns the response.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -41,13 +42,13 @@ class CurrentRequestMiddleware:
 
 
 def exists() -> bool:
-    """Return whether a request is being served. Otherwise a command or a task is running."""
+    """Return whether a request is being served. Commands and tasks run without one."""
     return _request.get() is not None
 
 
 @contextmanager
 def auditing_disabled() -> Iterator[None]:
-    """Don't record events for changes in the block.
+    """Don't record events for changes that are made in the `with` block.
 
     Use it for changes that nobody requested, or that are part of an action that is recorded anyway.
     """
@@ -65,7 +66,7 @@ def is_audited() -> bool:
 
 def user() -> Any:
     """Return the user that the request is authenticated as, or None."""
-    # Read at each call: API views authenticate only after the middleware has run.
+    # Read the user on every call, because API views authenticate only after the middleware has run.
     user = getattr(_request.get(), "user", None)
     return user if user is not None and user.is_authenticated else None
 
@@ -95,7 +96,7 @@ def client_address(request: HttpRequest) -> str:
 
 
 def login_address(request: HttpRequest) -> str:
-    """Return the address that a login attempt comes from, for django-axes.
+    """Return the IP address that a login attempt comes from, for django-axes.
 
     All unknown addresses share one placeholder, since django-axes ignores an empty address.
     """

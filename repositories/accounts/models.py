@@ -21,7 +21,7 @@ class Profile(models.Model):
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE)
     time_zone = TimeZoneField(null=True, blank=True, choices_display="WITH_GMT_OFFSET")
-    """None until the user chooses one or their browser reports one."""
+    """None until the user chooses a time zone or their browser reports one."""
     time_zone_guessed = models.BooleanField(default=False, editable=False)
     theme = models.CharField(max_length=5, choices=Theme, blank=True, default=Theme.SYSTEM)
 
@@ -30,14 +30,14 @@ class Profile(models.Model):
 
     @classmethod
     def for_user(cls, user: Any) -> Profile:
-        """Return a user's profile, or a new unsaved one if they have none."""
+        """Return a user's profile, or a new, unsaved profile if they have none."""
         return cls.objects.filter(user=user.pk).first() or cls(user_id=user.pk)
 
 
 class AccessToken(AbstractAuthToken):
     """An access token of a user. Only its hash is stored."""
 
-    # Overridden for its related name, which must differ from that of Knox's own model.
+    # Overridden because the related name must differ from the one in Knox's own model.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_tokens")
     name = models.CharField(max_length=100, blank=True)
     last_used_at = models.DateTimeField(null=True, editable=False)

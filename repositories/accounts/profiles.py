@@ -1,4 +1,4 @@
-"""Middleware for the display preferences of the viewer: the time zone, and a light or dark theme."""
+"""Middleware for the viewer's display preferences: the time zone, and the light or dark theme."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repositories.models import Profile
 class ProfileMiddleware:
     """Load the logged-in user's profile as `request.profile`, and activate their time zone.
 
-    Anonymous users see times in UTC. API calls are skipped, because their times include UTC offsets.
+    Anonymous users see times in UTC. API requests are skipped, because their responses contain UTC offsets.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -1,4 +1,4 @@
-"""Your settings: display preferences, access tokens, and the password."""
+"""The pages of *Your settings*: display preferences, access tokens, and the password."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXPIRIES = {"30": "In 30 days", "90": "In 90 days", "365": "In a year", "": "Nev
 
 
 class PreferencesView(UpdateView):
-    """Display preferences: the time zone and the theme."""
+    """Change your display preferences: the time zone and the theme."""
 
     template_name = "repositories/preferences.html"
     form_class = PreferencesForm
@@ -94,7 +94,7 @@ class TokensView(FormView):
     def form_valid(self, form: TokenForm) -> HttpResponse:
         name, expiry = form.cleaned_data["name"], form.cleaned_data["expiry"]
         _, secret = AccessToken.objects.create(self.request.user, expiry, name=name)
-        # No redirect, because the secret isn't stored and can only be shown in this response.
+        # Don't redirect: the secret isn't stored, so it can be shown only in this response.
         return self.render_to_response(self.get_context_data(form=TokenForm(), secret=secret, name=name))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -1,3 +1,3 @@
-"""The admin of users, organizations, repositories, policies and tokens. Each module registers its models."""
+"""The admin for users, organizations, repositories, policies and tokens. Each module registers its models."""
 
 from repositories.admin import organizations, people, policies, repositories, tokens  # noqa: F401

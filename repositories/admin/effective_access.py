@@ -22,7 +22,7 @@ from repositories.utils.keyset import Page
 
 
 def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
-    """Show a repository's users, their levels, why they have them, and which events they can see."""
+    """Show who has access to a repository, at which level and why, and which events they can see."""
     _require_audit_permission(request)
     repositories = Repository.objects.select_related("namespace__user", "namespace__organization")
     repository = get_object_or_404(repositories, pk=pk)
@@ -56,7 +56,10 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: in
 
 
 def _require_audit_permission(request: HttpRequest) -> None:
-    """Raise PermissionDenied unless the viewer is an MSR admin or auditor, as the pages name repositories."""
+    """Raise PermissionDenied unless the viewer is an MSR admin or auditor.
+
+    The pages contain the names of repositories that other users may not be able to see.
+    """
     if not request.user.has_perm("registry_repositories.audit_registry"):
         raise PermissionDenied
 

@@ -41,7 +41,7 @@ CHOICES: list[Any] = [
 
 
 class GrantForm(forms.ModelForm):
-    """A new grant of a level, or of one category of events."""
+    """A form for a new grant, which gives access either at a level or to a single category of events."""
 
     access = forms.ChoiceField(choices=CHOICES)
 
@@ -54,7 +54,7 @@ class GrantForm(forms.ModelForm):
 
 
 class GrantFormSet(BaseInlineFormSet):
-    """The first MAX_SHOWN existing grants, and new ones."""
+    """A formset for the first MAX_SHOWN existing grants and for new grants."""
 
     model: Any
 
@@ -81,7 +81,7 @@ class GrantFormSet(BaseInlineFormSet):
 
 
 class GrantInline(admin.TabularInline):
-    """Grants can be added and deleted, but not changed."""
+    """An inline in which grants can be added and deleted, but not changed."""
 
     form = GrantForm
     formset = GrantFormSet
@@ -137,7 +137,10 @@ class NamespaceTeamInline(GrantToTeamInline):
 
 
 class GrantablePermissionsMixin:
-    """Limits guardian's forms to permissions that can be granted. Django's defaults have no effect here."""
+    """Limits guardian's forms to permissions that can be granted.
+
+    Django's default permissions have no effect when they are granted on a single repository or namespace.
+    """
 
     def get_obj_perms_field_choices(self) -> list[tuple[str, Any]]:
         return levels.GRANTABLE
@@ -152,7 +155,7 @@ class TeamGrantsForm(GrantablePermissionsMixin, AdminGroupObjectPermissionsForm)
 
 
 class GrantableModelAdmin(GuardedModelAdmin):
-    """The base class of the admin of models with grants. Adds inlines and guardian's pages."""
+    """A model admin for objects that have grants. Adds guardian's pages and inlines for grants."""
 
     change_form_template = "admin/registry_repositories/granted_change_form.html"  # type: ignore[misc]
     obj_perms_manage_template: str = "admin/registry_repositories/granted_permissions.html"
@@ -186,7 +189,7 @@ class GrantableModelAdmin(GuardedModelAdmin):
 
 
 def _number_or_404(text: str) -> str:
-    """Return the text if it is a number, or raise Http404. Guardian queries without checking it."""
+    """Return the text if it is a number, or raise Http404. Guardian doesn't check it before querying."""
     if not (text.isascii() and text.isdecimal()):
         raise Http404
     return text

@@ -27,7 +27,7 @@ def add_url(model: type[Model], query: str) -> str:
 
 
 def grant_url(grant: Any) -> str:
-    """Return the URL of guardian's page for the holder of a grant and the object of the grant."""
+    """Return the URL of guardian's page for the holder and the object of a grant."""
     holder = "user" if hasattr(grant, "user_id") else "group"
     place = grant._meta.get_field("content_object").related_model._meta
     name = f"admin:{place.app_label}_{place.model_name}_permissions_manage_{holder}"
@@ -35,5 +35,5 @@ def grant_url(grant: Any) -> str:
 
 
 def join_links(links: Iterable[tuple[str, Any]]) -> str:
-    """Return HTML links for pairs of URL and text, separated by dots, or a dash if there are none."""
+    """Return HTML links for (URL, text) pairs, separated by dots, or a dash if there are no links."""
     return format_html_join(" · ", '<a href="{}">{}</a>', links) or "–"

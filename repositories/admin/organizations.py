@@ -1,4 +1,4 @@
-"""Organizations, their members and teams, and namespaces in the admin."""
+"""The admin for organizations, their members and teams, and namespaces."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class MembershipForm(forms.ModelForm):
 
 
 class MembershipFormSet(BaseInlineFormSet):
-    """The first MAX_SHOWN memberships, and new ones."""
+    """A formset for the first MAX_SHOWN memberships and for new memberships."""
 
     def get_queryset(self) -> QuerySet:
         if not hasattr(self, "_queryset"):
@@ -81,7 +81,7 @@ class MembershipInline(admin.TabularInline):
 
 @admin.register(Membership)
 class MembershipAdmin(admin.ModelAdmin):
-    """All memberships, including those that an organization's page has no room for."""
+    """The admin for all memberships, including memberships that an organization's page doesn't show."""
 
     list_display = ["user", "organization", "role"]
     list_filter = ["role"]
@@ -114,7 +114,7 @@ class OrganizationAdmin(ImmutableNameMixin, admin.ModelAdmin):
 
 
 def _links_to_first(rows: QuerySet, query: str) -> str:
-    """Return links to the first MAX_SHOWN teams or namespaces, to the list of all, and to the add form."""
+    """Return links to the first MAX_SHOWN teams or namespaces, to the complete list, and to the add form."""
     links = [(change_url(row), row.name) for row in rows[:MAX_SHOWN]]
     list_link = (list_url(rows.model, f"{query.replace('=', '__id__exact=')}"), "all")
     return join_links([*links, list_link, (add_url(rows.model, query), "add")])
@@ -160,7 +160,7 @@ class TeamAdmin(admin.ModelAdmin):
         )
 
     def grants_to(self, team: Team) -> Iterable[Any]:
-        """Yield the first MAX_SHOWN grants on namespaces, and as many on repositories."""
+        """Yield up to MAX_SHOWN of the team's grants on namespaces, and up to MAX_SHOWN on repositories."""
         for model, place in (NamespaceGroupPermission, ""), (RepositoryGroupPermission, "__namespace"):
             grants = model._default_manager.filter(group=team.group_id, permission__codename__in=GRANTABLE)
             yield from grants.select_related("permission", f"content_object{place}").order_by("pk")[

@@ -1,4 +1,4 @@
-"""Users in the admin."""
+"""The admin for users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ User = get_user_model()
 
 
 class RegistryUserCreationForm(AdminUserCreationForm):
-    """A form for new users. It rejects names whose namespace already has another owner."""
+    """A form for new users. It rejects a username if the namespace of that name already has an owner."""
 
     def clean_username(self) -> str:
         username = super().clean_username()
@@ -51,10 +51,11 @@ class RegistryUserAdmin(ImmutableNameMixin, DelegationMixin, UserAdmin):
     name_field = "username"
     add_form = RegistryUserCreationForm
     inlines = [ProfileInline]
-    # Every team has a group, so there can be thousands: too many for a select box.
+    # Every team has a group, so there can be thousands of groups, which are too many for a select box.
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
-    user_change_password = transaction.atomic(UserAdmin.user_change_password)  # like other admin views
+    # Django's other admin views that change data already run in a transaction.
+    user_change_password = transaction.atomic(UserAdmin.user_change_password)
 
     def get_urls(self) -> list[Any]:
         access = self.admin_site.admin_view(self.access_view)

@@ -1,4 +1,4 @@
-"""Policies in the admin."""
+"""The admin for policies."""
 
 from __future__ import annotations
 

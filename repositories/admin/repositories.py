@@ -1,4 +1,4 @@
-"""Repositories and the registry settings in the admin."""
+"""The admin for repositories and for the registry settings."""
 
 from __future__ import annotations
 
@@ -36,8 +36,12 @@ class RepositoryAdmin(GrantableModelAdmin):
         return effective_access.repository_access_view(self, request, pk)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Repository | None = None) -> list[str]:
-        # Grants and events refer to the row. A repository with another name is a different repository.
+        # Grants and events refer to the row, so renaming it would attach them to a different repository.
         return [*self.readonly_fields, "namespace", "name"] if obj else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Repository, form: Any, change: bool) -> None:
+        # Save only the changed fields, so that a deletion in the meantime isn't undone.
+        obj.save(update_fields=form.changed_data if change else None)
 
     def delete_model(self, request: HttpRequest, obj: Repository) -> None:
         obj.delete()

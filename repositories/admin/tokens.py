@@ -1,4 +1,4 @@
-"""Access tokens of all users in the admin. They can be created and revoked, but not changed."""
+"""The admin for the access tokens of all users. Tokens can be created and revoked, but not changed."""
 
 from __future__ import annotations
 

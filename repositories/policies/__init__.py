@@ -1,1 +1,1 @@
-"""Policies of repositories: fields per kind, criteria for tags, forms, and change tracking."""
+"""Policies of repositories: models, criteria for tags, templates for tags, forms, and change tracking."""

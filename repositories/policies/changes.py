@@ -23,7 +23,7 @@ Snapshot = dict[str, Any]
 def snapshot(policy: Policy) -> Snapshot:
     """Lock a policy, and return its stored values as JSON-serializable data, or {} if it isn't stored yet.
 
-    The target is represented by its primary key, because not everyone who can see the policy can see it.
+    The target is represented by its primary key, because some people can see the policy but not the target.
     """
     values: Snapshot = Policy.objects.select_for_update().filter(pk=policy.pk).values(*FIELDS).first() or {}
     if values:
@@ -48,7 +48,7 @@ def tracking_changes(policy: Policy) -> Iterator[None]:
 
 
 def delete(policy: Policy) -> None:
-    """Delete a policy, after sending `policy_changed`. Its events are kept."""
+    """Delete a policy, after sending `policy_changed`. The policy's events are kept."""
     with transaction.atomic():
         policy_changed.send(Policy, policy=policy, verb="delete", changes=diff(snapshot(policy), {}))
         policy.delete()

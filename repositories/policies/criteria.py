@@ -1,4 +1,4 @@
-"""Select the tags that meet a policy's criteria, and validate criteria, without reading the database."""
+"""Select the tags that meet a policy's criteria, and validate criteria. Makes no database queries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NUMERIC_LIMITS = {
     Operator.PUSHED_BEFORE: MAX_DAYS,
     Operator.ALL_BUT_NEWEST: MAX_NEWEST,
 }
-"""The operators that take a number, and the largest number allowed. Only pruning policies use them."""
+"""The operators that take a number, with the largest number allowed. Only pruning policies can use them."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def split_tags(value: str) -> list[str]:
 
 
 def clean_value(operator: str, text: str) -> str:
-    """Return the value of a criterion in its stored form. Raises ValidationError if it is invalid."""
+    """Return the value of a criterion in its stored form. Raises ValidationError if the value is invalid."""
     if operator in NUMERIC_LIMITS:
         return _clean_number(text, NUMERIC_LIMITS[Operator(operator)])
     if operator in LIST_OPERATORS:
@@ -159,7 +159,7 @@ def find_conflict(criteria: Sequence[Criterion]) -> str:
 
 
 def _can_all_be_met(criteria: Sequence[Criterion]) -> bool:
-    """Return whether a tag's name could meet all criteria that check the name."""
+    """Return whether any tag name could meet all criteria that check the name."""
     values = {operator: [c.value for c in criteria if c.operator == operator] for operator in Operator}
     lists = [{value} for value in values[Operator.EQUALS]]
     lists += [set(split_tags(value)) for value in values[Operator.ONE_OF]]

@@ -26,7 +26,7 @@ def new_policy_id() -> str:
 def validate_registry(url: str) -> None:
     """Raise ValidationError unless `url` is only a scheme, a host and an optional port.
 
-    Anything more could contain a password.
+    The other parts of a URL could contain a password.
     """
     try:
         urlsplit(url).port  # noqa: B018 - raises ValueError if the port is out of range
@@ -35,8 +35,8 @@ def validate_registry(url: str) -> None:
         match = None
     if not match:
         raise ValidationError(
-            "Enter only the address of the registry, such as https://registry.example.com: http or https, a"
-            " host, and optionally a port, but no path, username or password."
+            "Enter the URL of the registry, such as https://registry.example.com. It consists of http or"
+            " https, a host, and optionally a port. It can't contain a path, a username or a password."
         )
 
 
@@ -113,7 +113,7 @@ class Policy(models.Model):
         Kind.PULL_MIRRORING: ["remote_registry", "remote_repository", "interval"],
         Kind.PRUNING: [],
     }
-    """The fields that each kind requires, besides its criteria."""
+    """The fields that each kind of policy requires. Criteria are checked separately."""
 
     class Meta:
         ordering = ["repository", "kind", "public_id"]
@@ -137,7 +137,7 @@ class Policy(models.Model):
 
 
 class Criterion(models.Model):
-    """A condition that a tag must meet for its policy to apply to it. The tag must meet all of them."""
+    """A condition of a policy. A policy applies to the tags that meet all of its criteria."""
 
     policy = models.ForeignKey(Policy, models.CASCADE, related_name="criteria")
     operator = models.CharField("criterion", max_length=20, choices=criteria.Operator)
@@ -161,7 +161,7 @@ class Criterion(models.Model):
         return f"{self.get_operator_display()} {', '.join(f'“{tag}”' for tag in tags)}"
 
     def clean(self) -> None:
-        if self.value and self.operator in criteria.Operator:  # the fields report missing values
+        if self.value and self.operator in criteria.Operator:  # the form fields report missing values
             try:
                 self.value = criteria.clean_value(self.operator, self.value)
             except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The template tag `page_url`: see `repositories.links`."""
+"""The template tag `page_url`, which is defined in `repositories.links`."""
 
 from django import template
 

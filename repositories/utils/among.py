@@ -8,14 +8,14 @@ from django.db import connection
 from django.db.models.expressions import RawSQL
 
 MAX_LISTED = 100
-"""Up to this many ids are passed as separate parameters, so that the planner knows how few rows match."""
+"""Up to this many ids are passed as separate parameters, so that the planner can tell that few rows match."""
 
 
 def among(ids: Collection[int]) -> Any:
     """Return a value for an `__in` lookup with these ids.
 
-    A chart's query refers to the same ids several times. With 2,000 grants, separate parameters would add up
-    to 24,000, which take 0.4 s to pass and plan.
+    A chart's query refers to the same ids several times. With 2,000 grants, it would have up to
+    24,000 separate parameters. Passing them and planning the query would take 0.4 s.
     """
     if len(ids) <= MAX_LISTED:
         return ids

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 Changes = dict[str, dict[str, Any]]
-"""The changed fields: `{"field": {"before": …, "after": …}}`. A side without a value is omitted."""
+"""The changed fields: `{"field": {"before": …, "after": …}}`.
+
+`before` or `after` is omitted if it has no value.
+"""
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:

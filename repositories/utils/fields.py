@@ -8,7 +8,7 @@ from django.db import models
 
 
 class UnconstrainedForeignKey(models.ForeignKey):
-    """A foreign key without a constraint, an index or, by default, a reverse relation.
+    """A foreign key that has no constraint, no index and no reverse relation by default.
 
     Audit data outlives the rows that it refers to, so the row with the stored id may no longer exist.
     """

@@ -24,14 +24,14 @@ class InvalidCursor(ValueError):
 
 @dataclass(frozen=True)
 class Key:
-    """One part of an order: a field or annotation, and its direction."""
+    """One key of a sort order: a field or annotation, and its direction."""
 
     name: str
     descending: bool = False
     type: type = str
 
     def after(self, value: Any, reverse: bool) -> Q:
-        """Return the condition for rows after a value, or before it if `reverse`."""
+        """Return the condition for rows after a value, or before it if `reverse` is true."""
         return Q(**{f"{self.name}__{'lt' if self.descending != reverse else 'gt'}": value})
 
     def ordering(self, reverse: bool) -> str:
@@ -40,7 +40,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of rows, with the cursors of the next and previous pages, or None if there is no such page."""
+    """A page of rows, with the cursors of the next and previous pages. A missing page has the cursor None."""
 
     rows: list[Any]
     next: str | None
@@ -49,12 +49,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Keyset:
-    """A total order to page through. The last key must be unique."""
+    """A total order of rows, for pagination. The last key must be unique."""
 
     keys: Sequence[Key]
 
     def page(self, queryset: QuerySet, size: int, cursor: str | None = None) -> Page:
-        """Return a page of `size` rows, in one query.
+        """Return a page of at most `size` rows. Makes one query.
 
         Raises InvalidCursor if the cursor is malformed or belongs to another order.
         """
@@ -74,7 +74,7 @@ class Keyset:
         )
 
     def page_or_first(self, queryset: QuerySet, size: int, cursor: str | None) -> Page:
-        """Return a page of `size` rows: the first page if the cursor is invalid."""
+        """Return a page of at most `size` rows, or the first page if the cursor is invalid."""
         try:
             return self.page(queryset, size, cursor)
         except InvalidCursor:
@@ -89,7 +89,7 @@ class Keyset:
         return condition
 
     def encode(self, row: Any, reverse: bool) -> str:
-        """Return the cursor of the page after a row, or of the page before it if `reverse`."""
+        """Return the cursor of the page after a row, or of the page before it if `reverse` is true."""
         values = [str(getattr(row, key.name)) for key in self.keys]
         text = json.dumps(["p" if reverse else "n", *values], separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
@@ -111,4 +111,4 @@ class Keyset:
 
 
 BY_NAME = Keyset([Key("namespace_name"), Key("name")])
-"""Repositories by name; see `RepositoryQuerySet.with_names`."""
+"""Sorts repositories by name. The queryset must come from `RepositoryQuerySet.with_names`."""

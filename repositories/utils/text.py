@@ -13,7 +13,7 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def is_storable(text: str) -> bool:
-    """Return whether every supported database can store the text: no NUL, no unpaired surrogates."""
+    """Return whether every supported database can store the text: it has no NUL or unpaired surrogates."""
     return not UNSTORABLE.search(text)
 
 
@@ -25,5 +25,5 @@ def get_named_or_404(rows: QuerySet, **names: str) -> Any:
 
 
 def storable_text(text: str, length: int) -> str:
-    """Return a text truncated to `length` characters, with unstorable characters replaced."""
+    """Return text truncated to `length` characters, with unstorable characters replaced."""
     return UNSTORABLE.sub("�", text[:length])

@@ -10,10 +10,10 @@ from django.views.generic.base import View
 
 
 class ActionsMixin(View):
-    """Handles a POST request with the method that has the name of the submit button."""
+    """Handles a POST request by calling the method that has the same name as the submit button."""
 
     actions: Collection[str]
-    """The names shared by buttons and methods. A request with none of them gets a 404 response."""
+    """The names of the submit buttons and of their methods. Requests without such a name get a 404."""
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         for action in self.actions:

@@ -1,4 +1,4 @@
-"""The base class of pages with a list."""
+"""The base class for pages with a list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repositories.utils.keyset import Keyset, Page
 
 
 class KeysetListView(TemplateView):
-    """A list in keyset pages. Subclasses provide `keyset` and `get_queryset`, or else `get_page`."""
+    """A list in keyset pages. Subclasses define either `keyset` and `get_queryset`, or `get_page`."""
 
     keyset: Keyset
     page_size = 50

@@ -1,4 +1,7 @@
-"""Pages of organizations and teams: their members can see them, owners and MSR admins can change them."""
+"""Pages of organizations and teams.
+
+Members of an organization can see its pages. Its owners and MSR admins can also make changes.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ class OrganizationPage(ViewerMixin):
 
 
 class ManagedPage(OrganizationPage, ActionsMixin, KeysetListView):
-    """A page with a list that owners and MSR admins can change, and a form to add to it."""
+    """A page with a list that owners and MSR admins can change, and a form to add items to the list."""
 
     def get_form(self, data: Any = None) -> Any:
         raise NotImplementedError
@@ -84,7 +87,7 @@ class ManagedPage(OrganizationPage, ActionsMixin, KeysetListView):
         return super().post(request, **kwargs)
 
     def render_with(self, **context: Any) -> HttpResponse:
-        """Return the page, with an invalid form in its context."""
+        """Return the page with additional context, such as an invalid form."""
         return self.render_to_response(self.get_context_data(**context))
 
     def redirect_with_success(self, message: str) -> HttpResponse:
@@ -185,7 +188,7 @@ class TeamsView(ManagedPage):
         try:
             with transaction.atomic():
                 team = form.save() if form.is_valid() else None
-        except IntegrityError:  # another request created it, or a group has this name
+        except IntegrityError:  # another request created the team, or a group has this name
             form.add_error("name", "This name is taken.")
             team = None
         if team is None:
@@ -247,7 +250,7 @@ class TeamView(TeamPage):
 
 
 class TeamAccessView(TeamPage):
-    """The grants of a team on the repositories and namespaces that the viewer can see."""
+    """A team's grants on repositories and namespaces that the viewer can see."""
 
     template_name = "repositories/team_access.html"
     actions = ["grant", "revoke"]
@@ -286,6 +289,4 @@ class TeamAccessView(TeamPage):
         if not form.is_valid():
             return self.render_with(form=form)
         grants.revoke(form.cleaned_data["codename"], self.team.group, form.cleaned_data["place"])
-        return self.redirect_with_success(
-            f"Revoked the access of {self.team} to {form.cleaned_data['place']}."
-        )
+        return self.redirect_with_success(f"Revoked {self.team}'s access to {form.cleaned_data['place']}.")

@@ -1,4 +1,4 @@
-"""The base classes of pages, and the redirect to the first tab of a repository."""
+"""The base classes for pages, and the redirect to the first tab of a repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from repositories.tabs import tabs_for
 
 
 class ViewerMixin(ContextMixin, View):
-    """Provides the access of the viewer."""
+    """Provides the viewer's access rights."""
 
     @cached_property
     def access(self) -> Access:

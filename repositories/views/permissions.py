@@ -1,4 +1,4 @@
-"""The Permissions tab of a repository: who has access and why, with forms to grant and revoke it."""
+"""The Permissions tab of a repository: who has access and why, with forms to grant and revoke access."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ LARGEST_ID = 2**63 - 1
 
 
 class RevokeForm(forms.Form):
-    """The id of the grant to revoke, which is a grant to either a user or a team."""
+    """The ID of the grant to revoke. Only one of the two fields is filled in."""
 
     user_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)
     team_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)
 
 
 class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
-    """The users with individual access to a repository and the reasons for it, or the grants to teams.
+    """The users with individual access to a repository and why they have it, or the grants to teams.
 
-    MSR admins and auditors are listed only for each other. Repository admins don't need to know who
-    they are, and anyone can become one by creating a repository.
+    MSR admins and auditors are listed only if the viewer is also an MSR admin or auditor. Repository admins
+    don't need to know who the MSR admins and auditors are, and any user can become a repository admin by
+    creating a repository.
     """
 
     tab = "Permissions"
@@ -108,7 +109,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
                 ("team_grant", RepositoryGroupPermission),
             ):
                 rows = model.objects.filter(content_object=self.repository, pk=form.cleaned_data[field])
-                for row in rows:  # one by one, so that each sends its signals
+                for row in rows:  # one by one, so that each deletion sends signals
                     row.delete()
         return self.redirect_with_success("Access revoked.")
 

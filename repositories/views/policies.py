@@ -39,12 +39,12 @@ EXPLANATIONS = {
 
 
 def tab_url(repository: Repository, tab: str) -> str:
-    """Return the URL of one of the repository's tabs for policies."""
+    """Return the URL of one of a repository's policy tabs."""
     return reverse(f"registry_repositories:{tab.lower()}", args=[repository.namespace.name, repository.name])
 
 
 def target_name(policy: Policy, access: Access) -> str:
-    """Return the display name of a policy's target repository, or an empty string if it has none."""
+    """Return the display name of a policy's target repository, or an empty string if the policy has none."""
     return visible_name(policy.target, access) if policy.target else ""
 
 
@@ -76,7 +76,8 @@ class PolicyPage(RepositoryPage):
 
     @cached_property
     def policy(self) -> Policy:
-        # Resolve this first, so that a 404 takes the same number of queries whether or not the policy exists.
+        # Load the viewer's access rights first, so that a 404 takes the same number of queries whether or not
+        # the policy exists.
         self.access  # noqa: B018
         policies = Policy.objects.select_related("repository__namespace", "target__namespace")
         return get_object_or_404(policies, public_id=self.kwargs["policy_id"])
@@ -109,7 +110,7 @@ class PolicyFormView(PolicyEditorPage, TemplateView):
 
     template_name = "repositories/policies/form.html"
     get_policy: Callable[[], Policy]
-    """Returns a new policy, or the stored one, which is locked if the request is a POST."""
+    """Returns a new or a stored policy. A stored policy is locked if the request is a POST request."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self.render_forms(*self.forms(self.get_policy()))

@@ -23,7 +23,10 @@ from repositories.views.pages import ViewerMixin
 
 
 def repository_rows(access: Access, repositories: list[Repository]) -> list[dict[str, Any]]:
-    """Return the template context of each repository in a list. Details are shown only if `can_read`."""
+    """Return the template context of each repository in a list.
+
+    Templates show the details of a repository only if `can_read` is true.
+    """
     times = last_activity.by_repository(access, repositories)
     rows = []
     for repository in repositories:
@@ -79,7 +82,7 @@ class NewRepositoryView(ViewerMixin, FormView):
         try:
             with transaction.atomic():
                 repository = form.save()
-        except IntegrityError:  # a push created it in the meantime
+        except IntegrityError:  # a push created the repository in the meantime
             form.add_error("name", "This namespace already has a repository with that name.")
             return self.form_invalid(form)
         messages.success(self.request, f"{repository.full_name} was created.")

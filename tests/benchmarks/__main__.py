@@ -1,8 +1,9 @@
-"""Measure recording, deletion and lists of events, and whether lists get slower with more events.
+"""Measure how fast events are recorded, deleted and listed, and whether lists get slower with more events.
 
-`make bench`, or `EVENTS=20000000 make bench`, starts its own Redis and its own PostgreSQL, which flushes to
-disk as in production. `world.py` defines the data. The results are printed to standard output as tables.
-Times vary on a busy machine, but buffers (pages that PostgreSQL reads from memory or disk) don't.
+`make bench` starts its own Redis and its own PostgreSQL, which flushes to disk as in production. To measure
+more events, run for example `EVENTS=20000000 make bench`. `world.py` defines the data. The results are
+printed to standard output as tables. The times vary on a busy machine, but the numbers of buffers (pages that
+PostgreSQL reads from memory or disk) don't.
 """
 
 import os
@@ -19,14 +20,14 @@ from tests.standalone import configure
 FEW_EVENTS = 10_000
 """The number of events in the first measurement of the lists."""
 CLIENTS = (1, 8)
-"""Numbers of clients that deliver notifications at the same time."""
+"""How many clients deliver notifications at the same time. Each number is measured separately."""
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
     default = int(os.environ.get("EVENTS", 1_000_000))
     parser.add_argument(
-        "--events", type=int, default=default, help=f"number of events, more than {FEW_EVENTS:,}"
+        "--events", type=int, default=default, help=f"number of events (more than {FEW_EVENTS:,})"
     )
     many = parser.parse_args().events
     with (
@@ -70,7 +71,7 @@ def measure(folder: Path, many: int) -> None:
 
 
 def print_title(title: str) -> None:
-    """Print a title and flush it, because the benchmarks take minutes."""
+    """Print a title immediately, without buffering, because the benchmarks take minutes."""
     print(f"\n{title}\n", flush=True)
 
 

@@ -1,11 +1,11 @@
-"""Measure auto-deletion on PostgreSQL, compare it to one DELETE, and measure its effect on other processes.
+"""Measure auto-deletion on PostgreSQL, compared to one DELETE, and how much it slows down other processes.
 
-`make bench` runs it on the table that the other benchmarks have filled. `python -m tests.benchmarks.deletion`
-fills the table itself, with any number of events from half a year. Each run gets a new copy of the database,
-so all runs start with the same table.
+`make bench` runs this benchmark on the table that the other benchmarks have filled.
+`python -m tests.benchmarks.deletion` fills the table itself, with any number of events from half a year. Each
+run gets a new copy of the database, so all runs start with the same table.
 
-Each run is executed in a separate process, as in a worker. Before and during the run, a second process
-reads the first page of the busiest repository, and a third one records single events.
+Each run is executed in a separate process, as it would be by a worker. Before and during the run, a second
+process reads the first page of the busiest repository, and a third process records single events.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from tests import services
 from tests.standalone import configure
 
 BASELINE_SECONDS = 5.0
-"""How long reading and recording are measured before the run starts."""
+"""For how many seconds reading and recording are measured before the run starts."""
 WARM_UP_SECONDS = 1.0
 INTERVAL = 0.005
-"""The pause between two requests of the reader or recorder, in seconds, to not overload the machine."""
+"""The seconds that the reader and the recorder pause between requests, to avoid overloading the machine."""
 AGE = timedelta(hours=1)
 COPY = "bench_copy"
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 Times = list[tuple[float, float]]
-"""For each request: when it started, and how many seconds it took."""
+"""The start time and the duration of each request, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,22 @@ class Outcome:
     started: float
     ended: float
     megabytes: float
-    """The peak memory use, minus that of the idle process."""
+    """The peak memory use minus the memory use of the idle process."""
 
 
 @dataclass(frozen=True)
 class DeleteStatement:
-    """The number of events that one DELETE statement deleted, and the seconds that it and the vacuum took."""
+    """How many events one DELETE statement deleted, and how many seconds it took."""
 
     deleted: int
     delete: float
     vacuum: float
+    """How many seconds the subsequent VACUUM took."""
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """The seconds that one kind of request took, before and during a run."""
+    """The seconds that requests of one kind took before and during a run."""
 
     before: list[float]
     during: list[float]
@@ -95,7 +96,7 @@ class Latencies:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A run, the DELETE statement it is compared to, and the latencies of other requests."""
+    """The results of a run, of the DELETE statement that it is compared to, and of simultaneous requests."""
 
     case: Case
     outcome: Outcome
@@ -127,7 +128,7 @@ def main() -> None:
 
 
 def _fill_database(many: int) -> list[str]:
-    """Fill the database, and return the names of the repositories, the busiest first."""
+    """Fill the database, and return the names of the repositories, busiest first."""
     from django.core.management import call_command
 
     from tests.benchmarks import world as worlds
@@ -139,7 +140,7 @@ def _fill_database(many: int) -> list[str]:
 
 
 def measure_all(names: list[str]) -> list[Measurement]:
-    """Measure all runs, given the names of the repositories, the busiest first."""
+    """Measure all runs. `names` are the names of the repositories, busiest first."""
     cases = all_cases(held=names[20])
     with tqdm(total=len(cases), desc="Deletion", unit="run") as progress:
         statement = measure_statement(max(case.bound for case in cases))
@@ -153,7 +154,7 @@ def measure_all(names: list[str]) -> list[Measurement]:
 def all_cases(held: str) -> list[Case]:
     """Return the runs to measure, each of which deletes about half of the events.
 
-    Returns an empty list if all events are from one month.
+    Returns an empty list if all events are from the same month.
     """
     from activity.identity import moment_of
     from activity.models import Event
@@ -180,7 +181,7 @@ def all_cases(held: str) -> list[Case]:
 
 
 def measure_statement(bound: datetime) -> DeleteStatement:
-    """Measure one DELETE of the events before a bound, while the reader and the recorder are working."""
+    """Measure one DELETE of the events before a bound, while the reader and the recorder are running."""
     with copied_database():
         return measure_latencies(delete_in_one_statement, bound)[0]
 
@@ -206,7 +207,7 @@ def delete_in_one_statement(bound: datetime) -> DeleteStatement:
 
 @contextmanager
 def copied_database() -> Iterator[str]:
-    """Copy the database, and yield the URL of the copy. Processes started in the block use the copy, too."""
+    """Copy the database, and yield the URL of the copy. Processes started during the block use the copy."""
     from django.db import connections
 
     connections.close_all()  # PostgreSQL can't copy a database that is in use
@@ -234,7 +235,7 @@ def measure(case: Case, statement: DeleteStatement) -> Measurement:
 
 
 def measure_latencies(work: Callable[[Argument], Result], argument: Argument) -> tuple[Result, Times, Times]:
-    """Call `work` in a separate process; return its result, and the times of the reader and the recorder."""
+    """Call `work` in a separate process. Return its result and the times of the reader and the recorder."""
     spawn = multiprocessing.get_context("spawn")  # database connections don't survive a fork
     with spawn.Manager() as manager, spawn.Pool(3, django.setup) as pool:
         over = manager.Event()
@@ -254,7 +255,7 @@ def execute_run(case: Case) -> Outcome:
     run = runs.start("bench", cutoff=_configure(case))
     time.sleep(WARM_UP_SECONDS + BASELINE_SECONDS)
     idle = _megabytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak memory use
     started = time.monotonic()
     runs.execute(run)
     ended = time.monotonic()
@@ -282,13 +283,13 @@ def _configure(case: Case) -> datetime:
 
 
 def _megabytes(field: str) -> float:
-    """Return the memory use of this process, in MB: the current one (`VmRSS`) or the peak (`VmHWM`)."""
+    """Return the current (`VmRSS`) or peak (`VmHWM`) memory use of this process, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition(f"{field}:")[2].split()[0]) / 1024
 
 
 def repeat_request(create_request: Callable[[], Callable[[], object]], over: Any) -> Times:
-    """Repeat a request until `over` is set, and return its times."""
+    """Repeat a request until `over` is set, and return the times of all requests."""
     request = create_request()
     times: Times = []
     while not over.is_set():
@@ -331,7 +332,7 @@ def create_recorder() -> Callable[[], object]:
 
 
 def _split_latencies(times: Times, run: Outcome) -> Latencies:
-    """Separate the requests that ended before a run started from those that it could have delayed."""
+    """Separate requests that ended before a run started from requests that the run may have delayed."""
     return Latencies(
         before=[
             took for started, took in times if run.started - BASELINE_SECONDS <= started < run.started - took
@@ -344,9 +345,9 @@ def _split_latencies(times: Times, run: Outcome) -> Latencies:
 
 
 def table(measurements: list[Measurement]) -> str:
-    """Return a table of the runs, followed by tables of the latencies of reading and recording."""
+    """Return a table of the runs, followed by tables of the latencies of page requests and of recording."""
     if not measurements:
-        return "  Too few events: they are all from one month."
+        return "  Too few events: all of them are from the same month."
     width = max(len(measurement.case.label) for measurement in measurements)
     lines = [
         f"  {'':{width}} {'deleted':>10} {'time':>10} {'per second':>10} {'statement':>10} {'vacuum':>8}"

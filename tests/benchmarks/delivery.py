@@ -1,4 +1,4 @@
-"""Measure the HTTP endpoint that receives notifications, with the production web server."""
+"""Measure the HTTP endpoint for notifications, using the production web server."""
 
 import json
 import multiprocessing
@@ -26,7 +26,7 @@ PROCFILE = Path(__file__).parents[2] / "Procfile"
 
 @dataclass(frozen=True)
 class Delivery:
-    """The latencies of deliveries by a number of concurrent clients, in seconds."""
+    """The latencies, in seconds, of the notifications that a number of concurrent clients delivered."""
 
     clients: int
     latencies: list[float]
@@ -38,7 +38,7 @@ class Delivery:
 
 
 def measure(folder: Path, names: list[str], clients: int) -> Delivery:
-    """Start the web server as in the Procfile, and measure deliveries by these clients for `SECONDS`."""
+    """Start the web server as in the Procfile. This many clients send notifications for `SECONDS`."""
     from activity.sources.registries import registry_account
     from tests.factories import new_token
 
@@ -46,8 +46,8 @@ def measure(folder: Path, names: list[str], clients: int) -> Delivery:
     line = PROCFILE.read_text().splitlines()[0].removeprefix("web: ")
     program, *options = shlex.split(string.Template(line).substitute(PORT=port))
     command = [str(Path(sys.executable).with_name(program)), *options]
-    # Clients are processes, because Python threads would share one core. They are spawned, because database
-    # connections don't survive a fork.
+    # The clients are processes, because Python threads would share one core. The processes are spawned rather
+    # than forked, because database connections don't survive a fork.
     processes = multiprocessing.get_context("spawn")
     with (
         services.running(command, folder, lambda: deliver(port, token, names, time.time(), 0)),
@@ -61,7 +61,7 @@ def measure(folder: Path, names: list[str], clients: int) -> Delivery:
 
 
 def deliver(port: int, token: str, names: list[str], start: float, seconds: float) -> list[float]:
-    """Deliver notifications one by one from the time `start`, and return their latencies, in seconds."""
+    """Deliver notifications one by one, beginning at `start`, and return their latencies in seconds."""
     connection = HTTPConnection(services.LOOPBACK, port)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     latencies: list[float] = []

@@ -26,7 +26,7 @@ from tests.benchmarks.world import BUSIEST, QUIET, REPOSITORIES, World
 Request = Callable[[], object]
 
 SECONDS = 2.0
-"""The time limit for measuring one list. The minimum number of requests is sent in any case."""
+"""The time limit for measuring one list. The minimum number of requests is sent even if that takes longer."""
 REQUESTS = (7, 300)
 """The minimum and the maximum number of requests for one list."""
 
@@ -46,7 +46,7 @@ def measure_all(world: World, events: int) -> dict[str, Measurement]:
 
 
 def all_lists(halfway: datetime) -> dict[str, Request]:
-    """Return requests for the first page of each list and for the page that starts at `halfway`."""
+    """Return requests for two pages of each list: the first page, and the page that starts at `halfway`."""
     middle = BY_TIME.page(Event.objects.between(before=halfway), 1).next
     return {
         f"{label}, {place}": request
@@ -56,7 +56,7 @@ def all_lists(halfway: datetime) -> dict[str, Request]:
 
 
 def repository_lists(cursor: str | None) -> dict[str, Request]:
-    """Return requests for the lists of the busiest repository, as its admin."""
+    """Return requests for the lists of the busiest repository, sent as its admin."""
     name = split_name(BUSIEST)
     repository = Repository.objects.named(BUSIEST).select_related("namespace").get()
     viewer = get_user_model()._default_manager.get(username="repoadmin")
@@ -82,7 +82,7 @@ def repository_lists(cursor: str | None) -> dict[str, Request]:
 
 
 def lists_of_all(cursor: str | None) -> dict[str, Request]:
-    """Return requests for the lists of all repositories, as viewers who can see all, many or few of them."""
+    """Return requests for the lists across repositories, sent as viewers who can see all, many or a few."""
     lists = {}
     for viewer, no_pulls, pulls in (
         ("MSR admin", "admin", "admin"),
@@ -106,7 +106,7 @@ def lists_of_all(cursor: str | None) -> dict[str, Request]:
 
 
 def create_request(username: str, path: str, query: dict[str, str]) -> Request:
-    """Return a function that requests a page as a user, through all of Django but without a web server."""
+    """Return a function that requests a page as a user, using Django's test client and no web server."""
     client = Client(SERVER_NAME="localhost", raise_request_exception=True)
     client.force_login(get_user_model()._default_manager.get(username=username))
     url = f"{path}?{urlencode(query)}"
@@ -120,7 +120,7 @@ def create_request(username: str, path: str, query: dict[str, str]) -> Request:
 
 
 def measure(request: Request) -> Measurement:
-    """Repeat a request, and return its median time and its buffers."""
+    """Repeat a request, and return its median response time and the buffers that it reads."""
     buffers = buffers_of(request)  # also warms up the caches
     minimum, maximum = REQUESTS
     times: list[float] = []
@@ -152,7 +152,7 @@ def buffers_of_query(sql: str, params: Any) -> int:
 
 
 def table(measurements: dict[int, dict[str, Measurement]]) -> str:
-    """Return a table that compares the measurements with few events to those with many events."""
+    """Return a table that compares the measurements with few events to the measurements with many events."""
     few, many = measurements
     width = max(map(len, measurements[few]))
     lines = [f"  {'':{width}} {f'{few:,} events':>20} {f'{many:,} events':>20} {'time ratio':>12}"]

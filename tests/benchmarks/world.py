@@ -28,7 +28,10 @@ ORGANIZATIONS = 50
 USERS = 100
 BUSIEST = "acme/web"
 QUIET = 5
-"""The number of repositories granted to the viewers named `few-…`. With 10,000 events, they fill no page."""
+"""The number of repositories that the users named `few-…` can access.
+
+If there are 10,000 events, the events of these repositories don't fill a page.
+"""
 PULLS = 0.88
 KINDS = {
     "get_tag": 0.6,
@@ -39,9 +42,9 @@ KINDS = {
     "delete_tag": 0.005,
 }
 SPAN = timedelta(days=180)
-"""The time span of the events, which doesn't depend on their number."""
+"""The time span of the events, regardless of how many there are."""
 PROTOTYPE_EVENTS = 20_000
-"""The number of events that are recorded normally. All others are copies of them."""
+"""The number of events that are recorded normally. All other events are copies of these."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class World:
     """The repositories, and the times of the events."""
 
     names: list[str]
-    """The full names of the repositories, the busiest first."""
+    """The full names of the repositories, busiest first."""
     start: datetime
     interval: timedelta
     """The time between two events, in whole milliseconds."""
@@ -60,7 +63,7 @@ class World:
 
 
 def create_world(events: int) -> World:
-    """Create users and repositories, and return a world whose `events` events end now."""
+    """Create users and repositories, and return a world whose events are spread over the last 180 days."""
     demo.create_objects()
     user_model = get_user_model()
     user_model._default_manager.bulk_create(
@@ -88,20 +91,20 @@ def _create_viewer(username: str, level: Level, repositories: list[Repository]) 
 
 
 def record(world: World, numbers: range) -> float:
-    """Record the events with these numbers, and return how many seconds it took."""
+    """Record the events with these numbers, and return how many seconds the recording took."""
     account, seconds = registry_account(), 0.0
     with tqdm(total=len(numbers), desc="Recording", unit="event", unit_scale=True) as progress:
         for start in range(0, len(numbers), BATCH):
             drafts = list(_drafts(world, numbers[start : start + BATCH]))
-            create_ahead(drafts[0].occurred_at)  # Celery beat does this daily
+            create_ahead(drafts[0].occurred_at)  # in production, Celery beat does this daily
             started = perf_counter()
             record_events(drafts, account.pk)
             seconds += perf_counter() - started
             progress.update(len(drafts))
-    tallies.fold()  # Celery beat does this every minute
+    tallies.fold()  # in production, Celery beat does this every minute
     tags.fold()
     with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")  # autovacuum does this some time later
+        cursor.execute("VACUUM ANALYZE")  # otherwise, autovacuum would do this some time later
     return seconds
 
 
@@ -112,7 +115,7 @@ COPY_EVENTS = """
     WHERE id < %(end)s
 """
 SHIFTED = {
-    # The first 48 bits of an id are the time in milliseconds.
+    # The first 48 bits of an event id are the time in milliseconds.
     "id": "(lpad(to_hex(('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint + shift), 12, '0')"
     " || substr(translate(id::text, '-', ''), 13))::uuid",
     "occurred_at": "occurred_at + shift * interval '1 millisecond'",
@@ -152,7 +155,7 @@ def copy_events(world: World, events: int) -> None:
 
 def _drafts(world: World, numbers: range) -> Iterator[Draft]:
     rng = random.Random(numbers.start)
-    # The second repository has half as many events as the first one, the third one a third as many, …
+    # The second repository has half as many events as the first, the third has a third as many, and so on.
     shares = [1 / rank for rank in range(1, len(world.names) + 1)]
     repositories = rng.choices(world.names, shares, k=len(numbers))
     kinds = rng.choices(list(KINDS), list(KINDS.values()), k=len(numbers))

@@ -12,7 +12,7 @@ from activity.models import COMMAND_LINE_ACTOR, AutoDeletion, Run
 class Command(BaseCommand):
     """`manage.py delete_events [--dry-run]`"""
 
-    help = "Runs auto-deletion now, with the settings in the admin."
+    help = "Runs auto-deletion now, with the settings from the admin."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

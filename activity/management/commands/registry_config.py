@@ -11,10 +11,10 @@ from activity.sources.registries import registry_account
 from repositories.models import AccessToken
 
 CONFIGURATION = """\
-# For the configuration file of the registry (config.yml).
+# Add this block to the registry's configuration file (config.yml).
 # If the registry reaches this application under a different host name than the one below, add that name to
 # the application's ALLOWED_HOSTS. Messages sent to unknown host names are rejected.
-# The token is shown only once. Running this command again creates another token; older ones remain valid.
+# The token is shown only once. Running this command again creates another token; older tokens remain valid.
 notifications:
   endpoints:
     - name: activity
@@ -32,7 +32,10 @@ notifications:
 class Command(BaseCommand):
     """`manage.py registry_config`"""
 
-    help = "Creates the registry's service account if needed, and prints the registry's notifications block."
+    help = (
+        "Creates the registry's service account if needed, and prints the registry's `notifications`"
+        " configuration."
+    )
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:

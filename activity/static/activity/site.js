@@ -1,4 +1,4 @@
-/* Page behavior beyond htmx. Without JavaScript, all pages work, but without live updates. */
+/* Page behavior that htmx doesn't provide. All pages work without JavaScript, but they have no live updates. */
 "use strict";
 
 // Send the browser's time zone to the server if the user has not chosen one.
@@ -24,7 +24,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   }
 });
 
-// Select the whole text of read-only fields on focus, for copying.
+// Select the whole text of read-only fields on focus, so that it is easy to copy.
 document.addEventListener("focusin", (event) => {
   if (event.target.matches("input[readonly]")) event.target.select();
 });

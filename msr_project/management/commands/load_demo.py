@@ -41,12 +41,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, events: int, **options: Any) -> None:
         password = os.environ.get("DEMO_PASSWORD", "")
-        with transaction.atomic():  # all or nothing, as is_loaded() checks only one repository
+        with transaction.atomic():  # is_loaded() checks only one repository, so load everything or nothing
             if not demo.is_loaded():
                 password = password or secrets.token_urlsafe(9)
                 demo.create_objects()
                 self._record_events(events)
-                tallies.fold()  # for the overview in the admin, until Celery beat folds them
+                tallies.fold()  # so that the overview in the admin shows the events before Celery beat runs
                 tags.fold()
             if password:
                 demo.set_passwords(password)

@@ -273,7 +273,7 @@ class TestAccess:
 
     def test_groups_of_a_user_are_recorded_after_the_user_was_loaded_from_a_fixture(self, db: None) -> None:
         fixture = serializers.serialize("json", [factories.UserFactory(username="jane")])
-        (loaded,) = serializers.deserialize("json", fixture)
+        loaded: Any = next(serializers.deserialize("json", fixture))
         loaded.save()
         loaded.object.save()
 

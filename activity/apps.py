@@ -35,7 +35,7 @@ class ActivityConfig(AppConfig):
 
 
 def protect_events(**_: Any) -> None:
-    """Create the triggers that make events append-only. This is a receiver of the signal `post_migrate`."""
+    """Create the triggers that make events append-only. Receiver for the `post_migrate` signal."""
     from activity.storage import append_only, partitions
 
     for table in partitions.tables():

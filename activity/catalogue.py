@@ -34,7 +34,7 @@ class Kind:
     type: Type
     category: Category
     requires: tuple[str, ...] = ()
-    """The fields that an event of this kind must have: `tag` or `digest`, if any."""
+    """The fields, if any, that an event of this kind must have: `tag` or `digest`."""
 
     @property
     def is_pull(self) -> bool:
@@ -112,7 +112,7 @@ OWN_CATEGORIES = frozenset({Category.ACCESS, Category.ACCOUNT, Category.SYSTEM})
 """The categories of events about actions in this application. Only the application can record such events."""
 
 REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category not in OWN_CATEGORIES}
-"""The kinds of events in repositories, which producers can send."""
+"""The kinds of repository events. Producers can send events of these kinds."""
 
 
 def label_of(key: str) -> str:

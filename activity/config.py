@@ -7,10 +7,10 @@ ARCHIVES = "archives"
 
 
 def public_url() -> str:
-    """Return the setting `PUBLIC_URL`: the URL at which users and registries reach this site.
+    """Return the `PUBLIC_URL` setting: the URL at which users and registries reach this site.
 
-    The URL must not end with a slash. The command `registry_config` prints it as part of the configuration
-    of the registry.
+    The URL must not end with a slash. The `registry_config` command prints it as part of the registry's
+    configuration.
     """
     return settings.PUBLIC_URL
 
@@ -18,8 +18,8 @@ def public_url() -> str:
 def archive_storage() -> Storage:
     """Return the storage where events are archived before they are deleted.
 
-    The setting `STORAGES` must contain this storage under the name `archives`. Any Django storage works, for
-    example a storage from django-storages.
+    It is the `archives` storage of the `STORAGES` setting. Any Django storage backend works, such as one from
+    django-storages.
     """
     return storages[ARCHIVES]
 
@@ -27,8 +27,8 @@ def archive_storage() -> Storage:
 def audits_host_models() -> bool:
     """Return whether to record logins, logouts, and changes to the host site's own models.
 
-    The setting is called `AUDIT_HOST_MODELS`, and its default is True. The host site's models are users,
-    groups with their permissions and members, and the schedules of Celery beat. Changes to the project's own
-    models, including the members of teams, are always recorded.
+    Controlled by the `AUDIT_HOST_MODELS` setting, which defaults to True. The host site's models are users,
+    groups with their permissions and members, and Celery beat schedules. Changes to this application's own
+    models, including team memberships, are always recorded.
     """
     return getattr(settings, "AUDIT_HOST_MODELS", True)

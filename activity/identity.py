@@ -1,4 +1,4 @@
-"""Event ids: UUIDs of version 7 (RFC 9562), which begin with the time of the event.
+"""Event ids: version 7 UUIDs (RFC 9562), which begin with the time of the event.
 
 | bits | content                                                                           |
 | ---- | --------------------------------------------------------------------------------- |

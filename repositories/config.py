@@ -4,7 +4,7 @@ from django.conf import settings
 
 
 def registry_host() -> str:
-    """Return the setting `REGISTRY_HOST`: the registry's host and optional port, e.g. `localhost:5000`.
+    """Return the `REGISTRY_HOST` setting: the registry's host and optional port, e.g. `localhost:5000`.
 
     The pages use it in the commands that pull and push images.
     """

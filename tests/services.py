@@ -65,7 +65,7 @@ def running(
     stop: signal.Signals = signal.SIGTERM,
     **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program during the block, and stop it with the signal `stop`.
+    """Run a program during the block, and stop it with the `stop` signal.
 
     The block starts when `check` no longer raises. Raises RuntimeError if the program ends before the block
     starts, or isn't ready within `SECONDS_TO_START`. The program's output is written to a log file in the

@@ -296,7 +296,7 @@ class TestDetail:
         links = [part.split('"')[0].replace("&amp;", "&") for part in html.split('href="')[1:]]
         for label in (
             "Events by this actor in the same hour",
-            "Events of the same request",
+            "Events from the same request",
             "All events by this actor",
         ):
             (url,) = [link for link in links if f'{link.replace("&", "&amp;")}">{label}' in html]

@@ -60,7 +60,7 @@ class KillSwitch:
 
 
 class KillableStorage(FileSystemStorage):
-    """A storage whose process can be killed before it writes a file, or when half of the file is written."""
+    """A storage backend that simulates being killed before it writes a file, or halfway through it."""
 
     kill_switch: KillSwitch
 

@@ -26,7 +26,7 @@ from repositories.models import Namespace, RegistrySettings, Repository
 
 
 class SearchFilter:
-    """A filter that provides a search, which `EventChangeList` runs, instead of filtering the queryset."""
+    """A filter that contributes a search, and leaves filtering to `EventChangeList`."""
 
     search: Search
 
@@ -74,7 +74,7 @@ class ActorTypeFilter(TermFilter):
 
 
 class OccurredFilter(SearchFilter, admin.SimpleListFilter):
-    """A filter by date, which lets the user drill down to a year, a month or a day.
+    """A date filter that lets the user drill down to a year, a month or a day.
 
     Django's `date_hierarchy` would read all events to find the dates that have events.
     """
@@ -109,7 +109,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
             raise IncorrectLookupParameters from error
 
     def _selected_parts(self) -> list[int]:
-        """Return the selected year, month and day, without the parts that are not selected."""
+        """Return whichever of year, month and day are selected."""
         value = self.value() or ""
         if not value:
             return []

@@ -1,4 +1,4 @@
-"""The admin list of events, which shows the results of a search in keyset pages."""
+"""The admin list of events, which shows the results of a search with keyset pagination."""
 
 from __future__ import annotations
 

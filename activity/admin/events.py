@@ -49,7 +49,7 @@ from repositories.access.resolving import Access
 NEARBY_EVENTS = 3
 """The page of an event shows up to this many earlier events and up to this many later events."""
 REQUEST_WINDOW = timedelta(hours=1)
-"""How far before and after an event to look for other events of the same request."""
+"""How far before and after an event to look for other events from the same request."""
 
 
 @admin.register(Event)
@@ -216,7 +216,7 @@ class EventAdmin(ReadOnlyAdmin):
             return "-"
         start, end = event.occurred_at - REQUEST_WINDOW, event.occurred_at + REQUEST_WINDOW
         search = Search((Term("request", request_id),), start, end)
-        return _render_links("", [("Events of the same request", search_url(search))])
+        return _render_links("", [("Events from the same request", search_url(search))])
 
     @admin.display(description="details")
     def formatted_details(self, event: Event) -> str:
@@ -253,7 +253,7 @@ def repository_links(event: Event) -> Iterator[tuple[str, str]]:
     if repository.deleted_at is None:
         names = [repository.namespace.name, repository.name]
         yield "Activity", reverse("registry_activity:repository", args=names)
-    yield "All events of this repository", search_url(Search((Term("repo", repository.full_name),)))
+    yield "All events in this repository", search_url(Search((Term("repo", repository.full_name),)))
 
 
 def actor_links(event: Event) -> Iterator[tuple[str, str]]:

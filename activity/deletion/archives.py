@@ -1,7 +1,7 @@
 """Writes events to archives before they are deleted, and imports events from archives.
 
-An archive is a gzipped JSON Lines file, with one line for each event, in the storage `archives`. A manifest
-next to it, `<name>.manifest.json`, contains the number of events, the first and the last event id, and the
+An archive is a gzipped JSON Lines file in the `archives` storage, with one line per event. A manifest next
+to it, `<name>.manifest.json`, contains the number of events, the first and the last event id, and the
 SHA-256 hash of the file.
 """
 
@@ -129,7 +129,7 @@ def import_archive(name: str) -> Import:
     """Insert the events of an archive into the database, and hold them until the import is released.
 
     Events that still exist are left unchanged, so an archive can be imported repeatedly. Raises
-    DamagedArchive, DeletionPending, or OSError if the file can't be read.
+    DamagedArchive or DeletionPending, or OSError if the file can't be read.
     """
     if Archive.objects.filter(name=name, deleted_at=None).exists():
         raise DeletionPending(
@@ -149,7 +149,7 @@ def manifest_name(name: str) -> str:
 
 
 def _compress(rows: Iterable[dict[str, Any]]) -> tuple[list[UUID], bytes]:
-    """Return the ids of events, and the content of an archive file with these events."""
+    """Return the ids of the given events, and the content of an archive file that contains them."""
     ids = []
     buffer = io.BytesIO()
     # ASCII, because the JSON can contain lone surrogates, which UTF-8 can't encode.

@@ -1,4 +1,4 @@
-"""Tells open pages about new events. Pages poll every few seconds, so each poll must be cheap.
+"""Notifies open pages of new events. Pages poll every few seconds, so each poll must be cheap.
 
 A page sends its position: an id (`since`), and the number of events that it shows from that id on (`shown`).
 If there are now more events from that id on, the difference is the number of new events, including events
@@ -36,7 +36,7 @@ def response(
 ) -> HttpResponse:
     """Return a notice with the number of new events, or a 204 response if there is nothing new to announce.
 
-    The parameter `announced` is the number in the notice that the page already shows. Raises Http404 for an
+    The `announced` parameter is the number in the notice that the page already shows. Raises Http404 for an
     invalid position.
     """
     try:

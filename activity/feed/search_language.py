@@ -51,7 +51,7 @@ class Search:
     """An error message for each term that could not be parsed. A search with errors finds no events."""
 
     def values(self, name: str, *, negated: bool = False) -> list[str]:
-        """Return the values of the negated terms with this name, or of the terms that are not negated."""
+        """Return the values of the terms with this name, either the negated ones or the others."""
         return [term.value for term in self.terms if (term.name, term.negated) == (name, negated)]
 
     def __str__(self) -> str:

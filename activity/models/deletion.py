@@ -40,7 +40,7 @@ class Conditions(models.Model):
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Keep at most this many events, the newest ones. Leave empty for no limit.",
+        help_text="Keep only this many of the newest events. Leave empty for no limit.",
     )
 
     class Meta:
@@ -204,7 +204,9 @@ class Run(models.Model):
         help_text="If the run shows no progress by this time, it is considered abandoned."
     )
     stop_requested = models.BooleanField(default=False)
-    settings = models.JSONField(help_text="The settings when the run started. Later changes don't affect it.")
+    settings = models.JSONField(
+        help_text="The settings as they were when the run started. Later changes don't affect it."
+    )
     expected = models.BigIntegerField(null=True, help_text="Number of events to delete.")
     deleted = models.BigIntegerField(default=0)
     report = models.JSONField(

@@ -36,5 +36,5 @@ class Draft:
     """The policy that the event is about. A policy that is the actor is looked up by `actor_name`."""
 
     def with_kind(self, kind: str, **changes: Any) -> Draft:
-        """Return a copy with another kind and, optionally, with other fields changed."""
+        """Return a copy with a different kind and, optionally, with other fields changed."""
         return replace(self, kind=kind, **changes)

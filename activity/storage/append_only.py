@@ -72,7 +72,7 @@ def protect(table: str) -> None:
 def register_sqlite_function(connection: Any, **_: Any) -> None:
     """Register the function that the SQLite trigger calls.
 
-    This is a receiver of the signal `connection_created`.
+    Receiver for the `connection_created` signal.
     """
     if connection.vendor == "sqlite":
         connection.connection.create_function("registry_activity_deleting", 0, _deletion_allowed.get)

@@ -22,7 +22,7 @@ class InfoView(RepositoryPage, TemplateView):
 
 
 class SettingsView(RepositoryPage, TemplateView):
-    """Forms to change and delete a repository. The name of the submit button tells which form was sent."""
+    """Forms to change and delete a repository. The name of the submit button identifies the form."""
 
     tab = "Settings"
     template_name = "repositories/repository_settings.html"

@@ -109,7 +109,7 @@ KINDS: dict[str, Kind] = {
 
 
 OWN_CATEGORIES = frozenset({Category.ACCESS, Category.ACCOUNT, Category.SYSTEM})
-"""The categories of events about actions in this application. Only the application can record such events."""
+"""The categories for actions in this application. Only the application can record events in them."""
 
 REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category not in OWN_CATEGORIES}
 """The kinds of repository events. Producers can send events of these kinds."""
@@ -126,7 +126,7 @@ def type_of(key: str) -> str:
 
 
 def offered_categories(scanning_enabled: bool, sees_system: bool = True) -> list[Category]:
-    """Return the categories for the filters.
+    """Return the categories to offer in filters.
 
     SCAN is included only if scanning is enabled, and SYSTEM only if the viewer can see system events.
     """
@@ -137,6 +137,6 @@ def offered_categories(scanning_enabled: bool, sees_system: bool = True) -> list
 
 
 def offered_types(scanning_enabled: bool, sees_system: bool = True) -> list[Type]:
-    """Return the types for the filters: all types of events in the offered categories."""
+    """Return the types to offer in filters: all types of events in the offered categories."""
     categories = offered_categories(scanning_enabled, sees_system)
     return [t for t in Type if any(kind.type == t and kind.category in categories for kind in KINDS.values())]

@@ -18,7 +18,7 @@ def public_url() -> str:
 def archive_storage() -> Storage:
     """Return the storage where events are archived before they are deleted.
 
-    It is the `archives` storage of the `STORAGES` setting. Any Django storage backend works, such as one from
+    It is the `archives` storage in the `STORAGES` setting. Any Django storage backend works, such as one from
     django-storages.
     """
     return storages[ARCHIVES]
@@ -28,7 +28,7 @@ def audits_host_models() -> bool:
     """Return whether to record logins, logouts, and changes to the host site's own models.
 
     Controlled by the `AUDIT_HOST_MODELS` setting, which defaults to True. The host site's models are users,
-    groups with their permissions and members, and Celery beat schedules. Changes to this application's own
-    models, including team memberships, are always recorded.
+    groups (including their permissions and members), and Celery beat schedules. Changes to this application's
+    own models, including team memberships, are always recorded.
     """
     return getattr(settings, "AUDIT_HOST_MODELS", True)

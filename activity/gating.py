@@ -1,6 +1,6 @@
-"""The permission gate: who may see which events. Every query for a viewer goes through this module.
+"""The permission gate: who may see which events. Every query on behalf of a viewer goes through it.
 
-It imports none of this app's models at runtime, so that the models can use its querysets:
+This module imports none of this app's models at runtime, so that the models can use its querysets:
 `Event.objects.visible_to(access)`.
 """
 
@@ -23,12 +23,12 @@ Row = TypeVar("Row", bound=Model)
 
 
 class GatedQuerySet(QuerySet[Row]):
-    """A queryset of events or tallies: rows with the fields `repository`, `category` and `is_pull`."""
+    """A queryset of events or tallies: rows with `repository`, `category` and `is_pull` fields."""
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
         """Return the rows that a viewer may see, in one repository or in all repositories.
 
-        Access is denied by default. Events of an unknown category require the permission to see unknown
+        Access is denied by default. Events in an unknown category require the permission to see unknown
         events. Events without a repository and events of deleted repositories are visible only to MSR admins
         and auditors.
         """
@@ -63,7 +63,7 @@ class GatedQuerySet(QuerySet[Row]):
         return self.filter(visible)
 
     def without_pulls(self) -> Self:
-        """Exclude pulls, so that PostgreSQL can use the partial indexes and skip the partitions of pulls."""
+        """Exclude pulls, so that PostgreSQL can use the partial indexes and skip the pull partitions."""
         return self.filter(is_pull=False)
 
     def only_pulls(self) -> Self:
@@ -74,7 +74,7 @@ class GatedQuerySet(QuerySet[Row]):
 class GatedEventQuerySet(GatedQuerySet["Event"]):
     """A queryset of events, whose `visible_to` includes the viewer's own account events.
 
-    A viewer's own account events are those in the category `account` whose actor is the viewer.
+    A viewer's own account events are those in the `account` category whose actor is the viewer.
     """
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
@@ -126,7 +126,7 @@ def _visible_anywhere(access: Access) -> Q:
         permission = category.permission
         key = (*access.granted_ids(frozenset({permission})), permission in access.in_public)
         categories_by_access[key].append(category)
-    # Repository admins see events of all categories, even unknown ones, so their branch has no category.
+    # Repository admins see events in all categories, even unknown ones, so their branch has no category.
     categories_by_access.pop((*access.granted_ids(frozenset({VIEW_UNKNOWN_EVENTS})), False), None)
     repositories_with = _repositories_by_permission(access)
     visible = Q(repository__in=repositories_with(VIEW_UNKNOWN_EVENTS))

@@ -7,11 +7,11 @@
 | 12   | the fraction of the millisecond, in units of 1/4096 ms                            |
 | 2    | variant                                                                           |
 | 1    | whether the event is a pull, so that pulls can be stored in separate partitions   |
-| 3    | the ordinal, which distinguishes the events of one message                        |
+| 3    | the ordinal, which distinguishes the events from one message                      |
 | 58   | a hash of the account that delivered the message, and of the message's source id  |
 
 A redelivered message is harmless, because the same event has the same id. The id also orders the feed, serves
-as the cursor for paging, and selects time ranges, so no index on time is needed.
+as the pagination cursor, and selects time ranges, so no index on time is needed.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ def event_id(
 ) -> UUID:
     """Return the id of an event.
 
-    `ordinal` (0 to 7) distinguishes the events of one message and orders them. `account_id` is the id
+    `ordinal` (0 to 7) distinguishes the events from one message and orders them. `account_id` is the id
     of the user whose token delivered the event, or None for the application itself. The hash includes the
     account, so that an account can't create an event with the id of another account's event.
 

@@ -10,7 +10,7 @@ from activity.storage import partitions, tags, tallies
 
 @shared_task
 def delete_events() -> None:
-    """Execute a run of auto-deletion, if auto-deletion is enabled and no other run is active."""
+    """Execute an auto-deletion run if auto-deletion is enabled and no other run is active."""
     if AutoDeletion.get_solo().enabled:
         try:
             runs.execute(runs.start(SCHEDULE_ACTOR))

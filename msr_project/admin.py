@@ -24,7 +24,7 @@ class AdminSite(admin.AdminSite):
         super().register(others, admin_class, **options)
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
-        from activity.admin import overview  # imported here because it registers models with this site
+        from activity.admin import overview  # imported late: the module registers models with this site
 
         if request.user.has_perm("registry_repositories.audit_registry"):
             extra_context = {**overview.build_context(request.user), **(extra_context or {})}

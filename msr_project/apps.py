@@ -2,7 +2,7 @@ from django.contrib.admin import apps
 
 
 class AdminConfig(apps.AdminConfig):
-    """Replaces Django's admin site with the admin site of this project."""
+    """Replaces Django's admin site with the host project's admin site."""
 
-    default = False  # this isn't the configuration of `msr_project` itself
+    default = False  # this isn't the configuration for `msr_project` itself
     default_site = "msr_project.admin.AdminSite"

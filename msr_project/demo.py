@@ -109,7 +109,7 @@ def create_objects() -> None:
 
 
 def _create_policies(web: Repository, production: Repository) -> None:
-    """Create an enabled policy of each kind for acme/web, and a disabled one."""
+    """Create an enabled policy of each kind for acme/web, and one disabled policy."""
     mirror = {"remote_registry": "https://mirror.example.com", "remote_repository": "acme/web"}
     policies: list[tuple[Policy.Kind, dict[str, Any], dict[str, str]]] = [
         (Policy.Kind.PROMOTION, {"target": production, "tag_template": "%n-%Y%m%d"}, {"starts_with": "v"}),
@@ -204,8 +204,8 @@ class EventGenerator:
     def _default_actor(self, kind: str, name: str) -> tuple[ActorType, str]:
         """Return the type and name of an event's actor.
 
-        If a policy for acme/web could have caused the event, the actor is that policy or a manual promotion.
-        Otherwise, the actor is a user.
+        If a policy for acme/web could have caused the event, the actor is usually that policy. Some
+        promotions are manual promotions instead. The actor of all other events is a user.
         """
         if name == "acme/web":
             if kind == "promote" and self.random.random() < 0.2:

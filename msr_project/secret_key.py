@@ -18,7 +18,7 @@ def load_secret_key(path: Path) -> str:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            pass  # another process was faster, so use that process's key
+            pass  # another process created the file first, so use its key
         finally:
             temporary.unlink()
     return path.read_text()

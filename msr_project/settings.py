@@ -14,7 +14,7 @@
 |                 |                                   | such as `docker pull`                              |
 | `ALLOWED_HOSTS` | none                              | additional host names, comma-separated             |
 | `ARCHIVE_STORAGE` | a folder in `$DATA_DIR`         | the Django storage class for archived events       |
-| `ARCHIVE_OPTIONS` |                                 | the options of that storage, as JSON               |
+| `ARCHIVE_OPTIONS` |                                 | the options for that storage class, as JSON        |
 | `DEBUG`         | `false`                           | Django's debug mode, only for development          |
 """
 
@@ -228,7 +228,7 @@ STORAGES = {
 
 # --- API ----------------------------------------------------------------------------------------
 
-# The API's views make all other settings themselves.
+# The API views define all other settings themselves.
 REST_FRAMEWORK: dict[str, Any] = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}
 KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # Knox's migrations require this setting
 SPECTACULAR_SETTINGS = {
@@ -248,15 +248,15 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-# CELERY_BEAT_SCHEDULE is not set. Migrations create the schedule, and operators edit it in the admin. On
-# every start, Celery beat would overwrite the edits with the setting.
+# Migrations create the schedule, and operators edit it in the admin. CELERY_BEAT_SCHEDULE is not set, because
+# Celery beat would overwrite the operators' edits with it on every start.
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
 else:
     _queue = DATA_DIR / "queue"
     for _folder in ("messages", "control"):
         (_queue / _folder).mkdir(parents=True, exist_ok=True)
-    CELERY_BROKER_URL = "filesystem://localhost"  # without a host name, kombu logs a warning
+    CELERY_BROKER_URL = "filesystem://localhost"  # kombu logs a warning if there is no host name
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "data_folder_in": str(_queue / "messages"),
         "data_folder_out": str(_queue / "messages"),

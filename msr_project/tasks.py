@@ -1,4 +1,4 @@
-"""Maintenance tasks of the host project, run by Celery beat."""
+"""Maintenance tasks for the host project, run by Celery beat."""
 
 from celery import shared_task
 from django.core.management import call_command

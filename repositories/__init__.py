@@ -1,1 +1,1 @@
-"""Ownership and access control of repositories: namespaces, organizations, teams, grants and policies."""
+"""Repository ownership and access control: namespaces, organizations, teams, grants and policies."""

@@ -1,4 +1,4 @@
-"""The forms of the site."""
+"""The site's forms."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class NameField(forms.ModelChoiceField):
 
 
 class PreferencesForm(forms.ModelForm):
-    """A form for the display preferences of a user."""
+    """A form for a user's display preferences."""
 
     class Meta:
         model = Profile
@@ -123,13 +123,13 @@ class RepositoryForm(forms.ModelForm):
         help_texts = {"visibility": NewRepositoryForm.Meta.help_texts["visibility"]}
 
     def save(self, commit: bool = True) -> Repository:
-        """Save only the fields of the form, so that a deletion in the meantime isn't undone."""
+        """Save only the form's fields, so that a concurrent deletion isn't undone."""
         self.instance.save(update_fields=self.Meta.fields)
         return self.instance
 
 
 class DeletionForm(forms.Form):
-    """A form that makes the user type the name of an object before deleting it, to prevent mistakes."""
+    """A form that makes users type an object's name before they can delete it, to prevent mistakes."""
 
     confirmation = forms.CharField(max_length=2 * names.MAX_NAME_LENGTH)
 
@@ -145,7 +145,7 @@ class DeletionForm(forms.Form):
 
 
 class UserForm(forms.Form):
-    """A form for the exact name of a user. It makes no suggestions, so that nobody can list all users."""
+    """A form for a user's exact name. It offers no suggestions, so that nobody can list all users."""
 
     user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="There is no user with this name.")
 

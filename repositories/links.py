@@ -3,7 +3,7 @@
 from django.urls import reverse
 
 URL_NAMES: dict[str, str] = {}
-"""The URL names of the pages `user` and `policy`.
+"""The URL names of the `user` and `policy` pages.
 
 The app that provides these pages sets the names in `AppConfig.ready`.
 """

@@ -24,7 +24,10 @@ from repositories.policies.models import Policy as Policy
 from repositories.policies.models import new_policy_id as new_policy_id  # used by migrations
 
 MAX_GROUP_NAME_PART = 70
-"""Maximum length of organization and team names: `organization/team` must fit in a group's 150 characters."""
+"""The maximum length of organization and team names.
+
+The group name `organization/team` can have at most 150 characters.
+"""
 
 validate_component = RegexValidator(
     r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z",
@@ -114,9 +117,9 @@ class Team(models.Model):
 class Namespace(models.Model):
     """The first part of a repository's name. It belongs to a user or an organization, or has no owner yet.
 
-    A namespace without an owner is *unclaimed*, e.g. if it was created because the registry reported a
-    repository in it. Only MSR admins and auditors see its repositories, regardless of grants, until an MSR
-    admin assigns it to an owner.
+    A namespace without an owner is *unclaimed*. For example, a namespace is unclaimed if it was created
+    because the registry reported a repository in it. Until an MSR admin assigns it to an owner, only MSR admins
+    and auditors can see its repositories, regardless of any grants.
     """
 
     UNCLAIMED: ClassVar[Q] = Q(user__isnull=True, organization__isnull=True) & ~Q(name=names.LIBRARY)
@@ -181,18 +184,18 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         return self.filter(namespace__name=namespace, name=name)
 
     def with_names(self) -> RepositoryQuerySet:
-        """Load the namespaces, and annotate `namespace_name` for sorting."""
+        """Load the namespaces, and add a `namespace_name` annotation for sorting."""
         return self.select_related("namespace").annotate(namespace_name=F("namespace__name"))
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Mark repositories as deleted one by one, so that signals are sent for each of them."""
+        """Mark repositories as deleted one by one, so that signals are sent for each one."""
         for repository in self:
             repository.delete()
         return len(self), {self.model._meta.label: len(self)}
 
 
 class Repository(models.Model):
-    """A repository of the registry. Deleting it frees its name, but keeps the row that events refer to."""
+    """A repository in the registry. Deleting it frees its name, but keeps the row that events refer to."""
 
     class Visibility(models.TextChoices):
         PRIVATE = "private"
@@ -267,7 +270,7 @@ class RegistrySettings(SingletonModel):
         return "Registry settings"
 
 
-# Grants use django-guardian's models with direct foreign keys, because queries can join them and the
+# Grants use django-guardian's models with direct foreign keys, because queries can join on these keys and the
 # database enforces them.
 
 

@@ -6,7 +6,7 @@ Source: the CNCF Distribution reference grammar (`reference/reference.go`).
 import re
 
 LIBRARY = "_"
-"""The placeholder that is stored as the namespace of repositories without a namespace, such as `alpine`.
+"""The placeholder stored as the namespace of repositories like `alpine`, whose names have no namespace.
 
 No registry can report the placeholder as a name, because name components start with a letter or a digit.
 """
@@ -48,6 +48,6 @@ def join_name(namespace: str, name: str) -> str:
 
 
 def short_digest(digest: str) -> str:
-    """Return the algorithm and the first eight hex digits, e.g. `sha256:bbf09ba3`."""
+    """Return a digest's algorithm and its first eight hex digits, e.g. `sha256:bbf09ba3`."""
     algorithm, colon, hexadecimal = digest.partition(":")
     return f"{algorithm}{colon}{hexadecimal[:8]}"

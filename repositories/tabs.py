@@ -13,7 +13,7 @@ TABS: list[Tab] = []
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab on a repository's page. Viewers with at least one of the permissions can open it."""
+    """A tab on a repository's page. Viewers with at least one of its permissions can open it."""
 
     position: int
     """Tabs are sorted by position, in an order that users know from other registries."""

@@ -17,7 +17,7 @@ Rows = list[dict[str, str]]
 
 
 def expected_rows(events: list[dict[str, Any]], zone: ZoneInfo | None = None) -> Rows:
-    """Return the rows that the first page of a list of these events shows."""
+    """Return the rows that a list of these events shows on its first page."""
     return [
         {
             "Label": event["label"],

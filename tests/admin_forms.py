@@ -6,7 +6,7 @@ from typing import Any
 
 
 def empty_formsets(*prefixes: str) -> dict[str, Any]:
-    """Return the management form data of empty inline formsets. Submitting such formsets changes nothing."""
+    """Return the management form data for empty inline formsets. Submitting such formsets changes nothing."""
     return {f"{prefix}-{part}_FORMS": 0 for prefix in prefixes for part in ("TOTAL", "INITIAL")}
 
 

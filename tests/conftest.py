@@ -82,7 +82,7 @@ def log_in(db: None) -> Callable[[Any], Client]:
 
 @pytest.fixture
 def web(db: None) -> Repository:
-    """The private repository acme/web."""
+    """The private acme/web repository."""
     return factories.repository("acme/web")
 
 

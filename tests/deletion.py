@@ -45,7 +45,7 @@ class HookedStorage(FileSystemStorage):
 
 
 def use_storage(settings: Any, folder: Path, storage: type[FileSystemStorage] = FileSystemStorage) -> None:
-    """Configure the project to store archives in a folder, using the given storage class."""
+    """Configure the application to store archives in a folder, using the given storage class."""
     backend = f"{storage.__module__}.{storage.__qualname__}"
     options = {"BACKEND": backend, "OPTIONS": {"location": str(folder)}}
     settings.STORAGES = {**settings.STORAGES, "archives": options}
@@ -137,7 +137,7 @@ def manage(name: str, *arguments: str) -> str:
 
 
 def list_tables() -> set[str]:
-    """Return the partition names for 2020 and 2021, attached or not, without their common prefix."""
+    """Return the names of attached and detached partitions for 2020 and 2021, without the common prefix."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class"

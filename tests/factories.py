@@ -89,7 +89,7 @@ def enable_scanning() -> None:
 
 
 def repository(full_name: str = "acme/web", *, public: bool = False) -> Repository:
-    """Create a repository and, if its namespace is new and not `_`, an organization that owns it."""
+    """Create a repository. If its namespace is new and not `_`, also create an organization that owns it."""
     namespace, name = names.split_name(full_name)
     if namespace != names.LIBRARY and not Namespace.objects.filter(name=namespace).exists():
         OrganizationFactory(name=namespace)

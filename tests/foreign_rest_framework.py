@@ -1,4 +1,4 @@
-"""Settings of a site whose REST framework and Knox settings would break this API if the API used them."""
+"""Settings for a site whose REST framework and Knox settings would break this API if the API used them."""
 
 from msr_project.settings import *  # noqa: F403
 

@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # runs before the same hook of pytest-django, which reads the settings
+@pytest.hookimpl(tryfirst=True)  # runs before the same hook in pytest-django, which reads the settings
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker:
@@ -78,8 +78,8 @@ def skip_if_program_missing() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None]:
-    # This wraps the whole setup rather than each fixture, because pytest caches the exception of a fixture
-    # and raises it again for the next test that uses it.
+    # This wraps the whole setup rather than each fixture, because pytest caches a fixture's exception and
+    # raises it again for the next test that uses the fixture.
     with skip_if_program_missing():
         return (yield)
 
@@ -99,6 +99,6 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def driver() -> Iterator[Chrome]:
-    """A browser with the screen size of a desktop."""
+    """A browser with a desktop screen size."""
     with services.chromium(1280, 900) as browser:
         yield browser

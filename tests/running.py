@@ -3,8 +3,8 @@
     with application(folder) as app:
         app.events("reader", repository="acme/web")
 
-The application runs the programs in the Procfile. It has its own database with the demo's users and
-repositories, separate from the test database. The option `--database` applies to both databases.
+The application runs the programs in the Procfile. It has its own database, which contains the demo users
+and repositories and is separate from the test database. The `--database` option applies to both databases.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def poll(read: Callable[[], T], expected: T, timeout: float = TIMEOUT) -> T:
 
 @dataclass
 class Application:
-    """An installation of the application whose web server is running."""
+    """An installation of the application, with a running web server."""
 
     url: str
     folder: Path
@@ -74,7 +74,7 @@ class Application:
 
     @contextmanager
     def program(self, name: str, check: Callable[[], object] = lambda: None) -> Iterator[None]:
-        """Run a program from the Procfile during the block, which starts when `check` no longer raises."""
+        """Run a Procfile program during the block. The block starts when `check` no longer raises."""
         folder = self.folder / name
         folder.mkdir()
         command = _procfile_command(name, self.environ)
@@ -82,7 +82,7 @@ class Application:
             yield
 
     def log(self, name: str) -> str:
-        """Return the log of a program from the Procfile."""
+        """Return the log of a Procfile program."""
         (log,) = (self.folder / name).glob("*.log")
         return log.read_text()
 
@@ -123,7 +123,7 @@ class Application:
 
 @contextmanager
 def application(folder: Path, redis_url: str | None = None, *, events: int = 0) -> Iterator[Application]:
-    """Run an application with the demo's users and repositories, and with about this number of events.
+    """Run an application with the demo users, the demo repositories and about this many events.
 
     The application gets a new database. Its data and its logs are written to the folder. It uses Redis only
     if `redis_url` is given.
@@ -242,7 +242,7 @@ def _run_sql(statement: str, *names: str) -> None:
 
 
 def _environ(data: Path) -> dict[str, str]:
-    """Return the environment for an application, based on the environment that the pytest plugin has set."""
+    """Return the environment for an application, based on the environment set by the pytest plugin."""
     environ = os.environ | {"DATA_DIR": str(data), "DEMO_PASSWORD": PASSWORD}
     # By default, all servers would share one control socket in the developer's home folder.
     environ["GUNICORN_CMD_ARGS"] = "--no-control-socket"
@@ -271,9 +271,9 @@ def _procfile_command(name: str, environ: dict[str, str]) -> list[str]:
 
 
 def sign_in(driver: Chrome, app: Application, username: str) -> None:
-    """Log a demo user in with the login form, to which the start page redirects.
+    """Log a demo user in through the login form, to which the start page redirects.
 
-    The browser's cookies are cleared first, which is a second faster than starting a new browser.
+    The browser's cookies are cleared first. This is a second faster than starting a new browser.
     """
     driver.get("about:blank")
     driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
@@ -308,7 +308,7 @@ def status(driver: Chrome) -> int:
 
 
 def rows(driver: Chrome) -> list[dict[str, str]]:
-    """Return the rows of the events table as dicts by column label. Relative times are left out."""
+    """Return the rows of the events table as dicts keyed by column label. Relative times are left out."""
     return driver.execute_script("""
         return [...document.querySelectorAll(".events tbody tr")].map(row => Object.fromEntries(
             [...row.cells].map(cell => [cell.dataset.label,

@@ -3,8 +3,8 @@
     with postgresql(folder) as url, redis(folder) as broker:
         ...
 
-Each program is started on a free port and stopped at the end of its block. The programs come from packages of
-the operating system. If a program isn't installed, `MissingService` is raised.
+Each program is started on a free port and stopped at the end of its block. The programs come from operating
+system packages. If a program isn't installed, `MissingService` is raised.
 """
 
 import json
@@ -119,8 +119,8 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
 
     Unless `durable` is true, the server never waits for the disk. Only the log is written to `folder`. The
     data and the socket are in a separate folder under TMPDIR. PostgreSQL refuses to run as root, so root
-    starts it as the user `postgres`, who can't enter root's private folders. The path of the socket must also
-    be short.
+    starts it as the `postgres` user, who can't enter root's private folders. The socket's path must also be
+    short.
     """
     # On Debian, the server's programs aren't on PATH but in one folder per version. Use the newest version.
     folders = sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)
@@ -193,7 +193,7 @@ def docker_registry(
 ) -> Iterator[str]:
     """Run a registry in which tags can be deleted, and yield its host and port.
 
-    `users` maps names to passwords. `notifications` is the configuration's section with the same name, for
+    `users` maps names to passwords. `notifications` is the configuration section of that name, for
     example `{"endpoints": [{"name": …}]}`.
     """
     program, address = find_program("docker-registry", "docker-registry"), f"{LOOPBACK}:{free_port()}"
@@ -214,7 +214,7 @@ def docker_registry(
 
 
 def _bcrypt(user: str, password: str) -> str:
-    """Return a user's line in the password file. The registry supports only passwords hashed with bcrypt."""
+    """Return a user's line for the password file. The registry supports only passwords hashed with bcrypt."""
     htpasswd = find_program("htpasswd", "apache2-utils")
     done = subprocess.run(
         [htpasswd, "-niB", user], input=password.encode(), stdout=subprocess.PIPE, check=True
@@ -252,7 +252,7 @@ def chromium(
     """Run a browser with a viewport of this size, and yield its driver."""
     options = webdriver.ChromeOptions()
     options.binary_location = find_program("chromium", "chromium")
-    # Without the path of a driver, Selenium would try to download one.
+    # Without a driver path, Selenium would try to download a driver.
     service = webdriver.ChromeService(find_program("chromedriver", "chromium-driver"))
     with TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as profile:
         for flag in (*BROWSER_FLAGS, f"--user-data-dir={profile}"):

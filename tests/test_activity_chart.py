@@ -33,7 +33,7 @@ def count_in_list(client: Client, url: str, **query: Any) -> int:
 
 
 def count_in_chart(client: Client, url: str, **query: Any) -> int:
-    """Return the number of events in the chart of a page."""
+    """Return the number of events in a page's chart."""
     return client.get(url, query).context["chart"].total
 
 

@@ -1,4 +1,4 @@
-"""The admin shows and edits ownership and grants, and explains the effective access of users."""
+"""The admin shows and edits ownership and grants, and explains users' effective access."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ ADDRESS = "203.0.113.9"
 
 
 def event(kind: str, moment: datetime, actor: str, **values: Any) -> dict[str, Any]:
-    """Return an event in the format in which producers send events."""
+    """Return an event in the format that producers send."""
     return {
         "id": f"{kind} {moment.isoformat()} {actor} {values}",
         "kind": kind,
@@ -109,7 +109,7 @@ class Session:
         ]
 
     def answers(self, columns: tuple[str, ...], expected: list[tuple[str, ...]]) -> bool:
-        """Wait until the list shows these rows, and return the result of `is_quick`."""
+        """Wait until the list shows these rows. Return whether three clicks and one search were enough."""
         assert poll(lambda: self.read_list(*columns), expected) == expected
         return self.is_quick()
 

@@ -1,4 +1,4 @@
-"""Every role gets the expected status for GET and POST requests to every URL of the admin.
+"""Every role gets the expected status for GET and POST requests to every admin URL.
 
 The tests take the URLs from Django's URL resolver. They fail if a URL has no row in the table, or if a row
 matches no URL. When you add a page, add a row. When you add a model, also create an instance in `SampleData`.
@@ -46,7 +46,7 @@ LOGIN = "login"
 OUTSIDERS = ("anonymous", "user", "repository admin")
 """The roles of users who aren't staff. The admin asks such users to log in, even repository admins."""
 STAFF = ("staff", "auditor", "MSR admin")
-"""The roles of staff users. Users with the role `staff` are repository admins without admin permissions."""
+"""The roles of staff users. Users with the `staff` role are repository admins without admin permissions."""
 
 READ_ONLY = "registry_activity_(event|run|archive|import|deadletter)"
 EDITABLE = (
@@ -138,12 +138,12 @@ def table_rows() -> list[list[str]]:
     return [re.split(r"\s{2,}", line) for line in TABLE.splitlines()[4:] if line]
 
 
-# --- The URLs of the admin ----------------------------------------------------------------------
+# --- The admin URLs -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class AdminURL:
-    """A URL pattern of the admin: its route below /admin/, and its name."""
+    """An admin URL pattern: its route below /admin/, and its name."""
 
     route: str
     name: str
@@ -159,7 +159,7 @@ class AdminURL:
 
 
 def admin_urls() -> list[AdminURL]:
-    """Return all URLs of the admin."""
+    """Return all admin URLs."""
     (resolver,) = [
         found for found in get_resolver().url_patterns if getattr(found, "namespace", "") == "admin"
     ]
@@ -177,12 +177,12 @@ def walk_patterns(resolver: Any, prefix: str) -> Iterator[tuple[str, str]]:
 
 
 def default_name(route: str) -> str:
-    """Return a name for an unnamed pattern, which is a redirect to a change page or the catch-all pattern."""
+    """Return a name for an unnamed pattern: a redirect to a change page, or the catch-all pattern."""
     return f"{route.replace('/', '_')}_short" if "object_id" in route else "unknown"
 
 
 class SampleData:
-    """One object of every model in the admin, with methods that return the paths and clients for requests."""
+    """One object of each model in the admin, and methods that return the paths and clients for requests."""
 
     def __init__(self) -> None:
         now = timezone.now()
@@ -240,7 +240,7 @@ class SampleData:
         )
 
     def client(self, role: str) -> Client:
-        """Return a client that is logged in as a user with this role, or an anonymous client."""
+        """Return a client that is logged in as a user with this role, unless the role is `anonymous`."""
         client = Client()
         if role == "MSR admin":
             client.force_login(factories.msr_admin())
@@ -278,7 +278,7 @@ def send_request(
 IGNORED_CHANGES = re.compile(
     "django_session|auth_user.*last_login|registry_activity_event|registry_activity_tallychange"
 )
-"""Matches changes to ignore: sessions, last login times, recorded events, and the tallies of the events."""
+"""Matches changes to ignore: sessions, last login times, recorded events, and event tallies."""
 
 
 # --- The tests ----------------------------------------------------------------------------------

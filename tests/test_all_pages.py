@@ -32,7 +32,7 @@ SWAGGER = "api"
 
 @dataclass
 class Visit:
-    """The problems found on each page, by screen size and color scheme where they affect the result."""
+    """The problems found on each page. Keys also name the screen size and color scheme if these matter."""
 
     view_names: set[str] = field(default_factory=set)
     errors: dict[str, list[str]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ def visit(app: Application) -> Visit:
 
 
 def errors(driver: Chrome, name: str) -> list[str]:
-    """Return the problems with a page: an unexpected status, and messages on the console."""
+    """Return a page's problems: an unexpected status, and console messages."""
     expected = pages.STATUS.get(name, 200)
     found = [] if status(driver) == expected else [f"Status {status(driver)}"]
     # The browser logs a message if a page has an error status, and another message if the favicon is missing,

@@ -80,7 +80,7 @@ def devs(web: Repository) -> Team:
 
 
 def change_form(kind: str, **values: Any) -> dict[str, Any]:
-    """Return form data for the admin page of a repository or namespace that leaves its grants unchanged."""
+    """Return form data that leaves the grants unchanged, for a repository or namespace admin page."""
     return {**empty_formsets(*grant_prefixes(kind)), **values}
 
 

@@ -19,8 +19,8 @@ CAPTURE = Path(__file__).with_name("skopeo-1.9-registry-2.8.jsonl")
 MESSAGES = CAPTURE.read_text().replace("acme/web", "fresh/web").splitlines()
 IMAGE = "sha256:091abecba022a088aa5a7c98264763fc9af539034902ba080dc8ea55f0faad61"
 
-# The label, tag, digest, actor and time of each event, newest first. The date, hour and minute of the times
-# are omitted, because all events occurred on 2026-11-22 at 10:37.
+# The label, tag, digest, actor and time of each event, newest first. Dates, hours and minutes are omitted,
+# because all events occurred on 2026-11-22 at 10:37.
 EVENTS = [
     ("Delete Tag", "fresh/web:v1", "", "repoadmin", "16.363882Z"),
     ("Delete Tag", "fresh/web:latest", "", "repoadmin", "16.361685Z"),
@@ -67,7 +67,7 @@ def by_eight_clients(send: Send) -> None:
 
 
 def events_after(deliver: Callable[[Send], None], folder: Path) -> list[dict[str, Any]]:
-    """Deliver the messages to a new installation, and return the events of the repository.
+    """Deliver the messages to a new installation, and return the repository's events.
 
     The site's URL and the receipt times are removed, because they differ between installations.
     """
@@ -89,7 +89,7 @@ def without_creation(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summarize(events: list[dict[str, Any]]) -> list[tuple[str, str, str, str, str]]:
-    """Return the events in the format of `EVENTS`. Also check the repository, date, hour and minute."""
+    """Return the events in the same format as `EVENTS`. Check their repository, date, hour and minute."""
     assert {event["repository"] for event in events} == {"fresh/web"}
     minute = "2026-11-22T10:37:"
     assert all(event["occurred_at"].startswith(minute) for event in events)
@@ -114,7 +114,7 @@ def test_captured_messages_are_recorded_as_events(events_in_order: list[dict[str
     *events, creation = summarize(events_in_order)
 
     assert events == EVENTS
-    # The oldest event is the creation of the repository.
+    # The oldest event records the creation of the repository.
     assert creation == ("Create Repository", "", "", "repoadmin", "10.173601Z")
 
 

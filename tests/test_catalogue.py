@@ -127,7 +127,7 @@ def test_producers_cannot_send_access_account_or_system_events() -> None:
 def test_system_category_is_offered_only_to_users_who_can_see_it() -> None:
     assert Category.SYSTEM in offered_categories(True, sees_system=True)
     assert Category.SYSTEM not in offered_categories(True, sees_system=False)
-    # Every user can see the events of their own account.
+    # Every user can see the events about their own account.
     assert Category.ACCOUNT in offered_categories(True, sees_system=False)
 
 

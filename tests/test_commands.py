@@ -1,4 +1,4 @@
-"""The management commands `registry_config`, `create_token` and `load_demo`."""
+"""The `registry_config`, `create_token` and `load_demo` management commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policy criteria match the expected tags and accept only valid values. Tag templates give valid tags."""
+"""Policy criteria match the expected tags and accept only valid values. Tag templates produce valid tags."""
 
 from __future__ import annotations
 

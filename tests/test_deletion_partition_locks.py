@@ -162,7 +162,7 @@ def test_dropping_delays_readers_and_writers_by_at_most_the_lock_timeout() -> No
 def test_dropping_waits_for_a_vacuum_without_blocking_others(
     vacuumed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session must wait for one second before PostgreSQL cancels an autovacuum for it.
+    """PostgreSQL cancels an autovacuum only after it has blocked another session for one second.
 
     While a drop waits that long, it must not block other sessions.
     """
@@ -186,9 +186,9 @@ def test_dropping_waits_for_a_vacuum_without_blocking_others(
 
 
 def test_dropping_does_not_fail_the_recording_that_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL looks for deadlocks when the recording has waited for one second.
+    """PostgreSQL checks for deadlocks once the recording transaction has waited for one second.
 
-    At that time, the drop must not be waiting for the recording.
+    At that time, the drop must not be waiting for this transaction.
     """
     turn_on(age=1, age_unit="months")
     add_events(3)
@@ -229,7 +229,7 @@ def test_dropping_does_not_deadlock_with_a_stop_request(monkeypatch: pytest.Monk
 
     @transaction.atomic
     def request_stop() -> None:
-        """Request a stop in the same way as the admin."""
+        """Request a stop in the same way as the admin does."""
         Run.objects.update(stop_requested=True)
         add_events(1, NOW, kind="stop_deletion")
 

@@ -58,7 +58,7 @@ def table_of(event: Event) -> str:
 
 
 def oid_of(table: str) -> int:
-    """Return the OID of a table, which changes when the table is recreated."""
+    """Return a table's OID, which changes when the table is recreated."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT %s::regclass::oid", [f"registry_activity_event_{table}"])
         return cursor.fetchone()[0]
@@ -292,7 +292,7 @@ def test_partition_is_recreated_if_few_events_remain(
     partitions.create_ahead(DECEMBER)
     turn_on(age=1, age_unit="months", archive=archive)
     Hold.objects.create(repository=web, reason="An inquiry")
-    DeletionRule.objects.create(category="delete")  # a rule without conditions never deletes
+    DeletionRule.objects.create(category="delete")  # a rule without conditions never deletes anything
     kept = add_events(number_kept - 1, repository=web)
     kept += add_events(1, category="delete", kind="delete_manifest")
     expired = add_events(7)

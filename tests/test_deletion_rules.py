@@ -30,7 +30,7 @@ class RuleSpec:
     """A generated rule. The rule whose scope is `global` stands for the global setting."""
 
     scope: int | str
-    """The number of a repository, the name of a namespace, `everywhere`, or `global`."""
+    """A repository number, a namespace name, `everywhere`, or `global`."""
     category: str
     age: tuple[int, str] | None
     max_events: int | None

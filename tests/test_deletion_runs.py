@@ -98,8 +98,8 @@ def test_preview_reports_the_largest_repositories_across_categories() -> None:
     turn_on(age=1, age_unit="months")
     for number in range(execution.REPOSITORIES_SHOWN + 1):
         add_events(3, repository_name=f"acme/r{number}")
-    # Every other repository has three events of one category. The repository acme/web has only two events
-    # in each of three categories, but six events in total.
+    # All other repositories have three events each, in one category. The acme/web repository has only two
+    # events in each of three categories, but six events in total.
     for category in ("push", "pull", "delete"):
         add_events(2, repository_name="acme/web", category=category)
 

@@ -86,7 +86,7 @@ class Database:
         return {id for (id,) in rows}
 
     def fill(self, repository: int, count: int, begin: datetime, span: timedelta) -> set[str]:
-        """Store events of a repository at evenly spaced times, and return their ids."""
+        """Store events for a repository at evenly spaced times, and return their ids."""
         before = self.ids()
         values = {"repository": repository, "count": count, "begin": begin, "step": span / (count + 1)}
         self.connection.execute(FILL, values)
@@ -198,7 +198,7 @@ def test_recording_continues_while_a_run_drops_partitions(tmp_path: Path) -> Non
             Client(app, "acme/web", now, over),
             Client(app, "acme/web", now, over),
             # These clients deliver late events for months whose partitions the run is about to drop.
-            # Of the late events, only the events of the held repository remain.
+            # Of the late events, only those in the held repository remain.
             Client(app, held, FIRST + timedelta(days=40), over),
             Client(app, "acme/web", FIRST + timedelta(days=70), over),
         ]

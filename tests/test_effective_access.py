@@ -1,4 +1,4 @@
-"""Effective access explains every right with a reason, for all users of a repository and for one user."""
+"""Effective access gives a reason for every right, both for all users of a repository and for one user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 
 def reasons(access: EffectiveAccess) -> set[tuple[str, str]]:
-    """Return the label of each right and the reason for it."""
+    """Return each right's label and reason."""
     return {(right.label, right.reason) for right in access.rights}
 
 
@@ -66,7 +66,7 @@ def test_explained_rights_add_up_to_actual_permissions(
                 person.is_active = False
                 person.save()
         if ineffective_grants:
-            # Django creates these permissions for every model, but this project ignores them.
+            # Django creates these permissions for every model, but the apps ignore them.
             assign_perm("view_repository", people[0], world.created["repositories"][0])
             assign_perm("change_namespace", people[1], Namespace.objects.get(name="acme"))
         people = [type(person).objects.get(pk=person.pk) for person in people]

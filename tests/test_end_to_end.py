@@ -46,7 +46,7 @@ Events = list[tuple[str, str, str]]
 
 @dataclass
 class Registry:
-    """A registry that sends notifications to an application, with methods to use it as a client would."""
+    """A registry that sends notifications to an application, with methods that use it as a client would."""
 
     address: str
     image: Path
@@ -75,14 +75,14 @@ class Registry:
 
     @property
     def digest(self) -> str:
-        """The digest of the image, which is the same for every push."""
+        """The digest of the image. It is the same for every push."""
         return json.loads((self.image / "index.json").read_text())["manifests"][0]["digest"]
 
     def wait_for_notifications(self) -> None:
         """Wait until all notifications have been recorded.
 
-        Notifications arrive in order. Once the event of one more push is recorded, all earlier notifications
-        have been recorded too.
+        Notifications arrive in order. Once the event for one more push has been recorded, so have all earlier
+        notifications.
         """
         marker = f"marker-{next(self.markers)}"
         self.push(f"acme/docs:{marker}")

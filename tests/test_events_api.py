@@ -400,7 +400,7 @@ class TestProducers:
 
     def test_list_is_recorded_in_a_fixed_number_of_queries(self, post: Any, web: Repository) -> None:
         counts = []
-        for size in (1, 2, 60):  # on SQLite, one INSERT can have about 60 rows
+        for size in (1, 2, 60):  # on SQLite, one INSERT can contain about 60 rows
             events = [self.event(id=f"{size}-{number}") for number in range(size)]
             with CaptureQueriesContext(connection) as queries:
                 assert len(post(events).json()) == size

@@ -63,7 +63,7 @@ def damaged_notifications(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def causes_no_event(message: dict[str, Any]) -> bool:
-    """Return whether a notification is about a blob or a HEAD request, for which no event is recorded."""
+    """Return whether a notification causes no event, because it is about a blob or a HEAD request."""
     target, request = message.get("target") or {}, message.get("request") or {}
     is_manifest = target.get("mediaType") in (*MANIFEST_TYPES, None, "")
     is_blob = not is_manifest or "/blobs/" in str(target.get("url"))

@@ -24,7 +24,7 @@ EXCEPTIONS = [
 
 
 def uses_of_managers(source: str) -> Iterator[str]:
-    """Yield each use of an event manager with the method called on it, e.g. `Event.objects.filter`."""
+    """Yield each use of an event manager, including the method called on it, e.g. `Event.objects.filter`."""
     tree = ast.parse(source)
     used_on = {node.value: node for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     for node in used_on.values():

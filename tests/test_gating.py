@@ -48,7 +48,7 @@ def count_on_pages(client: Client, url: str) -> int | None:
 
 
 def set_max_listed(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set MAX_LISTED, the maximum number of ids of grants or repositories that a query lists."""
+    """Set MAX_LISTED, the maximum number of grant or repository ids that a query lists."""
     monkeypatch.setattr("repositories.access.resolving.MAX_LISTED", number)
     monkeypatch.setattr("repositories.utils.among.MAX_LISTED", number)
 
@@ -145,4 +145,4 @@ def test_access_takes_three_queries_for_any_number_of_grants() -> None:
     with CaptureQueriesContext(connection) as queries:
         Access.for_user(type(user).objects.get(pk=user.pk))
 
-    assert len(queries) == 4  # three for the access, and one that loads the user
+    assert len(queries) == 4  # three for the access, and one for the user

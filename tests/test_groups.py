@@ -38,7 +38,7 @@ WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "tally": set(),
     "tallychange": set(),
 }
-"""Models that only the software writes, with the permissions that its code checks in addition to `view`."""
+"""Models that only the app writes, with the permissions that its code checks in addition to `view`."""
 UNUSED = '<td class="field-last_used_at nowrap">-</td>'
 """The "last used" cell of a token that has never been used."""
 

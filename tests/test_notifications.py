@@ -22,7 +22,7 @@ OTHER_DIGEST = "sha256:" + "0123abcd" * 8
 
 
 def recorded() -> list[tuple[str, str, str, str]]:
-    """Return the label, reference, digest and actor of each event, oldest first, except new repositories."""
+    """Return each event's label, reference, digest and actor, oldest first, but skip new repositories."""
     events = Event.objects.exclude(kind="create_repository").order_by("pk")
     return [(event.label, event.reference, event.short_digest, event.actor_label) for event in events]
 
@@ -408,16 +408,16 @@ class TestDeadLetters:
             ({"action": "polish"}, "action"),
             ({"action": ["push"]}, "action"),
             ({"timestamp": "yesterday"}, "not a time"),
-            ({"timestamp": "2026-11-22T10:37:10"}, "not a timestamp with a time zone"),
-            ({"timestamp": "1969-12-31T23:59:59Z"}, "from 1970"),
-            ({"timestamp": "0001-01-01T00:00:00+14:00"}, "from 1970"),
-            ({"timestamp": "9999-12-31T23:59:59Z"}, "to 8999"),
-            ({"timestamp": "9999-12-31T23:59:59-14:00"}, "to 8999"),
+            ({"timestamp": "2026-11-22T10:37:10"}, "not a timestamp"),
+            ({"timestamp": "1969-12-31T23:59:59Z"}, "between 1970"),
+            ({"timestamp": "0001-01-01T00:00:00+14:00"}, "between 1970"),
+            ({"timestamp": "9999-12-31T23:59:59Z"}, "and 8999"),
+            ({"timestamp": "9999-12-31T23:59:59-14:00"}, "and 8999"),
             ({"timestamp": "9999999-01-01T00:00:00Z"}, "not a time"),
             ({"timestamp": "9999-12-31T23:59:59-14:00"}, "not a time"),
             ({"timestamp": None}, "not a time"),
-            ({"id": ""}, "no id"),
-            ({"id": "x" * 256}, "no id"),
+            ({"id": ""}, "no valid id"),
+            ({"id": "x" * 256}, "no valid id"),
             ({"id": 7}, "not a string"),
             ({"actor": {"name": "x" * 256}}, "actor"),
             ({"actor": {"name": "a\0b"}}, "actor"),

@@ -57,7 +57,7 @@ def repoadmin(log_in: Any, web: Repository, production: Repository) -> Client:
 
 
 def form_data(*criteria: tuple[str, str], stored: Any = None, **fields: str) -> dict[str, str]:
-    """Return the form data for a policy. `criteria` replace the criteria of the `stored` policy, if given."""
+    """Return the form data for a policy. If a `stored` policy is given, `criteria` replace its criteria."""
     old = list(stored.criteria.all()) if stored else []
     rows = [{"operator": c.operator, "value": c.value, "id": str(c.pk), "DELETE": "on"} for c in old]
     rows += [{"operator": operator, "value": value} for operator, value in criteria]
@@ -272,13 +272,18 @@ class TestCreating:
             ("promotion", "tag_template", "%q", "Unknown placeholder “%q”. The placeholders are %n, %Y"),
             ("promotion", "tag_template", ":%n", "This template doesn't produce a valid tag"),
             ("push_mirroring", "remote_registry", "", "This field is required."),
-            ("push_mirroring", "remote_registry", "mirror.example.com", "only the address"),
-            ("push_mirroring", "remote_registry", "ftp://mirror.example.com", "only the address"),
-            ("push_mirroring", "remote_registry", "https://mirror.example.com/v2/", "no path"),
+            ("push_mirroring", "remote_registry", "mirror.example.com", "Enter the URL of the registry"),
+            (
+                "push_mirroring",
+                "remote_registry",
+                "ftp://mirror.example.com",
+                "Enter the URL of the registry",
+            ),
+            ("push_mirroring", "remote_registry", "https://mirror.example.com/v2/", "contain a path"),
             ("push_mirroring", "remote_registry", "https://jane:hunter2@mirror.example.com", "password"),
             ("push_mirroring", "remote_registry", "https://mirror.example.com:99999", "a port"),
-            ("push_mirroring", "remote_registry", "javascript:alert(1)", "only the address"),
-            ("push_mirroring", "remote_registry", "https://[::1", "only the address"),
+            ("push_mirroring", "remote_registry", "javascript:alert(1)", "Enter the URL of the registry"),
+            ("push_mirroring", "remote_registry", "https://[::1", "Enter the URL of the registry"),
             ("push_mirroring", "remote_repository", "Acme/Web", "Enter a repository's full name"),
             ("pull_mirroring", "interval", "", "This field is required."),
             ("pull_mirroring", "interval", "0", "Select a valid choice."),

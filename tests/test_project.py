@@ -28,7 +28,7 @@ def test_import_contracts_hold(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_repositories_do_not_refer_to_activity() -> None:
-    """The only exception is the base template of the activity app, because every page extends it."""
+    """The only reference allowed is to the activity app's base template, because every page extends it."""
     reference = re.compile(
         r"""registry_activity|registry_api|["']activity\b|activity/|["'](Tags|Activity)["']"""
     )

@@ -353,7 +353,10 @@ def plan_query(text: str) -> search.Plan:
 
 
 def collect_tags(text: str, cursor: str | None, direction: str, size: int = 2) -> list[str]:
-    """Follow the pages in a direction, and return the tags of their events in the order of that direction."""
+    """Follow the pages in a direction, and return the tags of their events.
+
+    If the direction is "older", the tags are ordered from newest to oldest, otherwise from oldest to newest.
+    """
     plan, tags = plan_query(text), []
     while True:
         page = search.find(plan, size, cursor)

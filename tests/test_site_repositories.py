@@ -214,7 +214,7 @@ class TestList:
         text = page_text(client, "/repositories/", namespace="acme")
 
         assert ("acme/docs" in text, "acmes/docs" in text) == (True, False)
-        # A hidden namespace and a missing one result in the same page, except for the name.
+        # The pages for a hidden and a missing namespace are the same, except for the name.
         hidden, missing = (
             page_text(client, "/repositories/", namespace=name, q="web").replace(name, "…")
             for name in ("acme", "none")

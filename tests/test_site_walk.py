@@ -79,7 +79,7 @@ def select(driver: Chrome, field_name: str, value: str) -> None:
 def reaches(driver: Chrome, ending: str) -> bool:
     """Wait for a URL with this ending, and return whether the browser reaches it.
 
-    If tests didn't wait, they could find elements of the previous page.
+    If tests didn't wait, they could find elements on the previous page.
     """
     return poll(lambda: driver.current_url.endswith(ending), True)
 

@@ -1,4 +1,4 @@
-"""The tags of a repository: how events update the tags in any order of arrival, and the Tags page."""
+"""A repository's tags: how events update them, whatever order the events arrive in, and the Tags page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ draft_lists = st.lists(
 
 
 def tag_rows(repository: Repository) -> list[tuple]:
-    """Return the stored values of each row of a repository's tags, followed by whether the tag exists."""
+    """Return the stored values of each tag row in a repository, followed by whether the tag exists."""
     columns = [
         "name",
         "last_push",
@@ -211,9 +211,9 @@ def test_concurrent_recordings_do_not_deadlock_and_count_each_event_once() -> No
             done.result()
     tags.fold()
 
-    # The newest pushes of the five tags are in minutes 45 to 49. In minute 48, one of the two manifests
-    # is deleted with all its tags before the push, and in minute 49 the other one. So only the tags pushed in
-    # these two minutes remain.
+    # The five tags were last pushed in minutes 45 to 49. Before the push in minute 48, one of the two
+    # manifests is deleted along with all its tags, and before the push in minute 49, the other one. So only
+    # the tags pushed in these two minutes remain.
     assert current_tags(web) == {f"t{number % 5}": DIGESTS[number % 2] for number in (48, 49)}
     assert dict(Tag.objects.values_list("name", "pulls")) == {f"t{number}": 10 for number in range(5)}
 
@@ -222,7 +222,7 @@ URL = "/repositories/acme/web/tags/"
 
 
 def rows(client: Client, url: str = URL, **query: Any) -> list[dict[str, str]]:
-    """Return the rows of the page as dicts of cell texts by column label."""
+    """Return the rows of the page as dicts that map column labels to cell texts."""
     response = client.get(url, query)
     assert response.status_code == 200
     found = re.findall(r"<tr>(.*?)</tr>", response.content.decode(), re.DOTALL)

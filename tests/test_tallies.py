@@ -50,7 +50,7 @@ def outsider() -> Any:
 
 @pytest.fixture
 def repositories(outsider: Any) -> list[Repository]:
-    """Two repositories with 150 folded events from one day, and 150 unfolded events from 50 days.
+    """Two repositories with 150 folded events from one day, and 150 unfolded events spread over 50 days.
 
     There are also events without a repository.
     """
@@ -88,7 +88,7 @@ def record_in_tens(drafts: list[Draft]) -> None:
 
 
 def all_viewers(repository: Repository, outsider: Any) -> dict[str, Access]:
-    """Return the access of each kind of viewer."""
+    """Return an `Access` for each kind of viewer."""
     return {
         "outsider": Access.for_user(outsider),
         "reader": Access.for_user(factories.user_with("level_read", repository)),
@@ -101,7 +101,7 @@ def all_viewers(repository: Repository, outsider: Any) -> dict[str, Access]:
 def list_events(
     access: Access, repository: Repository | None, after: datetime | None, before: datetime | None
 ) -> list[Event]:
-    """Return the events in a time range that the viewer can see."""
+    """Return the events that the viewer can see in a time range."""
     events = Event.objects.visible_to(access, repository)
     if after:
         events = events.filter(id__gte=first_id(after))

@@ -50,4 +50,4 @@ SITE_URLS = {
     "registry_activity:user-atom": [401, *READERS[1:]],
     "registry_activity:policy": REPOADMINS_AND_AUDITORS,
 }
-"""For each view name, the expected statuses, in the order of `ROLES`."""
+"""For each view name, the expected statuses, in the same order as `ROLES`."""

@@ -2,7 +2,7 @@
 
 `worlds` is the Hypothesis strategy that generates a `World`, and `World.build` creates it in the database.
 `World.can_see` reimplements the permission table without the application's code, so that tests can compare
-the results of both.
+its results with the application's.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class World:
     owners: set[tuple[str, str]]
     """Pairs of a username and the name of an organization that the user owns."""
     team: set[str]
-    """The members of the only team, which belongs to the organization acme."""
+    """The members of the only team, which belongs to the acme organization."""
     grants: list[tuple[str, str, Any]]
     """For each grant: its permission, its holder (a username or `team`), and its target.
 
@@ -59,7 +59,7 @@ class World:
     events: list[tuple[int | None, str, str]]
     """For each event: the number of its repository (or None), its category, and its actor."""
     created: dict[str, Any] = field(default_factory=dict)
-    """The objects that `build` made: users by username, the `repositories`, and the ids of the `events`."""
+    """What `build` creates: users by username, the list of `repositories`, and the ids of the `events`."""
 
     def can_see(self, viewer: str, number: int | None, category: str, actor: str = "") -> bool:
         """Return whether the viewer can see an event with these values, according to the permission table."""

@@ -1,4 +1,4 @@
-"""A paginator that does not always count all rows."""
+"""A paginator that stops counting rows at a limit."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class CappedPaginator(Paginator):
 
 
 class MoreThan(int):
-    """A lower limit that the actual count exceeds, shown as “more than …”."""
+    """A lower bound that the actual count exceeds, shown as “more than …”."""
 
     def __str__(self) -> str:
         return f"more than {int(self):,}"

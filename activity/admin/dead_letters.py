@@ -55,14 +55,14 @@ class StateFilter(admin.SimpleListFilter):
 
 
 class NoteForm(ActionForm):
-    """The form for the actions on the list, with a field for the note that a dismissal requires."""
+    """The list's action form, with a field for the note that is required to dismiss dead letters."""
 
     note = forms.CharField(label="Note (required to dismiss):", required=False, max_length=MAX_NOTE_LENGTH)
 
 
 @admin.register(DeadLetter)
 class DeadLetterAdmin(ReadOnlyAdmin):
-    """Shows dead letters and the reasons for their rejection. MSR admins can replay or dismiss them."""
+    """Shows dead letters and why they were rejected. MSR admins can replay or dismiss them."""
 
     change_form_template = "admin/registry_activity/deadletter/change_form.html"
     list_display = ["received_at", "source", "account", "reason", "size", "replayed_at", "dismissed_at"]

@@ -30,7 +30,7 @@ from repositories.names import is_name
 
 @admin.register(AutoDeletion)
 class AutoDeletionAdmin(SingletonModelAdmin):
-    """The registry-wide settings of auto-deletion, with buttons to start a run or a preview."""
+    """The registry-wide settings for auto-deletion, with buttons to start a run or a preview."""
 
     change_form_template = "admin/registry_activity/autodeletion/change_form.html"
     fieldsets = [
@@ -76,7 +76,7 @@ class AutoDeletionAdmin(SingletonModelAdmin):
 
 @admin.register(DeletionRule)
 class DeletionRuleAdmin(admin.ModelAdmin):
-    """The admin for deletion rules, with a page that shows which rule applies to a repository's events."""
+    """The admin for deletion rules, with a page that shows which rules apply to a repository's events."""
 
     change_list_template = "admin/registry_activity/deletionrule/change_list.html"
     list_display = ["__str__", "conditions"]
@@ -120,7 +120,7 @@ class DeletionRuleAdmin(admin.ModelAdmin):
 
 
 def rules_by_category(setting: AutoDeletion, repository: Repository) -> list[tuple[str, rules.Rule, str]]:
-    """Return a tuple (category, rule, conditions) for each category of a repository's events."""
+    """Return a (category, rule, conditions) tuple for each category of a repository's events."""
     current = rules.current_rules(setting)
     applicable = [
         (category.label, rules.applicable_rule(current, repository.pk, repository.namespace_id, category))

@@ -1,4 +1,4 @@
-"""Filters for the admin list of events. Each filter adds terms to the search from the search box."""
+"""Filters for the admin list of events. Each filter adds terms to the search entered in the search box."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from repositories.models import Namespace, RegistrySettings, Repository
 
 
 class SearchFilter:
-    """A filter that contributes a search, and leaves filtering to `EventChangeList`."""
+    """A filter that only contributes a search. `EventChangeList` does the filtering."""
 
     search: Search
 
@@ -35,7 +35,7 @@ class SearchFilter:
 
 
 class TermFilter(SearchFilter, admin.SimpleListFilter):
-    """A filter for a single search term. The name of its query parameter is the name of the term."""
+    """A filter for a single search term. Its query parameter has the same name as the term."""
 
     parameter_name: str
 
@@ -109,7 +109,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
             raise IncorrectLookupParameters from error
 
     def _selected_parts(self) -> list[int]:
-        """Return whichever of year, month and day are selected."""
+        """Return the selected [year], [year, month] or [year, month, day], or [] if no date is selected."""
         value = self.value() or ""
         if not value:
             return []
@@ -121,7 +121,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
 
 
 def event_years(events: QuerySet[Event]) -> range:
-    """Return all years from the first event to the last event."""
+    """Return every year from the year of the first event to the year of the last event."""
     ids = events.values_list("pk", flat=True)
     first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
     if first is None or last is None:

@@ -1,4 +1,4 @@
-"""The admin list of events, which shows the results of a search with keyset pagination."""
+"""The admin list of events, which shows search results and uses keyset pagination."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def search_url(search: Search) -> str:
 
 
 class EventChangeList(ChangeList):
-    """A page of the events that match both the search box and the filters. The results are not counted."""
+    """A page of the events that match both the search text and the filters. The results are not counted."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
         queryset: Any = super().get_queryset(request, exclude_parameters)
@@ -41,7 +41,7 @@ class EventChangeList(ChangeList):
             self.problems.append("That page no longer exists. This is the first page.")
             self.search_page = self._find_page(None)
         self.result_list = self.search_page.rows
-        # The admin templates are made for numbered pages and expect these attributes.
+        # The admin templates are written for numbered pages and expect these attributes.
         self.result_count = self.full_result_count = len(self.result_list)
         self.show_full_result_count = self.multi_page = False
         self.can_show_all = self.show_admin_actions = True

@@ -47,7 +47,7 @@ from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
 
 NEARBY_EVENTS = 3
-"""The page of an event shows up to this many earlier events and up to this many later events."""
+"""An event's page shows up to this many earlier events and up to this many later events."""
 REQUEST_WINDOW = timedelta(hours=1)
 """How far before and after an event to look for other events from the same request."""
 
@@ -90,7 +90,7 @@ class EventAdmin(ReadOnlyAdmin):
         return queryset, False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Allow only lookups by the filters, because no index supports lookups by other fields."""
+        """Allow only the filters' lookups, because no index supports lookups on other fields."""
         return lookup in {*FilterForm.base_fields, "category", "type", "actor-type", "occurred"}
 
     @property
@@ -224,9 +224,9 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 def nearby_events(events: EventQuerySet, event: Event) -> list[tuple[str, str, list[Event]]]:
-    """Return the next and the previous events with the same tag or, if the event has no tag, the same digest.
+    """Return the closest later and earlier events on an event's tag or, if it has no tag, on its digest.
 
-    The list contains a tuple (title, side, events) for each direction, with up to `NEARBY_EVENTS` events,
+    The list contains a (title, side, events) tuple for each direction, with up to `NEARBY_EVENTS` events,
     newest first.
     """
     if not event.repository_id or not (event.tag or event.digest):

@@ -28,7 +28,7 @@ DAYS = 30
 ROWS = 5
 """The maximum number of rows in the lists of repositories, users and failures."""
 SAMPLED_EVENTS = 500
-"""The number of events, starting with the newest, that are counted to find the busiest users."""
+"""The busiest users are found by counting events among this many of the newest events."""
 MAX_COUNTED = 1_000
 """The maximum number of dead letters to count."""
 REGISTRIES = 20
@@ -53,14 +53,14 @@ def build_context(user: Any) -> dict[str, Any]:
 
 
 def events_by_day(access: Access, now: datetime) -> chart.Chart:
-    """Return the chart of the last `DAYS` days, in UTC, with a link from each day to its events."""
+    """Return the chart of the last `DAYS` days (UTC), with a link from each day to its events."""
     today = floor(now, DAY)
     buckets = chart_counts.count_by_tallies(access, after=today - (DAYS - 1) * DAY, before=today + DAY)
     return chart.draw(buckets, lambda bucket: search_url(Search(after=bucket.start, before=bucket.end)))
 
 
 def busiest_repositories(now: datetime) -> dict[str, Any]:
-    """Return the repositories with the most events on the latest day with events, and their event counts."""
+    """Return the repositories with the most events on the last day that has any, and their event counts."""
     days = tallies.valid(Tally.Unit.DAY)
     starts = days.filter(repository=Tally.ALL, start__lte=now).order_by("-start")
     day = starts.values_list("start", flat=True).first()
@@ -111,12 +111,12 @@ def busiest_actors(access: Access) -> dict[str, Any]:
 
 
 def recent_failures(access: Access) -> list[Any]:
-    """Return the newest events of type FAIL, limited to the events that a search finds on its first page."""
+    """Return the newest FAIL events, limited to the first page of search results."""
     return search.find(search.plan(Event.objects.visible_to(access), FAILURES), ROWS).rows
 
 
 def waiting_dead_letters() -> int:
-    """Return the number of dead letters that were neither replayed nor dismissed.
+    """Return the number of dead letters that have been neither replayed nor dismissed.
 
     Returns `MoreThan(MAX_COUNTED)` if there are more than `MAX_COUNTED`.
     """

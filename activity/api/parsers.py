@@ -18,7 +18,7 @@ def read_body(request: Request, max_size: int, truncate_to: int = 0) -> tuple[by
 
     A body larger than `max_size` is truncated to `truncate_to` bytes, but its full size is returned.
     """
-    # Django treats a chunked body as empty. Read from the web server if it marks the end of the body.
+    # Django treats a chunked body as empty, so read it from the web server if the server marks its end.
     environ = request.META
     stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request._request
     parts: list[bytes] = []

@@ -73,7 +73,7 @@ class EventListView(ApiView, ListAPIView):
 
 
 class RepositoryEventListView(EventListView):
-    """List the events of one repository that the caller can see, newest first."""
+    """List the events that the caller can see in one repository, newest first."""
 
     http_method_names = ["get", "head", "options"]
 
@@ -92,7 +92,7 @@ class EventDetailView(ApiView, RetrieveAPIView):
 
 
 class RepositoryListView(ApiView, ListAPIView):
-    """List the repositories that the caller can see, by name."""
+    """List the repositories that the caller can see, sorted by name."""
 
     serializer_class = RepositorySerializer
     pagination_class = RepositoryPagination

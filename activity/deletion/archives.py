@@ -1,7 +1,7 @@
 """Writes events to archives before they are deleted, and imports events from archives.
 
 An archive is a gzipped JSON Lines file in the `archives` storage, with one line per event. A manifest next
-to it, `<name>.manifest.json`, contains the number of events, the first and the last event id, and the
+to it, `<name>.manifest.json`, contains the number of events, the first and last event ids, and the
 SHA-256 hash of the file.
 """
 
@@ -30,7 +30,7 @@ from activity.models import Archive, Event, Import, Run
 from activity.storage.events import insert
 
 MAX_EVENTS = 20_000
-"""The maximum number of events in an archive. At a few hundred bytes each, they take several MB of memory."""
+"""The maximum number of events in an archive. At a few hundred bytes each, they use several MB of memory."""
 COMPRESSION_LEVEL = 2
 """Level 6 would take twice as long, and the files would be only an eighth smaller."""
 FIELDS = [field.attname for field in Event._meta.concrete_fields if field.name != "imported"]
@@ -45,7 +45,7 @@ class DeletionPending(Exception):
 
 
 def write(run: Run, events: QuerySet[Event]) -> tuple[Archive, list[UUID]] | None:
-    """Write the `MAX_EVENTS` events with the lowest ids to a new archive.
+    """Write the events with the lowest ids, up to `MAX_EVENTS` of them, to a new archive.
 
     Returns the archive and the ids of its events, in order, or None if there are no events. When this
     function returns, the files are safely stored, but the archive counts as incomplete until the caller sets
@@ -129,7 +129,8 @@ def import_archive(name: str) -> Import:
     """Insert the events of an archive into the database, and hold them until the import is released.
 
     Events that still exist are left unchanged, so an archive can be imported repeatedly. Raises
-    DamagedArchive or DeletionPending, or OSError if the file can't be read.
+    DamagedArchive if the archive does not match its manifest, DeletionPending if its events are still being
+    deleted, and OSError if a file can't be read.
     """
     if Archive.objects.filter(name=name, deleted_at=None).exists():
         raise DeletionPending(
@@ -174,7 +175,7 @@ def _event_from_row(row: dict[str, Any], imported: Import) -> Event:
 
 
 def _save_file(name: str, content: bytes) -> None:
-    """Save a file durably and verify its content. Raises OSError if that fails."""
+    """Save a file durably and verify its content. Raises OSError if either step fails."""
     archive_storage().delete(name)  # an interrupted run may have left a file with this name
     if archive_storage().save(name, ContentFile(content)) != name:
         raise OSError(f"{name} already exists in the archive storage.")

@@ -33,16 +33,16 @@ logger = logging.getLogger(__name__)
 BATCH_SIZE = 2_000 if connection.vendor == "sqlite" else 20_000
 """The number of events to delete in one transaction. Such a transaction takes tens of milliseconds."""
 MAX_EVENTS_OF_DAYS = 100_000
-"""Whole days with at most this many events are deleted in one transaction, even if a batch is smaller."""
+"""Whole days with at most this many events are deleted in one transaction, regardless of `BATCH_SIZE`."""
 MAX_MOVED = 20_000
 """The maximum number of events to move out of a partition before dropping it. The move takes about 100 ms."""
 PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
-"""Seconds between transactions. On SQLite, other writers starve without it."""
+"""Seconds to pause between transactions. On SQLite, other writers would starve without the pause."""
 LEASE = timedelta(minutes=10)
 """How long a run can go without progress before another run may replace it."""
 LEFTOVERS = "Left over from an interrupted run"
 REPOSITORIES_SHOWN = 10
-"""The number of repositories that a preview lists for each rule."""
+"""The maximum number of repositories that a preview lists for each rule."""
 
 Progress = Callable[[Run], None]
 
@@ -228,7 +228,7 @@ class DeletionExecution(Execution):
             self.pause_and_check_stop(time.monotonic() - began)
 
     def delete_batch(self, selection: rules.Selection, lower: UUID) -> UUID:
-        """Delete the next batch of a selection, or all its events of the days that `_whole_days` returns.
+        """Delete the next batch of a selection, or all its events on the days that `_whole_days` returns.
 
         Returns the id to continue from, so that the next batch does not scan the dead rows of this batch.
         """
@@ -269,7 +269,7 @@ class DeletionExecution(Execution):
     def delete_archived(self, archive: Archive, ids: list[UUID], rule: str = "") -> None:
         """Delete the events in an archive from the database.
 
-        Events on which a hold has been set in the meantime are removed from the archive instead.
+        Events that have been put on hold in the meantime are removed from the archive instead.
         """
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))
@@ -299,7 +299,7 @@ class DeletionExecution(Execution):
 
     @cached_property
     def namespaces(self) -> dict[int | None, int]:
-        """The namespace of each repository, or an empty dict if no rule is for a namespace."""
+        """The namespace of each repository, or an empty dict if there are no namespace rules."""
         if not any(rule.namespace for rule in self.rules):
             return {}
         return dict(Repository.objects.values_list("pk", "namespace"))
@@ -331,7 +331,7 @@ class DeletionExecution(Execution):
         return written
 
     def try_to_drop(self, plan: PartitionPlan, written: list[Archive]) -> bool:
-        """Try to drop a partition, except for the events to keep, and return whether it was dropped."""
+        """Try to drop a partition after moving the events to keep, and return whether it was dropped."""
         try:
             return partitions.retry_on_lock(partial(self.drop, plan, written))
         except OperationalError:
@@ -399,12 +399,12 @@ def _ids(events: QuerySet[Event]) -> QuerySet:
 def _whole_days(
     selection: rules.Selection, to_delete: QuerySet[Event], lower: UUID, upper: UUID
 ) -> tuple[datetime, datetime] | None:
-    """Return the range of whole days whose events should be deleted with `delete_days`, if any.
+    """Return the range of whole days whose events should be deleted with `delete_days`, or None.
 
-    The range begins on the day of `lower`, or of the first event to delete. It includes the day of `upper`
-    only if the bound of the selection is on a later day. Returns None if there is no whole day, if the days
-    have too many events, if the rule covers neither all pulls nor all other events, or if the table isn't
-    partitioned.
+    The range begins on the day of `lower`, or on the day of the first event to delete if `lower` is the
+    earliest possible id. It includes the day of `upper` only if the bound of the selection is on a later day.
+    Returns None if there is no whole day, if the days have too many events, if the rule covers neither all
+    pulls nor all other events, or if the table isn't partitioned.
     """
     if not (selection.is_pull_values and partitions.is_partitioned()):
         return None

@@ -1,7 +1,7 @@
 """Holds, which exempt events from deletion by any rule.
 
 The events of a repository or namespace are held until the hold is lifted. Imported events are held until
-the import is released. A run respects the holds in force when it started, and holds that are set later.
+the import is released. A run respects both the holds in force when it starts and those set later.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Rule:
         return is_everywhere and self.category in ("", *([Category.PULL] if pulls else []))
 
     def age_bound(self, cutoff: datetime) -> UUID:
-        """Return the lowest id of events that are young enough to keep."""
+        """Return the lowest possible id of an event that is young enough to keep."""
         return first_id(subtract_age(cutoff, self.age, self.age_unit)) if self.age else EARLIEST
 
 
@@ -120,7 +120,7 @@ def current_rules(setting: AutoDeletion) -> list[Rule]:
 
 
 def snapshot(setting: AutoDeletion) -> dict[str, Any]:
-    """Return the current settings, rules and holds, as stored with a run."""
+    """Return the current settings, rules and holds in the form in which they are stored with a run."""
     return {
         "rules": [asdict(rule) for rule in current_rules(setting)],
         "holds": current_holds(),
@@ -135,9 +135,10 @@ def applicable_rule(rules: list[Rule], repository: int | None, namespace: int | 
 
 
 def select_by_rule(rules: list[Rule], held: Q, cutoff: datetime) -> list[Selection]:
-    """Return one selection for each rule, bounded by its age and overall maximum.
+    """Return one selection for each rule.
 
-    If a rule has a maximum for each repository, this maximum is not applied here, but in `select_all`.
+    The bound of a selection reflects the rule's maximum age and overall maximum number of events. If the rule
+    has a maximum per repository, this maximum is not applied here, but in `select_all`.
     """
     selections = []
     remaining = {False, True}
@@ -154,7 +155,7 @@ def select_by_rule(rules: list[Rule], held: Q, cutoff: datetime) -> list[Selecti
 
 
 def select_all(by_rule: list[Selection], held: Q, cutoff: datetime) -> list[Selection]:
-    """Return all events to delete, given the result of `select_by_rule`, as disjoint selections."""
+    """Return all events to delete as disjoint selections, given the result of `select_by_rule`."""
     selections: list[Selection] = []
     for selection in by_rule:
         if selection.rule.max_events and selection.rule.max_per_repository:
@@ -200,7 +201,7 @@ def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) ->
 
 
 def _group_repositories(counts: dict[int | None, int]) -> Iterator[list[int | None]]:
-    """Divide repositories into groups with few events. A repository with many events is a group by itself."""
+    """Divide repositories into groups with few events. A repository with many events forms its own group."""
     group: list[int | None] = []
     events = 0
     for repository, count in counts.items():

@@ -1,4 +1,4 @@
-"""Starts, executes and finishes runs of auto-deletion. Across all workers, only one is active at a time."""
+"""Starts, executes and finishes auto-deletion runs. Only one run is active at a time across all workers."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def finish(run: Run, state: Run.State, error: str) -> None:
 
 
 def record_run(run: Run) -> None:
-    """Record an event, visible to MSR admins and auditors, for a run that deleted events."""
+    """For a run that deleted events, record an event that MSR admins and auditors can see."""
     counts = {rule: entry["events"] for rule, entry in run.report.items()}
     record_events(
         [

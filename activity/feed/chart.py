@@ -1,6 +1,6 @@
 """A chart of events over time: stacked bars by category, rendered on the server as inline SVG.
 
-This module only lays out the bars. The caller supplies the counts and the link of each bar. The template is
+This module only lays out the bars. The caller supplies the counts and each bar's link. The template is
 `activity/_chart.html` and the style sheet is `activity/chart.css`.
 """
 
@@ -27,7 +27,7 @@ MIN_SEGMENT_HEIGHT = 20
 
 @dataclass(frozen=True)
 class Segment:
-    """The part of a bar for one category."""
+    """The part of a bar that represents one category."""
 
     category: str
     y: int
@@ -46,7 +46,7 @@ class Bar:
     total: int
     summary: str
     counts: list[int]
-    """The count of each series, in legend order."""
+    """The count for each series, in legend order."""
     segments: list[Segment]
 
 

@@ -27,11 +27,11 @@ MINUTES = [timedelta(minutes=number) for number in (1, 2, 5, 10)]
 WIDTHS = [HOUR * number for number in (1, 2, 3, 6, 12)] + [DAY * number for number in (1, 2, 7, 14, 28, 91)]
 MAX_BUCKETS = 60
 EVENT_BY_EVENT_UP_TO = 3 * HOUR
-"""Ranges up to this length are counted event by event."""
+"""In ranges up to this length, events are counted one by one."""
 HOURLY_UP_TO = 10 * DAY
-"""Ranges up to this length are counted from hourly tallies."""
+"""In ranges up to this length, events are counted from hourly tallies."""
 DAILY_UP_TO = 120 * DAY
-"""Ranges up to this length are counted from daily tallies, and longer ranges from weekly tallies.
+"""In ranges up to this length, events are counted from daily tallies. Longer ranges use weekly tallies.
 
 Buckets are at least as wide as the tallies they are counted from.
 """
@@ -61,7 +61,7 @@ def count_by_tallies(
     before: datetime | None = None,
     exclude_pull: bool = False,
 ) -> list[Bucket]:
-    """Return the number of events visible to a viewer, in buckets that cover the range.
+    """Return buckets that cover the range, each with the number of events that the viewer can see.
 
     Counts the events of `repository`, of the repositories in `within`, or of all repositories. Without
     `after`, the range starts with the first event. Without `before`, the range ends now, or after the last
@@ -192,7 +192,7 @@ class _Scope:
         return min(filter(None, firsts), default=None), max(filter(None, lasts), default=None)
 
     def counts(self, after: datetime, before: datetime) -> QuerySet:
-        """Return rows of (start, category, number) that add up to the event counts of a range.
+        """Return rows of (start, category, number) that add up to the event counts for a range.
 
         Whole weeks, days and hours are counted from the tallies and tally changes. The remainders at both
         ends are counted from the events. A single statement counts everything, so that each tally change is
@@ -207,7 +207,7 @@ class _Scope:
         return parts[0].union(*parts[1:], all=True)
 
     def tally_counts(self, hours: Range, length: timedelta) -> Iterator[QuerySet]:
-        """Yield queries that sum the tallies of a range, using tallies for the longest possible periods."""
+        """Yield queries that sum the tallies in a range, using tallies for the longest possible periods."""
         days = _whole_periods(hours, DAY) if length > HOURLY_UP_TO else None
         weeks = _whole_periods(days, WEEK) if days and length > DAILY_UP_TO else None
         yield self.sum_tallies(tallies.valid(Tally.Unit.HOUR), _remainders(hours, days))

@@ -1,4 +1,4 @@
-"""The form of an events page: filters, time range, sort order, and whether to include pulls."""
+"""The form on an events page: filters, time range, sort order, and whether to include pulls."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def validate_event_time(moment: datetime) -> None:
 
 
 class ActivityForm(forms.Form):
-    """The filter form of an events page, read from the query string so that filtered pages can be shared."""
+    """The filter form on an events page, read from the query string so that filtered pages can be shared."""
 
     range = forms.ChoiceField(label="Time range", choices=RANGES)
     after = forms.DateTimeField(label="From", required=False, validators=[validate_event_time])
@@ -126,7 +126,7 @@ class ActivityForm(forms.Form):
         }
 
     def choice(self) -> Choice:
-        """Return the choices in effect. Invalid fields fall back to their defaults, as the page then says."""
+        """Return the choices in effect. Invalid fields fall back to their defaults, and the page says so."""
         chosen = (
             self.cleaned_data if self.is_valid() else {**self.cleaned_data, "after": None, "before": None}
         )

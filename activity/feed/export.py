@@ -58,8 +58,9 @@ def response(
 ) -> StreamingHttpResponse:
     """Return a response that streams events as a download, in constant memory.
 
-    `events` is a queryset or an iterator of pages. It must contain only events that the user `actor` may see.
-    `filters` is the text of the filters or the search, which is recorded with the export.
+    `actor` is the user who exports the events. `events` is a queryset or an iterator of pages, and must
+    contain only events that `actor` may see. `filters` is the text of the filters or the search. It is
+    recorded with the export.
     """
     chunks = _chunks(events) if isinstance(events, QuerySet) else events
     # Read the first page now, so that errors can be reported and the export doesn't include its own event.
@@ -84,7 +85,7 @@ def response(
 
 
 def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
-    """Yield the events in keyset pages, so that no database cursor stays open."""
+    """Yield the events page by page, using keyset pagination, so that no database cursor stays open."""
     cursor = None
     while True:
         page = BY_TIME.page(events, CHUNK, cursor)

@@ -25,7 +25,7 @@ MAX_COUNTED = 100
 
 
 def position(rows: Sequence[Event]) -> dict[str, str]:
-    """Return the position of a page that shows the newest events, `rows`, as query parameters."""
+    """Return, as query parameters, the position of a page that shows `rows`, the newest events."""
     horizon = first_id(timezone.now() - LOOK_BACK)
     since = max(rows[-1].pk, horizon) if rows else horizon
     return {"since": str(since), "shown": str(sum(row.pk >= since for row in rows))}

@@ -37,11 +37,11 @@ SORTABLE = {
         output_field=CharField(),
     ),
 }
-"""The sortable columns besides time, and the expressions to sort them by."""
+"""The sortable columns other than time, with the expressions to sort by."""
 
 
 def sorted_by(events: QuerySet, column: str, descending: bool) -> tuple[QuerySet, Keyset]:
-    """Return the events, annotated for sorting, and their order.
+    """Return the events, annotated for sorting, and their sort order.
 
     Blank values are last. Events with the same value are sorted by time, newest first.
     """

@@ -60,7 +60,7 @@ class Qualifier:
     kinds: Callable[[str], Iterable[str]] | None = None
     """Returns the kinds of events that a value matches. `search.py` combines these kinds with other terms."""
     time_range: Callable[[datetime, datetime], tuple[datetime | None, datetime | None]] | None = None
-    """Returns the bounds (after, before) of a search, given the start and end of the period in the value."""
+    """Given the start and end of a value's period, returns the search's bounds as (after, before)."""
     aliases: tuple[str, ...] = ()
 
 
@@ -133,13 +133,16 @@ def choice_reader(name: str, choices: Mapping[str, str]) -> Callable[[str], str]
 def branches_of(column: str, values: Sequence) -> list[Q]:
     """Return a branch for each value, or [] if there are too many values.
 
-    The column must have an index that ends in the id.
+    The column must have an index whose last column is the id.
     """
     return [Q(**{column: value}) for value in values] if len(values) <= MAX_BRANCHES else []
 
 
 def in_repositories(values: Sequence[str]) -> Condition:
-    """Return the condition for events of these repositories. A value with a tag matches only that tag."""
+    """Return the condition for events in these repositories.
+
+    A value with a tag matches only events with that tag.
+    """
     ids_by_name: dict[str, list[int]] = {value.partition(":")[0]: [] for value in values}
     wanted = Q()
     for name in ids_by_name:
@@ -185,7 +188,7 @@ def with_digests(values: Sequence[str]) -> Condition:
 
 
 def from_addresses(values: Sequence[str]) -> Condition:
-    """Return the condition for events from these client addresses, stored with or without a port."""
+    """Return the condition for events from these client addresses, which can be stored with a port."""
     key = "details__client_address"
     forms = ((value, f"[{value}]:" if ":" in value else f"{value}:") for value in values)
     known = _any(Q(**{key: value}) | Q(**{f"{key}__startswith": start}) for value, start in forms)

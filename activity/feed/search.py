@@ -2,7 +2,7 @@
 
 The cost of a page doesn't depend on the number of events.
 
-A search by repository, actor, category or time can use an index, and reads only the rows of the page. Other
+A search by repository, actor, category or time can use an index, and reads only the rows on the page. Other
 terms, and combinations of terms, have no index. Such a search reads at most `MAX_EVENTS_READ` events per page
 in index order, filters them, and reports how far it got:
 
@@ -42,7 +42,7 @@ PULLS = {key for key, kind in KINDS.items() if kind.category == Category.PULL}
 
 @dataclass(frozen=True)
 class SearchPage:
-    """A page of events, newest first, with the cursors of the adjacent pages, if any."""
+    """A page of events, newest first, with the cursors of any adjacent pages."""
 
     rows: list[Event]
     older: str | None = None
@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def covering_branches(self) -> Sequence[Q]:
-        """The branches that an index can read for the whole search. Empty if no single index suffices."""
+        """The branches with which one index covers the whole search. Empty if no single index suffices."""
         match self.conditions:
             case []:
                 return [Q()]
@@ -88,7 +88,7 @@ class Plan:
 def find(plan: Plan, size: int, cursor: str | None = None) -> SearchPage:
     """Return a page of up to `size` events that match a search.
 
-    Raises InvalidCursor if the cursor is malformed or belongs to another order.
+    Raises InvalidCursor if the cursor is malformed or belongs to another sort order.
     """
     newer, values = BY_TIME.decode(cursor) if cursor else (False, [])
     start: UUID | None = values[0] if values else None
@@ -170,7 +170,7 @@ def _best_branches(
 
 
 def _first_of_each(scope: QuerySet[Event], branches: Sequence[Q], limit: int) -> QuerySet[Event]:
-    """Return the first `limit` events of each branch."""
+    """Return the first `limit` events in each branch."""
     return _union([scope.filter(branch)[:limit] for branch in branches])
 
 
@@ -232,7 +232,7 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
 def plan(events: EventQuerySet, search: Search) -> Plan:
     """Return the plan for a search. `events` contains the events that the viewer may see.
 
-    Looks up the repositories and namespaces of the search in the database.
+    Runs queries to look up the repositories and namespaces named in the search.
     """
     scope, conditions = _restrict_kinds(events.between(search.after, search.before), search)
     problems = list(search.problems)
@@ -282,7 +282,7 @@ def _restrict_kinds(scope: EventQuerySet, search: Search) -> tuple[EventQuerySet
 
 
 def _matching_kinds(search: Search, *, negated: bool) -> set[str] | None:
-    """Return the kinds that the terms match, or the kinds that the negated terms exclude.
+    """Return the kinds that the search's terms match or, if `negated`, the kinds that they exclude.
 
     Returns None if the search has no such terms.
     """

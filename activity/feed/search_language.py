@@ -51,7 +51,7 @@ class Search:
     """An error message for each term that could not be parsed. A search with errors finds no events."""
 
     def values(self, name: str, *, negated: bool = False) -> list[str]:
-        """Return the values of the terms with this name, either the negated ones or the others."""
+        """Return the values of the non-negated terms with this name, or of the negated terms if `negated`."""
         return [term.value for term in self.terms if (term.name, term.negated) == (name, negated)]
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class Search:
 
 
 def parse(text: str, zone: tzinfo, now: datetime | None = None) -> Search:
-    """Parse a search. Dates are in the time zone `zone`, and `7d` means seven days before `now`."""
+    """Parse a search. Dates are interpreted in `zone`, and `7d` means seven days before `now`."""
     if len(text) > MAX_LENGTH:
         return Search(problems=(f"The search is longer than {MAX_LENGTH:,} characters.",))
     search, clock = Search(), (now or timezone.now()).astimezone(zone)
@@ -190,7 +190,7 @@ def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
 def _to_utc(moment: datetime, now: datetime) -> datetime:
     """Convert a time to UTC. A time without a time zone is in the time zone of `now`.
 
-    Raises ValueError for times before 1970, because the ids of events can't represent them.
+    Raises ValueError for times before 1970, because event ids can't represent them.
     """
     if moment.tzinfo is None or moment.tzinfo is now.tzinfo:
         moment = moment.replace(tzinfo=now.tzinfo)

@@ -43,7 +43,7 @@ def label_of_actor(type: str, name: str) -> str:
 
 
 def actor_name_from_label(label: str) -> str:
-    """Return the name of an actor, given either the name or the label.
+    """Return the name of an actor, given either its name or its label.
 
     For example, return `7A4DC340` for both `7A4DC340` and `PROMOTION 7A4DC340`.
     """

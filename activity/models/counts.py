@@ -13,7 +13,7 @@ from repositories.utils.fields import UnconstrainedForeignKey
 
 
 class Tally(models.Model):
-    """The number of events in a repository and a category during an hour, day or week (UTC).
+    """The number of events in one repository and category during an hour, day or week (UTC).
 
     See `activity.storage.tallies`.
     """
@@ -42,7 +42,7 @@ class Tally(models.Model):
             models.UniqueConstraint(fields=["repository", "unit", "start", "category"], name="unique_tally")
         ]
         indexes = [
-            # Covers sums over many repositories, so that they need only an index-only scan.
+            # Covers sums over many repositories, so that an index-only scan is enough.
             models.Index(
                 fields=["unit", "start", "category", "repository", "is_pull", "events"],
                 name="tally_by_time",
@@ -55,7 +55,7 @@ class Tally(models.Model):
 
 
 class TallyChange(models.Model):
-    """A change in the number of events that hasn't been folded into the tallies yet.
+    """A change in the number of events, not yet folded into the tallies.
 
     Rows are inserted and deleted, but never updated. `events` is negative if events were deleted.
     """
@@ -87,9 +87,10 @@ class DroppedTallies(models.Model):
     end = models.DateTimeField()
     weeks_start = models.DateTimeField()
     weeks_end = models.DateTimeField()
-    """The end of the last week that contains any of the days. `weeks_start` is the start of the first one.
+    """The end of the last week that contains any of these days.
 
-    The weekly tallies in between are invalid until folding recalculates them.
+    `weeks_start` is the start of the first such week. The weekly tallies in between are invalid
+    until folding recalculates them.
     """
 
     class Meta:

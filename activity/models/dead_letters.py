@@ -11,7 +11,7 @@ from django.utils import timezone
 
 
 class DeadLetter(models.Model):
-    """A message, or part of a message, that could not be recorded, with the reason."""
+    """A message, or part of a message, that could not be recorded, and the reason why."""
 
     class Source(models.TextChoices):
         REGISTRY = "registry", "Registry notification"

@@ -65,7 +65,7 @@ def subtract_age(cutoff: datetime, age: int, unit: str) -> datetime:
 
 
 class AutoDeletion(Conditions, SingletonModel):
-    """The registry-wide settings: the master switch, and the conditions for events without a rule."""
+    """The registry-wide settings: the master switch, and the conditions for events that no rule covers."""
 
     enabled = models.BooleanField(default=False, help_text="While this is off, no events are deleted.")
     archive = models.BooleanField(

@@ -28,14 +28,17 @@ class EventQuerySet(GatedEventQuerySet):
     """A queryset that rejects updates and deletions. Auto-deletion uses `activity.storage.events` instead."""
 
     def between(self, after: datetime | None = None, before: datetime | None = None) -> Self:
-        """Return the events that occurred at or after `after` and before `before`, to the millisecond."""
+        """Return the events that occurred at or after `after` and before `before`.
+
+        Both bounds are truncated to the millisecond.
+        """
         events = self if after is None else self.filter(id__gte=first_id(after))
         return events if before is None else events.filter(id__lt=first_id(before))
 
     def of_types(self, types: Collection[str]) -> Self:
         """Return the events of these types."""
         kinds = [kind for kind in catalogue.KINDS.values() if kind.type in types]
-        # The kind already determines the category, but filtering by category lets PostgreSQL use its index.
+        # The kind already determines the category, but filtering by category lets PostgreSQL use an index.
         return self.filter(
             kind__in=[kind.key for kind in kinds], category__in={kind.category.value for kind in kinds}
         )
@@ -60,7 +63,7 @@ class Event(models.Model):
     kind = models.CharField(max_length=40)
     category = models.CharField(max_length=20)
     is_pull = models.BooleanField(default=False)
-    """Whether the event is a pull. The partial indexes and the partitions use this field."""
+    """Whether the event is a pull. The partial indexes and the partitions are based on this field."""
     repository = UnconstrainedForeignKey(Repository, null=True)
     repository_name = models.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = models.CharField(max_length=names.MAX_TAG_LENGTH, blank=True)
@@ -125,7 +128,7 @@ class Event(models.Model):
         return label_of_actor(self.actor_type, self.actor_name)
 
     def repository_url(self, access: Access) -> str:
-        """Return the URL of the repository, or an empty string if it is deleted or the viewer can't open it.
+        """Return the URL of the repository, or an empty string if it was deleted or the viewer can't open it.
 
         Load events with `select_related("repository__namespace")` to avoid extra queries.
         """
@@ -135,7 +138,7 @@ class Event(models.Model):
         return reverse("registry_repositories:repository", args=[repository.namespace.name, repository.name])
 
     def actor_url(self, access: Access) -> str:
-        """Return the URL of the actor's page, or an empty string if the viewer can't open such a page.
+        """Return the URL of the actor's page, or an empty string if there is none that the viewer can open.
 
         Load events with `select_related("actor_user", "policy__repository__namespace")` to avoid extra
         queries.
@@ -145,9 +148,9 @@ class Event(models.Model):
         return self.policy_url(access) if self.actor_type in Policy.Kind.values else ""
 
     def subject_url(self, access: Access) -> str:
-        """Return the URL of the policy that the event is about, or an empty string if there is none.
+        """Return the URL of the policy that the event is about, or an empty string if there is no policy.
 
-        It is also empty if the viewer can't open the policy; see `policy_url`.
+        The result is also empty if the viewer can't open the policy; see `policy_url`.
         """
         return "" if self.actor_type in Policy.Kind.values else self.policy_url(access)
 

@@ -1,4 +1,4 @@
-"""The tags of repositories, derived from the events."""
+"""The tags of repositories, derived from events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Tag(models.Model):
     """The state of a tag, existing or deleted, derived from its events. See `activity.storage.tags`."""
 
     NEVER: ClassVar[UUID] = UUID(int=0)
-    """A placeholder for the id of an event that never happened. It is lower than all event ids."""
+    """A placeholder for the id of an event that never happened. It is lower than any event id."""
     NOT_DELETED: ClassVar[Q] = Q(last_push__gt=F("last_deletion"))
 
     repository = UnconstrainedForeignKey(Repository, related_name="tags")

@@ -24,7 +24,7 @@ class Draft:
     A redelivered message has the same id, so its events get the same ids as before.
     """
     ordinal: int = 1
-    """Distinguishes the events of one message: 1 to 7, or 0 for the event that registers the repository."""
+    """Distinguishes the events from one message: 1 to 7, or 0 for the event that registers the repository."""
     tag: str = ""
     digest: str = ""
     actor_type: ActorType = ActorType.ANONYMOUS
@@ -33,7 +33,7 @@ class Draft:
     repository: Repository | None = None
     """The repository, if known. Otherwise it is looked up by name, or registered."""
     policy: Policy | None = None
-    """The policy that the event is about. A policy that is the actor is looked up by `actor_name`."""
+    """The policy that the event is about. If a policy is the actor, it is looked up by `actor_name`."""
 
     def with_kind(self, kind: str, **changes: Any) -> Draft:
         """Return a copy with a different kind and, optionally, with other fields changed."""

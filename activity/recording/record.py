@@ -82,14 +82,14 @@ def _event_id(draft: Draft, account_id: int | None) -> UUID:
 
 
 def _user_ids(drafts) -> dict[str, int]:
-    """Return the primary keys of the users who are actors, by username."""
+    """Return the primary keys of the users who are actors in the drafts, keyed by username."""
     names = {draft.actor_name for draft in drafts if draft.actor_type == ActorType.USER}
     field = get_user_model().USERNAME_FIELD
     return dict(get_user_model()._default_manager.filter(**{f"{field}__in": names}).values_list(field, "pk"))
 
 
 def _policy_ids(drafts) -> dict[str, int]:
-    """Return the primary keys of the policies that are actors, by public id."""
+    """Return the primary keys of the policies that are actors in the drafts, keyed by public id."""
     public_ids = {draft.actor_name for draft in drafts if draft.actor_type in POLICY_ACTOR_TYPES}
     if not public_ids:
         return {}

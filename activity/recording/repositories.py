@@ -41,10 +41,10 @@ class RepositoryFinder:
         return None
 
     def register(self, first_seen: dict[str, Draft]) -> list[Draft]:
-        """Register repositories as private, and return drafts of their Create Repository events.
+        """Register repositories as private, and return drafts for their Create Repository events.
 
         `first_seen` maps each name to the earliest draft that mentions it. Rows are created in a fixed order
-        (first namespaces, then repositories, each sorted by name), so that two messages can't deadlock. No
+        (namespaces first, then repositories, each sorted by name), so that two messages can't deadlock. No
         draft is returned for a repository that another transaction has registered in the meantime, or for a
         repository whose earliest draft is already a Create Repository event.
         """

@@ -108,7 +108,7 @@ class Audited:
     ignored: frozenset[str] = frozenset()
     """Fields that are not audited. They don't appear in any event."""
     hidden: frozenset[str] = frozenset()
-    """Fields whose changes are recorded without the values."""
+    """Fields whose changes are recorded without their values."""
     repository: Callable[[Any], Repository | None] = lambda instance: None
     """Returns the repository that an instance belongs to, if any."""
     subject: Callable[[Any], str] = str
@@ -231,7 +231,7 @@ def record(
     at: datetime | None = None,
     **details: Any,
 ) -> None:
-    """Record an action by the user named `username`, or by the current actor if there is no `username`.
+    """Record an action by the user named `username`, or by the current actor if `username` is None.
 
     `at` is the time of the action (default: now), and `subject` is the name of the changed object. Inside
     `current_request.auditing_disabled()`, nothing is recorded.

@@ -1,7 +1,7 @@
 """Caches HEAD requests for tags, so that a pull by digest can be recorded with its tag.
 
 To pull `name:tag`, a Docker client sends a HEAD request for the tag. Within seconds, it sends a GET request
-for the digest from the same address, and that request doesn't contain the tag. All processes share the cache.
+from the same address for the digest. The GET request doesn't contain the tag. All processes share the cache.
 Finding the tag is best effort: if the cache is unavailable, the pull of the tag is recorded as a pull of a
 manifest.
 """

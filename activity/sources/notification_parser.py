@@ -32,12 +32,12 @@ MANIFEST_TYPES = frozenset(
 MAX_ID_LENGTH = 255
 MAX_DETAIL_LENGTH = 1024
 MAX_MESSAGE_LENGTH = 4000
-"""The maximum length, in characters of JSON, up to which a notification is stored whole.
+"""Notifications up to this length, in characters of JSON, are stored whole.
 
 Most notifications have 600 to 900 characters.
 """
 MAX_CONTAINERS = 50
-"""The maximum number of objects and lists up to which a notification is stored whole.
+"""Notifications with up to this many objects and lists are stored whole.
 
 A notification from a registry has 5.
 """
@@ -111,7 +111,7 @@ def _parse_notification(notification: Any) -> Iterator[Draft]:
 
 
 def _draft(notification: dict, target: dict) -> Draft:
-    """Return the draft that all events of a notification are based on. The draft has no kind yet."""
+    """Return the draft that all events from a notification are based on. The draft has no kind yet."""
     repository = _get_string(target, "repository")
     if not names.is_name(repository):
         raise InvalidNotification(f"{_quote(repository)} is not a valid repository name.")
@@ -167,7 +167,7 @@ def _is_blob(action: Any, target: dict) -> bool:
         return False
     if "/blobs/" in url:
         return True
-    # Notifications of deletions have no media type and no URL. They are about manifests, unless a client
+    # Deletion notifications have no media type and no URL. They are about manifests, unless a client
     # deleted a blob directly.
     if not media_type and action in ("push", "pull"):
         raise InvalidNotification("The event has no media type, so its target is unknown.")
@@ -210,7 +210,7 @@ def _can_store_whole(notification: dict) -> bool:
 
 
 def _storable_detail(value: Any) -> str | int | None:
-    """Return a detail in a storable form, or None. Unstorable characters in a text are replaced."""
+    """Return a detail in a form that can be stored, or None. Unstorable characters in text are replaced."""
     if isinstance(value, str):
         return storable_text(value, MAX_DETAIL_LENGTH)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
@@ -219,7 +219,7 @@ def _storable_detail(value: Any) -> str | int | None:
 
 
 def _get_object(parent: dict, key: str) -> dict:
-    """Return the object with this key, or {} if it is missing, because the protocol omits empty objects.
+    """Return the object with this key, or {} if it is missing. The protocol omits empty objects.
 
     Raises InvalidNotification if the value isn't an object.
     """

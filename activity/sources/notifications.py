@@ -21,7 +21,7 @@ MAX_SIZE = 16 * 1024 * 1024
 MAX_HEAD_REQUESTS = 100
 """The maximum number of HEAD requests to cache per message, which limits the number of cache writes.
 
-Registries send one HEAD request per message.
+Registries report one HEAD request per message.
 """
 
 
@@ -36,7 +36,7 @@ class Receipt:
 def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
     """Record a message. On return, its whole content is committed, as events or as dead letters.
 
-    `size` is the full size in bytes of an oversized message, if `body` is only its beginning.
+    If `body` is only the beginning of an oversized message, `size` is the full size of the message in bytes.
     Raises OperationalError or InterfaceError if the database is unavailable, so that the registry retries
     the message. Raises no other exceptions.
     """

@@ -13,7 +13,7 @@ from django.utils import timezone
 from activity.models import Registry
 
 PRECISION = timedelta(minutes=1)
-"""The minimum time between updates of a registry's row. A registry can send hundreds of messages a second."""
+"""The minimum time between updates to a registry's row. A registry can send hundreds of messages a second."""
 
 
 def update_last_contact(account: Any) -> None:

@@ -33,7 +33,7 @@ class ReplayResult:
 
     recorded: int = 0
     rejected: int = 0
-    """The number of messages that still can't be recorded. Each is stored with its current reason."""
+    """The number of messages that still can't be recorded. Each keeps the reason for its latest rejection."""
     failed: int = 0
     """The number of messages whose replay raised an exception. The server's log has the details."""
     is_partial: bool = False

@@ -1,1 +1,1 @@
-"""Reads and writes the tables of events, tallies and tags."""
+"""Reads and writes the event, tally and tag tables."""

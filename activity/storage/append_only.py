@@ -1,4 +1,4 @@
-"""Database triggers that make the table of events append-only for every client.
+"""Database triggers that make the event table append-only for every client.
 
 The triggers reject every UPDATE and TRUNCATE of events, and every DELETE outside `deletion_allowed`. On
 PostgreSQL, they are statement-level triggers, which add no cost per row. A statement-level trigger fires only
@@ -44,7 +44,7 @@ _deletion_allowed: ContextVar[bool] = ContextVar("_deletion_allowed", default=Fa
 
 @contextmanager
 def deletion_allowed() -> Iterator[None]:
-    """Allow the block to delete events. Use it within a transaction."""
+    """Allow the `with` block to delete events. Use this within a transaction."""
     token = _deletion_allowed.set(True)
     try:
         _set_flag("on")
@@ -55,7 +55,7 @@ def deletion_allowed() -> Iterator[None]:
 
 
 def protect(table: str) -> None:
-    """Create the triggers on a table of events if they don't exist yet."""
+    """Create the triggers on the event table or one of its partitions if they don't exist yet."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             for trigger in SQLITE_TRIGGERS:

@@ -77,7 +77,7 @@ DELETE_AND_COUNT_BY_CATEGORY = """
 def delete_days(
     events: QuerySet[Event], pull_flags: Collection[bool], start: datetime, end: datetime
 ) -> DeletedCounts:
-    """Delete events of whole days, and return the number of deleted events by category. PostgreSQL only.
+    """Delete events on whole days, and return the number of deleted events by category. PostgreSQL only.
 
     `pull_flags` contains the `is_pull` values of the events to delete. If nearly all events with these values
     are deleted, this function is faster than `delete_events`: instead of changing each tally, it invalidates

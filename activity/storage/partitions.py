@@ -1,9 +1,9 @@
 """The partitions of the event table on PostgreSQL.
 
 `registry_activity_event` is partitioned by `is_pull` into two groups, pulls and other events. Each group is
-partitioned by month, so that a month of pulls can be dropped without touching other events. The partition
+partitioned by month, so that a month's pulls can be dropped without touching other events. The partition
 key is the id, because it begins with the time of the event. Celery beat creates the partitions in advance. If
-there is no partition for the month of an event, the event is stored in the default partition of its group.
+there is no partition for an event's month, the event is stored in the default partition of its group.
 
 A partition is dropped, or replaced by a table with the few remaining events, in a single transaction. If the
 run dies, the partition is left unchanged.
@@ -41,21 +41,21 @@ MONTHS_AHEAD = 3
 LOCK_TIMEOUT = "500ms"
 """How long to wait for a lock when changing partitions. Recording and reading are blocked during the wait."""
 VACUUM_TIMEOUT = "5s"
-"""How long to wait for an autovacuum when changing partitions. Recording and reading can continue meanwhile.
+"""How long to wait for an autovacuum when changing partitions. Recording and reading continue meanwhile.
 
 The timeout must exceed `deadlock_timeout` (one second), after which PostgreSQL cancels an autovacuum that
 blocks a transaction.
 """
 MAX_ATTEMPTS = 5
 RETRY_DELAY = 0.5
-"""Seconds between attempts, so that waiting transactions can proceed."""
+"""Seconds to pause between attempts, so that waiting transactions can proceed."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Partition:
-    """The partition for one group and month."""
+    """The partition of a group for one month."""
 
     group: str
     start: datetime
@@ -74,7 +74,7 @@ class Partition:
 
     @property
     def bounds(self) -> tuple[UUID, UUID]:
-        """The lowest possible id in the partition, and the lowest possible id after it."""
+        """The lowest possible id in the partition, and the lowest possible id after the partition."""
         return first_id(self.start), first_id(self.end)
 
 
@@ -280,7 +280,7 @@ def _raise_if_recording_waits(partition: Partition) -> None:
 
 
 def _lock_out_vacuum(*tables: str) -> None:
-    """Prevent vacuums of tables until the end of the transaction, without blocking recording or reading."""
+    """Prevent vacuums of the tables until the transaction ends, without blocking recording or reading."""
     _execute(f"SET LOCAL lock_timeout = '{VACUUM_TIMEOUT}'")
     _execute(f"LOCK TABLE {', '.join(tables)} IN SHARE UPDATE EXCLUSIVE MODE")
 

@@ -28,7 +28,7 @@ from repositories.models import Repository
 
 PUSHES = frozenset({"create_tag", "update_tag"})
 FOLD_BATCH = 2_000
-"""The number of rows of `TagPull` to fold in one transaction."""
+"""The number of `TagPull` rows to fold in one transaction."""
 
 Key = tuple[Any, str]
 """The id of a repository, and either the name of a tag or the digest of a manifest."""
@@ -100,7 +100,7 @@ def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:
 
 
 def fold() -> int:
-    """Fold all rows of `TagPull` into their tags, in batches, and return the number of folded rows."""
+    """Fold all `TagPull` rows into their tags, in batches, and return the number of folded rows."""
     total = 0
     while folded := _fold_batch():
         total += folded

@@ -5,8 +5,8 @@ Because no existing rows are updated, transactions don't wait for each other. Ce
 into `Tally`, which has one row per hour, day and week. `activity.feed.chart_counts` adds up both tables in a
 single statement, so its counts are always exact, whether or not the changes have been folded.
 
-When nearly all events of whole days are deleted, the many tallies of these days aren't changed one by one.
-Instead, a row of `DroppedTallies` marks them all as invalid, and Celery beat deletes them later.
+When nearly all events on whole days are deleted, the many tallies for these days aren't changed one by one.
+Instead, a `DroppedTallies` row marks them all as invalid, and Celery beat deletes them later.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 LENGTHS = {Tally.Unit.HOUR: HOUR, Tally.Unit.DAY: DAY, Tally.Unit.WEEK: WEEK}
 """The length of each unit.
 
-Weekly tallies speed up charts of many repositories. Without weekly tallies, the all-time chart of a user with
+Weekly tallies speed up charts for many repositories. Without them, the all-time chart for a user with
 grants on 2,000 repositories takes up to 1.7 times as long: 310 ms instead of 185 ms with a million events in
-two years. Both times increase with the number of events per day. Charts of a single repository or of all
+two years. Both times increase with the number of events per day. Charts for a single repository or for all
 repositories don't need weekly tallies.
 """
 FOLD_BATCH = 2_000
 """The number of changes to fold in one transaction."""
 UPSERT_BATCH = 1_000
-"""The number of tallies to change in one statement. Each takes six parameters, and SQLite allows 32,766."""
+"""The number of tallies to change in one statement. Each tally needs six parameters; SQLite allows 32,766."""
 DELETE_BATCH = 20_000
 """The number of invalid tallies to delete in one transaction."""
 LOCK_KEY = 7_021_964
-"""The key of the advisory lock that folding and dropping tallies take."""
+"""The key of the advisory lock that is taken when tallies are folded or dropped."""
 
 
 DeletedCounts = Counter[tuple[int | None, str]]
@@ -68,7 +68,7 @@ def add(events: Iterable[Event]) -> None:
 
 
 def record_changes(counts: Mapping[Cell, int]) -> None:
-    """Record changes to the counts, in the transaction that inserts or deletes the events.
+    """Record changes to the counts. Call this in the transaction that inserts or deletes the events.
 
     The numbers are negative for deleted events.
     """
@@ -84,7 +84,7 @@ def to_counts(rows: Iterable[tuple]) -> DeletedCounts:
 
 
 def valid(unit: Tally.Unit) -> GatedQuerySet[Tally]:
-    """Return the tallies of a unit, except those that `DroppedTallies` marks as invalid."""
+    """Return the tallies for a unit, except those that `DroppedTallies` marks as invalid."""
     start, end = ("weeks_start", "weeks_end") if unit == Tally.Unit.WEEK else ("start", "end")
     return Tally.objects.filter(~Exists(_dropped(start, end)), unit=unit)
 
@@ -147,7 +147,9 @@ def drop(
     remaining_table: str = Event._meta.db_table,
     by_repository: bool,
 ) -> DeletedCounts:
-    """Invalidate the tallies of whole days, in the transaction that deletes their events. PostgreSQL only.
+    """Invalidate the tallies for whole days. PostgreSQL only.
+
+    Call this in the transaction that deletes the events of these days.
 
     `pull_flags` contains the `is_pull` values of the deleted events. `remaining_table` is the table of the
     remaining events. Returns the number of deleted events by repository and category. If `by_repository` is
@@ -171,7 +173,7 @@ def drop(
 
 
 def _mark_invalid(is_pull: bool, start: datetime, end: datetime) -> None:
-    """Mark the tallies of days as invalid. If an existing range ends at `start`, it is extended."""
+    """Mark the tallies for a range of days as invalid. An existing range that ends at `start` is extended."""
     before = DroppedTallies.objects.filter(is_pull=is_pull, end=start)
     weeks_end = floor(end + WEEK - timedelta.resolution, WEEK)
     if not before.update(end=end, weeks_end=weeks_end):
@@ -241,7 +243,7 @@ def _delete_invalid_batch(dropped: DroppedTallies) -> int:
 
 
 def _recalculate_weeks(dropped: DroppedTallies) -> None:
-    """Recalculate the weekly tallies of weeks with invalid days, from the remaining daily tallies."""
+    """Recalculate the tallies for weeks with invalid days from the remaining daily tallies."""
     period = {"start__gte": dropped.weeks_start, "start__lt": dropped.weeks_end, "is_pull": dropped.is_pull}
     Tally.objects.filter(unit=Tally.Unit.WEEK, **period).delete()
     days = Tally.objects.filter(unit=Tally.Unit.DAY, **period)

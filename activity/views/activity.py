@@ -1,6 +1,6 @@
-"""Pages that list all events, or the events of a repository, an organization or a user.
+"""Pages that list all events, the events in a repository or an organization, or a user's events.
 
-The page of a policy, which also lists events, is in `policies.py`.
+The policy page, which also lists events, is in `policies.py`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class ActivityPage(ViewerMixin, TemplateView):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The page's and the viewer's filters together, as API filters."""
+        """The page's filters and the viewer's filters, combined as API filters."""
         return {**self.scope, **self.choice.parameters}
 
     def events(self, parameters: Mapping[str, Any]) -> QuerySet[Event]:
@@ -218,7 +218,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return chart.draw(buckets, self.bucket_url), counted_from
 
     def bucket_url(self, bucket: chart_counts.Bucket) -> str:
-        """Return the URL of the list, limited to the time range of a chart bucket."""
+        """Return the URL of the list limited to the time range of a chart bucket."""
         return self.list_url(range="custom", after=iso(bucket.start), before=iso(bucket.end))
 
     def list_url(self, **changes: str) -> str:
@@ -238,7 +238,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return self.list_url(**live.position(page.rows))
 
     def new_events(self, query: Mapping[str, str]) -> HttpResponse:
-        """Return a notice about the events that are new since the page was loaded."""
+        """Return a notice about the new events that have arrived since the page was loaded."""
         parameters = self.parameters
         if self.choice.range != "custom":
             # The range moves with the current time. Events that have left the range since the page was loaded
@@ -247,7 +247,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return live.response(self.request, self.events(parameters), query, self.list_url())
 
     def api_call(self) -> dict[str, str]:
-        """Return the API call that returns the same list, as a URL and as a shell command."""
+        """Return a URL and a shell command for the API call that returns the same list."""
         parameters = self.parameters
         if not self.offers_pulls:
             parameters.pop("exclude_pull", None)
@@ -267,7 +267,7 @@ def column_header(column: str, label: str, choice: Choice) -> dict[str, str]:
 
 
 class ActivityView(ActivityPage):
-    """The page of all events that the viewer may see."""
+    """The page that lists all events that the viewer may see."""
 
     template_name = "activity/all.html"
     section = "activity"
@@ -297,7 +297,7 @@ class OrganizationActivityView(OrganizationPage, ActivityPage):
 
 
 class UserView(ActivityPage):
-    """The profile page of a user. It lists the events by the user that the viewer may see.
+    """A user's profile page. It lists the user's events, limited to those that the viewer may see.
 
     The page is visible to the user, to MSR admins and auditors, to viewers who share an organization with the
     user, and to viewers who may see one of the user's events. Other viewers get a 404 response.

@@ -62,7 +62,7 @@ class AtomView(activity.ActivityPage):
 
     @property
     def title_suffix(self) -> str:
-        """The part of the title that names the page. It is empty for the page of all events."""
+        """The part of the title that names the page. It is empty for the page that lists all events."""
         return ": " + "/".join(self.kwargs.values()) if self.kwargs else ""
 
     def add_entry(self, feed: Atom1Feed, event: Event, page: str) -> None:

@@ -1,4 +1,4 @@
-"""The page of a policy: its settings, the tags that it currently matches, and its history."""
+"""The policy page: a policy's settings, the tags that it currently matches, and its history."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Preview:
     matching: int
     shown: list[tuple[TagActivity, str]]
     complete: bool
-    """Whether all tags of the repository were read."""
+    """Whether all tags in the repository were read."""
 
     @property
     def not_shown(self) -> int:
@@ -43,7 +43,7 @@ class Preview:
 
 # The base classes declare `repository` with different types. It is never None here.
 class PolicyView(PolicyPage, ActivityPage):  # type: ignore[misc]
-    """The page of a policy, with the events that the policy caused and the changes that were made to it."""
+    """A policy's page, with the events that the policy caused and the changes that were made to it."""
 
     template_name = "activity/policy.html"
     has_atom = False
@@ -82,7 +82,7 @@ def preview(policy: Policy) -> Preview | None:
 def attach_changes(events: Iterable[Event], access: Access) -> None:
     """Set `changes` on each event that records a policy change.
 
-    `changes` is a list of tuples (label, before, after), one for each changed field.
+    `changes` is a list of (label, before, after) tuples, one for each changed field.
     """
     changed = [(event, event.details["changes"]) for event in events if _is_change(event)]
     ids = {id for _, changes in changed for id in changes.get("target", {}).values()}
@@ -100,7 +100,7 @@ def attach_changes(events: Iterable[Event], access: Access) -> None:
 
 
 def _is_change(event: Event) -> bool:
-    # An event from a producer can also have a detail named `changes`, but its value is text.
+    # An event from a producer can also have a `changes` detail, but its value is text.
     return isinstance(event.details.get("changes"), dict)
 
 

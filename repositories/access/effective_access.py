@@ -1,8 +1,8 @@
 """Explain effective access: list people's rights, each with the grant, role or ownership that it comes from.
 
-`resolving.py` decides what a viewer can do. This module explains its decisions on pages about repositories
-and users, and uses the same tables in `levels.py`. The listed rights of a person in a repository always add
-up to the result of `Access.permissions_on`.
+`resolving.py` decides what a viewer can do. The pages about repositories and users explain its
+decisions with this module, which uses the same tables in `levels.py`. A person's listed rights on a
+repository always add up to the result of `Access.permissions_on`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Right:
     place: Repository | Namespace | None
     """The repository or namespace where the permissions apply, or None if they apply everywhere."""
     codename: str
-    """A level, the permission of one category, or the permission of a registry role."""
+    """A level, the permission for one category, or the permission for a registry role."""
     permissions: frozenset[str]
     reason: str
     """Why the holder has the permissions, e.g. `team acme/dev, granted on the namespace acme`."""
@@ -60,7 +60,7 @@ class Right:
 
     @property
     def label(self) -> str:
-        """The name of the level, of the role (`MSR admin`), or of the category (`pull events`)."""
+        """The name of the level, the role (e.g. `MSR admin`) or the category (e.g. `pull events`)."""
         return label_of(self.codename)
 
 
@@ -73,13 +73,13 @@ _LABELS: dict[str, str] = {
 
 
 def label_of(codename: str) -> str:
-    """Return the display name of a level, a registry role, or the permission of a category."""
+    """Return the display name of a level, a registry role, or the permission for a category."""
     return _LABELS[codename]
 
 
 @dataclass(frozen=True)
 class EffectiveAccess:
-    """All rights of one person in one repository or namespace, with the resulting permissions."""
+    """All rights of one person on one repository or namespace, with the resulting permissions."""
 
     holder: Any
     place: Repository | Namespace
@@ -122,13 +122,13 @@ def rights_on(
     *,
     include_registry_roles: bool = True,
 ) -> Page:
-    """Return a page of the people with individual rights in a repository, as EffectiveAccess rows.
+    """Return a page of the people with individual rights on a repository, as EffectiveAccess rows.
 
-    The rows are sorted by name, and loaded in at most nine queries. `search` is a part of the username. Not
-    every viewer is allowed to know who the MSR admins and auditors are: without `include_registry_roles`,
-    the rights that come from these roles are left out. In a public repository, each person's rights include
-    `public_right`, but people who have no other right aren't listed. Load the repository's namespace and the
-    namespace's owner beforehand to save queries.
+    The rows are sorted by name, and loaded in at most nine queries. `search` matches any part of the username.
+    Not every viewer is allowed to know who the MSR admins and auditors are: without `include_registry_roles`,
+    the rights that come from these roles are left out. If the repository is public, each person's rights
+    include `public_right`, but people who have no other right aren't listed. Load the repository's namespace
+    and the namespace's owner beforehand to save queries.
     """
     people = _holders(repository, include_registry_roles)
     if search:
@@ -220,7 +220,7 @@ def _group_by_holder(rights: Iterable[Right]) -> dict[int, list[Right]]:
 
 
 def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
-    """Return the active users who have rights in a repository. `public_right` alone doesn't count."""
+    """Return the active users who have rights on a repository. `public_right` alone doesn't count."""
     role_permissions = Permission.objects.filter(_IS_REGISTRY_ROLE)
     ids: list[QuerySet] = [User._default_manager.none().values_list("pk")]
     if include_registry_roles:
@@ -261,7 +261,7 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
     memberships: Any = User.groups.through.objects.filter(
         user__in=by_id, group__permissions__in=Permission.objects.filter(_IS_REGISTRY_ROLE)
     )
-    # The group of MSR admins also has the auditors' permission. List only the stronger role for each group.
+    # The MSR admins group also has the auditors' permission. List only the stronger role for each group.
     strongest = {
         (row.user_id, row.group_id): row
         for row in memberships.select_related("group")

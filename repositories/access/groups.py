@@ -1,4 +1,4 @@
-"""The groups of MSR admins and security auditors, created by `migrate`.
+"""The groups for MSR admins and security auditors, which `migrate` creates.
 
 A `post_migrate` receiver creates the groups. A migration can't, because Django creates the permissions that
 the groups need only after the migrations have run. Permissions that an operator adds to a group are kept.

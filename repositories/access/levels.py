@@ -9,8 +9,8 @@ class Category(models.TextChoices):
     """The categories of events.
 
     Every category except ACCOUNT and SYSTEM has its own permission, which can be granted separately.
-    Only MSR admins and auditors can see SYSTEM events and the ACCOUNT events of all users. Other users can
-    see only their own ACCOUNT events.
+    Only MSR admins and auditors can see SYSTEM events and all users' ACCOUNT events. Other users can see only
+    their own ACCOUNT events.
     """
 
     PUSH = "push", "Push"
@@ -91,7 +91,7 @@ REGISTRY_ROLES: dict[str, frozenset[str]] = {
     "administer_registry": ALL_PERMISSIONS,
     "audit_registry": AUDITOR_PERMISSIONS,
 }
-"""The permissions of MSR admins and auditors in every repository, keyed by the codename of the role."""
+"""The permissions of MSR admins and auditors on every repository, keyed by the role's codename."""
 
 GRANTABLE: list[tuple[str, Any]] = [
     *((level.value, f"Access level {level.label}") for level in Level),
@@ -100,7 +100,7 @@ GRANTABLE: list[tuple[str, Any]] = [
         for category in REPOSITORY_CATEGORIES
     ),
 ]
-"""The permissions that can be granted on repositories and namespaces, in the format of `Meta.permissions`."""
+"""The permissions that can be granted on repositories and namespaces, in `Meta.permissions` format."""
 
 
 def expand(codename: str) -> frozenset[str]:

@@ -1,6 +1,6 @@
-"""Resolve the permissions of a viewer. All code that reads repositories or events uses this module.
+"""Resolve a viewer's permissions. All code that reads repositories or events uses this module.
 
-A viewer's permissions in a repository are the union of the permissions that they have
+A viewer's permissions on a repository are the union of the permissions that they have
 
 - as an MSR admin or auditor,
 - as the owner of the namespace, or an owner of the organization that the namespace belongs to,
@@ -38,12 +38,12 @@ NO_IDS: frozenset[int] = frozenset()
 
 @dataclass(frozen=True)
 class Access:
-    """The permissions of one viewer in all repositories."""
+    """One viewer's permissions on all repositories."""
 
     everywhere: frozenset[str] = frozenset()
-    """Permissions of MSR admins and auditors. They apply even in unclaimed namespaces."""
+    """The viewer's permissions as an MSR admin or auditor. They apply even in unclaimed namespaces."""
     in_public: frozenset[str] = frozenset()
-    """Permissions that the viewer has in every public repository."""
+    """The viewer's permissions on every public repository."""
     by_repository: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """For each permission, the ids of the repositories that it is granted on."""
     by_namespace: Mapping[str, frozenset[int]] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Access:
         return levels.VIEW_UNKNOWN_EVENTS in self.everywhere
 
     def permissions_on(self, repository: Repository) -> frozenset[str]:
-        """Return the viewer's permissions in a repository. Load its namespace beforehand to save a query."""
+        """Return the viewer's permissions on a repository. Load its namespace beforehand to save a query."""
         permissions = set(self.everywhere)
         if grants_apply_to(repository):
             if repository.visibility == Repository.Visibility.PUBLIC:
@@ -93,7 +93,7 @@ class Access:
         return frozenset(permissions)
 
     def repositories(self, permissions: Iterable[str] = levels.ALL_PERMISSIONS) -> RepositoryQuerySet:
-        """Return the live repositories in which the viewer has at least one of `permissions`."""
+        """Return the live repositories on which the viewer has at least one of `permissions`."""
         wanted = frozenset(permissions)
         live = Repository.objects.live()
         if wanted & self.everywhere:
@@ -114,7 +114,7 @@ class Access:
 
     @cached_property
     def repositories_if_few(self) -> list[Repository] | None:
-        """The live repositories in which the viewer has any permission.
+        """The live repositories on which the viewer has any permission.
 
         None if there are more than MAX_LISTED.
         """
@@ -132,7 +132,7 @@ class Access:
         return permission in self.everywhere or self.repositories([permission]).exists()
 
     def granted_ids(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the ids of the repositories and of the namespaces where any of `permissions` is granted."""
+        """Return the ids of the repositories, and the ids of the namespaces, where any permission is granted."""
         return (
             NO_IDS.union(*(self.by_repository.get(p, NO_IDS) for p in permissions)),
             NO_IDS.union(*(self.by_namespace.get(p, NO_IDS) for p in permissions)),
@@ -155,9 +155,10 @@ def grants_apply_to(repository: Repository) -> bool:
 
 
 def grants_of(viewer: Any) -> Iterable[tuple[str, int, str]]:
-    """Return the viewer's grants as tuples of a scope ("repository" or "namespace"), an id and a codename.
+    """Return the viewer's grants as `(scope, id, codename)` tuples.
 
-    Ownership of a namespace counts as a grant of the admin level.
+    The scope is "repository" or "namespace", and the id is that of the repository or namespace. Ownership of
+    a namespace counts as a grant of the admin level.
     """
     owned = (
         Namespace.objects.order_by()

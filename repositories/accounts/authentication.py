@@ -17,13 +17,13 @@ from repositories.accounts import current_request
 from repositories.models import AccessToken
 
 PRECISION = timedelta(minutes=1)
-"""How often the time of a token's last use is stored. Storing it on every request would be a bottleneck."""
+"""The minimum time between updates of `last_used_at`. An update on every request would be a bottleneck."""
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
-    """Authentication with the header `Authorization: Bearer <token>`.
+    """Authentication with the `Authorization: Bearer <token>` header.
 
-    Knox's own class isn't used, because it depends on the host site's settings for the prefix and the model.
+    Knox's own class isn't used, because it depends on the host site's settings for token prefix and model.
     """
 
     keyword = "Bearer"
@@ -59,8 +59,8 @@ class TokenScheme(OpenApiAuthenticationExtension):
 def find_token(text: str) -> AccessToken | None:
     """Return the token with this text, or None if it doesn't exist or has expired.
 
-    The query also loads the token's user and the user's registry, because the endpoint for notifications
-    needs them.
+    The query also loads the token's user and the user's registry, because the notifications
+    endpoint needs them.
     """
     tokens = AccessToken.objects.select_related("user__registry")
     token = tokens.filter(digest=hash_token(text)).first()
@@ -71,7 +71,7 @@ def find_token(text: str) -> AccessToken | None:
 
 
 def mark_used(token: AccessToken) -> None:
-    """Store the current time as the token's last use, at most once per PRECISION."""
+    """Store the current time as the time of the token's last use, at most once per PRECISION."""
     now = timezone.now()
     if token.last_used_at and token.last_used_at >= now - PRECISION:
         return

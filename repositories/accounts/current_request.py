@@ -1,4 +1,4 @@
-"""Provides the request that is being served, so that events can record its user and client."""
+"""Provide the request that is being served, so that events can record its user and client."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def user() -> Any:
 
 
 def client_details() -> dict[str, str]:
-    """Return the `client_address` and `user_agent` of the request, leaving out unknown values."""
+    """Return the `client_address` and `user_agent` of the request, without unknown values."""
     request = _request.get()
     if request is None:
         return {}

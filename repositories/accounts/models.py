@@ -1,4 +1,4 @@
-"""Display preferences and access tokens of users."""
+"""Users' display preferences and access tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from timezone_field import TimeZoneField
 
 
 class Profile(models.Model):
-    """The display preferences of a user."""
+    """A user's display preferences."""
 
     class Theme(models.TextChoices):
         SYSTEM = "", "Same as my system"
@@ -35,7 +35,7 @@ class Profile(models.Model):
 
 
 class AccessToken(AbstractAuthToken):
-    """An access token of a user. Only its hash is stored."""
+    """A user's access token. Only its hash is stored."""
 
     # Overridden because the related name must differ from the one in Knox's own model.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_tokens")

@@ -189,7 +189,7 @@ class GrantableModelAdmin(GuardedModelAdmin):
 
 
 def _number_or_404(text: str) -> str:
-    """Return the text if it is a number, or raise Http404. Guardian doesn't check it before querying."""
+    """Return the text if it is a number, or raise Http404. Guardian queries without checking it."""
     if not (text.isascii() and text.isdecimal()):
         raise Http404
     return text

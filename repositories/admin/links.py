@@ -27,7 +27,7 @@ def add_url(model: type[Model], query: str) -> str:
 
 
 def grant_url(grant: Any) -> str:
-    """Return the URL of guardian's page for the holder and the object of a grant."""
+    """Return the URL of guardian's page for a grant's holder and object."""
     holder = "user" if hasattr(grant, "user_id") else "group"
     place = grant._meta.get_field("content_object").related_model._meta
     name = f"admin:{place.app_label}_{place.model_name}_permissions_manage_{holder}"

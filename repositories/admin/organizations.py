@@ -121,7 +121,7 @@ def _links_to_first(rows: QuerySet, query: str) -> str:
 
 
 class TeamForm(forms.ModelForm):
-    """A team and its members, which are the users of the team's group."""
+    """A form for a team and its members, who are the users in the team's group."""
 
     members = forms.ModelMultipleChoiceField(
         User._default_manager.all(),

@@ -21,7 +21,7 @@ User = get_user_model()
 
 
 class RegistryUserCreationForm(AdminUserCreationForm):
-    """A form for new users. It rejects a username if the namespace of that name already has an owner."""
+    """A form for new users. It rejects a username if the namespace with that name already has an owner."""
 
     def clean_username(self) -> str:
         username = super().clean_username()
@@ -51,7 +51,7 @@ class RegistryUserAdmin(ImmutableNameMixin, DelegationMixin, UserAdmin):
     name_field = "username"
     add_form = RegistryUserCreationForm
     inlines = [ProfileInline]
-    # Every team has a group, so there can be thousands of groups, which are too many for a select box.
+    # Every team has a group, so there can be thousands of groups, too many for a select box.
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
     # Django's other admin views that change data already run in a transaction.

@@ -1,4 +1,4 @@
-"""The admin for the access tokens of all users. Tokens can be created and revoked, but not changed."""
+"""The admin for all users' access tokens. Tokens can be created and revoked, but not changed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Policies of repositories: models, criteria for tags, templates for tags, forms, and change tracking."""
+"""Repository policies: models, tag criteria, tag templates, forms and change tracking."""

@@ -32,7 +32,7 @@ def snapshot(policy: Policy) -> Snapshot:
 
 
 def send_changes(policy: Policy, before: Snapshot) -> None:
-    """Send `policy_changed` if a policy differs from its earlier snapshot `before`."""
+    """Send `policy_changed` if a policy differs from `before`, an earlier snapshot of it."""
     if changes := diff(before, snapshot(policy)):
         verb = "update" if before else "create"
         policy_changed.send(Policy, policy=policy, verb=verb, changes=changes)

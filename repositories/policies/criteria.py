@@ -42,12 +42,12 @@ NUMERIC_LIMITS = {
     Operator.PUSHED_BEFORE: MAX_DAYS,
     Operator.ALL_BUT_NEWEST: MAX_NEWEST,
 }
-"""The operators that take a number, with the largest number allowed. Only pruning policies can use them."""
+"""The operators that take a number, each with the largest number allowed. Only pruning policies can use them."""
 
 
 @dataclass(frozen=True)
 class TagActivity:
-    """A tag, with the times of its last push and last pull (None if it was never pulled)."""
+    """A tag, the time of its last push, and the time of its last pull (None if it was never pulled)."""
 
     name: str
     pushed_at: datetime
@@ -57,9 +57,9 @@ class TagActivity:
 def matching_tags(
     tags: Iterable[TagActivity], criteria: Sequence[Criterion], now: datetime
 ) -> list[TagActivity]:
-    """Return the tags of one repository that meet all criteria, in the given order.
+    """Return the tags that meet all criteria, in the given order. All tags must be from the same repository.
 
-    "All but the newest" counts only tags whose names meet the criteria. A push counts as a pull, so that
+    "All but the newest" counts only tags that meet all criteria for names. A push counts as a pull, so that
     tags aren't pruned before anybody has had time to pull them.
     """
     name_matches = [tag for tag in tags if meets_name_criteria(tag.name, criteria)]
@@ -148,7 +148,7 @@ def _clean_number(text: str, maximum: int) -> str:
 
 
 def find_conflict(criteria: Sequence[Criterion]) -> str:
-    """Return an error message if the criteria can't be combined, or an empty string."""
+    """Return an error message if the criteria can't be combined, or an empty string if they can."""
     seen = set()
     for criterion in criteria:
         key = criterion.operator if criterion.operator in NUMERIC_LIMITS else str(criterion)

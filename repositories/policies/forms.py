@@ -24,7 +24,7 @@ class PolicyForm(forms.ModelForm):
         fields = ["enabled", "target", "remote_registry", "remote_repository", "tag_template", "interval"]
 
     def clean(self) -> dict[str, Any]:
-        """Check that the policy has all fields of its kind, and no fields that are only for other kinds."""
+        """Check that the policy has all fields that its kind requires, and none that only other kinds use."""
         cleaned = super().clean() or {}
         kind = cleaned.get("kind", self.instance.kind)
         for name in {name for fields in Policy.REQUIRED_FIELDS.values() for name in fields} & cleaned.keys():
@@ -68,7 +68,7 @@ class SitePolicyForm(PolicyForm):
 
 
 def can_push_to(access: Access, repository: Repository | None) -> bool:
-    """Return whether the viewer can promote tags to a repository: it is live, and they can push to it."""
+    """Return whether the viewer can promote tags to a repository, i.e. it is live and they can push to it."""
     return (
         repository is not None
         and repository.deleted_at is None
@@ -77,7 +77,7 @@ def can_push_to(access: Access, repository: Repository | None) -> bool:
 
 
 class CriteriaFormSet(forms.BaseInlineFormSet):
-    """A formset for the criteria of one policy. It checks that the criteria can be combined."""
+    """A formset for one policy's criteria. It checks that the criteria can be combined."""
 
     def add_fields(self, form: Any, index: int | None) -> None:
         super().add_fields(form, index)

@@ -1,4 +1,4 @@
-"""Policies for promoting, pruning or mirroring the tags of a repository automatically, and their criteria."""
+"""Policies for automatically promoting, pruning or mirroring a repository's tags, and their criteria."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def new_policy_id() -> str:
 
 
 def validate_registry(url: str) -> None:
-    """Raise ValidationError unless `url` is only a scheme, a host and an optional port.
+    """Raise ValidationError unless `url` consists only of a scheme, a host and an optional port.
 
     The other parts of a URL could contain a password.
     """
@@ -47,7 +47,7 @@ def validate_name(name: str) -> None:
 
 
 class Policy(models.Model):
-    """A rule for promoting, pruning or mirroring the tags of a repository. Other programs execute it."""
+    """A rule for promoting, pruning or mirroring a repository's tags. Other programs execute it."""
 
     class Kind(models.TextChoices):
         PROMOTION = "promotion", "Promotion"
@@ -56,7 +56,7 @@ class Policy(models.Model):
         PULL_MIRRORING = "pull_mirroring", "Pull mirroring"
 
     class Interval(models.IntegerChoices):
-        """How often a repository is mirrored from another registry, in hours."""
+        """The number of hours between mirrorings of a repository from another registry."""
 
         HOURLY = 1, "every hour"
         FOUR_TIMES_A_DAY = 6, "every 6 hours"
@@ -137,7 +137,7 @@ class Policy(models.Model):
 
 
 class Criterion(models.Model):
-    """A condition of a policy. A policy applies to the tags that meet all of its criteria."""
+    """A condition in a policy. A policy applies to the tags that meet all of its criteria."""
 
     policy = models.ForeignKey(Policy, models.CASCADE, related_name="criteria")
     operator = models.CharField("criterion", max_length=20, choices=criteria.Operator)

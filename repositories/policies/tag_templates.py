@@ -18,14 +18,14 @@ PLACEHOLDERS = {
     "%M": "the minute",
     "%S": "the second",
 }
-"""MSR's placeholders, without those that depend on the locale. Times are in UTC."""
+"""MSR's placeholders, except those that depend on the locale. Times are in UTC."""
 SAME_TAG = "%n"
 
 _PLACEHOLDER = re.compile(r"%.?")
 
 
 def render(template: str, tag: str, at: datetime) -> str:
-    """Return the tag that a template produces from `tag` at a given time. The tag may be too long."""
+    """Return the tag that a template produces from `tag` at a given time. It may be too long to be valid."""
 
     def value(match: re.Match[str]) -> str:
         return tag if match[0] == SAME_TAG else f"{at.astimezone(UTC):{match[0]}}"

@@ -1,4 +1,4 @@
-"""The template tag `page_url`, which is defined in `repositories.links`."""
+"""The `page_url` template tag, which is defined in `repositories.links`."""
 
 from django import template
 

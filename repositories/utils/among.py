@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models.expressions import RawSQL
 
 MAX_LISTED = 100
-"""Up to this many ids are passed as separate parameters, which lets the planner estimate the number of rows."""
+"""Up to this many ids are passed as separate parameters, so that the planner can count them."""
 
 
 def among(ids: Collection[int]) -> Any:

@@ -1,7 +1,8 @@
 """Keyset pagination: each page starts where the previous one ended.
 
 OFFSET would read all rows before the page, and COUNT would read every row (3.7 s for 20 million).
-A keyset page reads only its own rows through an index, so the last page is as fast as the first.
+With keyset pagination, a page reads only its own rows, through an index. The last page is as fast as the
+first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from repositories.utils.text import is_storable
 
 
 class InvalidCursor(ValueError):
-    """The cursor is malformed, or belongs to a different order."""
+    """The cursor is malformed, or belongs to a different sort order."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Page:
-    """A page of rows, with the cursors of the next and previous pages. A missing page has the cursor None."""
+    """A page of rows, with cursors for the next and previous pages. The cursor of a missing page is None."""
 
     rows: list[Any]
     next: str | None
@@ -56,7 +57,7 @@ class Keyset:
     def page(self, queryset: QuerySet, size: int, cursor: str | None = None) -> Page:
         """Return a page of at most `size` rows. Makes one query.
 
-        Raises InvalidCursor if the cursor is malformed or belongs to another order.
+        Raises InvalidCursor if the cursor is malformed or belongs to a different sort order.
         """
         reverse, values = self.decode(cursor) if cursor else (False, None)
         if values is not None:
@@ -97,7 +98,7 @@ class Keyset:
     def decode(self, cursor: str) -> tuple[bool, list[Any]]:
         """Return whether a cursor points backward, and the key values of the row that it starts from.
 
-        Raises InvalidCursor if the cursor is malformed or belongs to another order.
+        Raises InvalidCursor if the cursor is malformed or belongs to a different sort order.
         """
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

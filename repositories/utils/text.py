@@ -1,4 +1,4 @@
-"""Check for, and replace, characters that not every supported database can store."""
+"""Detect and replace characters that some supported databases can't store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def is_storable(text: str) -> bool:
-    """Return whether every supported database can store the text: it has no NUL or unpaired surrogates."""
+    """Return whether every supported database can store the text: it has no NULs or unpaired surrogates."""
     return not UNSTORABLE.search(text)
 
 

@@ -1,1 +1,1 @@
-"""The views of the site, with one module per kind of page."""
+"""The site's views, with one module per kind of page."""

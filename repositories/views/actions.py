@@ -13,7 +13,7 @@ class ActionsMixin(View):
     """Handles a POST request by calling the method that has the same name as the submit button."""
 
     actions: Collection[str]
-    """The names of the submit buttons and of their methods. Requests without such a name get a 404."""
+    """The names of the submit buttons, and thus of the methods. Requests with any other name get a 404."""
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         for action in self.actions:

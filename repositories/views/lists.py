@@ -13,7 +13,7 @@ from repositories.utils.keyset import Keyset, Page
 
 
 class KeysetListView(TemplateView):
-    """A list in keyset pages. Subclasses define either `keyset` and `get_queryset`, or `get_page`."""
+    """A list with keyset pagination. Subclasses define either `keyset` and `get_queryset`, or `get_page`."""
 
     keyset: Keyset
     page_size = 50

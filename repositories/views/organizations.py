@@ -1,4 +1,4 @@
-"""Pages of organizations and teams.
+"""Pages for organizations and teams.
 
 Members of an organization can see its pages. Its owners and MSR admins can also make changes.
 """
@@ -55,7 +55,7 @@ class OrganizationPage(ViewerMixin):
 
     @cached_property
     def can_manage(self) -> bool:
-        """Whether the viewer can change the organization, as one of its owners or as an MSR admin."""
+        """Whether the viewer can change the organization: owners and MSR admins can."""
         if "manage_access" in self.access.everywhere:
             return True
         owners = self.organization.memberships.filter(role=Membership.Role.OWNER)
@@ -116,7 +116,7 @@ class OrganizationListView(KeysetListView):
 
 
 class OverviewView(OrganizationPage, KeysetListView):
-    """The repositories of an organization that the viewer can see."""
+    """The repositories in an organization, limited to those that the viewer can see."""
 
     tab = "Overview"
     template_name = "repositories/overview.html"
@@ -250,7 +250,7 @@ class TeamView(TeamPage):
 
 
 class TeamAccessView(TeamPage):
-    """A team's grants on repositories and namespaces that the viewer can see."""
+    """A team's grants, limited to repositories and namespaces that the viewer can see."""
 
     template_name = "repositories/team_access.html"
     actions = ["grant", "revoke"]

@@ -30,7 +30,7 @@ class RevokeForm(forms.Form):
 
 
 class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
-    """The users with individual access to a repository and why they have it, or the grants to teams.
+    """Lists either the users with individual access to a repository, and why they have it, or team grants.
 
     MSR admins and auditors are listed only if the viewer is also an MSR admin or auditor. Repository admins
     don't need to know who the MSR admins and auditors are, and any user can become a repository admin by

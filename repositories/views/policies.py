@@ -1,4 +1,4 @@
-"""Pages that list and edit the policies of a repository."""
+"""Pages for listing and editing a repository's policies."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class PolicyListView(RepositoryPage, KeysetListView):
 
 
 class PolicyPage(RepositoryPage):
-    """A page of a policy, in the tab for its kind. The view's URL must have a `policy_id` parameter."""
+    """A page about a policy, on the tab for its kind. The view's URL must have a `policy_id` parameter."""
 
     @cached_property
     def policy(self) -> Policy:
@@ -110,7 +110,7 @@ class PolicyFormView(PolicyEditorPage, TemplateView):
 
     template_name = "repositories/policies/form.html"
     get_policy: Callable[[], Policy]
-    """Returns a new or a stored policy. A stored policy is locked if the request is a POST request."""
+    """Returns a new or a stored policy. A stored policy is locked for POST requests."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return self.render_forms(*self.forms(self.get_policy()))

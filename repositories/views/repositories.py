@@ -43,7 +43,7 @@ def repository_rows(access: Access, repositories: list[Repository]) -> list[dict
 
 
 class RepositoryListView(ViewerMixin, KeysetListView):
-    """The repositories that the viewer can see, ordered by name, with a search by part of the name."""
+    """The repositories that the viewer can see, ordered by name and searchable by part of the name."""
 
     template_name = "repositories/list.html"
     extra_context = {"registry_host": config.registry_host, "section": "repositories"}

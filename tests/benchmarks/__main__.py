@@ -1,7 +1,7 @@
 """Measure how fast events are recorded, deleted and listed, and whether lists get slower with more events.
 
 `make bench` starts its own Redis and its own PostgreSQL, which flushes to disk as in production. To measure
-more events, run for example `EVENTS=20000000 make bench`. `world.py` defines the data. The results are
+with more events, run `EVENTS=20000000 make bench`, for example. `world.py` defines the data. The results are
 printed to standard output as tables. The times vary on a busy machine, but the numbers of buffers (pages that
 PostgreSQL reads from memory or disk) don't.
 """

@@ -1,4 +1,4 @@
-"""Measure the admin's event pages: the list, searches in the list, and the page of one event."""
+"""Measure the admin's event pages: the list, searches in the list, and the page for a single event."""
 
 from datetime import datetime
 
@@ -32,7 +32,7 @@ def measure_all(world: World, events: int) -> dict[str, Measurement]:
 
 
 def all_pages(halfway: datetime) -> dict[str, Request]:
-    """Return an MSR admin's requests for the first and a middle page of each search, and for one event."""
+    """Return requests by an MSR admin: the first page and a middle page of each search, and one event."""
     url = reverse("admin:registry_activity_event_changelist")
     event = Event.objects.between(before=halfway).order_by("-pk")[0]
     middle = {"p": BY_TIME.encode(event, reverse=False)}

@@ -1,11 +1,12 @@
-"""Measure auto-deletion on PostgreSQL, compared to one DELETE, and how much it slows down other processes.
+"""Compare auto-deletion to one DELETE on PostgreSQL, and measure how much it slows down other processes.
 
 `make bench` runs this benchmark on the table that the other benchmarks have filled.
-`python -m tests.benchmarks.deletion` fills the table itself, with any number of events from half a year. Each
-run gets a new copy of the database, so all runs start with the same table.
+`python -m tests.benchmarks.deletion` fills the table itself, with any number of events spread over half a
+year. Each run gets a new copy of the database, so all runs start with the same table.
 
-Each run is executed in a separate process, as it would be by a worker. Before and during the run, a second
-process reads the first page of the busiest repository, and a third process records single events.
+Each run is executed in a separate process, just as a worker would execute it. Before and during the run, a
+second process reads the first page of events in the busiest repository, and a third process records events
+one at a time.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ from tests import services
 from tests.standalone import configure
 
 BASELINE_SECONDS = 5.0
-"""For how many seconds reading and recording are measured before the run starts."""
+"""How long reading and recording are measured before the run starts, in seconds."""
 WARM_UP_SECONDS = 1.0
 INTERVAL = 0.005
-"""The seconds that the reader and the recorder pause between requests, to avoid overloading the machine."""
+"""How many seconds the reader and the recorder pause between requests, to avoid overloading the machine."""
 AGE = timedelta(hours=1)
 COPY = "bench_copy"
 
@@ -56,7 +57,7 @@ class Case:
     by_max_events: bool = False
     archive: bool = False
     held: str = ""
-    """A repository on hold. It has events in every partition, so no partition can be dropped as a whole."""
+    """The repository on hold, if any. It has events in every partition, so no partition can be dropped."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class DeleteStatement:
 
 @dataclass(frozen=True)
 class Latencies:
-    """The seconds that requests of one kind took before and during a run."""
+    """How many seconds requests of one kind took before and during a run."""
 
     before: list[float]
     during: list[float]
@@ -96,7 +97,7 @@ class Latencies:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The results of a run, of the DELETE statement that it is compared to, and of simultaneous requests."""
+    """The results of a run, the DELETE statement it is compared to, and the requests before and during it."""
 
     case: Case
     outcome: Outcome
@@ -181,13 +182,13 @@ def all_cases(held: str) -> list[Case]:
 
 
 def measure_statement(bound: datetime) -> DeleteStatement:
-    """Measure one DELETE of the events before a bound, while the reader and the recorder are running."""
+    """Measure one DELETE statement for the events before a bound, while the reader and the recorder run."""
     with copied_database():
         return measure_latencies(delete_in_one_statement, bound)[0]
 
 
 def delete_in_one_statement(bound: datetime) -> DeleteStatement:
-    """Delete the events before a bound from an unpartitioned copy of the table with the same indexes."""
+    """Copy the events into an unpartitioned table with the same indexes, and delete those before a bound."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as database:
         database.execute("CREATE TABLE plain (LIKE registry_activity_event)")
         database.execute("INSERT INTO plain SELECT * FROM registry_activity_event ORDER BY id")
@@ -301,7 +302,7 @@ def repeat_request(create_request: Callable[[], Callable[[], object]], over: Any
 
 
 def create_reader() -> Callable[[], object]:
-    """Return a function that reads the first page of the busiest repository."""
+    """Return a function that reads the first page of events in the busiest repository."""
     from tests.benchmarks import lists
 
     return lists.repository_lists(None)["query with pulls"]
@@ -332,7 +333,7 @@ def create_recorder() -> Callable[[], object]:
 
 
 def _split_latencies(times: Times, run: Outcome) -> Latencies:
-    """Separate requests that ended before a run started from requests that the run may have delayed."""
+    """Separate the requests that ended before a run started from those that the run may have delayed."""
     return Latencies(
         before=[
             took for started, took in times if run.started - BASELINE_SECONDS <= started < run.started - took
@@ -345,7 +346,7 @@ def _split_latencies(times: Times, run: Outcome) -> Latencies:
 
 
 def table(measurements: list[Measurement]) -> str:
-    """Return a table of the runs, followed by tables of the latencies of page requests and of recording."""
+    """Return a table of the runs, followed by latency tables for page requests and for recording."""
     if not measurements:
         return "  Too few events: all of them are from the same month."
     width = max(len(measurement.case.label) for measurement in measurements)

@@ -1,4 +1,4 @@
-"""Measure the HTTP endpoint for notifications, using the production web server."""
+"""Measure the HTTP notifications endpoint, using the production web server."""
 
 import json
 import multiprocessing
@@ -26,7 +26,7 @@ PROCFILE = Path(__file__).parents[2] / "Procfile"
 
 @dataclass(frozen=True)
 class Delivery:
-    """The latencies, in seconds, of the notifications that a number of concurrent clients delivered."""
+    """The latencies, in seconds, of notifications delivered by a number of concurrent clients."""
 
     clients: int
     latencies: list[float]
@@ -38,7 +38,7 @@ class Delivery:
 
 
 def measure(folder: Path, names: list[str], clients: int) -> Delivery:
-    """Start the web server as in the Procfile. This many clients send notifications for `SECONDS`."""
+    """Start the Procfile's web server, and let `clients` clients send notifications for `SECONDS`."""
     from activity.sources.registries import registry_account
     from tests.factories import new_token
 

@@ -1,4 +1,4 @@
-"""Measure lists of events: their response times, and the buffers that PostgreSQL reads for them."""
+"""Measure event lists: their response times, and the buffers that PostgreSQL reads for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def all_lists(halfway: datetime) -> dict[str, Request]:
 
 
 def repository_lists(cursor: str | None) -> dict[str, Request]:
-    """Return requests for the lists of the busiest repository, sent as its admin."""
+    """Return requests by the busiest repository's admin for the repository's lists."""
     name = split_name(BUSIEST)
     repository = Repository.objects.named(BUSIEST).select_related("namespace").get()
     viewer = get_user_model()._default_manager.get(username="repoadmin")
@@ -82,7 +82,7 @@ def repository_lists(cursor: str | None) -> dict[str, Request]:
 
 
 def lists_of_all(cursor: str | None) -> dict[str, Request]:
-    """Return requests for the lists across repositories, sent as viewers who can see all, many or a few."""
+    """Return requests for the lists across repositories, by viewers of all, many or a few repositories."""
     lists = {}
     for viewer, no_pulls, pulls in (
         ("MSR admin", "admin", "admin"),
@@ -106,7 +106,7 @@ def lists_of_all(cursor: str | None) -> dict[str, Request]:
 
 
 def create_request(username: str, path: str, query: dict[str, str]) -> Request:
-    """Return a function that requests a page as a user, using Django's test client and no web server."""
+    """Return a function that requests a page as a user, using Django's test client, not a web server."""
     client = Client(SERVER_NAME="localhost", raise_request_exception=True)
     client.force_login(get_user_model()._default_manager.get(username=username))
     url = f"{path}?{urlencode(query)}"
@@ -132,7 +132,7 @@ def measure(request: Request) -> Measurement:
 
 
 def buffers_of(request: Request) -> int:
-    """Return the number of buffers that all SELECT queries of a request read."""
+    """Return the total number of buffers that a request's SELECT queries read."""
     queries: list[tuple[str, Any]] = []
 
     def log_query(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
@@ -152,7 +152,7 @@ def buffers_of_query(sql: str, params: Any) -> int:
 
 
 def table(measurements: dict[int, dict[str, Measurement]]) -> str:
-    """Return a table that compares the measurements with few events to the measurements with many events."""
+    """Return a table that compares the measurements with few events to those with many events."""
     few, many = measurements
     width = max(map(len, measurements[few]))
     lines = [f"  {'':{width}} {f'{few:,} events':>20} {f'{many:,} events':>20} {'time ratio':>12}"]

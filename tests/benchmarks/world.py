@@ -30,7 +30,7 @@ BUSIEST = "acme/web"
 QUIET = 5
 """The number of repositories that the users named `few-…` can access.
 
-If there are 10,000 events, the events of these repositories don't fill a page.
+If there are 10,000 events, the ones in these repositories don't fill a page.
 """
 PULLS = 0.88
 KINDS = {
@@ -136,7 +136,7 @@ def fill(world: World, events: int) -> None:
 
 
 def copy_events(world: World, events: int) -> None:
-    """Copy the first `PROTOTYPE_EVENTS` events to later times, until the table has `events` or more rows."""
+    """Copy the first `PROTOTYPE_EVENTS` events to later times, until the table has at least `events` rows."""
     columns = [field.column for field in Event._meta.local_concrete_fields if field.column]
     statement = COPY_EVENTS.format(
         columns=", ".join(columns), values=", ".join(SHIFTED.get(column, column) for column in columns)

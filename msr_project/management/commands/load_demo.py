@@ -1,4 +1,4 @@
-"""Loads demo data into a new installation, and prints instructions for exploring it."""
+"""Load demo data into a new installation, and prints instructions for exploring it."""
 
 import os
 import secrets

@@ -118,8 +118,8 @@ class Namespace(models.Model):
     """The first part of a repository's name. It belongs to a user or an organization, or has no owner yet.
 
     A namespace without an owner is *unclaimed*. For example, a namespace is unclaimed if it was created
-    because the registry reported a repository in it. Until an MSR admin assigns it to an owner, only MSR admins
-    and auditors can see its repositories, regardless of any grants.
+    because the registry reported a repository in it. Until an MSR admin assigns it to an owner, only MSR
+    admins and auditors can see its repositories, regardless of any grants.
     """
 
     UNCLAIMED: ClassVar[Q] = Q(user__isnull=True, organization__isnull=True) & ~Q(name=names.LIBRARY)

@@ -1,8 +1,8 @@
 """Explain effective access: list people's rights, each with the grant, role or ownership that it comes from.
 
-`resolving.py` decides what a viewer can do. The pages about repositories and users explain its
-decisions with this module, which uses the same tables in `levels.py`. A person's listed rights on a
-repository always add up to the result of `Access.permissions_on`.
+`resolving.py` decides what a viewer can do. This module explains those decisions for the
+repository and user pages, and uses the same tables in `levels.py`. A person's listed rights on a repository
+always add up to the result of `Access.permissions_on`.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def rights_on(
 ) -> Page:
     """Return a page of the people with individual rights on a repository, as EffectiveAccess rows.
 
-    The rows are sorted by name, and loaded in at most nine queries. `search` matches any part of the username.
+    The rows are sorted by name, and loaded in at most nine queries. `search` matches any part of a username.
     Not every viewer is allowed to know who the MSR admins and auditors are: without `include_registry_roles`,
     the rights that come from these roles are left out. If the repository is public, each person's rights
     include `public_right`, but people who have no other right aren't listed. Load the repository's namespace

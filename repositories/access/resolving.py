@@ -132,7 +132,10 @@ class Access:
         return permission in self.everywhere or self.repositories([permission]).exists()
 
     def granted_ids(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the ids of the repositories, and the ids of the namespaces, where any permission is granted."""
+        """Return the ids of the repositories and namespaces on which any of `permissions` is granted.
+
+        The first set contains the repositories, and the second set the namespaces.
+        """
         return (
             NO_IDS.union(*(self.by_repository.get(p, NO_IDS) for p in permissions)),
             NO_IDS.union(*(self.by_namespace.get(p, NO_IDS) for p in permissions)),

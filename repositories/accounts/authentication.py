@@ -23,7 +23,7 @@ PRECISION = timedelta(minutes=1)
 class TokenAuthentication(authentication.TokenAuthentication):
     """Authentication with the `Authorization: Bearer <token>` header.
 
-    Knox's own class isn't used, because it depends on the host site's settings for token prefix and model.
+    Knox's own class isn't used, because its token prefix and model depend on the host site's settings.
     """
 
     keyword = "Bearer"
@@ -59,8 +59,8 @@ class TokenScheme(OpenApiAuthenticationExtension):
 def find_token(text: str) -> AccessToken | None:
     """Return the token with this text, or None if it doesn't exist or has expired.
 
-    The query also loads the token's user and the user's registry, because the notifications
-    endpoint needs them.
+    The query also loads the token's user and the user's registry, because the notifications endpoint
+    needs them.
     """
     tokens = AccessToken.objects.select_related("user__registry")
     token = tokens.filter(digest=hash_token(text)).first()

@@ -42,7 +42,7 @@ NUMERIC_LIMITS = {
     Operator.PUSHED_BEFORE: MAX_DAYS,
     Operator.ALL_BUT_NEWEST: MAX_NEWEST,
 }
-"""The operators that take a number, each with the largest number allowed. Only pruning policies can use them."""
+"""Operators that take a number, each with the largest number allowed. Only pruning policies can use them."""
 
 
 @dataclass(frozen=True)

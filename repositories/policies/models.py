@@ -56,7 +56,7 @@ class Policy(models.Model):
         PULL_MIRRORING = "pull_mirroring", "Pull mirroring"
 
     class Interval(models.IntegerChoices):
-        """The number of hours between mirrorings of a repository from another registry."""
+        """How often, in hours, a repository is mirrored from another registry."""
 
         HOURLY = 1, "every hour"
         FOUR_TIMES_A_DAY = 6, "every 6 hours"

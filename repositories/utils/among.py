@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models.expressions import RawSQL
 
 MAX_LISTED = 100
-"""Up to this many ids are passed as separate parameters, so that the planner can count them."""
+"""Up to this many ids are separate parameters, so that the planner can estimate the number of rows."""
 
 
 def among(ids: Collection[int]) -> Any:

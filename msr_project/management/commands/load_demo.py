@@ -1,4 +1,4 @@
-"""Load demo data into a new installation, and prints instructions for exploring it."""
+"""Load demo data into a new installation, and print instructions for exploring it."""
 
 import os
 import secrets

@@ -54,12 +54,12 @@ class World:
     grants: list[tuple[str, str, Any]]
     """For each grant: its permission, its holder (a username or `team`), and its target.
 
-    The target is the number of a repository or the name of a namespace.
+    The target is an index into `repositories` or the name of a namespace.
     """
     events: list[tuple[int | None, str, str]]
-    """For each event: the number of its repository (or None), its category, and its actor."""
+    """For each event: the index of its repository (or None), its category, and its actor."""
     created: dict[str, Any] = field(default_factory=dict)
-    """What `build` creates: users by username, the list of `repositories`, and the ids of the `events`."""
+    """The objects that `build` creates: users by username, and the lists `repositories` and `events` (ids)."""
 
     def can_see(self, viewer: str, number: int | None, category: str, actor: str = "") -> bool:
         """Return whether the viewer can see an event with these values, according to the permission table."""

@@ -114,7 +114,7 @@ class AnyContentNegotiation(BaseContentNegotiation):
 class RegistryNotificationView(ApiView):
     """Receive notifications from CNCF Distribution registries.
 
-    Responds with 200 once the whole content of a message is committed, as events or as dead letters.
+    Responds with 200 once everything in a message has been committed, as events or as dead letters.
     """
 
     authentication_classes = [TokenAuthentication]

@@ -269,7 +269,7 @@ class DeletionExecution(Execution):
     def delete_archived(self, archive: Archive, ids: list[UUID], rule: str = "") -> None:
         """Delete the events in an archive from the database.
 
-        Events that have been put on hold in the meantime are removed from the archive instead.
+        Events that are held in the meantime are removed from the archive instead.
         """
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))

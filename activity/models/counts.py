@@ -51,7 +51,7 @@ class Tally(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.events} {self.category} events in the {self.unit} from {self.start:%Y-%m-%d %H:%M}"
+        return f"{self.events} {self.category} events in the {self.unit} starting {self.start:%Y-%m-%d %H:%M}"
 
 
 class TallyChange(models.Model):
@@ -73,7 +73,7 @@ class TallyChange(models.Model):
         indexes = [models.Index(fields=["repository", "hour"], name="tally_change_repository")]
 
     def __str__(self) -> str:
-        return f"{self.events:+} {self.category} events in the hour from {self.hour:%Y-%m-%d %H:%M}"
+        return f"{self.events:+} {self.category} events in the hour starting {self.hour:%Y-%m-%d %H:%M}"
 
 
 class DroppedTallies(models.Model):

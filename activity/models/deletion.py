@@ -249,7 +249,7 @@ class Archive(models.Model):
 
 
 class Import(models.Model):
-    """An imported archive. Its events are on hold until the import is released."""
+    """An imported archive. Its events are exempt from deletion until the import is released."""
 
     archive_name = models.CharField(max_length=255, unique=True)
     imported_at = models.DateTimeField(default=timezone.now)

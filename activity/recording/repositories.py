@@ -15,7 +15,7 @@ from repositories.models import Namespace, Repository
 
 
 class RepositoryFinder:
-    """Finds the repository that had a name at a given time.
+    """Finds the repository that had a given name at a given time.
 
     An event that occurred before a repository was deleted belongs to the deleted repository, even if the
     event arrives after a new repository has taken the name. Otherwise, viewers of the new repository could
@@ -69,7 +69,7 @@ class RepositoryFinder:
                         tag="",
                         digest="",
                         repository=repository,
-                        # Not everyone who can see this event may see the details of the earliest draft.
+                        # Some users who can see this event must not see the details of the earliest draft.
                         details={},
                     )
                 )

@@ -34,7 +34,7 @@ class Receipt:
 
 
 def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
-    """Record a message. On return, its whole content is committed, as events or as dead letters.
+    """Record a message, and commit everything in it, as events or as dead letters.
 
     If `body` is only the beginning of an oversized message, `size` is the full size of the message in bytes.
     Raises OperationalError or InterfaceError if the database is unavailable, so that the registry retries
@@ -78,7 +78,7 @@ def _store_dead_letter(body: bytes, reason: str, account_id: int, size: int | No
 
 
 def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
-    """Return the drafts. A pull by digest that follows a HEAD request for a tag becomes a pull of the tag."""
+    """Return the drafts, turning pulls by digest that follow a HEAD request for a tag into pulls of that tag."""
     requests = [
         _head_request(draft, account_id) if draft.kind == "get_manifest" else None for draft in drafts
     ]

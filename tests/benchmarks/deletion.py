@@ -57,7 +57,7 @@ class Case:
     by_max_events: bool = False
     archive: bool = False
     held: str = ""
-    """The repository on hold, if any. It has events in every partition, so no partition can be dropped."""
+    """The held repository, if any. It has events in every partition, so no partition can be dropped."""
 
 
 @dataclass(frozen=True)

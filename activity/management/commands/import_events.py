@@ -12,7 +12,7 @@ from activity.sources import auditing
 class Command(BaseCommand):
     """`manage.py import_events ARCHIVE`"""
 
-    help = "Imports the events from an archive. They stay on hold until the import is released in the admin."
+    help = "Imports the events from an archive. They are held until the import is released in the admin."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -27,6 +27,6 @@ class Command(BaseCommand):
         except (OSError, ValueError, KeyError, archives.DamagedArchive, archives.DeletionPending) as error:
             raise CommandError(f"{archive} can't be imported: {error}") from error
         self.stdout.write(
-            f"Imported {imported.events} events from {archive}. The events are on hold until the import is"
+            f"Imported {imported.events} events from {archive}. The events are held until the import is"
             " released."
         )

@@ -26,7 +26,7 @@ class GatedQuerySet(QuerySet[Row]):
     """A queryset of events or tallies: rows with `repository`, `category` and `is_pull` fields."""
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
-        """Return the rows that a viewer may see, in one repository or in all repositories.
+        """Return the rows that a viewer may see, in one repository or across all repositories.
 
         Access is denied by default. Events in an unknown category require the permission to see unknown
         events. Events without a repository and events of deleted repositories are visible only to MSR admins
@@ -78,7 +78,7 @@ class GatedEventQuerySet(GatedQuerySet["Event"]):
     """
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
-        """Return the events that a viewer may see, in one repository or in all repositories.
+        """Return the events that a viewer may see, in one repository or across all repositories.
 
         Without `repository`, the result includes the viewer's own account events.
         """
@@ -117,7 +117,7 @@ def _own_account(access: Access) -> Q:
 
 
 def _visible_anywhere(access: Access) -> Q:
-    """Return the condition for the rows that a viewer may see in all repositories.
+    """Return the condition for the rows that a viewer may see, across all repositories.
 
     Categories that are visible in the same repositories share a branch of the condition.
     """
@@ -126,7 +126,7 @@ def _visible_anywhere(access: Access) -> Q:
         permission = category.permission
         key = (*access.granted_ids(frozenset({permission})), permission in access.in_public)
         categories_by_access[key].append(category)
-    # Repository admins see events in all categories, even unknown ones, so their branch has no category.
+    # Repository admins see all categories, even unknown ones: their branch below has no such filter.
     categories_by_access.pop((*access.granted_ids(frozenset({VIEW_UNKNOWN_EVENTS})), False), None)
     repositories_with = _repositories_by_permission(access)
     visible = Q(repository__in=repositories_with(VIEW_UNKNOWN_EVENTS))

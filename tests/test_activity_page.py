@@ -274,7 +274,7 @@ class TestPaging:
 
         html = page(reader, cursor="nonsense")
 
-        assert "That page no longer exists. This is the first page." in html
+        assert "That page is not available, so the first page is shown instead." in html
         assert len(column(html, "Label")) == 1
 
     def test_page_shows_ten_events(self, reader: Client, web: Repository) -> None:

@@ -408,7 +408,7 @@ class TestAccounts:
         token = AccessToken.objects.get()
         admin.post(f"/admin/registry_repositories/accesstoken/{token.pk}/delete/", {"post": "yes"})
 
-        subject = f"{token.token_key[:8]}… of jane"
+        subject = f"{token.token_key[:8]}… (jane)"
         assert recorded() == [
             ("Create Token", "", subject, "SYSTEM the command line"),
             ("Delete Token", "", subject, "admin"),

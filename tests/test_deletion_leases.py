@@ -51,7 +51,7 @@ def test_lease_prevents_a_second_run_before_the_worker_starts_the_first() -> Non
 
     with pytest.raises(runs.AlreadyRunning, match="has not finished yet"):
         runs.start("another", preview=True)
-    with pytest.raises(CommandError, match=r"has not finished yet\. Wait for it to end, or stop it"):
+    with pytest.raises(CommandError, match=r"has not finished yet\. Wait for it to finish, or stop it"):
         manage("delete_events", "--dry-run")
     assert list(Run.objects.all()) == [queued]
 

@@ -26,7 +26,7 @@ from repositories.models import Namespace, RegistrySettings, Repository
 
 
 class SearchFilter:
-    """A filter that only contributes a search. `EventChangeList` does the filtering."""
+    """A filter that supplies a `Search` for `EventChangeList` instead of filtering the queryset itself."""
 
     search: Search
 

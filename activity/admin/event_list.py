@@ -38,7 +38,7 @@ class EventChangeList(ChangeList):
         try:
             self.search_page = self._find_page(self.cursor)
         except InvalidCursor:
-            self.problems.append("That page no longer exists. This is the first page.")
+            self.problems.append("That page is not available, so the first page is shown instead.")
             self.search_page = self._find_page(None)
         self.result_list = self.search_page.rows
         # The admin templates are written for numbered pages and expect these attributes.

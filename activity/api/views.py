@@ -130,7 +130,7 @@ class RegistryNotificationView(ApiView):
 
 
 def with_actors(events: EventQuerySet) -> EventQuerySet:
-    """Load the rows that the URLs of actors and policies need, to avoid a query for each event."""
+    """Load the rows needed to build actor and policy URLs, to avoid a query for each event."""
     return events.select_related("actor_user", "policy__repository__namespace")
 
 

@@ -1,8 +1,8 @@
 """Records actions in this application itself, such as changes to permissions, accounts and settings.
 
 All audited models are listed in `AUDITED`. Signal handlers record every change to an audited model, no matter
-which code makes the change. Code whose actions change no audited model, such as a replay, calls `record`
-directly. The changed fields are stored in `details.changes`, in the format of `Changes`.
+what code makes it. Actions that don't change an audited model, such as replaying dead letters, are recorded
+by calling `record` directly. The changed fields are stored in `details.changes`, in the format of `Changes`.
 
 An event is committed in the same transaction as the change that it describes. Django itself deletes rows and
 changes many-to-many relations in transactions, but `save` commits before it sends `post_save`. Therefore,
@@ -189,7 +189,7 @@ AUDITED: dict[type[models.Model], Audited] = {
             AccessToken,
             "token",
             ignored=frozenset({"token_key", "created", "name", "last_used_at"}),
-            subject=lambda token: f"{token.token_key[:8]}… of {token.user}",
+            subject=lambda token: f"{token.token_key[:8]}… ({token.user})",
         ),
         Audited(Group, "group"),
         Audited(RegistrySettings, "registry_settings"),
@@ -316,7 +316,7 @@ def _record_change(
     instance = after or before
     kind = audited.kind(instance, verb, changes) if audited.kind else f"{verb}_{audited.noun}"
     if changes and kind in KINDS:
-        # Events in other categories can be visible to users who may not see the changed fields.
+        # Events in other categories can be visible to users who aren't allowed to see the changed fields.
         details: dict[str, Any] = {"changes": changes} if KINDS[kind].category in OWN_CATEGORIES else {}
         # An event later than `deleted_at` would not belong to the deleted repository.
         at = instance.deleted_at if kind == "delete_repository" else None

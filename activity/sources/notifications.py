@@ -78,7 +78,7 @@ def _store_dead_letter(body: bytes, reason: str, account_id: int, size: int | No
 
 
 def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
-    """Return the drafts, turning pulls by digest that follow a HEAD request for a tag into pulls of that tag."""
+    """Turn pulls by digest into pulls of the tag that a HEAD request looked up, and return all drafts."""
     requests = [
         _head_request(draft, account_id) if draft.kind == "get_manifest" else None for draft in drafts
     ]

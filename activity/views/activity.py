@@ -188,7 +188,9 @@ class ActivityPage(ViewerMixin, TemplateView):
         try:
             return order.page(events, PAGE_SIZE, self.request.GET.get("cursor")), ""
         except InvalidCursor:
-            return order.page(events, PAGE_SIZE), "That page no longer exists. This is the first page."
+            return order.page(
+                events, PAGE_SIZE
+            ), "That page is not available, so the first page is shown instead."
 
     def row(self, event: Event) -> dict[str, Any]:
         """Return the template context of a table row: an event, and the URLs that its cells link to."""

@@ -151,7 +151,7 @@ class TeamAdmin(admin.ModelAdmin):
 
     @admin.display(description="grants")
     def grant_links(self, team: Team) -> str:
-        """Return links to the team's grants, which are added on the page of a namespace or repository."""
+        """Return links to the team's grants. Grants are added on the page of the namespace or repository."""
         if not team.pk:
             return "–"
         return join_links(

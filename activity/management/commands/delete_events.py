@@ -30,7 +30,7 @@ class Command(BaseCommand):
             run = runs.start(COMMAND_LINE_ACTOR, preview=dry_run)
         except runs.AlreadyRunning as reason:
             raise CommandError(
-                f"{reason} Wait for it to end, or stop it in the admin (Activity > Runs)."
+                f"{reason} Wait for it to finish, or stop it in the admin (Activity > Runs)."
             ) from reason
         with tqdm(
             unit="event", desc=str(run), file=self.stderr._out, dynamic_ncols=True, disable=None

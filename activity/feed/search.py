@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def covering_branches(self) -> Sequence[Q]:
-        """The branches with which one index covers the whole search. Empty if no single index suffices."""
+        """The branches to read if a single index can answer the whole search, otherwise empty."""
         match self.conditions:
             case []:
                 return [Q()]
@@ -160,7 +160,7 @@ def _best_branches(
     for branches in candidates:
         last = MAX_EVENTS_READ // len(branches) - 1
         lasts = [scope.filter(branch).values("id")[last : last + 1] for branch in branches]
-        # Beyond the nearest of these last ids, at least one branch is incomplete.
+        # Each branch is read only up to its last id, so the results are complete up to the first of these.
         end = _union(lasts).order_by("id" if newer else "-id").values_list("pk", flat=True).first()
         if end is None:
             return branches, None
@@ -203,7 +203,7 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
     more = len(rows) > size
     rows = rows[:size]
     stopped = end if not more else None
-    # `forward` continues in the reading direction. `back` reads the other way, beginning with `start`.
+    # `forward` continues in the same direction. `back` reads the other way, beginning with `start`.
     forward = (
         BY_TIME.encode(rows[-1], newer)
         if more

@@ -34,12 +34,12 @@ MAX_DETAIL_LENGTH = 1024
 MAX_MESSAGE_LENGTH = 4000
 """Notifications up to this length, in characters of JSON, are stored whole.
 
-Most notifications have 600 to 900 characters.
+Most notifications are 600 to 900 characters long.
 """
 MAX_CONTAINERS = 50
 """Notifications with up to this many objects and lists are stored whole.
 
-A notification from a registry has 5.
+A typical notification contains five.
 """
 
 
@@ -124,7 +124,9 @@ def _draft(notification: dict, target: dict) -> Draft:
         raise InvalidNotification(f"The {notification['action']} has no digest.")
     source_id = _get_string(notification, "id")
     if not source_id or len(source_id) > MAX_ID_LENGTH or not is_storable(source_id):
-        raise InvalidNotification(f"The event has no valid id. An id has 1 to {MAX_ID_LENGTH} characters.")
+        raise InvalidNotification(
+            f"The event has no valid id. An id must be 1 to {MAX_ID_LENGTH} characters long."
+        )
     actor = _get_string(_get_object(notification, "actor"), "name")
     if len(actor) > MAX_ACTOR_LENGTH or not is_storable(actor):
         raise InvalidNotification(f"{_quote(actor)} is not a valid actor name.")

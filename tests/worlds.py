@@ -59,7 +59,7 @@ class World:
     events: list[tuple[int | None, str, str]]
     """For each event: the index of its repository (or None), its category, and its actor."""
     created: dict[str, Any] = field(default_factory=dict)
-    """The objects that `build` creates: users by username, "repositories" and the ids of "events" as lists."""
+    """The objects that `build` creates: users by username, `repositories`, and the ids of `events`."""
 
     def can_see(self, viewer: str, number: int | None, category: str, actor: str = "") -> bool:
         """Return whether the viewer can see an event with these values, according to the permission table."""

@@ -84,7 +84,7 @@ def test_expired_lease_lets_another_run_take_over(archive: bool, archive_folder:
 
     first = execute_run(after_batches(1, take_over))
 
-    # The next batch of the first run was rolled back. Nevertheless, the run was marked as abandoned.
+    # The next batch of the first run was rolled back. The run was still marked as abandoned.
     assert (first.state, first.deleted) == ("abandoned", 2)
     assert len(remaining_events()) == 9
 

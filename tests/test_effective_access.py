@@ -1,4 +1,4 @@
-"""Effective access gives a reason for every right, both for all users of a repository and for one user."""
+"""Effective access explains every right, whether rights are listed for a repository or for a user."""
 
 from __future__ import annotations
 

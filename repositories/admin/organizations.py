@@ -190,7 +190,7 @@ class OwnerFilter(admin.SimpleListFilter):
 
 @admin.register(Namespace)
 class NamespaceAdmin(ImmutableNameMixin, GrantableModelAdmin):
-    """The admin for namespaces. MSR admins claim a namespace by choosing its owner here."""
+    """The admin for namespaces. MSR admins give an unclaimed namespace an owner here."""
 
     name_field = "name"
     list_display = ["name", "owner"]

@@ -12,7 +12,7 @@ from activity.sources import auditing
 class Command(BaseCommand):
     """`manage.py import_events ARCHIVE`"""
 
-    help = "Imports the events from an archive. They are held until the import is released in the admin."
+    help = "Imports the events from an archive. They are not deleted again until the import is released."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(

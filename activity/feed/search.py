@@ -160,8 +160,8 @@ def _best_branches(
     for branches in candidates:
         last = MAX_EVENTS_READ // len(branches) - 1
         lasts = [scope.filter(branch).values("id")[last : last + 1] for branch in branches]
-        # Each branch stops when its share of `MAX_EVENTS_READ` is used up, so the results are complete only up to
-        # the id where the first branch stops.
+        # Each branch stops when its share of `MAX_EVENTS_READ` is used up, so the results are complete only
+        # up to the id where the first branch stops.
         end = _union(lasts).order_by("id" if newer else "-id").values_list("pk", flat=True).first()
         if end is None:
             return branches, None

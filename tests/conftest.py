@@ -87,6 +87,14 @@ def web(db: None) -> Repository:
 
 
 @pytest.fixture
+def person(web: Repository) -> Any:
+    """A member of acme with read access to acme/web."""
+    person = factories.user_with("level_read", web)
+    factories.add_member(web.namespace.organization, person)
+    return person
+
+
+@pytest.fixture
 def admin(log_in: Callable[[Any], Client]) -> Client:
     """A client logged in as an MSR admin."""
     return log_in(factories.msr_admin(username="admin"))

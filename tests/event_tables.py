@@ -27,3 +27,8 @@ def column(html: str, label: str) -> list[str]:
     """Return the text of each cell in a column."""
     found = [cell for cell_label, cell in cells(html) if cell_label == label]
     return [" ".join(re.sub("<[^>]*>", " ", cell).split()) for cell in found]
+
+
+def tags(client: Client, url: str, **query: Any) -> list[str]:
+    """Return the tags of the events that a page lists."""
+    return column(get_page(client, url, **query), "Tag")

@@ -15,24 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from activity.models import MANUAL_PROMOTION_NAME, ActorType, Event
 from repositories.models import Membership, RegistrySettings, Repository
 from tests import factories
-from tests.event_tables import column, get_page
-
-
-@pytest.fixture
-def person(web: Repository) -> Any:
-    """A member of acme with read access to acme/web."""
-    person = factories.user_with("level_read", web)
-    factories.add_member(web.namespace.organization, person)
-    return person
+from tests.event_tables import column, get_page, tags
 
 
 @pytest.fixture
 def client(log_in: Any, person: Any) -> Client:
     return log_in(person)
-
-
-def tags(client: Client, url: str, **query: Any) -> list[str]:
-    return column(get_page(client, url, **query), "Tag")
 
 
 def count_in_chart(client: Client, url: str, **query: Any) -> int:

@@ -12,26 +12,14 @@ from django.test import Client
 
 from repositories.models import Repository
 from tests import factories
-from tests.event_tables import column, get_page
+from tests.event_tables import tags
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 
 
 @pytest.fixture
-def person(web: Repository) -> Any:
-    """A member of acme with read access to acme/web."""
-    person = factories.user_with("level_read", web)
-    factories.add_member(web.namespace.organization, person)
-    return person
-
-
-@pytest.fixture
 def client(log_in: Any, person: Any) -> Client:
     return log_in(person)
-
-
-def tags(client: Client, url: str, **query: Any) -> list[str]:
-    return column(get_page(client, url, **query), "Tag")
 
 
 class TestAtom:

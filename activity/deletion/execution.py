@@ -155,6 +155,7 @@ class Execution:
             raise Stopped
 
     def pause(self, seconds: float = 0) -> None:
+        """Report the progress, and wait so that recording and reading can proceed between transactions."""
         self.progress(self.run)
         time.sleep(max(PAUSE, seconds / 2))
 

@@ -211,7 +211,7 @@ def retry_on_lock(attempt: Callable[[], Result]) -> Result:
             return attempt()
         except OperationalError as error:
             logger.info("Retrying to change partitions: %s", error)
-            time.sleep(RETRY_DELAY)
+            time.sleep(RETRY_DELAY)  # lets the statements run that waited behind this lock request
     return attempt()
 
 

@@ -24,6 +24,7 @@ class KeysetListView(TemplateView):
         return self.search_form(self.request.GET)
 
     def get_queryset(self) -> QuerySet:
+        """Return all rows of the list. Abstract, unless a subclass defines `get_page`."""
         raise NotImplementedError
 
     def get_page(self) -> Page:

@@ -76,6 +76,7 @@ class ManagedPage(OrganizationPage, ActionsMixin, KeysetListView):
     """A page with a list that owners and MSR admins can change, and a form to add items to the list."""
 
     def get_form(self, data: Any = None) -> Any:
+        """Return the form to add items, bound to `data` if given. Abstract."""
         raise NotImplementedError
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -254,7 +254,7 @@ def execute_run(case: Case) -> Outcome:
     from activity.models import Run
 
     run = runs.start("bench", cutoff=_configure(case))
-    time.sleep(WARM_UP_SECONDS + BASELINE_SECONDS)
+    time.sleep(WARM_UP_SECONDS + BASELINE_SECONDS)  # the readers measure their latency at rest
     idle = _megabytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak memory use
     started = time.monotonic()
@@ -297,7 +297,7 @@ def repeat_request(create_request: Callable[[], Callable[[], object]], over: Any
         started = time.monotonic()
         request()
         times.append((started, time.monotonic() - started))
-        time.sleep(INTERVAL)
+        time.sleep(INTERVAL)  # paces the requests, so that they do not saturate the server
     return times
 
 

@@ -56,7 +56,7 @@ def measure(folder: Path, names: list[str], clients: int) -> Delivery:
         start = time.time() + SECONDS_TO_START
         jobs = pool.starmap_async(deliver, [(port, token, names, start, SECONDS)] * clients)
         for _ in tqdm(range(round(SECONDS_TO_START + SECONDS)), f"{clients} clients", unit="s"):
-            time.sleep(1)
+            time.sleep(1)  # advances the progress bar while the clients work
         return Delivery(clients, [latency for latencies in jobs.get() for latency in latencies])
 
 
@@ -65,7 +65,7 @@ def deliver(port: int, token: str, names: list[str], start: float, seconds: floa
     connection = HTTPConnection(services.LOOPBACK, port)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     latencies: list[float] = []
-    time.sleep(max(0, start - time.time()))
+    time.sleep(max(0, start - time.time()))  # all clients start at the same time
     while not latencies or time.time() < start + seconds:
         body = push_notification(random.choice(names))
         sent = time.perf_counter()

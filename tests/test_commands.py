@@ -47,6 +47,12 @@ def test_registry_config_prints_a_working_endpoint() -> None:
     assert deliver(authorization) == 200
 
 
+def test_registry_config_requests_the_references_of_an_index() -> None:
+    configured = yaml.safe_load(run("registry_config"))["notifications"]
+
+    assert configured["events"] == {"includereferences": True}
+
+
 def test_registry_config_does_not_revoke_earlier_tokens() -> None:
     tokens = [endpoint()["headers"]["Authorization"][0] for _ in range(2)]
 

@@ -16,6 +16,10 @@ CONFIGURATION = """\
 # the application's ALLOWED_HOSTS. Messages sent to unknown host names are rejected.
 # The token is shown only once. Running this command again creates another token; older tokens remain valid.
 notifications:
+  events:
+    # A client pulls a multi-platform image with two requests: for its index and for the image of a platform.
+    # With this option, notifications about an index list its images, so that both requests are one pull.
+    includereferences: true
   endpoints:
     - name: activity
       url: {url}

@@ -108,7 +108,7 @@ class NewRepositoryForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         namespace, name = cleaned.get("namespace"), cleaned.get("name", "")
-        if namespace and names.is_name(name) and not names.is_name(names.join_name(namespace.name, name)):
+        if namespace and names.is_path(name) and not names.is_name(names.join_name(namespace.name, name)):
             self.add_error(None, "This namespace and name don't form a valid repository name.")
         return cleaned
 

@@ -30,15 +30,19 @@ The group name `organization/team` can have at most 150 characters.
 """
 
 validate_component = RegexValidator(
-    r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z",
+    rf"^{names.COMPONENT}\Z",
     "Use lowercase letters and digits, with single separators (. _ -) between them.",
+)
+validate_namespace = RegexValidator(
+    rf"^(?:{names.NAMESPACE})\Z",
+    "Use letters and digits, with single separators (. _ -) between them.",
 )
 
 
 class Organization(models.Model):
     """A group of people. It owns namespaces, one of which has the same name as the organization."""
 
-    name = models.CharField(max_length=MAX_GROUP_NAME_PART, unique=True, validators=[validate_component])
+    name = models.CharField(max_length=MAX_GROUP_NAME_PART, unique=True, validators=[validate_namespace])
     users: models.ManyToManyField = models.ManyToManyField(
         settings.AUTH_USER_MODEL, through="Membership", related_name="organizations"
     )
@@ -155,7 +159,7 @@ class Namespace(models.Model):
 
     def clean(self) -> None:
         if self._state.adding:
-            validate_component(self.name)
+            validate_namespace(self.name)
         if self.user_id and self.organization_id:
             raise ValidationError("A namespace can belong to a user or to an organization, but not to both.")
         if self.name == names.LIBRARY and self.owner:
@@ -236,7 +240,7 @@ class Repository(models.Model):
         return names.join_name(self.namespace.name, self.name)
 
     def clean(self) -> None:
-        if self.namespace_id and not names.is_name(self.name):
+        if self.namespace_id and not names.is_path(self.name):
             raise ValidationError(
                 {"name": "Use lowercase letters and digits, with separators (. _ - /) between them."}
             )

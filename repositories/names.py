@@ -1,6 +1,6 @@
 """The grammar of repository names, tags and digests.
 
-Source: the CNCF Distribution reference grammar (`reference/reference.go`).
+Source: the reference grammar of CNCF Distribution, https://github.com/distribution/reference
 """
 
 import re
@@ -15,8 +15,14 @@ MAX_NAME_LENGTH = 255
 MAX_TAG_LENGTH = 128
 MAX_DIGEST_LENGTH = 255
 
-_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
+COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+PATH = rf"{COMPONENT}(?:/{COMPONENT})*"
+_HOST_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+# If a name has several components, the first one may also be a host, with capitals and a port: `Acme/web`,
+# `mirror.example.com:5000/alpine`. Clients remove a host before they send a name, but registries accept it.
+_HOST = rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
+NAMESPACE = rf"{_HOST}|{COMPONENT}"
+_NAME = re.compile(rf"(?:{_HOST}/)?{PATH}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
 
@@ -24,6 +30,16 @@ _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a
 def is_name(text: str) -> bool:
     """Return whether `text` is a valid full name of a repository, e.g. `acme/team/web`."""
     return len(text) <= MAX_NAME_LENGTH and _NAME.fullmatch(text) is not None
+
+
+def is_namespace(text: str) -> bool:
+    """Return whether `text` can be the first component of a full name, e.g. `acme` or `Acme`."""
+    return len(text) <= MAX_NAME_LENGTH and re.fullmatch(NAMESPACE, text) is not None
+
+
+def is_path(text: str) -> bool:
+    """Return whether `text` can follow the namespace in a full name, e.g. `team/web`."""
+    return len(text) <= MAX_NAME_LENGTH and re.fullmatch(PATH, text) is not None
 
 
 def is_tag(text: str) -> bool:
@@ -40,6 +56,15 @@ def split_name(full_name: str) -> tuple[str, str]:
     """Split a full name into namespace and name: `acme/team/web` becomes `acme` and `team/web`."""
     namespace, slash, name = full_name.partition("/")
     return (namespace, name) if slash else (LIBRARY, full_name)
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Split a reference into full name and tag: `acme/web:v1` becomes `acme/web` and `v1`.
+
+    The tag is empty if there is none, as in `acme/web` and `localhost:5000/web`.
+    """
+    name, _, tag = reference.rpartition(":")
+    return (name, tag) if is_name(name) and is_tag(tag) and not is_name(reference) else (reference, "")
 
 
 def join_name(namespace: str, name: str) -> str:

@@ -23,6 +23,8 @@ from tests import factories
         ("acme/web", ("acme", "web")),
         ("acme/team/web", ("acme", "team/web")),
         ("alpine", ("_", "alpine")),
+        ("Acme/web", ("Acme", "web")),
+        ("localhost:5000/alpine", ("localhost:5000", "alpine")),
     ],
 )
 def test_repository_names_are_split_and_joined(full_name: str, parts: tuple[str, str]) -> None:
@@ -38,7 +40,26 @@ def test_splitting_and_joining_a_repository_name_is_lossless(full_name: str) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "Acme", "a//b", "/a", "a/", "_/alpine", "-a", "a-", "a..b", "a___b", "a b", "a\n", "é", "a" * 256],
+    [
+        "",
+        "Acme",
+        "acme/Web",
+        "Acme-/web",
+        "localhost:/a",
+        "a:1",
+        "a//b",
+        "/a",
+        "a/",
+        "_/alpine",
+        "-a",
+        "a-",
+        "a..b",
+        "a___b",
+        "a b",
+        "a\n",
+        "é",
+        "a" * 256,
+    ],
 )
 def test_invalid_repository_names_are_recognized(text: str) -> None:
     assert not names.is_name(text)

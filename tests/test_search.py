@@ -121,7 +121,7 @@ class TestLanguage:
             ("digest:xyz", "is not a digest"),
             ("repo:Acme", "is not a repository"),
             ("acme/web:v1:v2", "is not a repository"),
-            ("namespace:A", "is not a namespace"),
+            ("namespace:A-", "is not a namespace"),
             ("actor:", "needs a value"),
             ('actor:"jane', "quotation mark"),
             ('ja"ne', "quotation mark"),

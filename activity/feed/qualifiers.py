@@ -70,8 +70,7 @@ class Qualifier:
 def read_repository(value: str) -> str:
     """Parse a repository, with or without a tag: `acme/web`, `acme/web:v1`, `_/alpine`."""
     value = value.removeprefix(f"{names.LIBRARY}/")
-    name, colon, tag = value.partition(":")
-    if not names.is_name(name) or (colon and not names.is_tag(tag)):
+    if not names.is_name(names.split_reference(value)[0]):
         raise InvalidTerm(
             f"'{value}' is not a repository like acme/web, or a repository with a tag like acme/web:v1."
         )
@@ -79,7 +78,7 @@ def read_repository(value: str) -> str:
 
 
 def read_namespace(value: str) -> str:
-    if value != names.LIBRARY and not names.is_name(value):
+    if value != names.LIBRARY and not names.is_namespace(value):
         raise InvalidTerm(f"namespace:{value} is not a namespace like acme, or _ for none.")
     return value
 
@@ -143,7 +142,8 @@ def in_repositories(values: Sequence[str]) -> Condition:
 
     A value with a tag matches only events with that tag.
     """
-    ids_by_name: dict[str, list[int]] = {value.partition(":")[0]: [] for value in values}
+    references = [names.split_reference(value) for value in values]
+    ids_by_name: dict[str, list[int]] = {name: [] for name, _ in references}
     wanted = Q()
     for name in ids_by_name:
         namespace, rest = names.split_name(name)
@@ -153,10 +153,9 @@ def in_repositories(values: Sequence[str]) -> Condition:
         ids_by_name[repository.full_name].append(repository.pk)
     found = sorted({pk for ids in ids_by_name.values() for pk in ids})
     matches, exact = Q(repository__in=found), True
-    if any(":" in value for value in values):
-        parts = (value.partition(":") for value in values)
+    if any(tag for _, tag in references):
         matches &= _any(
-            Q(repository__in=ids_by_name[name], **({"tag": tag} if tag else {})) for name, _, tag in parts
+            Q(repository__in=ids_by_name[name], **({"tag": tag} if tag else {})) for name, tag in references
         )
         exact = False
     return Condition(

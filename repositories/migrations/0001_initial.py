@@ -75,7 +75,7 @@ class Migration(migrations.Migration):
             name='Organization',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=70, unique=True, validators=[django.core.validators.RegexValidator('^[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*\\Z', 'Use lowercase letters and digits, with single separators (. _ -) between them.')])),
+                ('name', models.CharField(max_length=70, unique=True, validators=[django.core.validators.RegexValidator('^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\\[[0-9A-Fa-f:]+\\])(?::[0-9]+)?|[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*)\\Z', 'Use letters and digits, with single separators (. _ -) between them.')])),
                 ('users', models.ManyToManyField(related_name='organizations', through='registry_repositories.Membership', to=settings.AUTH_USER_MODEL)),
             ],
             options={

@@ -2,10 +2,12 @@
 
 It is loaded with `-p tests.plugin`, because a conftest.py would be loaded too late: pytest-django would
 already have read the settings. Tests that need a missing program are skipped. In CI, REQUIRE_SERVICES=1 makes
-these tests fail instead.
+these tests fail instead. Tests that need a program that can't run on this machine are always skipped, and
+pytest's warnings name the program.
 """
 
 import os
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -67,26 +69,34 @@ def services_required() -> bool:
 
 
 @contextmanager
-def skip_if_program_missing() -> Iterator[None]:
-    """Skip the current test if a program that it needs is missing. If REQUIRE_SERVICES=1, fail it instead."""
+def skip_if_program_unavailable() -> Iterator[None]:
+    """Skip the current test if a program that it needs is missing, or can't run on this machine.
+
+    If REQUIRE_SERVICES=1, a missing program is a failure, because it can be installed. A program that can't
+    run is also reported as a warning, because pytest doesn't list skipped tests by default.
+    """
     try:
         yield
     except services.MissingService as missing:
         outcome = pytest.fail if services_required() else pytest.skip
         raise outcome.Exception(str(missing), pytrace=False) from None
+    except services.UnusableProgram as unusable:
+        message = f"Not tested: {unusable}"
+        warnings.warn(message, stacklevel=1)
+        raise pytest.skip.Exception(message) from None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None]:
     # This wraps the whole setup rather than each fixture, because pytest caches a fixture's exception and
     # raises it again for the next test that uses the fixture.
-    with skip_if_program_missing():
+    with skip_if_program_unavailable():
         return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None]:
-    with skip_if_program_missing():
+    with skip_if_program_unavailable():
         return (yield)
 
 

@@ -1,10 +1,11 @@
-"""Run the programs that the tests need: PostgreSQL, Redis, a registry and a browser.
+"""Run the programs that the tests need: PostgreSQL, Redis, a registry, containerd and a browser.
 
     with postgresql(folder) as url, redis(folder) as broker:
         ...
 
 Each program is started on a free port and stopped at the end of its block. The programs come from operating
-system packages. If a program isn't installed, `MissingService` is raised.
+system packages. If a program isn't installed, `MissingService` is raised. If a client of the registry is
+installed but can't run on this machine, `UnusableProgram` is raised.
 """
 
 import json
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from glob import glob
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -29,6 +30,7 @@ from selenium import webdriver
 LOOPBACK = "127.0.0.1"
 SECONDS_TO_START = 60
 SECONDS_TO_STOP = 10
+OUTPUT_SHOWN = 2000  # characters at the end of a program's output that an error message contains
 NOT_READY = (OSError, HTTPException, psycopg.Error, RedisError)  # raised while a program is still starting
 
 
@@ -37,6 +39,26 @@ class MissingService(Exception):
 
     def __init__(self, name: str, package: str) -> None:
         super().__init__(f"{name} is not installed: apt-get install {package}")
+
+
+class UnusableProgram(Exception):
+    """Raised if a program is installed, but can't run on this machine, for example without mount rights."""
+
+    def __init__(self, command: str, problem: str) -> None:
+        super().__init__(f"{Path(command).name} can't run on this machine: {problem.strip()}")
+
+
+def check_program(command: list[str]) -> None:
+    """Run a command that shows whether a program can run on this machine.
+
+    Raises UnusableProgram if the command fails.
+    """
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS_TO_START)
+    except subprocess.CalledProcessError as error:
+        raise UnusableProgram(command[0], error.stderr[-OUTPUT_SHOWN:]) from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UnusableProgram(command[0], str(error)) from None
 
 
 def find_program(name: str, package: str, *folders: str) -> str:
@@ -106,8 +128,8 @@ def _wait_until_ready(check: Callable[[], object], process: subprocess.Popen[byt
     raise RuntimeError(f"{log.stem} {problem}. The end of its log:\n{_tail(log)}")
 
 
-def _tail(log: Path, characters: int = 2000) -> str:
-    return log.read_text(errors="replace")[-characters:]
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-OUTPUT_SHOWN:]
 
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
@@ -227,6 +249,48 @@ def _get(address: str, path: str) -> None:
     with closing(HTTPConnection(address, timeout=1)) as connection:
         connection.request("GET", path)
         connection.getresponse()
+
+
+# --- containerd ---------------------------------------------------------------------------------
+
+CONTAINERD = """\
+version = 2
+root = "{home}/root"
+state = "{home}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{home}/containerd.sock"
+uid = {uid}
+gid = {gid}
+[plugins."io.containerd.internal.v1.opt"]
+path = "{home}/opt"
+[plugins."io.containerd.metadata.v1.bolt"]
+content_sharing_policy = "isolated"
+"""
+
+
+@contextmanager
+def containerd(folder: Path) -> Iterator[str]:
+    """Run containerd, and yield the path of its socket.
+
+    Its namespaces don't share content. Only the log is written to `folder`. The other files are in a separate
+    folder under TMPDIR, because the path of a socket must be short.
+    """
+    program = find_program("containerd", "containerd")
+    with TemporaryDirectory(prefix="containerd-", ignore_cleanup_errors=True) as home, ExitStack() as stack:
+        config, address = Path(home, "config.toml"), f"{home}/containerd.sock"
+        config.write_text(CONTAINERD.format(home=home, uid=os.geteuid(), gid=os.getegid()))
+        command = [program, "--config", str(config)]
+        try:
+            stack.enter_context(running(command, folder, lambda: _connect(address)))
+        except RuntimeError as error:
+            raise UnusableProgram(program, str(error)) from None
+        yield address
+
+
+def _connect(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
 
 
 # --- Browser ------------------------------------------------------------------------------------

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
-import json
-import subprocess
-import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-import yaml
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import services
+from tests.connected_registry import Registry, connected_registry
 from tests.running import (
     TIMEOUT,
     Application,
@@ -36,98 +26,8 @@ from tests.running import (
     text,
 )
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-USERS = {"repoadmin": "secret of repoadmin", "reader": "secret of reader"}
-"""The usernames and passwords of the registry's users."""
-
 Events = list[tuple[str, str, str]]
 """The label, tag and actor of each event, newest first."""
-
-
-@dataclass
-class Registry:
-    """A registry that sends notifications to an application, with methods that use it as a client would."""
-
-    address: str
-    image: Path
-    app: Application
-    markers: Iterator[int] = field(default_factory=count)
-
-    def push(self, name: str, by: str = "repoadmin") -> None:
-        self._skopeo("copy", "--dest-creds", by, f"oci:{self.image}", self._url(name))
-
-    def copy(self, name: str, to: str, by: str = "repoadmin") -> None:
-        self._skopeo("copy", "--src-creds", by, "--dest-creds", by, self._url(name), self._url(to))
-
-    def pull(self, name: str, to: Path, by: str) -> None:
-        self._skopeo("copy", "--src-creds", by, self._url(name), f"dir:{to}")
-
-    def delete(self, name: str, by: str = "repoadmin") -> None:
-        self._skopeo("delete", "--creds", by, self._url(name))
-
-    def request_manifest(self, method: str, name: str, reference: str, by: str) -> requests.Response:
-        """Request a manifest by tag or digest, as a Docker client does."""
-        url = f"http://{self.address}/v2/{name}/manifests/{reference}"
-        headers = {"Accept": MANIFEST, "User-Agent": "docker/29.1.2 go/go1.25 os/linux"}
-        response = requests.request(method, url, auth=(by, USERS[by]), headers=headers, timeout=TIMEOUT)
-        response.raise_for_status()
-        return response
-
-    @property
-    def digest(self) -> str:
-        """The digest of the image. It is the same for every push."""
-        return json.loads((self.image / "index.json").read_text())["manifests"][0]["digest"]
-
-    def wait_for_notifications(self) -> None:
-        """Wait until all notifications have been recorded.
-
-        Notifications arrive in order. Once the event for one more push has been recorded, so have all earlier
-        notifications.
-        """
-        marker = f"marker-{next(self.markers)}"
-        self.push(f"acme/docs:{marker}")
-        query = {"repository": "acme/docs", "tag": marker}
-        assert poll(lambda: len(self.app.events("admin", **query)), 1) == 1
-
-    def _url(self, name: str) -> str:
-        return f"docker://{self.address}/{name}"
-
-    def _skopeo(self, verb: str, *arguments: str) -> None:
-        program = services.find_program("skopeo", "skopeo")
-        with_passwords = [f"{word}:{USERS[word]}" if word in USERS else word for word in arguments]
-        tls = [f"--{side}tls-verify=false" for side in (["src-", "dest-"] if verb == "copy" else [""])]
-        command = [program, "--insecure-policy", verb, *tls, *with_passwords]
-        subprocess.run(command, check=True, timeout=TIMEOUT)
-
-
-def create_image(folder: Path) -> Path:
-    """Create an OCI layout with one image that contains an empty file, and return the layout's folder."""
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def blob(kind: str, content: bytes) -> dict[str, Any]:
-        digest = hashlib.sha256(content).hexdigest()
-        (blobs / digest).write_bytes(content)
-        media_type = f"application/vnd.oci.image.{kind}"
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
-
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.addfile(tarfile.TarInfo("empty-file"))
-    layer = blob("layer.v1.tar+gzip", gzip.compress(archive.getvalue(), mtime=0))
-    unpacked = hashlib.sha256(archive.getvalue()).hexdigest()
-    rootfs = {"type": "layers", "diff_ids": [f"sha256:{unpacked}"]}
-    config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": blob("config.v1+json", json.dumps(config).encode()),
-        "layers": [layer],
-    }
-    index = {"schemaVersion": 2, "manifests": [blob("manifest.v1+json", json.dumps(manifest).encode())]}
-    (folder / "index.json").write_text(json.dumps(index))
-    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +39,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
 
 @pytest.fixture(scope="module")
 def registry(app: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry that is configured with the unchanged output of `manage.py registry_config`."""
-    image = create_image(tmp_path_factory.mktemp("image"))
-    notifications = yaml.safe_load(app.manage("registry_config"))["notifications"]
-    folder = tmp_path_factory.mktemp("registry")
-    with services.docker_registry(folder, notifications=notifications, users=USERS) as address:
-        yield Registry(address, image, app)
+    with connected_registry(app, tmp_path_factory.mktemp("registry")) as registry:
+        yield registry
 
 
 @pytest.fixture(scope="module")
@@ -188,12 +84,12 @@ ADMIN_ROWS = """
 
 
 @pytest.fixture(scope="module")
-def life_of_image(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> None:
+def life_of_image(registry: Registry) -> None:
     """Push an image to acme/web, give it a second tag, pull it and delete it."""
-    registry.push("acme/web:latest")
-    registry.copy("acme/web:latest", to="acme/web:v1")
-    registry.pull("acme/web:latest", to=tmp_path_factory.mktemp("pulled"), by="reader")
-    registry.delete("acme/web:v1")
+    registry.skopeo.push(registry.image, "acme/web:latest")
+    registry.skopeo.copy("acme/web:latest", to="acme/web:v1")
+    registry.skopeo.pull("acme/web:latest", by="reader")
+    registry.skopeo.delete("acme/web:v1")
     registry.wait_for_notifications()
 
 
@@ -285,7 +181,7 @@ class TestLifeOfAnImage:
 
 
 def test_head_request_and_get_by_digest_are_a_pull_of_the_tag(app: Application, registry: Registry) -> None:
-    registry.push("acme/pulled-by-tag:v1")
+    registry.skopeo.push(registry.image, "acme/pulled-by-tag:v1")
     found = registry.request_manifest("HEAD", "acme/pulled-by-tag", "v1", by="reader")
     registry.request_manifest(
         "GET", "acme/pulled-by-tag", found.headers["Docker-Content-Digest"], by="reader"
@@ -299,7 +195,7 @@ def test_head_request_and_get_by_digest_are_a_pull_of_the_tag(app: Application, 
 
 
 def test_head_request_alone_is_not_a_pull(app: Application, registry: Registry) -> None:
-    registry.push("acme/looked-up:v1")
+    registry.skopeo.push(registry.image, "acme/looked-up:v1")
     registry.request_manifest("HEAD", "acme/looked-up", "v1", by="reader")
     registry.wait_for_notifications()
 
@@ -307,7 +203,7 @@ def test_head_request_alone_is_not_a_pull(app: Application, registry: Registry) 
 
 
 def test_get_by_digest_is_a_pull_of_the_manifest(app: Application, registry: Registry) -> None:
-    registry.push("acme/pulled-by-digest:v1")
+    registry.skopeo.push(registry.image, "acme/pulled-by-digest:v1")
     registry.request_manifest("GET", "acme/pulled-by-digest", registry.digest, by="reader")
     registry.wait_for_notifications()
 
@@ -323,8 +219,8 @@ def test_get_by_digest_is_a_pull_of_the_manifest(app: Application, registry: Reg
 def test_new_repository_is_visible_only_to_msr_admins_and_auditors(
     app: Application, registry: Registry
 ) -> None:
-    registry.push("newcorp/team/app:v1")
-    registry.push("newcorp/team/app:v2")
+    registry.skopeo.push(registry.image, "newcorp/team/app:v1")
+    registry.skopeo.push(registry.image, "newcorp/team/app:v2")
     registry.wait_for_notifications()
 
     for viewer in ("admin", "auditor"):
@@ -343,7 +239,7 @@ def test_new_repository_is_visible_only_to_msr_admins_and_auditors(
 
 
 def test_new_namespace_is_shown_as_unclaimed(app: Application, registry: Registry, driver: Chrome) -> None:
-    registry.push("newcomer/app:v1")
+    registry.skopeo.push(registry.image, "newcomer/app:v1")
     registry.wait_for_notifications()
 
     sign_in(driver, app, "admin")
@@ -358,7 +254,7 @@ def test_new_namespace_is_shown_as_unclaimed(app: Application, registry: Registr
 def test_repository_without_namespace_is_shown_by_its_name(
     app: Application, registry: Registry, driver: Chrome
 ) -> None:
-    registry.push("busybox:1.36")
+    registry.skopeo.push(registry.image, "busybox:1.36")
     registry.wait_for_notifications()
 
     sign_in(driver, app, "admin")

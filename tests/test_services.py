@@ -1,5 +1,6 @@
-"""The external programs that the tests start: the databases, the registry and the browser."""
+"""The external programs that the tests start: the databases, the registry, containerd and the browser."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from tests import services
+from tests.plugin import skip_if_program_unavailable
 
 
 @pytest.mark.parametrize(("durable", "fsync"), [(False, "off"), (True, "on")])
@@ -59,6 +61,42 @@ def test_error_for_a_missing_program_names_its_package(
     message = "^redis-server is not installed: apt-get install redis-server$"
     with pytest.raises(services.MissingService, match=message), services.redis(tmp_path):
         pass
+
+
+def test_containerd_answers_its_client(tmp_path: Path) -> None:
+    ctr = services.find_program("ctr", "containerd")
+    with services.containerd(tmp_path) as socket:
+        services.check_program([ctr, f"--address={socket}", "version"])
+    with pytest.raises(services.UnusableProgram, match=r"^ctr can't run on this machine: "):
+        services.check_program([ctr, f"--address={socket}", "version"])
+
+
+def test_containerd_without_the_rights_it_needs_is_unusable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "containerd"
+    program.write_text("#!/bin/sh\necho 'mount: operation not permitted' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    message = r"^containerd can't run on this machine: (.|\n)*mount: operation not permitted"
+    with pytest.raises(services.UnusableProgram, match=message), services.containerd(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("required", ["0", "1"])
+def test_unusable_program_is_reported_and_its_tests_are_skipped(
+    monkeypatch: pytest.MonkeyPatch, required: str
+) -> None:
+    monkeypatch.setenv("REQUIRE_SERVICES", required)
+    message = "^Not tested: podman can't run on this machine: no rights$"
+
+    with (
+        pytest.warns(UserWarning, match=message),
+        pytest.raises(pytest.skip.Exception, match=message),
+        skip_if_program_unavailable(),
+    ):
+        raise services.UnusableProgram("/usr/bin/podman", "no rights\n")
 
 
 def test_chromium_opens_a_page(driver: Chrome) -> None:

@@ -13,7 +13,7 @@ class ActivityConfig(AppConfig):
     def ready(self) -> None:
         from activity import checks  # noqa: F401
         from activity.feed.last_activity import last_activity as last_visible_activity
-        from activity.sources import auditing
+        from activity.sources import auditing, failed_logins
         from activity.storage import append_only
         from repositories import last_activity, links, tabs
         from repositories.access import groups, levels
@@ -24,6 +24,7 @@ class ActivityConfig(AppConfig):
         }
         groups.APPS.add(self.label)
         auditing.connect()
+        failed_logins.connect()
         last_activity.register(last_visible_activity)
         tabs.register(tabs.Tab(20, "Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
         tabs.register(tabs.Tab(30, "Activity", "registry_activity:repository", frozenset(permissions)))

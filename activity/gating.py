@@ -105,9 +105,10 @@ def visible_details(event: Event, access: Access) -> Any:
 
     Only MSR admins and auditors see the original message, because a registry can put anything into it.
     """
-    if access.sees_everything or not isinstance(event.details, dict):
-        return event.details
-    return {key: value for key, value in event.details.items() if key != "message"}
+    details = event.full_details
+    if access.sees_everything or not isinstance(details, dict):
+        return details
+    return {key: value for key, value in details.items() if key != "message"}
 
 
 def _own_account(access: Access) -> Q:

@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models.base import ModelBase
 from django.http import HttpRequest
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 
@@ -29,3 +30,7 @@ class AdminSite(admin.AdminSite):
         if request.user.has_perm("registry_repositories.audit_registry"):
             extra_context = {**overview.build_context(request.user), **(extra_context or {})}
         return super().index(request, extra_context)
+
+    def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        """Redirect to the settings page, which limits wrong old passwords."""
+        return redirect("registry_repositories:password")

@@ -18,7 +18,6 @@
 | `DEBUG`         | `false`                           | Django's debug mode, only for development          |
 """
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,7 +57,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
-    "axes",
     "csp",
     "django_celery_beat",
     "django_filters",
@@ -84,7 +82,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "repositories.accounts.profiles.ProfileMiddleware",
-    "axes.middleware.AxesMiddleware",
+    "repositories.accounts.passwords.LoginLimitMiddleware",
 ]
 
 ROOT_URLCONF = "msr_project.urls"
@@ -145,8 +143,7 @@ else:
 # --- Authentication and locale ------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
+    "repositories.accounts.passwords.LimitedModelBackend",
     "guardian.backends.ObjectPermissionBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -158,19 +155,6 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-# Too many failed logins lock out the combination of username and IP address. This stops password
-# guessing, and nobody can lock out a user who logs in from another IP address. Every failure is recorded as
-# an event.
-AXES_FAILURE_LIMIT = 5
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_RESET_ON_SUCCESS = True
-AXES_CLIENT_IP_CALLABLE = "repositories.accounts.current_request.login_address"
-AXES_USERNAME_CALLABLE = "repositories.accounts.current_request.login_name"
-AXES_LOCKOUT_TEMPLATE = "429.html"
-AXES_ENABLE_ADMIN = False
-AXES_DISABLE_ACCESS_LOG = True
-AXES_VERBOSE = False
 ANONYMOUS_USER_NAME = None  # guardian: anonymous users have no permissions
 LOGIN_REDIRECT_URL = "registry_repositories:list"
 LOGOUT_REDIRECT_URL = "login"
@@ -269,6 +253,6 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    # Don't log every 401, 404 and failed login: anyone could fill the log with them.
-    "loggers": {"django.request": {"level": "ERROR"}, "axes": {"level": "ERROR"}},
+    # Don't log every 401 and 404: anyone could fill the log with them.
+    "loggers": {"django.request": {"level": "ERROR"}},
 }

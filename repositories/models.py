@@ -18,6 +18,7 @@ from repositories import names
 from repositories.access import levels
 from repositories.accounts import current_request
 from repositories.accounts.models import AccessToken as AccessToken
+from repositories.accounts.models import Counter as Counter
 from repositories.accounts.models import Profile as Profile
 from repositories.policies.models import Criterion as Criterion
 from repositories.policies.models import Policy as Policy

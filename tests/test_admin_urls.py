@@ -64,7 +64,7 @@ URL name                                               staff      auditor    MSR
 index                                                  200, 200   200, 200   200, 200
 login                                                  302, 200   302, 200   302, 200
 logout                                                 405, 302   405, 302   405, 302
-password_change                                        200, 200   200, 200   200, 200
+password_change                                        302, 302   302, 302   302, 302
 password_change_done                                   200, 405   200, 405   200, 405
 autocomplete                                           403, 405   403, 405   403, 405
 jsi18n                                                 200, 405   200, 405   200, 405

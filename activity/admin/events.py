@@ -58,7 +58,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     change_list_template = "admin/registry_activity/event/change_list.html"
     change_form_template = "admin/registry_activity/event/change_form.html"
-    list_display = ["label", "repository_column", "tag", "sha", "type_badge", "initiated_by", "time"]
+    list_display = ["summary", "repository_column", "tag", "sha", "type_badge", "initiated_by", "time"]
     list_filter = [FormFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
     search_fields = ["actor_name"]  # makes the search box appear; `search_language` parses the search
     sortable_by = ()
@@ -68,7 +68,7 @@ class EventAdmin(ReadOnlyAdmin):
     list_per_page = 50
     actions = ["export_csv", "export_jsonl"]
     fieldsets = [
-        (None, {"fields": ["label", "type_badge", "category", "kind", "time"]}),
+        (None, {"fields": ["summary", "type_badge", "category", "kind", "time"]}),
         ("Subject", {"fields": ["repository_links", "tag", "digest"]}),
         ("Actor", {"fields": ["actor_links", "actor_type", "same_actor"]}),
         ("Origin", {"fields": ["id", "received", "imported", "same_request"]}),
@@ -220,7 +220,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="details")
     def formatted_details(self, event: Event) -> str:
-        return format_html("<pre>{}</pre>", json.dumps(event.details, indent=2, ensure_ascii=False))
+        return format_html("<pre>{}</pre>", json.dumps(event.full_details, indent=2, ensure_ascii=False))
 
 
 def nearby_events(events: EventQuerySet, event: Event) -> list[tuple[str, str, list[Event]]]:

@@ -95,7 +95,7 @@ def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
 
 
 def _stream(
-    chunks: Iterable[list[Event]], format: Format, columns: Columns, record: Callable[..., None]
+    chunks: Iterable[list[Event]], format: Format, columns: Columns, record: Callable[..., Any]
 ) -> Iterator[str]:
     """Yield the file in pieces, and then record whether the export was completed or aborted."""
     exported, state = 0, "aborted"

@@ -9,14 +9,24 @@ from django.db.models import Case, CharField, F, QuerySet, Value, When
 from django.db.models.functions import Concat
 
 from activity.catalogue import KINDS
-from activity.models import ActorType
-from repositories.utils.keyset import Key, Keyset
+from activity.models import ActorType, load_attempts
+from repositories.utils.keyset import Key, Keyset, Page
 
 LONGEST_SORT = timedelta(days=90)
 """The longest time range that can be sorted by a column other than time. No index supports such a sort."""
 
-BY_TIME = Keyset([Key("id", descending=True, type=UUID)])
-OLDEST_FIRST = Keyset([Key("id", type=UUID)])
+
+class EventKeyset(Keyset):
+    """A sort order of events."""
+
+    def page(self, queryset: QuerySet, size: int, cursor: str | None = None) -> Page:
+        page = super().page(queryset, size, cursor)
+        load_attempts(page.rows)
+        return page
+
+
+BY_TIME: Keyset = EventKeyset([Key("id", descending=True, type=UUID)])
+OLDEST_FIRST: Keyset = EventKeyset([Key("id", type=UUID)])
 
 
 def _kind_attribute(attribute: str) -> Case:
@@ -49,4 +59,4 @@ def sorted_by(events: QuerySet, column: str, descending: bool) -> tuple[QuerySet
         sort_value=SORTABLE[column],
     ).annotate(sort_blank=Case(When(sort_value="", then=Value("1")), default=Value("0")))
     keys = [Key("sort_blank"), Key("sort_value", descending), Key("id", descending=True, type=UUID)]
-    return events, Keyset(keys)
+    return events, EventKeyset(keys)

@@ -32,7 +32,7 @@ from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import NOTHING, QUALIFIERS, Condition, branches_of
 from activity.feed.search_language import Search
 from activity.identity import moment_of
-from activity.models import Event, EventQuerySet
+from activity.models import Event, EventQuerySet, load_attempts
 from repositories.access.levels import Category
 
 MAX_EVENTS_READ = 10_000
@@ -203,6 +203,7 @@ class Subquery(BaseTable):
 def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | None, newer: bool) -> SearchPage:
     more = len(rows) > size
     rows = rows[:size]
+    load_attempts(rows)
     stopped = end if not more else None
     # `forward` continues in the same direction. `back` reads the other way, beginning with `start`.
     forward = (

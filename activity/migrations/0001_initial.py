@@ -91,6 +91,31 @@ class Migration(migrations.Migration):
                 'default_permissions': ['change', 'view'],
             },
         ),
+        CreatePartitionedModel(
+            name='Event',
+            fields=[
+                ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
+                ('occurred_at', models.DateTimeField()),
+                ('received_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('kind', models.CharField(max_length=40)),
+                ('category', models.CharField(max_length=20)),
+                ('is_pull', models.BooleanField(default=False)),
+                ('repository_name', models.CharField(max_length=255)),
+                ('tag', models.CharField(blank=True, max_length=128)),
+                ('digest', models.CharField(blank=True, max_length=255)),
+                ('actor_type', models.CharField(choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
+                ('actor_name', models.CharField(blank=True, max_length=255)),
+                ('details', models.JSONField(default=dict)),
+                ('actor_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('policy', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.policy')),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+                ('imported', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_activity.import')),
+            ],
+            options={
+                'ordering': ['-id'],
+                'default_permissions': ['add', 'view'],
+            },
+        ),
         migrations.CreateModel(
             name='Registry',
             fields=[
@@ -120,6 +145,68 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-pk'],
+                'default_permissions': ['view'],
+            },
+        ),
+        migrations.CreateModel(
+            name='Tag',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=128)),
+                ('last_push', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('digest', models.CharField(blank=True, max_length=255)),
+                ('pushed_by_type', models.CharField(blank=True, choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
+                ('pushed_by_name', models.CharField(blank=True, max_length=255)),
+                ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('pulls', models.BigIntegerField(default=0)),
+                ('pulled_at', models.DateTimeField(null=True)),
+                ('pushed_by_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='tags', to='registry_repositories.repository')),
+            ],
+            options={
+                'default_permissions': ['view'],
+            },
+        ),
+        migrations.CreateModel(
+            name='TagPull',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=128)),
+                ('pulls', models.BigIntegerField()),
+                ('pulled_at', models.DateTimeField()),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+            ],
+            options={
+                'default_permissions': ['view'],
+            },
+        ),
+        migrations.CreateModel(
+            name='Tally',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('unit', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day'), ('week', 'Week')], max_length=4)),
+                ('start', models.DateTimeField()),
+                ('category', models.CharField(max_length=20)),
+                ('is_pull', models.BooleanField()),
+                ('events', models.BigIntegerField()),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+            ],
+            options={
+                'verbose_name_plural': 'tallies',
+                'default_permissions': ['view'],
+            },
+        ),
+        migrations.CreateModel(
+            name='TallyChange',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('hour', models.DateTimeField()),
+                ('category', models.CharField(max_length=20)),
+                ('is_pull', models.BooleanField()),
+                ('events', models.BigIntegerField()),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+            ],
+            options={
                 'default_permissions': ['view'],
             },
         ),
@@ -175,6 +262,22 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='FailedLogins',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('username', models.CharField(max_length=255)),
+                ('network', models.CharField(max_length=50)),
+                ('start', models.DateTimeField()),
+                ('attempts', models.PositiveIntegerField(default=0)),
+                ('event', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='failed_logins', to='registry_activity.event')),
+            ],
+            options={
+                'verbose_name_plural': 'failed logins',
+                'default_permissions': [],
+                'constraints': [models.UniqueConstraint(fields=('network', 'start', 'username'), name='one_failed_logins_count')],
+            },
+        ),
+        migrations.CreateModel(
             name='Hold',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -188,99 +291,69 @@ class Migration(migrations.Migration):
                 'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('namespace__isnull', False), ('repository__isnull', True)), models.Q(('namespace__isnull', True), ('repository__isnull', False)), _connector='OR'), name='hold_has_one_scope')],
             },
         ),
-        CreatePartitionedModel(
-            name='Event',
-            fields=[
-                ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
-                ('occurred_at', models.DateTimeField()),
-                ('received_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('kind', models.CharField(max_length=40)),
-                ('category', models.CharField(max_length=20)),
-                ('is_pull', models.BooleanField(default=False)),
-                ('repository_name', models.CharField(max_length=255)),
-                ('tag', models.CharField(blank=True, max_length=128)),
-                ('digest', models.CharField(blank=True, max_length=255)),
-                ('actor_type', models.CharField(choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
-                ('actor_name', models.CharField(blank=True, max_length=255)),
-                ('details', models.JSONField(default=dict)),
-                ('actor_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('policy', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.policy')),
-                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
-                ('imported', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_activity.import')),
-            ],
-            options={
-                'ordering': ['-id'],
-                'default_permissions': ['add', 'view'],
-                'indexes': [models.Index(fields=['repository', 'id'], name='event_repository'), models.Index(condition=models.Q(('is_pull', False)), fields=['repository', 'id'], name='event_repository_without_pulls'), models.Index(condition=models.Q(('is_pull', False)), fields=['id'], name='event_without_pulls'), models.Index(fields=['category', 'id'], name='event_category'), models.Index(fields=['actor_name', 'id'], name='event_actor'), models.Index(condition=models.Q(('category', 'account')), fields=['actor_user', 'id'], name='event_account'), models.Index(condition=models.Q(('imported__isnull', False)), fields=['imported'], name='event_imported'), models.Index(condition=models.Q(('policy__isnull', False)), fields=['policy', 'id'], name='event_policy')],
-            },
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(fields=['repository', 'id'], name='event_repository'),
         ),
-        migrations.CreateModel(
-            name='Tag',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=128)),
-                ('last_push', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
-                ('digest', models.CharField(blank=True, max_length=255)),
-                ('pushed_by_type', models.CharField(blank=True, choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
-                ('pushed_by_name', models.CharField(blank=True, max_length=255)),
-                ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
-                ('pulls', models.BigIntegerField(default=0)),
-                ('pulled_at', models.DateTimeField(null=True)),
-                ('pushed_by_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='tags', to='registry_repositories.repository')),
-            ],
-            options={
-                'default_permissions': ['view'],
-                'indexes': [models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'name'], name='tag_name'), models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'last_push'], name='tag_push')],
-                'constraints': [models.UniqueConstraint(fields=('repository', 'name'), name='unique_tag_name')],
-            },
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('is_pull', False)), fields=['repository', 'id'], name='event_repository_without_pulls'),
         ),
-        migrations.CreateModel(
-            name='TagPull',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=128)),
-                ('pulls', models.BigIntegerField()),
-                ('pulled_at', models.DateTimeField()),
-                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
-            ],
-            options={
-                'default_permissions': ['view'],
-                'indexes': [models.Index(fields=['repository', 'name'], name='tag_pull_name')],
-            },
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('is_pull', False)), fields=['id'], name='event_without_pulls'),
         ),
-        migrations.CreateModel(
-            name='Tally',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('unit', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day'), ('week', 'Week')], max_length=4)),
-                ('start', models.DateTimeField()),
-                ('category', models.CharField(max_length=20)),
-                ('is_pull', models.BooleanField()),
-                ('events', models.BigIntegerField()),
-                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
-            ],
-            options={
-                'verbose_name_plural': 'tallies',
-                'default_permissions': ['view'],
-                'indexes': [models.Index(fields=['unit', 'start', 'category', 'repository', 'is_pull', 'events'], name='tally_by_time'), models.Index(condition=models.Q(('events', 0)), fields=['id'], name='tally_empty')],
-                'constraints': [models.UniqueConstraint(fields=('repository', 'unit', 'start', 'category'), name='unique_tally')],
-            },
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(fields=['category', 'id'], name='event_category'),
         ),
-        migrations.CreateModel(
-            name='TallyChange',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('hour', models.DateTimeField()),
-                ('category', models.CharField(max_length=20)),
-                ('is_pull', models.BooleanField()),
-                ('events', models.BigIntegerField()),
-                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
-            ],
-            options={
-                'default_permissions': ['view'],
-                'indexes': [models.Index(fields=['repository', 'hour'], name='tally_change_repository')],
-            },
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(fields=['actor_name', 'id'], name='event_actor'),
+        ),
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('category', 'account')), fields=['actor_user', 'id'], name='event_account'),
+        ),
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('imported__isnull', False)), fields=['imported'], name='event_imported'),
+        ),
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('policy__isnull', False)), fields=['policy', 'id'], name='event_policy'),
+        ),
+        migrations.AddIndex(
+            model_name='tag',
+            index=models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'name'], name='tag_name'),
+        ),
+        migrations.AddIndex(
+            model_name='tag',
+            index=models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'last_push'], name='tag_push'),
+        ),
+        migrations.AddConstraint(
+            model_name='tag',
+            constraint=models.UniqueConstraint(fields=('repository', 'name'), name='unique_tag_name'),
+        ),
+        migrations.AddIndex(
+            model_name='tagpull',
+            index=models.Index(fields=['repository', 'name'], name='tag_pull_name'),
+        ),
+        migrations.AddIndex(
+            model_name='tally',
+            index=models.Index(fields=['unit', 'start', 'category', 'repository', 'is_pull', 'events'], name='tally_by_time'),
+        ),
+        migrations.AddIndex(
+            model_name='tally',
+            index=models.Index(condition=models.Q(('events', 0)), fields=['id'], name='tally_empty'),
+        ),
+        migrations.AddConstraint(
+            model_name='tally',
+            constraint=models.UniqueConstraint(fields=('repository', 'unit', 'start', 'category'), name='unique_tally'),
+        ),
+        migrations.AddIndex(
+            model_name='tallychange',
+            index=models.Index(fields=['repository', 'hour'], name='tally_change_repository'),
         ),
         migrations.RunPython(create_first_partitions, migrations.RunPython.noop),
     ]

@@ -22,12 +22,14 @@ from activity.models.deletion import (
     Run,
     subtract_age,
 )
-from activity.models.events import Event, EventQuerySet
+from activity.models.events import FAILED_LOGIN, Event, EventQuerySet, load_attempts
+from activity.models.failed_logins import FailedLogins
 from activity.models.registries import Registry
 from activity.models.tags import DeletedManifest, Tag, TagPull
 
 __all__ = [
     "COMMAND_LINE_ACTOR",
+    "FAILED_LOGIN",
     "MANUAL_PROMOTION_NAME",
     "MAX_ACTOR_LENGTH",
     "SCHEDULE_ACTOR",
@@ -42,6 +44,7 @@ __all__ = [
     "DroppedTallies",
     "Event",
     "EventQuerySet",
+    "FailedLogins",
     "Hold",
     "Import",
     "Registry",
@@ -52,5 +55,6 @@ __all__ = [
     "TallyChange",
     "actor_name_from_label",
     "label_of_actor",
+    "load_attempts",
     "subtract_age",
 ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, NoReturn, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, prefetch_related_objects
 from django.urls import reverse
 from django.utils import timezone
 
@@ -22,6 +22,8 @@ from repositories.access import levels
 from repositories.access.resolving import Access
 from repositories.models import Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
+
+FAILED_LOGIN = "create_session_failed"
 
 
 class EventQuerySet(GatedEventQuerySet):
@@ -123,6 +125,27 @@ class Event(models.Model):
         return names.short_digest(self.digest)
 
     @property
+    def attempts(self) -> int | None:
+        """The number of attempts, if the event is about failed logins; see `FailedLogins`.
+
+        Call `load_attempts` for a list of events, to avoid a query for each event.
+        """
+        if self.kind != FAILED_LOGIN:
+            return None
+        return sum(row.attempts for row in self.failed_logins.all()) or None
+
+    @property
+    def full_details(self) -> Any:
+        """The details, with the number of attempts if the event is about failed logins."""
+        return self.details if self.attempts is None else {**self.details, "attempts": self.attempts}
+
+    @property
+    def summary(self) -> str:
+        """The label, with the number of attempts if a login failed several times."""
+        attempts = self.attempts or 1
+        return f"{self.label} ({attempts} attempts)" if attempts > 1 else self.label
+
+    @property
     def actor_label(self) -> str:
         """The label of the actor; see `label_of_actor`."""
         return label_of_actor(self.actor_type, self.actor_name)
@@ -171,3 +194,8 @@ class Event(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError("Events are append-only.")
+
+
+def load_attempts(events: Iterable[Event]) -> None:
+    """Load the number of attempts of those events that are about failed logins."""
+    prefetch_related_objects([event for event in events if event.kind == FAILED_LOGIN], "failed_logins")

@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from celery import current_task
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
-from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import models
 from django.db.models import QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
@@ -217,7 +217,6 @@ def connect() -> None:
         m2m_changed.connect(_record_m2m_change, sender=through)
     user_logged_in.connect(_record_login)
     user_logged_out.connect(_record_logout)
-    user_login_failed.connect(_record_failed_login)
     signals.policy_changed.connect(_record_policy_change)
 
 
@@ -230,19 +229,21 @@ def record(
     username: str | None = None,
     at: datetime | None = None,
     **details: Any,
-) -> None:
+) -> UUID | None:
     """Record an action by the user named `username`, or by the current actor if `username` is None.
 
-    `at` is the time of the action (default: now), and `subject` is the name of the changed object. Inside
-    `current_request.auditing_disabled()`, nothing is recorded.
+    `at` is the time of the action (default: now), and `subject` is the name of the changed object. An empty
+    `username` stands for an anonymous user. Returns the event's id, or None if nothing was recorded.
     """
-    is_host_event = kind.partition("_")[2] in HOST_NOUNS
-    if not current_request.is_audited() or (is_host_event and not config.audits_host_models()):
-        return
+    if not is_recorded(kind):
+        return None
     if subject:
         details = {"subject": storable_text(subject, MAX_TEXT_LENGTH), **details}
-    actor_type, actor_name = current_actor() if username is None else (ActorType.USER, username)
-    record_events(
+    if username is None:
+        actor_type, actor_name = current_actor()
+    else:
+        actor_type, actor_name = (ActorType.USER if username else ActorType.ANONYMOUS), username
+    (id,) = record_events(
         [
             Draft(
                 kind=kind,
@@ -257,6 +258,16 @@ def record(
             )
         ]
     )
+    return id
+
+
+def is_recorded(kind: str) -> bool:
+    """Return whether events of a kind are recorded.
+
+    Inside `current_request.auditing_disabled()`, nothing is recorded.
+    """
+    is_host_event = kind.partition("_")[2] in HOST_NOUNS
+    return current_request.is_audited() and (not is_host_event or config.audits_host_models())
 
 
 def current_actor() -> tuple[ActorType, str]:
@@ -424,11 +435,6 @@ def _record_login(user: Any, **_: Any) -> None:
 def _record_logout(user: Any, **_: Any) -> None:
     if user is not None:
         record("delete_session", username=user.get_username())
-
-
-def _record_failed_login(credentials: dict[str, Any], **_: Any) -> None:
-    """Record a failed login under the entered username. The user with that name can see the event."""
-    record("create_session_failed", username=str(credentials.get(User.USERNAME_FIELD, "")))
 
 
 # --- Policies -----------------------------------------------------------------------------------

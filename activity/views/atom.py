@@ -69,7 +69,7 @@ class AtomView(activity.ActivityPage):
         moment = event.occurred_at
         bounds = {"range": "custom", "after": iso(moment), "before": iso(moment + MILLISECOND)}
         feed.add_item(
-            title=INVALID_IN_XML.sub("", f"{event.label} {event.reference}"),
+            title=INVALID_IN_XML.sub("", f"{event.summary} {event.reference}"),
             link=page + self.list_url(**bounds),
             description=INVALID_IN_XML.sub("", f"By {event.actor_label}. {event.digest}".strip()),
             author_name=INVALID_IN_XML.sub("", event.actor_label),

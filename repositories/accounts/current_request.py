@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
 from django.conf import settings
@@ -14,10 +14,6 @@ from django.http import HttpRequest, HttpResponse
 from repositories.utils.text import storable_text
 
 MAX_USER_AGENT_LENGTH = 1024
-MAX_LOGIN_NAME_LENGTH = 255
-"""The length of the column in which django-axes stores usernames."""
-UNKNOWN_ADDRESS = "::"
-"""The placeholder for an unknown IP address: IPv6's unspecified address."""
 
 _request: ContextVar[HttpRequest | None] = ContextVar("request", default=None)
 _auditing_disabled: ContextVar[bool] = ContextVar("auditing_disabled", default=False)
@@ -95,14 +91,22 @@ def client_address(request: HttpRequest) -> str:
         return ""
 
 
-def login_address(request: HttpRequest) -> str:
-    """Return the IP address that a login attempt comes from, for django-axes.
+def client_network() -> str:
+    """Return the network that the request comes from, or "" if it is unknown."""
+    request = _request.get()
+    return network_of(client_address(request)) if request else ""
 
-    All unknown addresses share one placeholder, since django-axes ignores an empty address.
+
+def network_of(address: str) -> str:
+    """Return the network of an address, or "" if the address is invalid.
+
+    An IPv4 address is a network by itself. A client with an IPv6 address can use all addresses in its /64.
     """
-    return client_address(request) or UNKNOWN_ADDRESS
-
-
-def login_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str:
-    """Return the username of a login attempt, for django-axes."""
-    return str((credentials or request.POST).get("username", ""))[:MAX_LOGIN_NAME_LENGTH]
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(ip, IPv4Address):
+        return address
+    # An IPv4 client of a server that listens on IPv6 has an address such as ::ffff:192.0.2.1.
+    return str(ip.ipv4_mapped or ip_network((int(ip) >> 64 << 64, 64)))

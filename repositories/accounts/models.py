@@ -1,4 +1,4 @@
-"""Users' display preferences and access tokens."""
+"""Users' display preferences, access tokens, and counters of failed attempts."""
 
 from __future__ import annotations
 
@@ -51,3 +51,18 @@ class AccessToken(AbstractAuthToken):
     @property
     def is_expired(self) -> bool:
         return self.expiry is not None and self.expiry < timezone.now()
+
+
+class Counter(models.Model):
+    """The number of failures that count against a limit. See `repositories.accounts.limits`."""
+
+    key = models.CharField(max_length=64, unique=True)
+    """The hash of the limit and its subject."""
+    count = models.PositiveIntegerField(default=0)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = []
+
+    def __str__(self) -> str:
+        return f"{self.count} until {self.expires_at:%Y-%m-%d %H:%M}"

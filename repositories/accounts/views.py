@@ -19,6 +19,7 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView, UpdateView
 
+from repositories.accounts.passwords import LimitedPasswordChangeForm
 from repositories.forms import PreferencesForm, TimeZoneForm
 from repositories.models import AccessToken, Profile
 
@@ -59,6 +60,7 @@ class PasswordView(PasswordChangeView):
     """Change your password."""
 
     template_name = "repositories/password.html"
+    form_class = LimitedPasswordChangeForm
     success_url = reverse_lazy("registry_repositories:password")
     extra_context = {"section": "settings"}
 

@@ -19,6 +19,18 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name='Counter',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('key', models.CharField(max_length=64, unique=True)),
+                ('count', models.PositiveIntegerField(default=0)),
+                ('expires_at', models.DateTimeField(db_index=True)),
+            ],
+            options={
+                'default_permissions': [],
+            },
+        ),
+        migrations.CreateModel(
             name='Policy',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -1,0 +1,105 @@
+"""Limit how often wrong passwords may be entered: when logging in, and when changing the password.
+
+Wrong passwords are limited by username, by network (see `current_request.network_of`), and by both together.
+Strangers could use the limit by username to lock somebody out. Therefore, this limit doesn't apply in
+networks from which the user has logged in recently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.forms import PasswordChangeForm
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from repositories.accounts import current_request, limits
+from repositories.accounts.limits import Limit, LimitExceeded, Result
+
+PERIOD = timedelta(minutes=15)
+BY_NAME_AND_NETWORK = Limit("password by name and network", 5, PERIOD)
+BY_NAME = Limit("password by name", 20, PERIOD)
+BY_NETWORK = Limit("password by network", 50, PERIOD)
+KNOWN_NETWORK = Limit("known network", 1, timedelta(days=90))
+"""Not a limit: it is used up in the networks in which `BY_NAME` doesn't apply."""
+
+
+def check(username: str, action: Callable[[], Result]) -> Result:
+    """Check a password by calling `action`. Return its result, which is falsy if the password is wrong.
+
+    Raises LimitExceeded without calling `action` after too many wrong passwords.
+    """
+    network = current_request.client_network()
+    both, known = BY_NAME_AND_NETWORK.of(username, network), KNOWN_NETWORK.of(username, network)
+    quotas = [both, BY_NETWORK.of(network)]
+    if not limits.is_used_up(known):
+        quotas.append(BY_NAME.of(username))
+    if result := limits.attempt(quotas, action):
+        limits.reset(both)
+        limits.use_up(known)
+    return result
+
+
+def trust(username: str, address: str) -> None:
+    """Let a user log in from an address even if there are too many wrong passwords for their username.
+
+    Raises ValueError if the address is invalid.
+    """
+    network = current_request.network_of(address)
+    if not network:
+        raise ValueError(f"{address} is not an IP address.")
+    limits.use_up(KNOWN_NETWORK.of(username, network))
+
+
+class LimitedModelBackend(ModelBackend):
+    """Django's backend for passwords, with limits."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: Any = None, password: Any = None, **kwargs: Any
+    ) -> Any:
+        username = kwargs.get(get_user_model().USERNAME_FIELD) if username is None else username
+        if username is None or password is None:
+            return None
+        authenticate = super().authenticate
+        try:
+            return check(username, lambda: authenticate(request, username, password))
+        except LimitExceeded as error:
+            if request is not None:
+                request.login_refused = True  # type: ignore[attr-defined]
+            raise PermissionDenied from error
+
+
+class LoginLimitMiddleware:
+    """Returns an error page with the status 429 if a login was refused because of a limit."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if not getattr(request, "login_refused", False):
+            return response
+        minutes = int(PERIOD.total_seconds() // 60)
+        page = render(request, "429.html", {"minutes": minutes}, status=429)
+        page.headers["Retry-After"] = str(minutes * 60)
+        return page
+
+
+class LimitedPasswordChangeForm(PasswordChangeForm):
+    """A form to change the user's own password, in which wrong old passwords are limited."""
+
+    def clean_old_password(self) -> str:
+        try:
+            right = check(
+                self.user.get_username(), lambda: self.user.check_password(self.cleaned_data["old_password"])
+            )
+        except LimitExceeded as error:
+            raise ValidationError("Too many wrong passwords. Try again in 15 minutes.") from error
+        if not right:
+            raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
+        return self.cleaned_data["old_password"]

@@ -52,6 +52,11 @@ def event_id(
     return UUID(int=milliseconds << 80 | _VERSION | fraction << 64 | _VARIANT | low_bits)
 
 
+def is_id_of(id: UUID, occurred_at: datetime, *, is_pull: bool) -> bool:
+    """Return whether an event with this time can have this id."""
+    return id.int >> 61 == event_id(occurred_at, 0, None, "", is_pull=is_pull).int >> 61
+
+
 def first_id(moment: datetime) -> UUID:
     """Return the lowest possible id of an event at `moment`, to the millisecond.
 

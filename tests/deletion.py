@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -122,6 +123,21 @@ def count_archived(folder: Path) -> Counter[str]:
 def read_archive(path: Path) -> list[dict[str, Any]]:
     """Return the events in an archive file."""
     return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def write_archive(path: Path, rows: list[dict[str, Any]], *, ending: bytes = b"") -> None:
+    """Write an archive and a manifest that matches it."""
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    write_manifest(path, gzip.compress(lines + ending))
+
+
+def write_manifest(path: Path, content: bytes | None = None) -> None:
+    """Write a manifest that matches an archive file, after replacing the content of the file, if given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if content is not None:
+        path.write_bytes(content)
+    manifest = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.with_name(f"{path.name}.manifest.json").write_text(json.dumps(manifest))
 
 
 def each_once(events: list[Event]) -> Counter[str]:

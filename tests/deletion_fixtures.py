@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from activity.deletion import archives, execution
+from activity.deletion import archive_files, execution
 from tests.deletion import use_storage
 
 
@@ -17,7 +17,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "PAUSE", 0)
     monkeypatch.setattr(execution, "BATCH_SIZE", 2)
     monkeypatch.setattr(execution, "MAX_EVENTS_OF_DAYS", 1)
-    monkeypatch.setattr(archives, "MAX_EVENTS", 4)
+    monkeypatch.setattr(archive_files, "MAX_EVENTS", 4)
 
 
 @pytest.fixture

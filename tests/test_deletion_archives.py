@@ -16,7 +16,7 @@ from django.core.management import CommandError
 from django.db import connection
 from django.utils import timezone
 
-from activity.deletion import archives
+from activity.deletion import archive_files, imports
 from activity.models import Archive, Event, Import, Run
 from activity.storage.events import insert
 from repositories.models import Repository
@@ -33,6 +33,7 @@ from tests.deletion import (
     remaining_events,
     turn_on,
     use_storage,
+    write_manifest,
 )
 
 pytest_plugins = ["tests.deletion_fixtures"]
@@ -94,7 +95,7 @@ def test_archive_contains_the_exact_rows_before_they_are_deleted(
 def test_run_does_not_read_its_own_archives(monkeypatch: pytest.MonkeyPatch) -> None:
     turn_on(age=1, archive=True)
     add_events(6)
-    monkeypatch.delattr(archives, "read")
+    monkeypatch.delattr(archive_files, "read")
 
     assert (execute_run().state, len(remaining_events())) == ("finished", 0)
 
@@ -135,7 +136,7 @@ def test_importing_an_archive_twice_changes_nothing() -> None:
     (archive,) = execute_run().archives.all()
 
     for _ in range(2):
-        assert archives.import_archive(archive.name).events == 4
+        assert imports.import_archive(archive.name).events == 4
 
     assert len(remaining_events()) == 4
     assert Import.objects.count() == 1
@@ -145,11 +146,11 @@ def test_importing_a_released_archive_again_holds_its_events() -> None:
     turn_on(age=1, archive=True)
     add_events(4)
     (archive,) = execute_run().archives.all()
-    archives.import_archive(archive.name)
+    imports.import_archive(archive.name)
     Import.objects.update(released_at=timezone.now())
     assert execute_run().deleted == 4
 
-    archives.import_archive(archive.name)
+    imports.import_archive(archive.name)
 
     assert execute_run().deleted == 0
     assert len(remaining_events()) == 4
@@ -161,13 +162,15 @@ def test_import_leaves_existing_events_unchanged() -> None:
     (archive,) = execute_run().archives.all()
     insert(events[:1])
 
-    archives.import_archive(archive.name)
+    imports.import_archive(archive.name)
 
     by_id = sorted(remaining_events(), key=lambda event: event.pk)
     assert [event.imported_id is None for event in by_id] == [True, False, False, False]
 
 
-@pytest.mark.parametrize("damage", ["bit flipped", "truncated", "no file", "no manifest", "replaced"])
+@pytest.mark.parametrize(
+    "damage", ["bit flipped", "truncated", "no file", "replaced", "replaced consistently"]
+)
 def test_import_of_a_damaged_archive_is_rejected(archive_folder: Path, damage: str) -> None:
     turn_on(age=1, archive=True)
     add_events(8)
@@ -180,10 +183,10 @@ def test_import_of_a_damaged_archive_is_rejected(archive_folder: Path, damage: s
         path.write_bytes(path.read_bytes()[:-1])
     elif damage == "no file":
         path.unlink()
-    elif damage == "no manifest":
-        (archive_folder / f"{first.name}.manifest.json").unlink()
     else:
         shutil.copy(archive_folder / second.name, path)
+    if damage == "replaced consistently":
+        write_manifest(path)
 
     with pytest.raises(CommandError, match="can't be imported"):
         manage("import_events", first.name)

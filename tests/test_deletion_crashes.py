@@ -11,7 +11,7 @@ import pytest
 from django.core.files.storage import FileSystemStorage
 from django.db import connection
 
-from activity.models import Archive, Hold, Run
+from activity.models import Archive, DeletionRule, Hold, Run
 from activity.storage import partitions
 from repositories.models import Repository
 from tests import factories
@@ -20,16 +20,19 @@ from tests.deletion import (
     FEBRUARY,
     JANUARY,
     MARCH,
+    NOW,
     add_events,
     after_first_archive,
     count_archived,
     each_once,
     execute_run,
     expire_leases,
+    manage,
     on_postgresql,
     remaining_events,
     turn_on,
     use_storage,
+    write_archive,
 )
 from tests.worlds import rolled_back
 
@@ -113,6 +116,93 @@ def test_run_killed_at_any_step_is_completed_by_the_next_run(
         if survived:
             break
     assert step > 20
+
+
+def killed_after_first_batch(run: Run) -> None:
+    if run.deleted:
+        raise Killed
+
+
+def test_replaced_archive_of_a_killed_run_deletes_nothing(archive_folder: Path, web: Repository) -> None:
+    turn_on(age=1, archive=True)
+    add_events(4)
+    kept = add_events(5, NOW, repository=web)
+    with pytest.raises(Killed):
+        execute_run(killed_after_first_batch)
+    expire_leases()
+    archive = Archive.objects.get()
+    path = archive_folder / archive.name
+    genuine = path.read_bytes()
+    write_archive(path, [{"id": str(event.pk)} for event in kept])
+
+    run = execute_run()
+
+    assert (run.state, run.deleted) == ("failed", 0)
+    assert "damaged or was replaced" in run.error
+    assert len(remaining_events()) == 2 + len(kept)
+
+    path.write_bytes(genuine)
+    assert (execute_run().deleted, remaining_events()) == (2, set(kept))
+
+
+@pytest.mark.parametrize("damage", ["replaced", "missing"])
+def test_damaged_archive_of_a_killed_run_is_discarded_if_all_its_events_exist(
+    archive_folder: Path, damage: str
+) -> None:
+    turn_on(age=1, archive=True)
+    events = add_events(4)
+
+    def damage_and_die(run: Run) -> None:
+        if archive := Archive.objects.first():
+            path = archive_folder / archive.name
+            path.unlink() if damage == "missing" else write_archive(path, [])
+
+    with after_first_archive(lambda: damage_and_die(Run.objects.get())):
+        first = execute_run()
+    assert (first.state, first.deleted) == ("failed", 0)
+    assert remaining_events() == set(events)
+
+    assert (execute_run().state, remaining_events()) == ("finished", set())
+    assert count_archived(archive_folder) == each_once(events)
+
+
+def test_rules_decide_about_the_events_that_a_killed_run_left_over(
+    archive_folder: Path, web: Repository
+) -> None:
+    turn_on(age=1, archive=True)
+    events = add_events(4, repository=web)
+    with pytest.raises(Killed):
+        execute_run(killed_after_first_batch)
+    expire_leases()
+    DeletionRule.objects.create(repository=web)  # keeps its events forever
+
+    run = execute_run()
+
+    assert (run.state, run.deleted) == ("finished", 0)
+    assert remaining_events() == set(events[2:])
+    assert count_archived(archive_folder) == each_once(events[:2])
+    for archive in Archive.objects.all():
+        manage("import_events", archive.name)
+    assert remaining_events() == set(events)
+
+
+def test_run_overwrites_no_file_in_the_archive_storage(archive_folder: Path) -> None:
+    turn_on(age=1, archive=True)
+    add_events(8)
+    first, second = execute_run().archives.order_by("pk")
+    archive = archive_folder / first.name
+    genuine = archive.read_bytes()
+    add_events(4)
+    next_run = f"run-{(first.run_id or 0) + 1}-"  # stored before a backup of the database was restored
+    path = archive.rename(archive.with_name(archive.name.replace(f"run-{first.run_id}-", next_run)))
+
+    run = execute_run()
+
+    assert path.read_bytes() == genuine
+    assert (run.state, run.archives.get().name) == (
+        "finished",
+        second.name.replace(f"run-{first.run_id}-", next_run),
+    )
 
 
 @on_postgresql

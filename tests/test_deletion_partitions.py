@@ -12,7 +12,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
 
-from activity.deletion import archives, execution
+from activity.deletion import execution, imports
 from activity.models import Archive, DeletionRule, DroppedTallies, Event, Hold, Import, Run, Tally
 from activity.storage import partitions, tallies
 from activity.storage.partitions import Partition
@@ -365,7 +365,7 @@ def test_partition_is_archived_in_several_archives(archive_folder: Path) -> None
     assert sorted(run.archives.values_list("events", flat=True)) == [2, 4]
     assert "other_2021_01" not in list_tables()
     for archive in run.archives.all():
-        archives.import_archive(archive.name)
+        imports.import_archive(archive.name)
     assert remaining_events() == set(events)
 
 

@@ -12,7 +12,7 @@ from django.core.management import CommandError
 from django.test import Client
 
 from activity import tasks
-from activity.deletion import archives, execution, runs
+from activity.deletion import archive_files, execution, runs
 from activity.models import Archive, AutoDeletion, DeletionRule, Event, Run
 from repositories.models import Repository
 from tests import factories
@@ -269,7 +269,7 @@ def test_memory_use_does_not_grow_with_the_number_of_events(
     archive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execution, "BATCH_SIZE", 500)
-    monkeypatch.setattr(archives, "MAX_EVENTS", 1000)
+    monkeypatch.setattr(archive_files, "MAX_EVENTS", 1000)
     turn_on(age=1, archive=archive)
 
     def measure_peak(batches: int) -> int:

@@ -256,7 +256,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
 class ImportAdmin(ReadOnlyAdmin):
     """Shows imported archives. Their events are held until an MSR admin releases the import."""
 
-    list_display = ["archive_name", "events", "imported_at", "released_at"]
+    list_display = ["archive_name", "foreign", "events", "imported_at", "released_at"]
     actions = ["release"]
 
     def has_release_permission(self, request: HttpRequest) -> bool:

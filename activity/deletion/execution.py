@@ -40,7 +40,6 @@ PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
 """Seconds to pause between transactions. On SQLite, other writers would starve without the pause."""
 LEASE = timedelta(minutes=10)
 """How long a run can go without progress before another run may replace it."""
-LEFTOVERS = "Left over from an interrupted run"
 REPOSITORIES_SHOWN = 10
 """The maximum number of repositories that a preview lists for each rule."""
 
@@ -267,16 +266,23 @@ class DeletionExecution(Execution):
             yield written
             lower = ids[-1]
 
-    def delete_archived(self, archive: Archive, ids: list[UUID], rule: str = "") -> None:
-        """Delete the events in an archive from the database.
+    def delete_archived(self, archive: Archive, ids: list[UUID], rule: str) -> None:
+        """Delete events that were just archived from the database.
 
         Events that are held in the meantime are removed from the archive instead.
         """
+        archives.verify(archive)
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))
             with transaction.atomic():
                 self.count_deleted(delete_events(events.filter(~self.held_events())), rule)
+                archive.deletion_started_at = archive.deletion_started_at or timezone.now()
+                archive.save(update_fields=["deletion_started_at"])
             self.pause()
+        self.finish_archive(archive, ids)
+
+    def finish_archive(self, archive: Archive, ids: list[UUID]) -> None:
+        """Remove the events that still exist in the database from an archive."""
         if kept := set(_ids(Event.objects.filter(_id_in(ids)))):
             archives.rewrite_without(archive, kept)
         else:
@@ -315,8 +321,7 @@ class DeletionExecution(Execution):
                 continue
             written = self.archive_dropped(plan) if self.run.settings["archive"] else []
             if not self.try_to_drop(plan, written):
-                for archive in written:
-                    self.delete_archived(archive, archives.event_ids(archive))
+                archives.discard(*written)  # the events are archived again in batches
             self.pause_and_check_stop()
 
     def archive_dropped(self, plan: PartitionPlan) -> list[Archive]:
@@ -333,6 +338,8 @@ class DeletionExecution(Execution):
 
     def try_to_drop(self, plan: PartitionPlan, written: list[Archive]) -> bool:
         """Try to drop a partition after moving the events to keep, and return whether it was dropped."""
+        for archive in written:
+            archives.verify(archive)
         try:
             return partitions.retry_on_lock(partial(self.drop, plan, written))
         except OperationalError:
@@ -368,17 +375,21 @@ class DeletionExecution(Execution):
         return True
 
     def finish_leftover_archives(self) -> None:
-        """Discard the incomplete archives of interrupted runs, and delete the events in the complete ones."""
+        """Finish the archives of interrupted runs, without deleting any events.
+
+        The archives of which no event has been deleted are discarded. Those of which some events have been
+        deleted keep these events. The rules of this run decide about all others.
+        """
         for archive in Archive.objects.filter(deleted_at=None).order_by(
             F("written_at").asc(nulls_first=True)
         ):
-            if archive.written_at is None:
-                with transaction.atomic():
-                    # This fails if another run, which may be writing the archive, has replaced this run.
-                    self.save()
-                    archives.discard(archive)
-            else:
-                self.delete_archived(archive, archives.event_ids(archive), LEFTOVERS)
+            if archive.written_at and archive.deletion_started_at:
+                self.finish_archive(archive, archives.event_ids(archive))
+                continue
+            with transaction.atomic():
+                # This fails if another run, which may be writing the archive, has replaced this run.
+                self.save()
+                archives.discard(archive)
 
 
 def _id_in(ids: list[UUID]) -> Q:

@@ -54,20 +54,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Import',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('archive_name', models.CharField(max_length=255, unique=True)),
-                ('imported_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('released_at', models.DateTimeField(blank=True, null=True)),
-                ('events', models.PositiveIntegerField(default=0)),
-            ],
-            options={
-                'ordering': ['-pk'],
-                'default_permissions': ['change', 'view'],
-            },
-        ),
-        migrations.CreateModel(
             name='Run',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -89,6 +75,23 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-pk'],
                 'default_permissions': ['change', 'view'],
+            },
+        ),
+        migrations.CreateModel(
+            name='Import',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('archive_name', models.CharField(max_length=255)),
+                ('sha256', models.CharField(max_length=64)),
+                ('foreign', models.BooleanField(default=False, help_text='Whether another installation wrote the archive.')),
+                ('imported_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('released_at', models.DateTimeField(blank=True, null=True)),
+                ('events', models.PositiveIntegerField(default=0)),
+            ],
+            options={
+                'ordering': ['-pk'],
+                'default_permissions': ['change', 'view'],
+                'constraints': [models.UniqueConstraint(fields=('archive_name', 'sha256'), name='unique_import')],
             },
         ),
         CreatePartitionedModel(
@@ -136,6 +139,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(help_text='File name in the archive storage.', max_length=255, unique=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('written_at', models.DateTimeField(help_text='Empty if the file was never completed.', null=True)),
+                ('deletion_started_at', models.DateTimeField(help_text='When the first of its events was deleted from the database.', null=True)),
                 ('deleted_at', models.DateTimeField(help_text='When the last of its events was deleted from the database.', null=True)),
                 ('events', models.PositiveIntegerField(default=0)),
                 ('first_id', models.UUIDField(null=True)),

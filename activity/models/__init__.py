@@ -22,7 +22,7 @@ from activity.models.deletion import (
     Run,
     subtract_age,
 )
-from activity.models.events import FAILED_LOGIN, Event, EventQuerySet, load_attempts
+from activity.models.events import FAILED_LOGIN, FOREIGN_ARCHIVE, Event, EventQuerySet, load_attempts
 from activity.models.failed_logins import FailedLogins
 from activity.models.registries import Registry
 from activity.models.tags import DeletedManifest, Tag, TagPull
@@ -30,6 +30,7 @@ from activity.models.tags import DeletedManifest, Tag, TagPull
 __all__ = [
     "COMMAND_LINE_ACTOR",
     "FAILED_LOGIN",
+    "FOREIGN_ARCHIVE",
     "MANUAL_PROMOTION_NAME",
     "MAX_ACTOR_LENGTH",
     "SCHEDULE_ACTOR",

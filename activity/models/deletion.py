@@ -232,6 +232,9 @@ class Archive(models.Model):
     name = models.CharField(max_length=255, unique=True, help_text="File name in the archive storage.")
     created_at = models.DateTimeField(default=timezone.now)
     written_at = models.DateTimeField(null=True, help_text="Empty if the file was never completed.")
+    deletion_started_at = models.DateTimeField(
+        null=True, help_text="When the first of its events was deleted from the database."
+    )
     deleted_at = models.DateTimeField(
         null=True, help_text="When the last of its events was deleted from the database."
     )
@@ -251,14 +254,17 @@ class Archive(models.Model):
 class Import(models.Model):
     """An imported archive. Its events are exempt from deletion until the import is released."""
 
-    archive_name = models.CharField(max_length=255, unique=True)
+    archive_name = models.CharField(max_length=255)
+    sha256 = models.CharField(max_length=64)
+    foreign = models.BooleanField(default=False, help_text="Whether another installation wrote the archive.")
     imported_at = models.DateTimeField(default=timezone.now)
     released_at = models.DateTimeField(null=True, blank=True)
     events = models.PositiveIntegerField(default=0)
 
     class Meta:
         ordering = ["-pk"]
+        constraints = [models.UniqueConstraint(fields=["archive_name", "sha256"], name="unique_import")]
         default_permissions = ["change", "view"]  # "change" allows releasing an import
 
     def __str__(self) -> str:
-        return self.archive_name
+        return f"{self.archive_name} (foreign)" if self.foreign else self.archive_name

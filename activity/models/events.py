@@ -24,6 +24,8 @@ from repositories.models import Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 
 FAILED_LOGIN = "create_session_failed"
+FOREIGN_ARCHIVE = "foreign_archive"
+"""The key in the details of events that were imported from an archive of another installation."""
 
 
 class EventQuerySet(GatedEventQuerySet):
@@ -141,9 +143,15 @@ class Event(models.Model):
 
     @property
     def summary(self) -> str:
-        """The label, with the number of attempts if a login failed several times."""
-        attempts = self.attempts or 1
-        return f"{self.label} ({attempts} attempts)" if attempts > 1 else self.label
+        """The label, with the number of failed logins if there were several, and with a doubtful origin."""
+        attempts = f" ({self.attempts} attempts)" if (self.attempts or 1) > 1 else ""
+        return f"{self.label}{attempts}{' (from a foreign archive)' if self.foreign_archive else ''}"
+
+    @property
+    def foreign_archive(self) -> str:
+        """The archive from which the event was imported, if another installation wrote it."""
+        origin = self.details.get(FOREIGN_ARCHIVE) if isinstance(self.details, dict) else None
+        return str(origin.get("archive", "")) if isinstance(origin, dict) else ""
 
     @property
     def actor_label(self) -> str:

@@ -5,12 +5,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from activity.deletion import archives
+from activity.deletion import imports
+from activity.deletion.archive_files import ArchiveError
 from activity.sources import auditing
 
 
 class Command(BaseCommand):
-    """`manage.py import_events ARCHIVE`"""
+    """`manage.py import_events [--foreign] ARCHIVE`"""
 
     help = "Imports the events from an archive. They are not deleted again until the import is released."
 
@@ -18,15 +19,27 @@ class Command(BaseCommand):
         parser.add_argument(
             "archive", help="name of the archive in the archive storage, as listed in the admin"
         )
+        parser.add_argument(
+            "--foreign",
+            action="store_true",
+            help="import the archive even if another installation wrote it; its events say so",
+        )
 
-    def handle(self, *args: Any, archive: str, **options: Any) -> None:
+    def handle(self, *args: Any, archive: str, foreign: bool, **options: Any) -> None:
         try:
             with transaction.atomic():
-                imported = archives.import_archive(archive)
-                auditing.record("import_events", subject=archive, events=imported.events)
-        except (OSError, ValueError, KeyError, archives.DamagedArchive, archives.DeletionPending) as error:
+                imported = imports.import_archive(archive, foreign=foreign)
+                auditing.record(
+                    "import_events",
+                    subject=imported.archive_name,
+                    events=imported.events,
+                    sha256=imported.sha256,
+                    foreign=imported.foreign,
+                )
+        except (OSError, ArchiveError) as error:
             raise CommandError(f"{archive} can't be imported: {error}") from error
+        existing = imported.events - imports.count_restored(imported)
         self.stdout.write(
-            f"Imported {imported.events} events from {archive}. The events are held until the import is"
-            " released."
+            f"Imported {imported.events} events from {imported.archive_name}, of which {existing} existed and"
+            " are unchanged. The events are held until the import is released."
         )

@@ -1,0 +1,166 @@
+"""Imports the events of archives, both archives of this installation and those of other installations.
+
+An archive is of this installation if the database lists it. Its file must have the hash in the database. Any
+other archive is *foreign*: nothing proves that its events happened. Therefore, its events say so in their
+details, for good, and they refer only to objects that have the same names in this installation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.db import DataError, IntegrityError, models, transaction
+
+from activity.catalogue import KINDS
+from activity.deletion import archive_files
+from activity.deletion.archive_files import ArchiveError, DamagedArchive, Row
+from activity.identity import END, EPOCH, is_id_of
+from activity.models import FOREIGN_ARCHIVE, Archive, Event, Import
+from activity.recording.repositories import RepositoryFinder
+from activity.storage.events import insert
+from repositories.access.levels import Category
+
+MAX_DEPTH = 100
+"""How deeply the details can be nested. Those of recorded events have half as many levels."""
+FIELDS = {field.attname: field for field in Event._meta.concrete_fields if field.name != "imported"}
+FOREIGN_KEYS = [field for field in FIELDS.values() if field.is_relation]
+TYPES: list[tuple[tuple[type[models.Field], ...], type]] = [
+    ((models.BooleanField,), bool),
+    ((models.IntegerField, models.ForeignKey), int),
+    ((models.JSONField,), dict),
+]
+"""The types of values in an archive, by type of field. All other values are strings."""
+
+
+class ForeignArchive(ArchiveError):
+    """This installation did not write the archive."""
+
+
+class DeletionPending(ArchiveError):
+    """The events of the archive are still being deleted, so events imported now would be deleted as well."""
+
+
+@transaction.atomic
+def import_archive(name: str, *, foreign: bool = False) -> Import:
+    """Insert the events of an archive into the database, and hold them until the import is released.
+
+    Events that still exist are left unchanged, so an archive can be imported repeatedly. An archive that this
+    installation did not write is imported only if `foreign` is true. Raises ArchiveError if the archive can't
+    be imported, and OSError if a file can't be read.
+    """
+    name = archive_files.canonical_name(name)
+    archive = Archive.objects.filter(name=name).first()
+    if archive and not archive.deleted_at:
+        raise DeletionPending(
+            "Its events have not been deleted yet. Try again after the current or next run."
+        )
+    if not archive and not foreign:
+        raise ForeignArchive("This installation did not write it. To import it nevertheless, use --foreign.")
+    sha256 = archive.sha256 if archive else archive_files.read_manifest(name)
+    imported, _ = Import.objects.get_or_create(
+        archive_name=name, sha256=sha256, defaults={"foreign": not archive}
+    )
+    imported.events = 0
+    last_id = UUID(int=0)
+    for rows in archive_files.read(name, sha256):
+        events = []
+        for row in rows:
+            imported.events += 1
+            with _damage_reported(f"{name}, line {imported.events}"):
+                event = _event(row, last_id)
+            event.imported, last_id = imported, event.id
+            events.append(event)
+        if imported.foreign:
+            _detach(events, imported)
+        with _damage_reported(f"{name}, events before line {imported.events + 1}"):
+            if insert(events):
+                imported.released_at = None  # an earlier import of this archive may have been released
+    imported.save(update_fields=["events", "released_at"])
+    return imported
+
+
+def count_restored(imported: Import) -> int:
+    """Return how many events exist because of an import. The others existed before it."""
+    return Event.objects.filter(imported=imported).count()
+
+
+@contextmanager
+def _damage_reported(place: str) -> Iterator[None]:
+    """Turn the errors about invalid values into DamagedArchive."""
+    try:
+        yield
+    except (ValueError, OverflowError, ValidationError, DataError, IntegrityError) as error:
+        reason = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
+        raise DamagedArchive(f"{place}: {reason}") from error
+
+
+def _event(row: Row, last_id: UUID) -> Event:
+    """Return the event in a row of an archive, whose id must be higher than `last_id`.
+
+    Raises ValueError or ValidationError if no event has such values.
+    """
+    values = {name: _value(FIELDS[name], value) for name, value in row.items() if name in FIELDS}
+    missing = [name for name, field in FIELDS.items() if name not in values and not field.has_default()]
+    if missing or len(values) != len(row):
+        raise ValueError("The row does not have the fields of an event.")
+    event = Event(**values)
+    if not EPOCH <= event.occurred_at < END or not EPOCH <= event.received_at < END:
+        raise ValueError("The time is not between 1970 and 8999.")
+    if event.is_pull != (event.category == Category.PULL):
+        raise ValueError("The category contradicts is_pull.")
+    if event.id <= last_id or not is_id_of(event.id, event.occurred_at, is_pull=event.is_pull):
+        raise ValueError("The id is not one of an event at this time, or is out of order.")
+    return event
+
+
+def _value(field: models.Field, value: Any) -> Any:
+    """Return a value of a row in its Python type, or raise ValueError or ValidationError."""
+    if value is None and field.null:
+        return None
+    expected: Any = next((type for fields, type in TYPES if isinstance(field, fields)), str)
+    if type(value) is not expected:  # a bool is also an int
+        raise ValueError(f"{field.attname} has the wrong type.")
+    if isinstance(field, models.DateTimeField) and not (value := datetime.fromisoformat(value)).tzinfo:
+        raise ValueError(f"{field.attname} has no time zone.")
+    if isinstance(field, models.CharField) and field.max_length and len(value) > field.max_length:
+        raise ValueError(f"{field.attname} is too long.")
+    if field.choices and value not in dict(field.flatchoices):
+        raise ValueError(f"{field.attname} is unknown.")
+    if isinstance(value, dict) and _is_deeper_than(MAX_DEPTH, value):
+        raise ValueError(f"{field.attname} is nested too deeply.")
+    return field.to_python(value)
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    nested = [value]
+    for _ in range(levels):
+        nested = [
+            child
+            for parent in nested
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(child, dict | list)
+        ]
+    return bool(nested)
+
+
+def _detach(events: list[Event], imported: Import) -> None:
+    """Mark events as foreign, and let them refer to nothing but the repositories of the same names.
+
+    The ids of other objects mean something else in this installation. They could show the events to people
+    who must not see them, or attribute the events to people who have nothing to do with them.
+    """
+    finder = RepositoryFinder(event.repository_name for event in events if event.repository_name)
+    for event in events:
+        if event.kind not in KINDS or event.category != KINDS[event.kind].category:
+            raise DamagedArchive(f"{imported.archive_name}: {event.kind} is not a known kind of event.")
+        for field in FOREIGN_KEYS:
+            setattr(event, field.attname, None)
+        event.repository = finder.find(event.repository_name, event.occurred_at)
+        event.imported = imported
+        origin = {"archive": imported.archive_name, "sha256": imported.sha256}
+        event.details = {**event.details, FOREIGN_ARCHIVE: origin}

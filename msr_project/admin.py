@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models.base import ModelBase
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -17,12 +16,6 @@ class AdminSite(admin.AdminSite):
     site_header = site_title = "Registry activity"
     index_title = "Administration"
     index_template = "msr_project/admin_index.html"
-
-    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Register models, except Knox's own token, because only `AccessToken`s are accepted here."""
-        models: Any = [model_or_iterable] if isinstance(model_or_iterable, ModelBase) else model_or_iterable
-        others = [model for model in models if model._meta.label != "knox.AuthToken"]
-        super().register(others, admin_class, **options)
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:
         from activity.admin import overview  # imported late: the module registers models with this site

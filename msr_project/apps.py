@@ -1,3 +1,4 @@
+from django.contrib import admin
 from django.contrib.admin import apps
 
 
@@ -6,3 +7,9 @@ class AdminConfig(apps.AdminConfig):
 
     default = False  # this isn't the configuration for `msr_project` itself
     default_site = "msr_project.admin.AdminSite"
+
+    def ready(self) -> None:
+        super().ready()
+        from knox.models import AuthToken
+
+        admin.site.unregister(AuthToken)  # the apps' own `AccessToken` replaces Knox's model

@@ -149,11 +149,13 @@ class UserForm(forms.Form):
 
     user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="There is no user with this name.")
 
-    def __init__(self, *args: Any, users: QuerySet | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, users: QuerySet | None = None, unknown: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["user"]
         field.queryset = get_user_model()._default_manager.all() if users is None else users
         field.label = "Username"
+        if unknown:
+            field.error_messages["invalid_choice"] = unknown
 
 
 class MemberForm(UserForm):

@@ -194,9 +194,10 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Mark repositories as deleted one by one, so that signals are sent for each one."""
-        for repository in self:
+        repositories = list(self.select_related("namespace"))
+        for repository in repositories:
             repository.delete()
-        return len(self), {self.model._meta.label: len(self)}
+        return len(repositories), {self.model._meta.label: len(repositories)}
 
 
 class Repository(models.Model):

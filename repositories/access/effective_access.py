@@ -18,16 +18,8 @@ from django.db.models import Case, F, Q, QuerySet, When
 
 from repositories.access import levels
 from repositories.access.levels import Category, Level
-from repositories.access.resolving import grants_apply_to, grants_of
-from repositories.models import (
-    Membership,
-    Namespace,
-    NamespaceGroupPermission,
-    NamespaceUserPermission,
-    Repository,
-    RepositoryGroupPermission,
-    RepositoryUserPermission,
-)
+from repositories.access.resolving import GRANTS, grants_apply_to, grants_of
+from repositories.models import Membership, Namespace, Repository
 from repositories.utils.keyset import BY_NAME, Key, Keyset, Page
 
 User = get_user_model()
@@ -36,8 +28,6 @@ PAGE_SIZE = 50
 PEOPLE_BY_NAME = Keyset([Key(User.USERNAME_FIELD)])
 NAMESPACES_BY_NAME = Keyset([Key("name")])
 
-_ON_NAMESPACES: tuple[Any, Any] = (NamespaceUserPermission, NamespaceGroupPermission)
-_ON_REPOSITORIES: tuple[Any, Any] = (RepositoryUserPermission, RepositoryGroupPermission)
 _IS_GRANTABLE = Q(permission__codename__in=[codename for codename, _ in levels.GRANTABLE])
 _IS_REGISTRY_ROLE = Q(content_type__app_label="registry_repositories", codename__in=levels.REGISTRY_ROLES)
 
@@ -52,7 +42,6 @@ class Right:
     """The repository or namespace where the permissions apply, or None if they apply everywhere."""
     codename: str
     """A level, the permission for one category, or the permission for a registry role."""
-    permissions: frozenset[str]
     reason: str
     """Why the holder has the permissions, e.g. `team acme/dev, granted on the namespace acme`."""
     source: Any
@@ -62,6 +51,10 @@ class Right:
     def label(self) -> str:
         """The name of the level, the role (e.g. `MSR admin`) or the category (e.g. `pull events`)."""
         return label_of(self.codename)
+
+    @property
+    def permissions(self) -> frozenset[str]:
+        return levels.REGISTRY_ROLES.get(self.codename) or levels.expand(self.codename)
 
 
 _LABELS: dict[str, str] = {
@@ -98,9 +91,8 @@ class EffectiveAccess:
     @property
     def categories(self) -> list[Category]:
         """The categories whose events the person can see in this repository or namespace."""
-        return [
-            category for category in levels.REPOSITORY_CATEGORIES if category.permission in self.permissions
-        ]
+        permissions = self.permissions
+        return [category for category in levels.REPOSITORY_CATEGORIES if category.permission in permissions]
 
 
 @dataclass(frozen=True)
@@ -134,15 +126,16 @@ def rights_on(
     if search:
         people = people.filter(**{f"{User.USERNAME_FIELD}__icontains": search})
     page = _page(PEOPLE_BY_NAME, people, cursor)
-    rights = _group_by_holder(_role_rights(page.rows) if include_registry_roles else ())
+    rights = list(_role_rights(page.rows)) if include_registry_roles else []
     if grants_apply_to(repository):
-        public = public_right(repository)
-        for right in _granted_rights(page.rows, [repository.namespace], [repository]):
-            rights[right.holder.pk].append(right)
-        for person in page.rows:
-            rights[person.pk] += [replace(public, holder=person)] if public else []
+        rights += _granted_rights(page.rows, [repository.namespace], [repository])
+    if public := public_right(repository):
+        rights += [replace(public, holder=person) for person in page.rows]
+    by_holder: dict[Any, list[Right]] = defaultdict(list)
+    for right in rights:
+        by_holder[right.holder].append(right)
     return replace(
-        page, rows=[EffectiveAccess(person, repository, rights[person.pk]) for person in page.rows]
+        page, rows=[EffectiveAccess(person, repository, by_holder[person]) for person in page.rows]
     )
 
 
@@ -150,7 +143,8 @@ def public_right(repository: Repository) -> Right | None:
     """Return the right that a public repository gives to all logged-in users, or None if it isn't public."""
     if not grants_apply_to(repository) or repository.visibility != Repository.Visibility.PUBLIC:
         return None
-    return _read_right(repository, "everyone who is logged in, because the repository is public")
+    reason = "everyone who is logged in, because the repository is public"
+    return Right(None, repository, Level.READ.value, reason, repository)
 
 
 def rights_of(
@@ -191,13 +185,12 @@ def rights_of(
 
     def rights_in(repository: Repository) -> list[Right]:
         public = public_right(repository)
-        inherited = rights[repository.namespace] if grants_apply_to(repository) else []
         for_everyone = [replace(public, holder=user)] if public else []
-        return [*everywhere, *rights[repository], *inherited, *for_everyone]
+        return [*everywhere, *rights[repository], *rights[repository.namespace], *for_everyone]
 
-    in_public = _read_right(None, "everyone who is logged in, in every public repository")
+    in_public = "everyone who is logged in, in every public repository"
     return UserAccess(
-        everywhere=[*everywhere, replace(in_public, holder=user)],
+        everywhere=[*everywhere, Right(user, None, Level.READ.value, in_public, None)],
         namespaces=replace(
             namespaces,
             rows=[EffectiveAccess(user, row, [*everywhere, *rights[row]]) for row in namespaces.rows],
@@ -210,13 +203,6 @@ def rights_of(
 
 def _page(keyset: Keyset, queryset: QuerySet, cursor: str | None) -> Page:
     return keyset.page_or_first(queryset, PAGE_SIZE, cursor)
-
-
-def _group_by_holder(rights: Iterable[Right]) -> dict[int, list[Right]]:
-    by_holder: dict[int, list[Right]] = defaultdict(list)
-    for right in rights:
-        by_holder[right.holder.pk].append(right)
-    return by_holder
 
 
 def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
@@ -237,13 +223,13 @@ def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
                 organization=namespace.organization_id, role=Membership.Role.OWNER
             ).values_list("user"),
         ]
-        for (to_users, to_groups), place in ((_ON_NAMESPACES, namespace), (_ON_REPOSITORIES, repository)):
-            ids += [
-                to_users.objects.filter(_IS_GRANTABLE, content_object=place).values_list("user"),
-                to_groups.objects.filter(
-                    _IS_GRANTABLE, content_object=place, group__user__isnull=False
-                ).values_list("group__user"),
-            ]
+        places = {"namespace": namespace, "repository": repository}
+        ids += [
+            model.objects.filter(
+                _IS_GRANTABLE, content_object=places[scope], **{f"{holder}__isnull": False}
+            ).values_list(holder)
+            for scope, model, holder in GRANTS
+        ]
     first, *others = ids
     return User._default_manager.filter(is_active=True, pk__in=first.union(*others))
 
@@ -253,11 +239,11 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
     by_id = {person.pk: person for person in people}
     for person in by_id.values():
         if person.is_superuser:
-            yield _role_right(person, "administer_registry", "superuser", person)
+            yield Right(person, None, "administer_registry", "superuser", person)
     direct = Permission.objects.filter(_IS_REGISTRY_ROLE, user__in=by_id).annotate(holder=F("user"))
     for permission in direct:
         holder = by_id[permission.holder]
-        yield _role_right(holder, permission.codename, "user permission", holder)
+        yield Right(holder, None, permission.codename, "user permission", holder)
     memberships: Any = User.groups.through.objects.filter(
         user__in=by_id, group__permissions__in=Permission.objects.filter(_IS_REGISTRY_ROLE)
     )
@@ -269,7 +255,8 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
         .order_by(Case(When(codename="administer_registry", then=1), default=0))
     }
     for row in strongest.values():
-        yield _role_right(by_id[row.user_id], row.codename, f"member of the group {row.group}", row.group)
+        reason = f"member of the group {row.group}"
+        yield Right(by_id[row.user_id], None, row.codename, reason, row.group)
 
 
 def _granted_rights(
@@ -277,24 +264,20 @@ def _granted_rights(
 ) -> Iterator[Right]:
     """Yield the rights that these people have through ownership and grants. Makes five queries."""
     by_id: dict[int | None, Any] = {person.pk: person for person in people}
-    namespaces = list(namespaces)
-    yield from _owner_rights(by_id, namespaces)
-    for (to_users, to_groups), places in ((_ON_NAMESPACES, namespaces), (_ON_REPOSITORIES, repositories)):
-        place_by_id: dict[int, Any] = {place.pk: place for place in places}
-        in_places = {"content_object__in": place_by_id}
-        for grant in to_users.objects.filter(_IS_GRANTABLE, user__in=by_id, **in_places).select_related(
-            "permission"
-        ):
+    places: dict[str, list[Any]] = {"namespace": list(namespaces), "repository": list(repositories)}
+    yield from _owner_rights(by_id, places["namespace"])
+    for scope, model, holder in GRANTS:
+        place_by_id = {place.pk: place for place in places[scope]}
+        grants = model.objects.filter(
+            _IS_GRANTABLE, content_object__in=place_by_id, **{f"{holder}__in": by_id}
+        ).select_related("permission")
+        if holder != "user":
+            grants = grants.select_related("group__team__organization")
+        for grant in grants.annotate(holder=F(holder)):
             place = place_by_id[grant.content_object_id]
-            reason = f"granted directly on the {_place_type(place)} {place}"
-            yield _grant_right(by_id[grant.user_id], place, grant, reason)
-        to_members = to_groups.objects.filter(_IS_GRANTABLE, group__user__in=by_id, **in_places)
-        for grant in to_members.annotate(member=F("group__user")).select_related(
-            "permission", "group__team__organization"
-        ):
-            place = place_by_id[grant.content_object_id]
-            reason = f"{group_label(grant.group)}, granted on the {_place_type(place)} {place}"
-            yield _grant_right(by_id[grant.member], place, grant, reason)
+            means = "granted directly" if holder == "user" else f"{group_label(grant.group)}, granted"
+            reason = f"{means} on the {scope} {place}"
+            yield Right(by_id[grant.holder], place, grant.permission.codename, reason, grant)
 
 
 def group_label(group: Group) -> str:
@@ -308,7 +291,7 @@ def _owner_rights(by_id: Mapping[int | None, Any], namespaces: Iterable[Namespac
     for namespace in namespaces:
         if namespace.user_id in by_id:
             reason = f"owner of the namespace {namespace}"
-            yield _owner_right(by_id[namespace.user_id], namespace, reason, namespace)
+            yield Right(by_id[namespace.user_id], namespace, Level.ADMIN.value, reason, namespace)
         elif namespace.organization_id:
             by_organization[namespace.organization_id].append(namespace)
     ownerships = Membership.objects.filter(
@@ -317,29 +300,4 @@ def _owner_rights(by_id: Mapping[int | None, Any], namespaces: Iterable[Namespac
     for membership in ownerships.select_related("organization"):
         for namespace in by_organization[membership.organization_id]:
             reason = f"owner of the organization {membership.organization}"
-            yield _owner_right(by_id[membership.user_id], namespace, reason, membership)
-
-
-def _role_right(holder: Any, codename: str, reason: str, source: Any) -> Right:
-    return Right(holder, None, codename, levels.REGISTRY_ROLES[codename], reason, source)
-
-
-def _owner_right(holder: Any, namespace: Namespace, reason: str, source: Any) -> Right:
-    return Right(
-        holder, namespace, Level.ADMIN.value, levels.PERMISSIONS_BY_LEVEL[Level.ADMIN], reason, source
-    )
-
-
-def _grant_right(holder: Any, place: Repository | Namespace, grant: Any, reason: str) -> Right:
-    codename = grant.permission.codename
-    return Right(holder, place, codename, levels.expand(codename), reason, grant)
-
-
-def _read_right(repository: Repository | None, reason: str) -> Right:
-    return Right(
-        None, repository, Level.READ.value, levels.PERMISSIONS_BY_LEVEL[Level.READ], reason, repository
-    )
-
-
-def _place_type(place: Repository | Namespace) -> str:
-    return str(place._meta.verbose_name)
+            yield Right(by_id[membership.user_id], namespace, Level.ADMIN.value, reason, membership)

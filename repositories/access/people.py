@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
+from repositories.access.resolving import registry_role
 from repositories.models import Organization
 
 
@@ -14,8 +15,7 @@ def visible_organizations(viewer: Any) -> QuerySet[Organization]:
 
     MSR admins and auditors can see all organizations. Other users can see those that they belong to.
     """
-    roles = ("registry_repositories.administer_registry", "registry_repositories.audit_registry")
-    if any(viewer.has_perm(permission) for permission in roles):
+    if registry_role(viewer):
         return Organization.objects.all()
     return Organization.objects.filter(memberships__user=viewer.pk)
 

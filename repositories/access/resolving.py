@@ -35,6 +35,14 @@ from repositories.utils.text import get_named_or_404
 
 NO_IDS: frozenset[int] = frozenset()
 
+GRANTS: list[tuple[str, Any, str]] = [
+    ("namespace", NamespaceUserPermission, "user"),
+    ("namespace", NamespaceGroupPermission, "group__user"),
+    ("repository", RepositoryUserPermission, "user"),
+    ("repository", RepositoryGroupPermission, "group__user"),
+]
+"""The scope of each kind of grant, its model, and the lookup of the users who have the grant."""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -56,16 +64,11 @@ class Access:
         """Resolve a viewer's permissions in at most three queries, regardless of the number of grants."""
         if not viewer.is_authenticated or not viewer.is_active:
             return cls()
-        if viewer.has_perm("registry_repositories.administer_registry"):
-            return cls(everywhere=levels.REGISTRY_ROLES["administer_registry"], viewer_id=viewer.pk)
-        if viewer.has_perm("registry_repositories.audit_registry"):
-            everywhere = levels.REGISTRY_ROLES["audit_registry"]
-        else:
-            everywhere = frozenset()
-        found: dict[str, dict[str, set[int]]] = {
-            "repository": defaultdict(set),
-            "namespace": defaultdict(set),
-        }
+        role = registry_role(viewer)
+        everywhere = levels.REGISTRY_ROLES.get(role, frozenset())
+        if role == "administer_registry":
+            return cls(everywhere, viewer_id=viewer.pk)
+        found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
         for scope, pk, codename in grants_of(viewer):
             for permission in levels.expand(codename):
                 found[scope][permission].add(pk)
@@ -142,6 +145,12 @@ class Access:
         )
 
 
+def registry_role(viewer: Any) -> str:
+    """Return the codename of the viewer's role: MSR admin, security auditor, or "" for other users."""
+    roles = (role for role in levels.REGISTRY_ROLES if viewer.has_perm(f"registry_repositories.{role}"))
+    return next(roles, "")
+
+
 def repository_or_404(access: Access, namespace: str, name: str) -> Repository:
     """Return a live repository. Raises Http404 if it doesn't exist or the viewer can't see it."""
     repositories = access.repositories().select_related("namespace")
@@ -163,27 +172,13 @@ def grants_of(viewer: Any) -> Iterable[tuple[str, int, str]]:
     The scope is "repository" or "namespace", and the id is that of the repository or namespace. Ownership of
     a namespace counts as a grant of the admin level.
     """
-    owned = (
-        Namespace.objects.order_by()
-        .filter(
-            Q(user=viewer)
-            | Q(
-                organization__in=Membership.objects.filter(user=viewer, role=Membership.Role.OWNER).values(
-                    "organization"
-                )
-            )
+    organizations = Membership.objects.filter(user=viewer, role=Membership.Role.OWNER).values("organization")
+    owned = Namespace.objects.filter(Q(user=viewer) | Q(organization__in=organizations)).order_by()
+    admin = Value(levels.Level.ADMIN.value, output_field=TextField())
+    codename = Cast("permission__codename", TextField())
+    return owned.values_list(Value("namespace"), "pk", admin).union(
+        *(
+            model.objects.filter(**{holder: viewer}).values_list(Value(scope), "content_object_id", codename)
+            for scope, model, holder in GRANTS
         )
-        .values_list(Value("namespace"), "pk", Value(levels.Level.ADMIN.value, output_field=TextField()))
-    )
-
-    def rows(scope: str, model: Any, **holder: Any) -> QuerySet:
-        return model.objects.filter(**holder).values_list(
-            Value(scope), "content_object_id", Cast("permission__codename", TextField())
-        )
-
-    return owned.union(
-        rows("namespace", NamespaceUserPermission, user=viewer),
-        rows("namespace", NamespaceGroupPermission, group__user=viewer),
-        rows("repository", RepositoryUserPermission, user=viewer),
-        rows("repository", RepositoryGroupPermission, group__user=viewer),
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from guardian.models import BaseObjectPermission
 
 from repositories.access.effective_access import EffectiveAccess, Right, public_right, rights_of, rights_on
@@ -21,9 +24,19 @@ from repositories.models import Membership, Repository
 from repositories.utils.keyset import Page
 
 
+def access_page(model_admin: admin.ModelAdmin, view: Callable[..., HttpResponse]) -> URLPattern:
+    """Return the URL pattern of a model's effective access pages. Only MSR admins and auditors can see them.
+
+    The pages contain the names of repositories that other users may not be able to see.
+    """
+    require_permission = permission_required("registry_repositories.audit_registry", raise_exception=True)
+    protected = model_admin.admin_site.admin_view(require_permission(partial(view, model_admin)))
+    name = f"{model_admin.opts.app_label}_{model_admin.opts.model_name}_access"
+    return path("<int:pk>/access/", protected, name=name)
+
+
 def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Show who has access to a repository, at which level and why, and which events they can see."""
-    _require_audit_permission(request)
     repositories = Repository.objects.select_related("namespace__user", "namespace__organization")
     repository = get_object_or_404(repositories, pk=pk)
     search = SearchForm(request.GET).values["q"]
@@ -41,7 +54,6 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
 
 def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
     """Show a user's access: in the whole registry, in namespaces and in repositories."""
-    _require_audit_permission(request)
     user: Any = get_object_or_404(get_user_model(), pk=pk)
     access = rights_of(user, request.GET.get("namespaces"), request.GET.get("repositories"))
     context = {
@@ -55,15 +67,6 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: in
     return _render(model_admin, request, "user", user, context)
 
 
-def _require_audit_permission(request: HttpRequest) -> None:
-    """Raise PermissionDenied unless the viewer is an MSR admin or auditor.
-
-    The pages contain the names of repositories that other users may not be able to see.
-    """
-    if not request.user.has_perm("registry_repositories.audit_registry"):
-        raise PermissionDenied
-
-
 def _render(
     model_admin: admin.ModelAdmin, request: HttpRequest, kind: str, original: Any, context: dict[str, Any]
 ) -> HttpResponse:
@@ -75,14 +78,11 @@ def _render(
 
 def _page_links(request: HttpRequest, name: str, page: Page) -> list[tuple[str, str]]:
     """Return the labels and URLs of the previous and next pages."""
-    cursors = [("Previous", page.previous), ("Next", page.next)]
-    query = request.GET.copy()
-    links = []
-    for label, cursor in cursors:
-        if cursor:
-            query[name] = cursor
-            links.append((label, f"?{query.urlencode()}"))
-    return links
+    return [
+        (label, "?" + urlencode({**request.GET.dict(), name: cursor}))
+        for label, cursor in (("Previous", page.previous), ("Next", page.next))
+        if cursor
+    ]
 
 
 def _row(request: HttpRequest, access: EffectiveAccess) -> dict[str, Any]:
@@ -110,10 +110,11 @@ def _reason(request: HttpRequest, right: Right) -> tuple[str, str, str]:
 
 
 def _source_url(request: HttpRequest, right: Right) -> str:
-    if isinstance(right.source, BaseObjectPermission):
+    page = right.source
+    if isinstance(page, BaseObjectPermission):
         if request.user.has_perm("registry_repositories.change_repository"):
-            return grant_url(right.source)
-        return change_url(right.place) if right.place else ""
-    if isinstance(right.source, Membership):
-        return change_url(right.source.organization)
-    return change_url(right.source) if right.source else ""
+            return grant_url(page)
+        page = right.place
+    elif isinstance(page, Membership):
+        page = page.organization
+    return change_url(page) if page else ""

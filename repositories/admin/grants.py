@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -53,15 +54,17 @@ class GrantForm(forms.ModelForm):
         return codename
 
 
-class GrantFormSet(BaseInlineFormSet):
-    """A formset for the first MAX_SHOWN existing grants and for new grants."""
-
-    model: Any
+class FirstRowsFormSet(BaseInlineFormSet):
+    """A formset for the first MAX_SHOWN existing rows and for new rows."""
 
     def get_queryset(self) -> QuerySet:
         if not hasattr(self, "_queryset"):
             self._queryset = super().get_queryset()[:MAX_SHOWN]
         return self._queryset
+
+
+class GrantFormSet(FirstRowsFormSet):
+    model: Any
 
     def clean(self) -> None:
         """Add a form error for each grant that already exists, which the database would reject."""
@@ -154,15 +157,25 @@ class TeamGrantsForm(GrantablePermissionsMixin, AdminGroupObjectPermissionsForm)
     pass
 
 
+def _with_numeric_ids(view: Callable[..., HttpResponse]) -> Any:
+    """Make one of guardian's views return 404 for ids that aren't numbers, which guardian doesn't check."""
+
+    def checked(model_admin: Any, request: HttpRequest, **ids: str) -> HttpResponse:
+        if not all(text.isascii() and text.isdecimal() for text in ids.values()):
+            raise Http404
+        return view(model_admin, request, **ids)
+
+    return checked
+
+
 class GrantableModelAdmin(GuardedModelAdmin):
     """A model admin for objects that have grants. Adds guardian's pages and inlines for grants."""
 
     change_form_template = "admin/registry_repositories/granted_change_form.html"  # type: ignore[misc]
     obj_perms_manage_template: str = "admin/registry_repositories/granted_permissions.html"
-    grant_inlines: list[Any]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
-        return self.grant_inlines if obj else []
+        return list(self.inlines) if obj else []
 
     def get_obj_perms_base_context(self, request: HttpRequest, obj: Any) -> dict[str, Any]:
         context = super().get_obj_perms_base_context(request, obj)
@@ -174,22 +187,6 @@ class GrantableModelAdmin(GuardedModelAdmin):
     def get_obj_perms_manage_group_form(self, request: HttpRequest) -> type[forms.Form]:
         return TeamGrantsForm
 
-    def obj_perms_manage_view(self, request: HttpRequest, object_pk: str) -> HttpResponse:
-        return super().obj_perms_manage_view(request, _number_or_404(object_pk))
-
-    def obj_perms_manage_user_view(self, request: HttpRequest, object_pk: str, user_id: str) -> HttpResponse:
-        return super().obj_perms_manage_user_view(request, _number_or_404(object_pk), _number_or_404(user_id))
-
-    def obj_perms_manage_group_view(
-        self, request: HttpRequest, object_pk: str, group_id: str
-    ) -> HttpResponse:
-        return super().obj_perms_manage_group_view(
-            request, _number_or_404(object_pk), _number_or_404(group_id)
-        )
-
-
-def _number_or_404(text: str) -> str:
-    """Return the text if it is a number, or raise Http404. Guardian queries without checking it."""
-    if not (text.isascii() and text.isdecimal()):
-        raise Http404
-    return text
+    obj_perms_manage_view = _with_numeric_ids(GuardedModelAdmin.obj_perms_manage_view)
+    obj_perms_manage_user_view = _with_numeric_ids(GuardedModelAdmin.obj_perms_manage_user_view)
+    obj_perms_manage_group_view = _with_numeric_ids(GuardedModelAdmin.obj_perms_manage_group_view)

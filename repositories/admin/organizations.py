@@ -9,8 +9,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AutocompleteSelectMultiple
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
-from django.forms.models import BaseInlineFormSet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,12 +18,13 @@ from repositories.access.effective_access import label_of
 from repositories.admin.grants import (
     GRANTABLE,
     MAX_SHOWN,
+    FirstRowsFormSet,
     GrantableModelAdmin,
     NamespaceTeamInline,
     NamespaceUserInline,
 )
+from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.admin.links import add_url, change_url, grant_url, join_links, list_url
-from repositories.admin.people import ImmutableNameMixin
 from repositories.models import (
     Membership,
     Namespace,
@@ -56,19 +56,10 @@ class MembershipForm(forms.ModelForm):
             self.fields["user"].widget = UserLinkWidget(self.instance.user)
 
 
-class MembershipFormSet(BaseInlineFormSet):
-    """A formset for the first MAX_SHOWN memberships and for new memberships."""
-
-    def get_queryset(self) -> QuerySet:
-        if not hasattr(self, "_queryset"):
-            self._queryset = super().get_queryset()[:MAX_SHOWN]
-        return self._queryset
-
-
 class MembershipInline(admin.TabularInline):
     model = Membership
     form = MembershipForm
-    formset = MembershipFormSet
+    formset = FirstRowsFormSet
     extra = 1
     autocomplete_fields = ["user"]
     verbose_name_plural = f"memberships (the first {MAX_SHOWN}, owners first)"
@@ -80,22 +71,19 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(Membership)
-class MembershipAdmin(admin.ModelAdmin):
+class MembershipAdmin(ImmutableFieldsMixin, admin.ModelAdmin):
     """The admin for all memberships, including memberships that an organization's page doesn't show."""
 
     list_display = ["user", "organization", "role"]
     list_filter = ["role"]
     list_select_related = ["user", "organization"]
     search_fields = [f"user__{User.USERNAME_FIELD}", "organization__name"]
-    autocomplete_fields = ["user", "organization"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> list[str]:
-        return ["user", "organization"] if obj else []
+    autocomplete_fields = immutable_fields = ["user", "organization"]
 
 
 @admin.register(Organization)
-class OrganizationAdmin(ImmutableNameMixin, admin.ModelAdmin):
-    name_field = "name"
+class OrganizationAdmin(ImmutableFieldsMixin, admin.ModelAdmin):
+    immutable_fields = ["name"]
     list_display = ["name"]
     search_fields = ["name"]
     fields = ["name", "team_links", "namespace_links"]
@@ -104,20 +92,21 @@ class OrganizationAdmin(ImmutableNameMixin, admin.ModelAdmin):
 
     @admin.display(description="teams")
     def team_links(self, organization: Organization) -> str:
-        query = f"organization={organization.pk}"
-        return _links_to_first(organization.teams.order_by("name"), query) if organization.pk else "–"
+        return _links_to_first(organization, "teams")
 
     @admin.display(description="namespaces")
     def namespace_links(self, organization: Organization) -> str:
-        query = f"organization={organization.pk}"
-        return _links_to_first(organization.namespaces.order_by("name"), query) if organization.pk else "–"
+        return _links_to_first(organization, "namespaces")
 
 
-def _links_to_first(rows: QuerySet, query: str) -> str:
+def _links_to_first(organization: Organization, relation: str) -> str:
     """Return links to the first MAX_SHOWN teams or namespaces, to the complete list, and to the add form."""
+    if not organization.pk:
+        return "–"
+    rows = getattr(organization, relation).order_by("name")
     links = [(change_url(row), row.name) for row in rows[:MAX_SHOWN]]
-    list_link = (list_url(rows.model, f"{query.replace('=', '__id__exact=')}"), "all")
-    return join_links([*links, list_link, (add_url(rows.model, query), "add")])
+    list_link = (list_url(rows.model, f"organization__id__exact={organization.pk}"), "all")
+    return join_links([*links, list_link, (add_url(rows.model, f"organization={organization.pk}"), "add")])
 
 
 class TeamForm(forms.ModelForm):
@@ -152,8 +141,6 @@ class TeamAdmin(admin.ModelAdmin):
     @admin.display(description="grants")
     def grant_links(self, team: Team) -> str:
         """Return links to the team's grants. Grants are added on the page of the namespace or repository."""
-        if not team.pk:
-            return "–"
         return join_links(
             (grant_url(grant), f"{label_of(grant.permission.codename)} on {grant.content_object}")
             for grant in self.grants_to(team)
@@ -181,21 +168,22 @@ class OwnerFilter(admin.SimpleListFilter):
         return [("user", "A user"), ("organization", "An organization"), ("unclaimed", "Unclaimed")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        if self.value() == "unclaimed":
-            return queryset.filter(Namespace.UNCLAIMED)
-        if self.value() in ("user", "organization"):
-            return queryset.filter(**{f"{self.value()}__isnull": False})
-        return queryset
+        conditions = {
+            "user": Q(user__isnull=False),
+            "organization": Q(organization__isnull=False),
+            "unclaimed": Namespace.UNCLAIMED,
+        }
+        return queryset.filter(conditions.get(self.value() or "", Q()))
 
 
 @admin.register(Namespace)
-class NamespaceAdmin(ImmutableNameMixin, GrantableModelAdmin):
+class NamespaceAdmin(ImmutableFieldsMixin, GrantableModelAdmin):
     """The admin for namespaces. MSR admins give an unclaimed namespace an owner here."""
 
-    name_field = "name"
+    immutable_fields = ["name"]
     list_display = ["name", "owner"]
     list_filter = [OwnerFilter]
     list_select_related = ["user", "organization"]
     search_fields = ["name"]
     autocomplete_fields = ["user", "organization"]
-    grant_inlines = [NamespaceUserInline, NamespaceTeamInline]
+    inlines = [NamespaceUserInline, NamespaceTeamInline]

@@ -10,11 +10,11 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.http import HttpRequest
 
 from repositories.access.delegation import DelegationMixin
-from repositories.admin import effective_access
+from repositories.admin.effective_access import access_page, user_access_view
+from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.models import Namespace, Profile
 
 User = get_user_model()
@@ -32,23 +32,13 @@ class RegistryUserCreationForm(AdminUserCreationForm):
         return username
 
 
-class ImmutableNameMixin:
-    """Makes the name read-only once it is stored, because namespaces and events refer to it."""
-
-    name_field: str
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        fields = list(super().get_readonly_fields(request, obj))  # type: ignore[misc]
-        return [*fields, self.name_field] if obj else fields
-
-
 class ProfileInline(admin.StackedInline):
     model = Profile
     can_delete = False
 
 
-class RegistryUserAdmin(ImmutableNameMixin, DelegationMixin, UserAdmin):
-    name_field = "username"
+class RegistryUserAdmin(ImmutableFieldsMixin, DelegationMixin, UserAdmin):
+    immutable_fields = ["username"]
     add_form = RegistryUserCreationForm
     inlines = [ProfileInline]
     # Every team has a group, so there can be thousands of groups, too many for a select box.
@@ -58,11 +48,7 @@ class RegistryUserAdmin(ImmutableNameMixin, DelegationMixin, UserAdmin):
     user_change_password = transaction.atomic(UserAdmin.user_change_password)
 
     def get_urls(self) -> list[Any]:
-        access = self.admin_site.admin_view(self.access_view)
-        return [path("<int:pk>/access/", access, name="auth_user_access"), *super().get_urls()]
-
-    def access_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        return effective_access.user_access_view(self, request, pk)
+        return [access_page(self, user_access_view), *super().get_urls()]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         return self.inlines if obj else []

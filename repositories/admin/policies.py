@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.models import Criterion, Policy
 from repositories.policies import changes
 from repositories.policies.forms import MAX_CRITERIA, CriteriaFormSet, PolicyForm
@@ -21,13 +22,15 @@ class CriterionInline(admin.TabularInline):
 
 
 @admin.register(Policy)
-class PolicyAdmin(admin.ModelAdmin):
+class PolicyAdmin(ImmutableFieldsMixin, admin.ModelAdmin):
     form = PolicyForm
     list_display = ["public_id", "kind", "repository", "criteria_in_words", "enabled", "created_at"]
     list_filter = ["kind", "enabled"]
     list_select_related = ["repository__namespace"]
     search_fields = ["public_id"]
     autocomplete_fields = ["repository", "target"]
+    immutable_fields = ["kind", "repository"]
+    readonly_fields = ["public_id"]
     inlines = [CriterionInline]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Policy]:
@@ -37,9 +40,6 @@ class PolicyAdmin(admin.ModelAdmin):
         if obj is None:
             return ["kind", "repository", *changes.FIELDS]
         return ["public_id", "kind", "repository", "enabled", *Policy.REQUIRED_FIELDS[Policy.Kind(obj.kind)]]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Policy | None = None) -> list[str]:
-        return ["public_id", "kind", "repository"] if obj else []
 
     def save_model(self, request: HttpRequest, obj: Policy, form: Any, change: bool) -> None:
         form.before = changes.snapshot(obj)

@@ -5,15 +5,16 @@ Members of an organization can see its pages. Its owners and MSR admins can also
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from django.contrib import messages
+from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
-from django.http import Http404, HttpResponse
-from django.shortcuts import redirect
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.functional import cached_property
 
 from repositories import memberships
@@ -22,6 +23,7 @@ from repositories.access.people import visible_organizations
 from repositories.forms import MemberForm, TeamForm, TeamGrantForm, UserForm
 from repositories.models import (
     Membership,
+    Namespace,
     NamespaceGroupPermission,
     Organization,
     Repository,
@@ -73,31 +75,16 @@ class OrganizationPage(ViewerMixin):
 
 
 class ManagedPage(OrganizationPage, ActionsMixin, KeysetListView):
-    """A page with a list that owners and MSR admins can change, and a form to add items to the list."""
-
-    def get_form(self, data: Any = None) -> Any:
-        """Return the form to add items, bound to `data` if given. Abstract."""
-        raise NotImplementedError
+    """A page with a list that owners and MSR admins can change. It shows the form of the first action."""
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**{"form": self.get_form(), **kwargs})
+        form_class = next(iter(self.actions.values()))
+        return super().get_context_data(**{"form": form_class(), **kwargs})
 
-    def post(self, request: Any, **kwargs: Any) -> HttpResponse:
+    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         if not self.can_manage:
             raise Http404
         return super().post(request, **kwargs)
-
-    def render_with(self, **context: Any) -> HttpResponse:
-        """Return the page with additional context, such as an invalid form."""
-        return self.render_to_response(self.get_context_data(**context))
-
-    def redirect_with_success(self, message: str) -> HttpResponse:
-        messages.success(self.request, message)
-        return redirect(self.request.path)
-
-    def redirect_with_error(self, error: ValidationError) -> HttpResponse:
-        messages.error(self.request, error.messages[0])
-        return redirect(self.request.path)
 
 
 class OrganizationListView(KeysetListView):
@@ -135,39 +122,22 @@ class MembersView(ManagedPage):
 
     tab = "Members"
     template_name = "repositories/members.html"
-    actions = ["save_member", "remove_member"]
+    actions = {"save_member": MemberForm, "remove_member": UserForm}
     keyset = Keyset([Key("username")])
 
     def get_queryset(self) -> QuerySet[Membership]:
         return self.organization.memberships.annotate(username=F(f"user__{USERNAME}"))
 
-    def get_form(self, data: Any = None) -> MemberForm:
-        return MemberForm(data)
-
-    def save_member(self) -> HttpResponse:
-        form = self.get_form(self.request.POST)
-        if not form.is_valid():
-            return self.render_with(form=form)
-        user, role = form.cleaned_data["user"], form.cleaned_data["role"]
-        try:
-            membership = memberships.set_role(self.organization, user, role)
-        except ValidationError as error:
-            return self.redirect_with_error(error)
+    def save_member(self, user: Any, role: str) -> str:
+        membership = memberships.set_role(self.organization, user, role)
         role = "an owner" if membership.role == Membership.Role.OWNER else "a member"
-        return self.redirect_with_success(f"{user} is now {role} of {self.organization}.")
+        return f"{user} is now {role} of {self.organization}."
 
-    def remove_member(self) -> HttpResponse:
-        form = UserForm(self.request.POST)
-        if not form.is_valid():
-            return self.render_with(form=form)
-        user = form.cleaned_data["user"]
-        try:
-            memberships.remove(self.organization, user)
-        except ValidationError as error:
-            return self.redirect_with_error(error)
-        messages.success(self.request, f"{user} was removed from {self.organization}.")
-        left = user == self.request.user
-        return redirect("registry_repositories:organizations") if left else redirect(self.request.path)
+    def remove_member(self, user: Any) -> str:
+        memberships.remove(self.organization, user)
+        if user == self.request.user:
+            self.success_url = reverse("registry_repositories:organizations")
+        return f"{user} was removed from {self.organization}."
 
 
 class TeamsView(ManagedPage):
@@ -175,27 +145,23 @@ class TeamsView(ManagedPage):
 
     tab = "Teams"
     template_name = "repositories/teams.html"
-    actions = ["create_team"]
     keyset = Keyset([Key("name")])
+
+    @property
+    def actions(self) -> dict[str, Any]:  # type: ignore[override]
+        return {"create_team": partial(TeamForm, instance=Team(organization=self.organization))}
 
     def get_queryset(self) -> QuerySet[Team]:
         return self.organization.teams.all()
 
-    def get_form(self, data: Any = None) -> TeamForm:
-        return TeamForm(data, instance=Team(organization=self.organization))
-
-    def create_team(self) -> HttpResponse:
-        form = self.get_form(self.request.POST)
+    def create_team(self, name: str) -> str:
         try:
             with transaction.atomic():
-                team = form.save() if form.is_valid() else None
-        except IntegrityError:  # another request created the team, or a group has this name
-            form.add_error("name", "This name is taken.")
-            team = None
-        if team is None:
-            return self.render_with(form=form)
-        messages.success(self.request, f"{team} was created.")
-        return redirect("registry_repositories:team", self.organization.name, team.name)
+                team = Team.objects.create(organization=self.organization, name=name)
+        except IntegrityError as error:  # another request created the team, or a group has this name
+            raise ValidationError({"name": "This name is taken."}) from error
+        self.success_url = reverse("registry_repositories:team", args=[self.organization.name, name])
+        return f"{team} was created."
 
 
 class TeamPage(ManagedPage):
@@ -215,47 +181,43 @@ class TeamView(TeamPage):
     """The members of a team."""
 
     template_name = "repositories/team.html"
-    actions = ["add_member", "remove_member", "delete_team"]
     keyset = Keyset([Key(USERNAME)])
+
+    @property
+    def actions(self) -> dict[str, Any]:  # type: ignore[override]
+        unknown = f"No member of {self.organization} has this name. Add the user to the organization first."
+        return {
+            "add_member": partial(UserForm, users=self.organization.users.all(), unknown=unknown),
+            "remove_member": partial(UserForm, users=self.get_queryset()),
+            "delete_team": forms.Form,
+        }
 
     def get_queryset(self) -> QuerySet:
         return self.team.group.user_set.all()
 
-    def get_form(self, data: Any = None) -> UserForm:
-        form = UserForm(data, users=self.organization.users.all())
-        form.fields["user"].error_messages["invalid_choice"] = (
-            f"No member of {self.organization} has this name. Add the user to the organization first."
-        )
-        return form
-
-    def add_member(self) -> HttpResponse:
-        form = self.get_form(self.request.POST)
-        if not form.is_valid():
-            return self.render_with(form=form)
-        user = form.cleaned_data["user"]
+    def add_member(self, user: Any) -> str:
         self.team.group.user_set.add(user)
-        return self.redirect_with_success(f"{user} was added to {self.team}.")
+        return f"{user} was added to {self.team}."
 
-    def remove_member(self) -> HttpResponse:
-        form = UserForm(self.request.POST, users=self.get_queryset())
-        if not form.is_valid():
-            return self.render_with(form=form)
-        user = form.cleaned_data["user"]
+    def remove_member(self, user: Any) -> str:
         self.team.group.user_set.remove(user)
-        return self.redirect_with_success(f"{user} was removed from {self.team}.")
+        return f"{user} was removed from {self.team}."
 
-    def delete_team(self) -> HttpResponse:
+    def delete_team(self) -> str:
         self.team.delete()
-        messages.success(self.request, f"{self.team} was deleted.")
-        return redirect("registry_repositories:teams", self.organization.name)
+        self.success_url = reverse("registry_repositories:teams", args=[self.organization.name])
+        return f"{self.team} was deleted."
 
 
 class TeamAccessView(TeamPage):
     """A team's grants, limited to repositories and namespaces that the viewer can see."""
 
     template_name = "repositories/team_access.html"
-    actions = ["grant", "revoke"]
     keyset = Keyset([Key("namespace_name"), Key("name"), Key("pk", type=int)])
+
+    @property
+    def actions(self) -> dict[str, Any]:  # type: ignore[override]
+        return dict.fromkeys(["grant", "revoke"], partial(TeamGrantForm, organization=self.organization))
 
     def get_queryset(self) -> QuerySet[RepositoryGroupPermission]:
         visible = self.access.repositories().order_by().values("pk")
@@ -275,19 +237,10 @@ class TeamAccessView(TeamPage):
             **kwargs, on_namespaces=on_namespaces.order_by("content_object__name", "pk")
         )
 
-    def get_form(self, data: Any = None) -> TeamGrantForm:
-        return TeamGrantForm(data, organization=self.organization)
+    def grant(self, place: Repository | Namespace, codename: str) -> str:
+        grants.grant(codename, self.team.group, place)
+        return f"Granted {self.team} access to {place}."
 
-    def grant(self) -> HttpResponse:
-        form = self.get_form(self.request.POST)
-        if not form.is_valid():
-            return self.render_with(form=form)
-        grants.grant(form.cleaned_data["codename"], self.team.group, form.cleaned_data["place"])
-        return self.redirect_with_success(f"Granted {self.team} access to {form.cleaned_data['place']}.")
-
-    def revoke(self) -> HttpResponse:
-        form = self.get_form(self.request.POST)
-        if not form.is_valid():
-            return self.render_with(form=form)
-        grants.revoke(form.cleaned_data["codename"], self.team.group, form.cleaned_data["place"])
-        return self.redirect_with_success(f"Revoked {self.team}'s access to {form.cleaned_data['place']}.")
+    def revoke(self, place: Repository | Namespace, codename: str) -> str:
+        grants.revoke(codename, self.team.group, place)
+        return f"Revoked {self.team}'s access to {place}."

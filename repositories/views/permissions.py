@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django import forms
-from django.contrib import messages
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 
 from repositories.access import effective_access, grants
 from repositories.access.people import visible_organizations
@@ -39,8 +38,11 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
 
     tab = "Permissions"
     template_name = "repositories/permissions.html"
-    actions = ["grant", "revoke"]
     keyset = Keyset([Key("name"), Key("pk", type=int)])
+
+    @property
+    def actions(self) -> dict[str, Any]:  # type: ignore[override]
+        return {"grant": partial(RepositoryGrantForm, viewer=self.request.user), "revoke": forms.Form}
 
     @property
     def by_team(self) -> bool:
@@ -48,6 +50,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         self.require("manage_access")
+        self.success_url = request.get_full_path()
         return super().post(request, **kwargs)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -59,7 +62,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
         )
         if "manage_access" in self.permissions:
             context["teams"] = self.suggested_teams()
-            context.setdefault("form", RepositoryGrantForm(viewer=self.request.user))
+            context.setdefault("form", self.actions["grant"]())
         return context
 
     def get_page(self) -> Page:
@@ -92,16 +95,11 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
             Team.objects.filter(organization__in=owner).select_related("organization")[:MAX_SUGGESTIONS]
         )
 
-    def grant(self) -> HttpResponse:
-        form = RepositoryGrantForm(self.request.POST, viewer=self.request.user)
-        if not form.is_valid():
-            return self.render_to_response(self.get_context_data(form=form))
-        grants.grant(form.cleaned_data["codename"], form.cleaned_data["holder"], self.repository)
-        return self.redirect_with_success(
-            f"Granted {form.cleaned_data['holder']} access to {self.repository}."
-        )
+    def grant(self, holder: Any, codename: str) -> str:
+        grants.grant(codename, holder, self.repository)
+        return f"Granted {holder} access to {self.repository}."
 
-    def revoke(self) -> HttpResponse:
+    def revoke(self) -> str:
         form = RevokeForm(self.request.POST)
         if form.is_valid():
             for field, model in (
@@ -111,8 +109,4 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
                 rows = model.objects.filter(content_object=self.repository, pk=form.cleaned_data[field])
                 for row in rows:  # one by one, so that each deletion sends signals
                     row.delete()
-        return self.redirect_with_success("Access revoked.")
-
-    def redirect_with_success(self, message: str) -> HttpResponse:
-        messages.success(self.request, message)
-        return redirect(self.request.get_full_path())
+        return "Access revoked."

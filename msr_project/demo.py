@@ -39,7 +39,6 @@ USERS = {
 }
 DAYS = 90
 PUBLIC_REPOSITORIES = ["acme/docs", "globex/runtime", "alpine"]
-PRIVATE_REPOSITORIES = ["acme/web", "acme/production", "acme/team/worker", "globex/billing"]
 EVENT_WEIGHTS = {
     "acme/web": 40,
     "alpine": 25,
@@ -72,7 +71,8 @@ def set_passwords(password: str) -> None:
 @current_request.auditing_disabled()
 def create_objects() -> None:
     """Create the users, organizations, teams, repositories and policies."""
-    users = {name: _create_user(name) for name in {*USERS, *DEVELOPERS, *CONSUMERS}}
+    create_user = get_user_model()._default_manager.create_user  # without a usable password
+    users = {name: create_user(name) for name in {*USERS, *DEVELOPERS, *CONSUMERS}}
     for name, group in (("admin", MSR_ADMINS), ("auditor", AUDITORS)):
         users[name].is_staff = True
         users[name].save()
@@ -80,17 +80,11 @@ def create_objects() -> None:
     acme, globex = (Organization.objects.create(name=name) for name in ("acme", "globex"))
     Membership.objects.create(organization=acme, user=users["dana"], role=Membership.Role.OWNER)
     Membership.objects.create(organization=globex, user=users["li"], role=Membership.Role.OWNER)
-    for full_name in [*PUBLIC_REPOSITORIES, *PRIVATE_REPOSITORIES]:
+    for full_name in EVENT_WEIGHTS:
         namespace, name = names.split_name(full_name)
-        Repository.objects.create(
-            namespace=Namespace.objects.get_or_create(name=namespace)[0],
-            name=name,
-            visibility=(
-                Repository.Visibility.PUBLIC
-                if full_name in PUBLIC_REPOSITORIES
-                else Repository.Visibility.PRIVATE
-            ),
-        )
+        visibility = "public" if full_name in PUBLIC_REPOSITORIES else "private"
+        parent, _ = Namespace.objects.get_or_create(name=namespace)
+        parent.repositories.create(name=name, visibility=visibility)
     web = Repository.objects.named("acme/web").get()
     for team_name, member, level in (
         ("web-admins", "repoadmin", Level.ADMIN),
@@ -103,9 +97,7 @@ def create_objects() -> None:
     production = Repository.objects.named("acme/production").get()
     assign_perm(Level.READ_WRITE.value, Group.objects.get(name="acme/web-admins"), production)
     _create_policies(web, production)
-    settings = RegistrySettings.get_solo()
-    settings.scanning_enabled = True
-    settings.save()
+    RegistrySettings(scanning_enabled=True).save()
 
 
 def _create_policies(web: Repository, production: Repository) -> None:
@@ -122,13 +114,6 @@ def _create_policies(web: Repository, production: Repository) -> None:
         policy = Policy.objects.create(kind=kind, repository=web, **values)
         for operator, value in criteria.items():
             policy.criteria.create(operator=operator, value=value)
-
-
-def _create_user(name: str) -> Any:
-    user = get_user_model()(username=name)
-    user.set_unusable_password()
-    user.save()
-    return user
 
 
 class EventGenerator:

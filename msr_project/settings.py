@@ -159,15 +159,10 @@ ANONYMOUS_USER_NAME = None  # guardian: anonymous users have no permissions
 LOGIN_REDIRECT_URL = "registry_repositories:list"
 LOGOUT_REDIRECT_URL = "login"
 
-LANGUAGE_CODE = "en-us"
-USE_I18N = True
-USE_TZ = True
 TIME_ZONE = "UTC"  # the default for users who haven't chosen a time zone
 
 # --- Security -----------------------------------------------------------------------------------
 
-SECURE_REFERRER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 if HTTPS:
     # The reverse proxy terminates TLS; the web server itself speaks plain HTTP.

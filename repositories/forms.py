@@ -75,14 +75,6 @@ class PreferencesForm(forms.ModelForm):
         return super().save(commit)
 
 
-class TimeZoneForm(forms.ModelForm):
-    """A form for the time zone that the browser reports."""
-
-    class Meta:
-        model = Profile
-        fields = ["time_zone"]
-
-
 class NewRepositoryForm(forms.ModelForm):
     """A form to create a repository in one of the namespaces where the viewer can create repositories."""
 

@@ -142,7 +142,10 @@ class Namespace(models.Model):
         permissions = levels.GRANTABLE
         constraints = [
             models.CheckConstraint(
-                condition=Q(user__isnull=True) | Q(organization__isnull=True), name="namespace_of_one_owner"
+                condition=Q(user__isnull=True) | Q(organization__isnull=True),
+                name="namespace_of_one_owner",
+                violation_error_message="A namespace can belong to a user or to an organization, but not to"
+                " both.",
             )
         ]
 
@@ -161,8 +164,6 @@ class Namespace(models.Model):
     def clean(self) -> None:
         if self._state.adding:
             validate_namespace(self.name)
-        if self.user_id and self.organization_id:
-            raise ValidationError("A namespace can belong to a user or to an organization, but not to both.")
         if self.name == names.LIBRARY and self.owner:
             raise ValidationError("Repositories without a namespace have no owner. Grant access instead.")
 

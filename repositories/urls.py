@@ -1,4 +1,5 @@
 from django.urls import path
+from django.views.generic import RedirectView
 
 from repositories.accounts import views as accounts
 from repositories.views import info, organizations, pages, permissions, policies, repositories
@@ -11,7 +12,7 @@ ORGANIZATION = "organizations/<str:name>/"
 REPOSITORY = "repositories/<str:namespace>/<path:name>/"
 
 urlpatterns = [
-    path("", repositories.home, name="home"),
+    path("", RedirectView.as_view(pattern_name="registry_repositories:list"), name="home"),
     path("settings/", accounts.PreferencesView.as_view(), name="preferences"),
     path("settings/time-zone/", accounts.guess_time_zone, name="guess-time-zone"),
     path("settings/password/", accounts.PasswordView.as_view(), name="password"),

@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.views import PasswordChangeView
+from django.contrib.messages.views import SuccessMessageMixin
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -20,26 +21,23 @@ from django.views.decorators.http import require_POST
 from django.views.generic import FormView, UpdateView
 
 from repositories.accounts.passwords import LimitedPasswordChangeForm
-from repositories.forms import PreferencesForm, TimeZoneForm
+from repositories.forms import PreferencesForm
 from repositories.models import AccessToken, Profile
 
 EXPIRIES = {"30": "In 30 days", "90": "In 90 days", "365": "In a year", "": "Never"}
 
 
-class PreferencesView(UpdateView):
+class PreferencesView(SuccessMessageMixin, UpdateView):
     """Change your display preferences: the time zone and the theme."""
 
     template_name = "repositories/preferences.html"
     form_class = PreferencesForm
     success_url = reverse_lazy("registry_repositories:preferences")
+    success_message = "Saved."
     extra_context = {"section": "settings"}
 
     def get_object(self, queryset: Any = None) -> Profile:
         return Profile.for_user(self.request.user)
-
-    def form_valid(self, form: Any) -> HttpResponse:
-        messages.success(self.request, "Saved.")
-        return super().form_valid(form)
 
 
 @require_POST
@@ -48,7 +46,7 @@ def guess_time_zone(request: HttpRequest) -> HttpResponse:
     profile = Profile.for_user(request.user)
     if profile.time_zone is not None:
         return HttpResponse(status=204)
-    form = TimeZoneForm(request.POST, instance=profile)
+    form = PreferencesForm(request.POST, instance=profile)
     if not form.is_valid() or not form.cleaned_data["time_zone"]:
         return HttpResponse(status=400)
     guess = {"time_zone": form.cleaned_data["time_zone"], "time_zone_guessed": True}
@@ -56,18 +54,15 @@ def guess_time_zone(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-class PasswordView(PasswordChangeView):
+@method_decorator(transaction.atomic, name="form_valid")
+class PasswordView(SuccessMessageMixin, PasswordChangeView):
     """Change your password."""
 
     template_name = "repositories/password.html"
     form_class = LimitedPasswordChangeForm
     success_url = reverse_lazy("registry_repositories:password")
+    success_message = "Your password was changed."
     extra_context = {"section": "settings"}
-
-    @transaction.atomic
-    def form_valid(self, form: Any) -> HttpResponse:
-        messages.success(self.request, "Your password was changed.")
-        return super().form_valid(form)
 
 
 class TokenForm(forms.Form):

@@ -114,29 +114,22 @@ def clean_value(operator: str, text: str) -> str:
     """Return the value of a criterion in its stored form. Raises ValidationError if the value is invalid."""
     if operator in NUMERIC_LIMITS:
         return _clean_number(text, NUMERIC_LIMITS[Operator(operator)])
-    if operator in LIST_OPERATORS:
-        tags = list(dict.fromkeys(split_tags(text)))
-        if not tags:
-            raise ValidationError("Enter at least one tag.")
-        for tag in tags:
-            _require_valid_tag(names.is_tag(tag), tag)
-        return ", ".join(tags)
-    text = text.strip()
-    if operator in (Operator.EQUALS, Operator.STARTS_WITH):
-        _require_valid_tag(names.is_tag(text), text)
-    else:
-        valid = len(text) <= names.MAX_TAG_LENGTH and _TAG_PART.fullmatch(text)
-        _require_valid_tag(bool(valid), text)
-    return text
+    tags = list(dict.fromkeys(split_tags(text))) if operator in LIST_OPERATORS else [text.strip()]
+    if not tags:
+        raise ValidationError("Enter at least one tag.")
+    is_valid = _is_tag_part if operator in (Operator.ENDS_WITH, Operator.CONTAINS) else names.is_tag
+    for tag in tags:
+        if not is_valid(tag):
+            raise ValidationError(
+                "No tag can match “%(text)s”. A tag consists of at most 128 letters, digits, underscores,"
+                " periods and hyphens, and starts with a letter, a digit or an underscore.",
+                params={"text": tag},
+            )
+    return ", ".join(tags)
 
 
-def _require_valid_tag(valid: bool, text: str) -> None:
-    if not valid:
-        raise ValidationError(
-            "No tag can match “%(text)s”. A tag consists of at most 128 letters, digits, underscores, periods"
-            " and hyphens, and starts with a letter, a digit or an underscore.",
-            params={"text": text},
-        )
+def _is_tag_part(text: str) -> bool:
+    return len(text) <= names.MAX_TAG_LENGTH and _TAG_PART.fullmatch(text) is not None
 
 
 def _clean_number(text: str, maximum: int) -> str:

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from repositories import names
 from repositories.access.resolving import Access
 from repositories.models import Criterion, Policy, Repository
-from repositories.policies import criteria, tag_templates
+from repositories.policies import changes, criteria, tag_templates
 
 MAX_CRITERIA = 20
 EMPTY_ROWS = 3
@@ -21,7 +21,7 @@ class PolicyForm(forms.ModelForm):
 
     class Meta:
         model = Policy
-        fields = ["enabled", "target", "remote_registry", "remote_repository", "tag_template", "interval"]
+        fields = changes.FIELDS
 
     def clean(self) -> dict[str, Any]:
         """Check that the policy has all fields that its kind requires, and none that only other kinds use."""

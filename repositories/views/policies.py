@@ -29,13 +29,6 @@ TABS = {
     "Pruning": [Policy.Kind.PRUNING],
 }
 TAB_BY_KIND = {kind.value: tab for tab, kinds in TABS.items() for kind in kinds}
-EXPLANATIONS = {
-    "Promotions": "A promotion policy copies each new tag that meets its criteria to another repository in"
-    " this registry.",
-    "Mirrors": "A push mirroring policy copies each new tag that meets its criteria to another registry. A"
-    " pull mirroring policy regularly copies a repository from another registry to this one.",
-    "Pruning": "A pruning policy deletes the tags that meet its criteria.",
-}
 
 
 def tab_url(repository: Repository, tab: str) -> str:
@@ -68,7 +61,7 @@ class PolicyListView(RepositoryPage, KeysetListView):
         return [(policy, target_name(policy, self.access)) for policy in rows]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(**kwargs, kinds=TABS[self.tab], explanation=EXPLANATIONS[self.tab])
+        return super().get_context_data(**kwargs, kinds=TABS[self.tab])
 
 
 class PolicyPage(RepositoryPage):
@@ -133,7 +126,9 @@ class PolicyFormView(PolicyEditorPage, TemplateView):
         return form, SiteCriteriaFormSet(data, instance=policy, prefix="criteria")
 
     def render_forms(self, form: SitePolicyForm, criteria: Any) -> HttpResponse:
-        return self.render_to_response(self.get_context_data(form=form, criteria=criteria))
+        policy = form.instance
+        cancel = policy.get_absolute_url() if policy.pk else tab_url(self.repository, self.tab)
+        return self.render_to_response(self.get_context_data(form=form, criteria=criteria, cancel=cancel))
 
 
 class PolicyCreateView(PolicyFormView):
@@ -146,28 +141,12 @@ class PolicyCreateView(PolicyFormView):
     def get_policy(self) -> Policy:
         return Policy(repository=self.repository, kind=self.kwargs["kind"])
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        kind = Policy.Kind(self.kwargs["kind"])
-        return super().get_context_data(
-            **kwargs,
-            heading=f"New {kind.label.lower()} policy",
-            kind=kind,
-            cancel=tab_url(self.repository, self.tab),
-        )
-
 
 class PolicyEditView(PolicyPage, PolicyFormView):
     def get_policy(self) -> Policy:
         if self.request.method != "POST":
             return self.policy
         return get_object_or_404(Policy.objects.select_for_update(), pk=self.policy.pk)
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        kind = Policy.Kind(self.policy.kind)
-        heading = f"Edit {kind.label.lower()} policy {self.policy.public_id}"
-        return super().get_context_data(
-            **kwargs, heading=heading, kind=kind, cancel=self.policy.get_absolute_url()
-        )
 
 
 class PolicySwitchView(PolicyPage, PolicyEditorPage, View):

@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import messages
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import FormView
 
@@ -87,8 +87,3 @@ class NewRepositoryView(ViewerMixin, FormView):
             return self.form_invalid(form)
         messages.success(self.request, f"{repository.full_name} was created.")
         return redirect("registry_repositories:info", repository.namespace.name, repository.name)
-
-
-def home(request: HttpRequest) -> HttpResponse:
-    """Redirect to the list of repositories."""
-    return redirect("registry_repositories:list")

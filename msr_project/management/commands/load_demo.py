@@ -59,16 +59,9 @@ class Command(BaseCommand):
 
     def _record_events(self, count: int) -> None:
         account = registry_account()
-        generator = demo.EventGenerator(until=timezone.now())
-        drafts = list(generator.events(count)) if count else []
-        bar = tqdm(
-            total=len(drafts),
-            desc="Demo events",
-            unit="event",
-            file=self.stderr._out,
-            dynamic_ncols=True,
-            disable=None,
-        )
-        with bar as progress:
+        drafts = list(demo.EventGenerator(until=timezone.now()).events(count)) if count else []
+        with tqdm(
+            total=len(drafts), desc="Demo events", unit="event", file=self.stderr._out, disable=None
+        ) as progress:
             for start in range(0, len(drafts), BATCH):
                 progress.update(len(record_events(drafts[start : start + BATCH], account.pk)))

@@ -52,6 +52,12 @@ DELETED_REPOSITORY = "acme/prototype"
 DEVELOPERS = ["repoadmin", "dana", "li"]
 CONSUMERS = ["reader", "repoadmin", "dana", "li", "mara"]
 USER_AGENTS = ["docker/29.1.2 go/go1.25 os/linux", "skopeo/1.9.3", "containerd/v2.1.0", "podman/5.4"]
+POLICY_ACTORS = {
+    "promote": ActorType.PROMOTION,
+    "push_mirror": ActorType.PUSH_MIRRORING,
+    "pull_mirror": ActorType.PULL_MIRRORING,
+    "delete_tag": ActorType.PRUNING,
+}
 TAGS = ["latest", "v1", "v1.1", "v2", "nightly"]
 
 
@@ -192,18 +198,12 @@ class EventGenerator:
         If a policy for acme/web could have caused the event, the actor is usually that policy. Some
         promotions are manual promotions instead. The actor of all other events is a user.
         """
-        if name == "acme/web":
-            if kind == "promote" and self.random.random() < 0.2:
-                return ActorType.MANUAL_PROMOTION, MANUAL_PROMOTION_NAME
-            for prefix, actor in (
-                ("promote", ActorType.PROMOTION),
-                ("push_mirror_", ActorType.PUSH_MIRRORING),
-                ("pull_mirror_", ActorType.PULL_MIRRORING),
-                ("delete_tag_", ActorType.PRUNING),
-            ):
-                if f"{kind}_".startswith(prefix):
-                    return actor, self.policies[actor].public_id
-        return ActorType.USER, "repoadmin"
+        actor = POLICY_ACTORS.get(kind.removesuffix("_failed"))
+        if name != "acme/web" or actor is None:
+            return ActorType.USER, "repoadmin"
+        if kind == "promote" and self.random.random() < 0.2:
+            return ActorType.MANUAL_PROMOTION, MANUAL_PROMOTION_NAME
+        return actor, self.policies[actor].public_id
 
     def _random_digest(self) -> str:
         return "sha256:" + hashlib.sha256(self.random.randbytes(16)).hexdigest()

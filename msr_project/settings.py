@@ -223,8 +223,6 @@ SPECTACULAR_SETTINGS = {
 
 # --- Celery -------------------------------------------------------------------------------------
 
-CELERY_TIMEZONE = "UTC"
-CELERY_TASK_IGNORE_RESULT = True
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Migrations create the schedule, and operators edit it in the admin. CELERY_BEAT_SCHEDULE is not set, because

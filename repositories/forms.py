@@ -139,13 +139,18 @@ class DeletionForm(forms.Form):
 class UserForm(forms.Form):
     """A form for a user's exact name. It offers no suggestions, so that nobody can list all users."""
 
-    user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="There is no user with this name.")
+    user = NameField(
+        get_user_model()._default_manager.all(),
+        name=get_user_model().USERNAME_FIELD,
+        unknown="There is no user with this name.",
+        label="Username",
+    )
 
     def __init__(self, *args: Any, users: QuerySet | None = None, unknown: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["user"]
-        field.queryset = get_user_model()._default_manager.all() if users is None else users
-        field.label = "Username"
+        if users is not None:
+            field.queryset = users
         if unknown:
             field.error_messages["invalid_choice"] = unknown
 

@@ -60,17 +60,17 @@ class Organization(models.Model):
         if taken.exclude(organization__isnull=False, organization=self.pk).exists():
             raise ValidationError({"name": "A user or another organization already has this name."})
 
+    @transaction.atomic
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the organization. If it is new, also create or claim the namespace with the same name.
 
         Raises ValidationError if that namespace belongs to another owner.
         """
-        with transaction.atomic():
-            adding = self._state.adding
-            super().save(*args, **kwargs)
-            if adding:
-                namespace, _ = Namespace.objects.get_or_create(name=self.name)
-                namespace.claim(organization=self)
+        adding = self._state.adding
+        super().save(*args, **kwargs)
+        if adding:
+            namespace, _ = Namespace.objects.get_or_create(name=self.name)
+            namespace.claim(organization=self)
 
 
 class Membership(models.Model):
@@ -108,15 +108,15 @@ class Team(models.Model):
     def __str__(self) -> str:
         return f"{self.organization}/{self.name}"
 
+    @transaction.atomic
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the team, and create or rename its group (`organization/team`)."""
-        with transaction.atomic():
-            if self.group_id is None:
-                with current_request.auditing_disabled():
-                    self.group = Group.objects.create(name=str(self))
-            else:
-                Group.objects.filter(pk=self.group_id).update(name=str(self))
-            super().save(*args, **kwargs)
+        if self.group_id is None:
+            with current_request.auditing_disabled():
+                self.group = Group.objects.create(name=str(self))
+        else:
+            Group.objects.filter(pk=self.group_id).update(name=str(self))
+        super().save(*args, **kwargs)
 
 
 class Namespace(models.Model):

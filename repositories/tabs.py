@@ -21,9 +21,6 @@ class Tab:
     url_name: str
     permissions: frozenset[str]
 
-    def url(self, repository: Repository) -> str:
-        return reverse(self.url_name, args=[repository.namespace.name, repository.name])
-
 
 def register(tab: Tab) -> None:
     """Add a tab to repository pages, unless it is already registered. Call this from `AppConfig.ready`."""
@@ -34,7 +31,8 @@ def register(tab: Tab) -> None:
 
 def tabs_for(repository: Repository, permissions: frozenset[str]) -> list[tuple[Tab, str]]:
     """Return the tabs that a viewer with these permissions can open, with their URLs."""
-    return [(tab, tab.url(repository)) for tab in TABS if tab.permissions & permissions]
+    name = [repository.namespace.name, repository.name]
+    return [(tab, reverse(tab.url_name, args=name)) for tab in TABS if tab.permissions & permissions]
 
 
 ORGANIZATION_TABS = {

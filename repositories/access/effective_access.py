@@ -14,7 +14,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
-from django.db.models import Case, F, Q, QuerySet, When
+from django.db.models import F, Q, QuerySet
 
 from repositories.access import levels
 from repositories.access.levels import Category, Level
@@ -176,11 +176,9 @@ def rights_of(
         .select_related("namespace__user", "namespace__organization"),
         repositories_cursor,
     )
-    claimed = [namespace for namespace in namespaces.rows if not namespace.is_unclaimed]
-    effective = [repository for repository in repositories.rows if grants_apply_to(repository)]
-    all_namespaces = {*claimed, *(repository.namespace for repository in effective)}
+    all_namespaces = {*namespaces.rows, *(repository.namespace for repository in repositories.rows)}
     rights: dict[Any, list[Right]] = defaultdict(list)
-    for right in _granted_rights([user], all_namespaces, effective):
+    for right in _granted_rights([user], all_namespaces, repositories.rows):
         rights[right.place].append(right)
 
     def rights_in(repository: Repository) -> list[Right]:
@@ -208,7 +206,7 @@ def _page(keyset: Keyset, queryset: QuerySet, cursor: str | None) -> Page:
 def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
     """Return the active users who have rights on a repository. `public_right` alone doesn't count."""
     role_permissions = Permission.objects.filter(_IS_REGISTRY_ROLE)
-    ids: list[QuerySet] = [User._default_manager.none().values_list("pk")]
+    ids: list[QuerySet] = []
     if include_registry_roles:
         ids += [
             User._default_manager.filter(is_superuser=True).values_list("pk"),
@@ -230,8 +228,7 @@ def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
             ).values_list(holder)
             for scope, model, holder in GRANTS
         ]
-    first, *others = ids
-    return User._default_manager.filter(is_active=True, pk__in=first.union(*others))
+    return User._default_manager.filter(is_active=True, pk__in=User._default_manager.none().union(*ids))
 
 
 def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
@@ -252,7 +249,7 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
         (row.user_id, row.group_id): row
         for row in memberships.select_related("group")
         .annotate(codename=F("group__permissions__codename"))
-        .order_by(Case(When(codename="administer_registry", then=1), default=0))
+        .order_by("-codename")  # `administer_registry` comes after `audit_registry`
     }
     for row in strongest.values():
         reason = f"member of the group {row.group}"
@@ -262,9 +259,12 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
 def _granted_rights(
     people: Iterable[Any], namespaces: Iterable[Namespace], repositories: Iterable[Repository]
 ) -> Iterator[Right]:
-    """Yield the rights that these people have through ownership and grants. Makes five queries."""
+    """Yield the rights that these people have through ownership and effective grants. Makes five queries."""
     by_id: dict[int | None, Any] = {person.pk: person for person in people}
-    places: dict[str, list[Any]] = {"namespace": list(namespaces), "repository": list(repositories)}
+    places: dict[str, list[Any]] = {
+        "namespace": [namespace for namespace in namespaces if not namespace.is_unclaimed],
+        "repository": [repository for repository in repositories if grants_apply_to(repository)],
+    }
     yield from _owner_rights(by_id, places["namespace"])
     for scope, model, holder in GRANTS:
         place_by_id = {place.pk: place for place in places[scope]}
@@ -285,19 +285,18 @@ def group_label(group: Group) -> str:
     return f"team {group.team}" if hasattr(group, "team") else f"group {group.name}"
 
 
-def _owner_rights(by_id: Mapping[int | None, Any], namespaces: Iterable[Namespace]) -> Iterator[Right]:
+def _owner_rights(by_id: Mapping[int | None, Any], namespaces: list[Namespace]) -> Iterator[Right]:
     """Yield the rights of people who own these namespaces, either directly or through an organization."""
-    by_organization: dict[int | None, list[Namespace]] = defaultdict(list)
     for namespace in namespaces:
         if namespace.user_id in by_id:
             reason = f"owner of the namespace {namespace}"
             yield Right(by_id[namespace.user_id], namespace, Level.ADMIN.value, reason, namespace)
-        elif namespace.organization_id:
-            by_organization[namespace.organization_id].append(namespace)
+    organizations = {namespace.organization_id for namespace in namespaces}
     ownerships = Membership.objects.filter(
-        user__in=by_id, organization__in=by_organization, role=Membership.Role.OWNER
+        user__in=by_id, organization__in=organizations, role=Membership.Role.OWNER
     )
     for membership in ownerships.select_related("organization"):
-        for namespace in by_organization[membership.organization_id]:
-            reason = f"owner of the organization {membership.organization}"
-            yield Right(by_id[membership.user_id], namespace, Level.ADMIN.value, reason, membership)
+        reason = f"owner of the organization {membership.organization}"
+        for namespace in namespaces:
+            if namespace.organization_id == membership.organization_id:
+                yield Right(by_id[membership.user_id], namespace, Level.ADMIN.value, reason, membership)

@@ -64,28 +64,15 @@ _READ = frozenset(
     }
 )
 _READ_WRITE = _READ | {"push", "start_scan", "delete_tags"}
-_ADMIN = _READ_WRITE | {
-    "edit",
-    "manage_access",
-    "delete",
-    "edit_policies",
-    VIEW_POLICIES,
-    VIEW_UNKNOWN_EVENTS,
-    Category.PROMOTION.permission,
-    Category.PULL.permission,
-    Category.MIRROR.permission,
-    Category.PRUNING.permission,
-    Category.ACCESS.permission,
-}
-PERMISSIONS_BY_LEVEL: dict[str, frozenset[str]] = {
-    Level.READ: _READ,
-    Level.READ_WRITE: _READ_WRITE,
-    Level.ADMIN: _ADMIN,
-}
-ALL_PERMISSIONS = _ADMIN
 AUDITOR_PERMISSIONS = frozenset(
     {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES, *(category.permission for category in REPOSITORY_CATEGORIES)}
 )
+ALL_PERMISSIONS = _READ_WRITE | AUDITOR_PERMISSIONS | {"edit", "manage_access", "delete", "edit_policies"}
+PERMISSIONS_BY_LEVEL: dict[str, frozenset[str]] = {
+    Level.READ: _READ,
+    Level.READ_WRITE: _READ_WRITE,
+    Level.ADMIN: ALL_PERMISSIONS,
+}
 
 REGISTRY_ROLES: dict[str, frozenset[str]] = {
     "administer_registry": ALL_PERMISSIONS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -13,10 +13,10 @@ from django.contrib.auth.decorators import permission_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 from guardian.models import BaseObjectPermission
 
-from repositories.access.effective_access import EffectiveAccess, Right, public_right, rights_of, rights_on
+from repositories.access.effective_access import Right, public_right, rights_of, rights_on
 from repositories.access.resolving import grants_apply_to
 from repositories.admin.links import change_url, grant_url
 from repositories.forms import SearchForm
@@ -47,7 +47,7 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
         "public": public_right(repository),
         "search": search,
         "pages": _page_links(request, "cursor", page),
-        "rows": [_row(request, access) for access in page.rows],
+        "rows": [(access, _reasons(request, access.rights)) for access in page.rows],
     }
     return _render(model_admin, request, "repository", repository, context)
 
@@ -58,9 +58,13 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: in
     access = rights_of(user, request.GET.get("namespaces"), request.GET.get("repositories"))
     context = {
         "person": user,
-        "everywhere": [_reason(request, right) for right in access.everywhere],
+        "everywhere": _reasons(request, access.everywhere),
         "places": [
-            (name, [_row(request, row) for row in page.rows], _page_links(request, name, page))
+            (
+                name,
+                [(row, _reasons(request, row.rights)) for row in page.rows],
+                _page_links(request, name, page),
+            )
             for name, page in (("namespaces", access.namespaces), ("repositories", access.repositories))
         ],
     }
@@ -85,28 +89,9 @@ def _page_links(request: HttpRequest, name: str, page: Page) -> list[tuple[str, 
     ]
 
 
-def _row(request: HttpRequest, access: EffectiveAccess) -> dict[str, Any]:
-    """Return the template context of a user's access to a repository or a namespace."""
-    is_repository = isinstance(access.place, Repository)
-    return {
-        "holder": access.holder,
-        "holder_url": reverse("admin:auth_user_access", args=[access.holder.pk]),
-        "place": access.place,
-        "place_url": access_url(access.place) if is_repository else change_url(access.place),
-        "level": access.level.label if access.level else "",
-        "reasons": [_reason(request, right) for right in access.rights],
-        "categories": [category.label for category in access.categories],
-    }
-
-
-def access_url(repository: Any) -> str:
-    """Return the URL of a repository's effective access page."""
-    return reverse("admin:registry_repositories_repository_access", args=[repository.pk])
-
-
-def _reason(request: HttpRequest, right: Right) -> tuple[str, str, str]:
-    """Return a right's label, its source in words, and the URL where the source can be changed."""
-    return right.label, right.reason, _source_url(request, right)
+def _reasons(request: HttpRequest, rights: Iterable[Right]) -> list[tuple[str, str, str]]:
+    """Return each right's label, its source in words, and the URL where the source can be changed."""
+    return [(right.label, right.reason, _source_url(request, right)) for right in rights]
 
 
 def _source_url(request: HttpRequest, right: Right) -> str:

@@ -15,15 +15,9 @@ def change_url(row: Model) -> str:
     return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
 
 
-def list_url(model: type[Model], query: str = "") -> str:
-    """Return the URL of a model's list, filtered by a query string."""
-    url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
-    return f"{url}?{query}" if query else url
-
-
-def add_url(model: type[Model], query: str) -> str:
-    """Return the URL of a model's add form, with initial values from a query string."""
-    return f"{reverse(f'admin:{model._meta.app_label}_{model._meta.model_name}_add')}?{query}"
+def model_url(model: type[Model], page: str, query: str) -> str:
+    """Return the URL of a model's `changelist` or `add` page, with a query string."""
+    return f"{reverse(f'admin:{model._meta.app_label}_{model._meta.model_name}_{page}')}?{query}"
 
 
 def grant_url(grant: Any) -> str:

@@ -24,7 +24,7 @@ from repositories.admin.grants import (
     NamespaceUserInline,
 )
 from repositories.admin.immutable import ImmutableFieldsMixin
-from repositories.admin.links import add_url, change_url, grant_url, join_links, list_url
+from repositories.admin.links import change_url, grant_url, join_links, model_url
 from repositories.models import (
     Membership,
     Namespace,
@@ -105,8 +105,9 @@ def _links_to_first(organization: Organization, relation: str) -> str:
         return "–"
     rows = getattr(organization, relation).order_by("name")
     links = [(change_url(row), row.name) for row in rows[:MAX_SHOWN]]
-    list_link = (list_url(rows.model, f"organization__id__exact={organization.pk}"), "all")
-    return join_links([*links, list_link, (add_url(rows.model, f"organization={organization.pk}"), "add")])
+    list_link = model_url(rows.model, "changelist", f"organization__id__exact={organization.pk}")
+    add_link = model_url(rows.model, "add", f"organization={organization.pk}")
+    return join_links([*links, (list_link, "all"), (add_link, "add")])
 
 
 class TeamForm(forms.ModelForm):

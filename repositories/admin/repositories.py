@@ -38,6 +38,4 @@ class RepositoryAdmin(ImmutableFieldsMixin, GrantableModelAdmin):
         return names, {"repositories": len(names)}, set(), []
 
 
-@admin.register(RegistrySettings)
-class RegistrySettingsAdmin(SingletonModelAdmin):
-    pass
+admin.site.register(RegistrySettings, SingletonModelAdmin)

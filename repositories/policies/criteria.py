@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -45,6 +45,17 @@ NUMERIC_LIMITS = {
 """Operators that take a number, each with the largest number allowed. Only pruning policies can use them."""
 
 
+NAME_CONDITIONS: dict[str, Callable[[str, str], bool]] = {
+    Operator.EQUALS: str.__eq__,
+    Operator.STARTS_WITH: str.startswith,
+    Operator.ENDS_WITH: str.endswith,
+    Operator.CONTAINS: str.__contains__,
+    Operator.ONE_OF: lambda tag, value: tag in split_tags(value),
+    Operator.NOT_ONE_OF: lambda tag, value: tag not in split_tags(value),
+}
+"""Operators that check the name of a tag, each with a function of the tag and the criterion's value."""
+
+
 @dataclass(frozen=True)
 class TagActivity:
     """A tag, the time of its last push, and the time of its last pull (None if it was never pulled)."""
@@ -73,25 +84,11 @@ def matching_tags(
 
 def meets_name_criteria(tag: str, criteria: Iterable[Criterion]) -> bool:
     """Return whether a tag's name meets all criteria that check the name. Other criteria are ignored."""
-    return all(_meets_name(tag, criterion.operator, criterion.value) for criterion in criteria)
-
-
-def _meets_name(tag: str, operator: str, value: str) -> bool:
-    match operator:
-        case Operator.EQUALS:
-            return tag == value
-        case Operator.STARTS_WITH:
-            return tag.startswith(value)
-        case Operator.ENDS_WITH:
-            return tag.endswith(value)
-        case Operator.CONTAINS:
-            return value in tag
-        case Operator.ONE_OF:
-            return tag in split_tags(value)
-        case Operator.NOT_ONE_OF:
-            return tag not in split_tags(value)
-        case _:
-            return True
+    return all(
+        NAME_CONDITIONS[criterion.operator](tag, criterion.value)
+        for criterion in criteria
+        if criterion.operator in NAME_CONDITIONS
+    )
 
 
 def _select_by_number(tags: list[TagActivity], criterion: Criterion, now: datetime) -> set[TagActivity]:
@@ -153,13 +150,11 @@ def find_conflict(criteria: Sequence[Criterion]) -> str:
 
 def _can_all_be_met(criteria: Sequence[Criterion]) -> bool:
     """Return whether any tag name could meet all criteria that check the name."""
-    values = {operator: [c.value for c in criteria if c.operator == operator] for operator in Operator}
-    lists = [{value} for value in values[Operator.EQUALS]]
-    lists += [set(split_tags(value)) for value in values[Operator.ONE_OF]]
+    lists = [set(split_tags(c.value)) for c in criteria if c.operator in (Operator.EQUALS, Operator.ONE_OF)]
     if lists:
         return any(meets_name_criteria(tag, criteria) for tag in set.intersection(*lists))
-    prefix = max(values[Operator.STARTS_WITH], key=len, default="")
-    suffix = max(values[Operator.ENDS_WITH], key=len, default="")
-    return all(map(prefix.startswith, values[Operator.STARTS_WITH])) and all(
-        map(suffix.endswith, values[Operator.ENDS_WITH])
+    prefixes = [c.value for c in criteria if c.operator == Operator.STARTS_WITH]
+    suffixes = [c.value for c in criteria if c.operator == Operator.ENDS_WITH]
+    return all(map(max(prefixes, key=len, default="").startswith, prefixes)) and all(
+        map(max(suffixes, key=len, default="").endswith, suffixes)
     )

@@ -148,17 +148,12 @@ class Criterion(models.Model):
         verbose_name_plural = "criteria"
 
     def __str__(self) -> str:
-        number = f"{int(self.value):,}" if self.operator in criteria.NUMERIC_LIMITS else ""
-        days = "1 day" if number == "1" else f"{number} days"
-        match self.operator:
-            case criteria.Operator.NOT_PULLED_FOR:
-                return f"not pulled for {days}"
-            case criteria.Operator.PUSHED_BEFORE:
-                return f"pushed more than {days} ago"
-            case criteria.Operator.ALL_BUT_NEWEST:
-                return f"all but the newest {number}"
+        text = self.get_operator_display()
+        if self.operator in criteria.NUMERIC_LIMITS:
+            text = text.replace("days", "day") if int(self.value) == 1 else text
+            return text.replace("…", f"{int(self.value):,}")
         tags = criteria.split_tags(self.value)
-        return f"{self.get_operator_display()} {', '.join(f'“{tag}”' for tag in tags)}"
+        return f"{text} {', '.join(f'“{tag}”' for tag in tags)}"
 
     def clean(self) -> None:
         if self.value and self.operator in criteria.Operator:  # the form fields report missing values

@@ -164,9 +164,7 @@ class PolicySwitchView(PolicyPage, PolicyEditorPage, View):
             return redirect(self.policy)
         with changes.tracking_changes(self.policy):
             Policy.objects.filter(pk=self.policy.pk).update(enabled=enabled)
-        messages.success(
-            request, f"{self.policy} was enabled." if enabled else f"{self.policy} was disabled."
-        )
+        messages.success(request, f"{self.policy} was {'enabled' if enabled else 'disabled'}.")
         return redirect(self.policy)
 
 

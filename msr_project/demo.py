@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from guardian.shortcuts import assign_perm
 
@@ -66,12 +67,10 @@ def is_loaded() -> bool:
     return Repository.objects.named("acme/web").exists()
 
 
-@current_request.auditing_disabled()
 def set_passwords(password: str) -> None:
     """Set the password of all demo users."""
-    for user in get_user_model()._default_manager.filter(username__in=USERS):
-        user.set_password(password)
-        user.save(update_fields=["password"])
+    users = get_user_model()._default_manager.filter(username__in=USERS)
+    users.update(password=make_password(password))
 
 
 @current_request.auditing_disabled()

@@ -50,24 +50,20 @@ class Right:
     @property
     def label(self) -> str:
         """The name of the level, the role (e.g. `MSR admin`) or the category (e.g. `pull events`)."""
-        return label_of(self.codename)
+        return LABELS[self.codename]
 
     @property
     def permissions(self) -> frozenset[str]:
         return levels.REGISTRY_ROLES.get(self.codename) or levels.expand(self.codename)
 
 
-_LABELS: dict[str, str] = {
+LABELS: dict[str, str] = {
     **{level.value: str(level.label) for level in Level},
     "administer_registry": "MSR admin",
     "audit_registry": "security auditor",
     **{category.permission: f"{category.label.lower()} events" for category in levels.REPOSITORY_CATEGORIES},
 }
-
-
-def label_of(codename: str) -> str:
-    """Return the display name of a level, a registry role, or the permission for a category."""
-    return _LABELS[codename]
+"""The display names of levels, registry roles, and the permissions for categories, keyed by codename."""
 
 
 @dataclass(frozen=True)

@@ -54,15 +54,8 @@ READ_PERMISSIONS = frozenset({"pull", VIEW_UNKNOWN_EVENTS})
 Every level and the auditor role include at least one of these permissions.
 """
 
-_READ = frozenset(
-    {
-        "pull",
-        Category.PUSH.permission,
-        Category.SCAN.permission,
-        Category.DELETE.permission,
-        Category.CREATE_REPO.permission,
-    }
-)
+_READ_CATEGORIES = [Category.PUSH, Category.SCAN, Category.DELETE, Category.CREATE_REPO]
+_READ = frozenset({"pull", *(category.permission for category in _READ_CATEGORIES)})
 _READ_WRITE = _READ | {"push", "start_scan", "delete_tags"}
 AUDITOR_PERMISSIONS = frozenset(
     {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES, *(category.permission for category in REPOSITORY_CATEGORIES)}

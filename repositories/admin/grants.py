@@ -20,7 +20,7 @@ from guardian.admin import (
 )
 
 from repositories.access import levels
-from repositories.access.effective_access import label_of
+from repositories.access.effective_access import LABELS
 from repositories.access.levels import Level
 from repositories.admin.links import grant_url
 from repositories.models import (
@@ -37,7 +37,7 @@ GRANTABLE = dict(levels.GRANTABLE)
 CHOICES: list[Any] = [
     ("", "---------"),
     ("Level", [(level.value, level.label) for level in Level]),
-    ("Single category", [(name, label_of(name)) for name in GRANTABLE if name not in Level.values]),
+    ("Single category", [(name, LABELS[name]) for name in GRANTABLE if name not in Level.values]),
 ]
 
 
@@ -101,7 +101,7 @@ class GrantInline(admin.TabularInline):
 
     @admin.display(description="access")
     def access(self, grant: Any) -> str:
-        return format_html('<a href="{}">{}</a>', grant_url(grant), label_of(grant.permission.codename))
+        return format_html('<a href="{}">{}</a>', grant_url(grant), LABELS[grant.permission.codename])
 
 
 class GrantToUserInline(GrantInline):

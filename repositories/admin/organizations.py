@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from repositories.access.effective_access import label_of
+from repositories.access.effective_access import LABELS
 from repositories.admin.grants import (
     GRANTABLE,
     MAX_SHOWN,
@@ -61,13 +61,12 @@ class MembershipInline(admin.TabularInline):
     form = MembershipForm
     formset = FirstRowsFormSet
     extra = 1
+    ordering = ["-role", f"user__{User.USERNAME_FIELD}"]
     autocomplete_fields = ["user"]
     verbose_name_plural = f"memberships (the first {MAX_SHOWN}, owners first)"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        username = f"user__{User.USERNAME_FIELD}"
-        memberships = super().get_queryset(request)
-        return memberships.select_related("user", "organization").order_by("-role", username)
+        return super().get_queryset(request).select_related("user", "organization")
 
 
 @admin.register(Membership)
@@ -143,7 +142,7 @@ class TeamAdmin(admin.ModelAdmin):
     def grant_links(self, team: Team) -> str:
         """Return links to the team's grants. Grants are added on the page of the namespace or repository."""
         return join_links(
-            (grant_url(grant), f"{label_of(grant.permission.codename)} on {grant.content_object}")
+            (grant_url(grant), f"{LABELS[grant.permission.codename]} on {grant.content_object}")
             for grant in self.grants_to(team)
         )
 

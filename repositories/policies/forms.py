@@ -67,13 +67,9 @@ class SitePolicyForm(PolicyForm):
         return target
 
 
-def can_push_to(access: Access, repository: Repository | None) -> bool:
+def can_push_to(access: Access, repository: Repository) -> bool:
     """Return whether the viewer can promote tags to a repository, i.e. it is live and they can push to it."""
-    return (
-        repository is not None
-        and repository.deleted_at is None
-        and "push" in access.permissions_on(repository)
-    )
+    return repository.deleted_at is None and "push" in access.permissions_on(repository)
 
 
 class CriteriaFormSet(forms.BaseInlineFormSet):

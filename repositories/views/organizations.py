@@ -31,12 +31,12 @@ from repositories.models import (
     Team,
 )
 from repositories.tabs import tabs_for_organization
-from repositories.utils.keyset import BY_NAME, Key, Keyset
+from repositories.utils.keyset import Key, Keyset
 from repositories.utils.text import get_named_or_404
 from repositories.views.actions import ActionsMixin
 from repositories.views.lists import KeysetListView
 from repositories.views.pages import ViewerMixin
-from repositories.views.repositories import repository_rows
+from repositories.views.repositories import RepositoriesMixin
 
 USERNAME = get_user_model().USERNAME_FIELD
 
@@ -58,10 +58,8 @@ class OrganizationPage(ViewerMixin):
     @cached_property
     def can_manage(self) -> bool:
         """Whether the viewer can change the organization: owners and MSR admins can."""
-        if "manage_access" in self.access.everywhere:
-            return True
-        owners = self.organization.memberships.filter(role=Membership.Role.OWNER)
-        return owners.filter(user=self.request.user.pk).exists()
+        own = self.organization.memberships.filter(user=self.request.user.pk, role=Membership.Role.OWNER)
+        return "manage_access" in self.access.everywhere or own.exists()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {
@@ -103,18 +101,14 @@ class OrganizationListView(KeysetListView):
         return [(organization, roles.get(organization.pk)) for organization in rows]
 
 
-class OverviewView(OrganizationPage, KeysetListView):
+class OverviewView(OrganizationPage, RepositoriesMixin):
     """The repositories in an organization, limited to those that the viewer can see."""
 
     tab = "Overview"
     template_name = "repositories/overview.html"
-    keyset = BY_NAME
 
     def get_queryset(self) -> QuerySet[Repository]:
         return self.access.repositories().filter(namespace__organization=self.organization).with_names()
-
-    def get_rows(self, rows: list[Repository]) -> list[dict[str, Any]]:
-        return repository_rows(self.access, rows)
 
 
 class MembersView(ManagedPage):

@@ -57,7 +57,6 @@ class RepositoryPage(ViewerMixin):
         return {
             **super().get_context_data(**kwargs),
             "repository": self.repository,
-            "access": self.access,
             "permissions": self.permissions,
             "image": f"{config.registry_host()}/{self.repository.full_name}",
             "can_read": bool(READ_PERMISSIONS & self.permissions),

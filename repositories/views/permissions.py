@@ -18,14 +18,12 @@ from repositories.views.actions import ActionsMixin
 from repositories.views.lists import KeysetListView
 from repositories.views.pages import RepositoryPage
 
-LARGEST_ID = 2**63 - 1
-
 
 class RevokeForm(forms.Form):
     """The ID of the grant to revoke. Only one of the two fields is filled in."""
 
-    user_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)
-    team_grant = forms.IntegerField(required=False, min_value=1, max_value=LARGEST_ID)
+    user_grant = forms.IntegerField(required=False)
+    team_grant = forms.IntegerField(required=False)
 
 
 class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
@@ -88,12 +86,10 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
         by_group = {team.group_id: team for team in teams.select_related("organization")}
         return [(grant, by_group.get(grant.group_id)) for grant in rows]
 
-    def suggested_teams(self) -> list[Team]:
+    def suggested_teams(self) -> QuerySet[Team]:
         """Return the teams of the organization that owns the repository, to suggest in the form."""
         owner = visible_organizations(self.request.user).filter(namespaces=self.repository.namespace_id)
-        return list(
-            Team.objects.filter(organization__in=owner).select_related("organization")[:MAX_SUGGESTIONS]
-        )
+        return Team.objects.filter(organization__in=owner).select_related("organization")[:MAX_SUGGESTIONS]
 
     def grant(self, holder: Any, codename: str) -> str:
         grants.grant(codename, holder, self.repository)

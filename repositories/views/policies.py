@@ -157,7 +157,7 @@ class PolicySwitchView(PolicyPage, PolicyEditorPage, View):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         enabled = request.POST.get("enabled") == "true"
         target = self.policy.target
-        if enabled and self.policy.kind == Policy.Kind.PROMOTION and not can_push_to(self.access, target):
+        if enabled and target and not can_push_to(self.access, target):
             messages.error(
                 request, "You can't push to the target repository, so you can't enable this policy."
             )

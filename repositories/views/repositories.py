@@ -13,7 +13,6 @@ from django.views.generic import FormView
 
 from repositories import config, last_activity
 from repositories.access.levels import READ_PERMISSIONS
-from repositories.access.resolving import Access
 from repositories.forms import MAX_SUGGESTIONS, NewRepositoryForm, RepositorySearchForm
 from repositories.models import Repository
 from repositories.tabs import tabs_for
@@ -22,33 +21,37 @@ from repositories.views.lists import KeysetListView
 from repositories.views.pages import ViewerMixin
 
 
-def repository_rows(access: Access, repositories: list[Repository]) -> list[dict[str, Any]]:
-    """Return the template context of each repository in a list.
+class RepositoriesMixin(ViewerMixin, KeysetListView):
+    """A list of repositories, ordered by name."""
 
-    Templates show the details of a repository only if `can_read` is true.
-    """
-    times = last_activity.by_repository(access, repositories)
-    rows = []
-    for repository in repositories:
-        permissions = access.permissions_on(repository)
-        rows.append(
-            {
-                "repository": repository,
-                "url": tabs_for(repository, permissions)[0][1],
-                "can_read": bool(permissions & READ_PERMISSIONS),
-                "last_activity": times.get(repository.pk),
-            }
-        )
-    return rows
+    keyset = BY_NAME
+
+    def get_rows(self, rows: list[Repository]) -> list[dict[str, Any]]:
+        """Return the template context of each repository.
+
+        Templates show the details of a repository only if `can_read` is true.
+        """
+        times = last_activity.by_repository(self.access, rows)
+        contexts = []
+        for repository in rows:
+            permissions = self.access.permissions_on(repository)
+            contexts.append(
+                {
+                    "repository": repository,
+                    "url": tabs_for(repository, permissions)[0][1],
+                    "can_read": bool(permissions & READ_PERMISSIONS),
+                    "last_activity": times.get(repository.pk),
+                }
+            )
+        return contexts
 
 
-class RepositoryListView(ViewerMixin, KeysetListView):
-    """The repositories that the viewer can see, ordered by name and searchable by part of the name."""
+class RepositoryListView(RepositoriesMixin):
+    """The repositories that the viewer can see, searchable by part of the name."""
 
     template_name = "repositories/list.html"
     extra_context = {"registry_host": config.registry_host, "section": "repositories"}
     search_form = RepositorySearchForm
-    keyset = BY_NAME
 
     def get_queryset(self) -> QuerySet[Repository]:
         repositories = self.access.repositories().with_names()
@@ -57,9 +60,6 @@ class RepositoryListView(ViewerMixin, KeysetListView):
         for part in self.search.values["q"].split("/"):
             repositories = repositories.filter(Q(namespace_name__icontains=part) | Q(name__icontains=part))
         return repositories
-
-    def get_rows(self, rows: list[Repository]) -> list[dict[str, Any]]:
-        return repository_rows(self.access, rows)
 
 
 class NewRepositoryView(ViewerMixin, FormView):

@@ -57,9 +57,8 @@ Every level and the auditor role include at least one of these permissions.
 _READ_CATEGORIES = [Category.PUSH, Category.SCAN, Category.DELETE, Category.CREATE_REPO]
 _READ = frozenset({"pull", *(category.permission for category in _READ_CATEGORIES)})
 _READ_WRITE = _READ | {"push", "start_scan", "delete_tags"}
-AUDITOR_PERMISSIONS = frozenset(
-    {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES, *(category.permission for category in REPOSITORY_CATEGORIES)}
-)
+CATEGORY_PERMISSIONS = frozenset(category.permission for category in REPOSITORY_CATEGORIES)
+AUDITOR_PERMISSIONS = CATEGORY_PERMISSIONS | {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES}
 ALL_PERMISSIONS = _READ_WRITE | AUDITOR_PERMISSIONS | {"edit", "manage_access", "delete", "edit_policies"}
 PERMISSIONS_BY_LEVEL: dict[str, frozenset[str]] = {
     Level.READ: _READ,
@@ -85,6 +84,4 @@ GRANTABLE: list[tuple[str, Any]] = [
 
 def expand(codename: str) -> frozenset[str]:
     """Return the permissions that a codename includes. A codename that can't be granted includes none."""
-    if codename in PERMISSIONS_BY_LEVEL:
-        return PERMISSIONS_BY_LEVEL[codename]
-    return frozenset({codename}) & {category.permission for category in REPOSITORY_CATEGORIES}
+    return PERMISSIONS_BY_LEVEL.get(codename, CATEGORY_PERMISSIONS & {codename})

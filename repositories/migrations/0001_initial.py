@@ -234,7 +234,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='namespace',
-            constraint=models.CheckConstraint(condition=models.Q(('user__isnull', True), ('organization__isnull', True), _connector='OR'), name='namespace_of_one_owner'),
+            constraint=models.CheckConstraint(condition=models.Q(('user__isnull', True), ('organization__isnull', True), _connector='OR'), name='namespace_of_one_owner', violation_error_message='A namespace can belong to a user or to an organization, but not to both.'),
         ),
         migrations.AddConstraint(
             model_name='membership',

@@ -121,7 +121,7 @@ def rights_on(
     people = _holders(repository, include_registry_roles)
     if search:
         people = people.filter(**{f"{User.USERNAME_FIELD}__icontains": search})
-    page = _page(PEOPLE_BY_NAME, people, cursor)
+    page = PEOPLE_BY_NAME.page_or_first(people, PAGE_SIZE, cursor)
     rights = list(_role_rights(page.rows)) if include_registry_roles else []
     if grants_apply_to(repository):
         rights += _granted_rights(page.rows, [repository.namespace], [repository])
@@ -159,17 +159,17 @@ def rights_of(
         if levels.expand(codename):
             ids[scope].add(pk)
     everywhere = list(_role_rights([user]))
-    namespaces = _page(
-        NAMESPACES_BY_NAME,
+    namespaces = NAMESPACES_BY_NAME.page_or_first(
         Namespace.objects.filter(pk__in=ids["namespace"]).select_related("user", "organization"),
+        PAGE_SIZE,
         namespaces_cursor,
     )
-    repositories = _page(
-        BY_NAME,
+    repositories = BY_NAME.page_or_first(
         Repository.objects.live()
         .filter(pk__in=ids["repository"])
         .with_names()
         .select_related("namespace__user", "namespace__organization"),
+        PAGE_SIZE,
         repositories_cursor,
     )
     all_namespaces = {*namespaces.rows, *(repository.namespace for repository in repositories.rows)}
@@ -193,10 +193,6 @@ def rights_of(
             repositories, rows=[EffectiveAccess(user, row, rights_in(row)) for row in repositories.rows]
         ),
     )
-
-
-def _page(keyset: Keyset, queryset: QuerySet, cursor: str | None) -> Page:
-    return keyset.page_or_first(queryset, PAGE_SIZE, cursor)
 
 
 def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -21,7 +20,6 @@ from repositories.access.resolving import grants_apply_to
 from repositories.admin.links import change_url, grant_url
 from repositories.forms import SearchForm
 from repositories.models import Membership, Repository
-from repositories.utils.keyset import Page
 
 
 def access_page(model_admin: admin.ModelAdmin, view: Callable[..., HttpResponse]) -> URLPattern:
@@ -46,7 +44,7 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
         "grants_apply": grants_apply_to(repository),
         "public": public_right(repository),
         "search": search,
-        "pages": _page_links(request, "cursor", page),
+        "page": page,
         "rows": [(access, _reasons(request, access.rights)) for access in page.rows],
     }
     return _render(model_admin, request, "repository", repository, context)
@@ -60,11 +58,7 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: in
         "person": user,
         "everywhere": _reasons(request, access.everywhere),
         "places": [
-            (
-                name,
-                [(row, _reasons(request, row.rights)) for row in page.rows],
-                _page_links(request, name, page),
-            )
+            (name, [(row, _reasons(request, row.rights)) for row in page.rows], page)
             for name, page in (("namespaces", access.namespaces), ("repositories", access.repositories))
         ],
     }
@@ -78,15 +72,6 @@ def _render(
     shared = {"title": "Effective access", "opts": model_admin.opts, "original": original}
     context = {**model_admin.admin_site.each_context(request), **shared, **context}
     return TemplateResponse(request, f"admin/registry_repositories/access_of_{kind}.html", context)
-
-
-def _page_links(request: HttpRequest, name: str, page: Page) -> list[tuple[str, str]]:
-    """Return the labels and URLs of the previous and next pages."""
-    return [
-        (label, "?" + urlencode({**request.GET.dict(), name: cursor}))
-        for label, cursor in (("Previous", page.previous), ("Next", page.next))
-        if cursor
-    ]
 
 
 def _reasons(request: HttpRequest, rights: Iterable[Right]) -> list[tuple[str, str, str]]:

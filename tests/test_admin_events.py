@@ -321,7 +321,7 @@ class TestDetail:
 
         nearby = admin.get(detail_url(of_tag[3])).context["nearby_events"]
 
-        assert [[event.pk for event in found] for _, _, found in nearby] == [
+        assert [[event.pk for event in found] for found in nearby.values()] == [
             [event.pk for event in reversed(of_tag[4:7])],
             [event.pk for event in reversed(of_tag[0:3])],
         ]

@@ -30,7 +30,7 @@ def person(db: None) -> Any:
         return factories.auditor(username="iris")
 
 
-def export_as(format: export.Format, person: Any, filters: str = "") -> StreamingHttpResponse:
+def export_as(format: str, person: Any, filters: str = "") -> StreamingHttpResponse:
     events = Event.objects.exclude(kind="export_events")
     return export.response(events, format, f"events.{format}", actor=person, filters=filters)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
@@ -35,10 +36,11 @@ class StateFilter(admin.SimpleListFilter):
         "waiting": ("Waiting", DeadLetter.WAITING),
         "replayed": ("Replayed", ~DeadLetter.NOT_REPLAYED),
         "dismissed": ("Dismissed", DeadLetter.NOT_REPLAYED & ~DeadLetter.NOT_DISMISSED),
+        "all": ("All", Q()),
     }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [*((key, label) for key, (label, _) in self.STATES.items()), ("all", "All")]
+        return [(key, label) for key, (label, _) in self.STATES.items()]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         for key, label in self.lookup_choices:
@@ -46,12 +48,12 @@ class StateFilter(admin.SimpleListFilter):
             yield {"selected": self.chosen == key, "query_string": query, "display": label}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset if self.chosen == "all" else queryset.filter(self.STATES[self.chosen][1])
+        return queryset.filter(self.STATES[self.chosen][1])
 
     @property
     def chosen(self) -> str:
         value = self.value()
-        return value if value in (*self.STATES, "all") else "waiting"
+        return value if value in self.STATES else "waiting"
 
 
 class NoteForm(ActionForm):
@@ -65,23 +67,12 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     """Shows dead letters and why they were rejected. MSR admins can replay or dismiss them."""
 
     change_form_template = "admin/registry_activity/deadletter/change_form.html"
-    list_display = ["received_at", "source", "account", "reason", "size", "replayed_at", "dismissed_at"]
+    list_display = ("received_at", "source", "account", "reason", "size", "replayed_at", "dismissed_at")
     list_filter = [StateFilter, "source"]
     list_select_related = ["account"]
     paginator = CappedPaginator
     show_full_result_count = False
-    fields = [
-        "received_at",
-        "source",
-        "account",
-        "reason",
-        "size",
-        "replayed_at",
-        "dismissed_at",
-        "dismissed_by",
-        "note",
-        "formatted_content",
-    ]
+    fields = [*list_display, "dismissed_by", "note", "formatted_content"]
     actions = ["replay", "dismiss"]
     action_form = NoteForm
 
@@ -89,11 +80,18 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).defer("content")  # the content can be up to 16 MiB
 
     def get_urls(self) -> list[Any]:
-        views = {"replay": self.replay_one, "dismiss": self.dismiss_one, "download": self.download}
-        wrapped = {name: self.admin_site.admin_view(view) for name, view in views.items()}
+        views: dict[str, Callable] = {
+            "replay": partial(self.apply, self.replay),
+            "dismiss": partial(self.apply, self.dismiss),
+            "download": self.download,
+        }
         urls = [
-            path(f"<int:pk>/{name}/", wrapped[name], name=f"registry_activity_deadletter_{name}")
-            for name in views
+            path(
+                f"<int:pk>/{name}/",
+                self.admin_site.admin_view(view),
+                name=f"registry_activity_deadletter_{name}",
+            )
+            for name, view in views.items()
         ]
         return [*urls, *super().get_urls()]
 
@@ -129,13 +127,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         count = replay.dismiss_all(queryset, request.user, note)
         messages.success(request, f"Dismissed: {count}.")
 
-    def replay_one(self, request: HttpRequest, pk: int) -> HttpResponse:
-        return self._act(request, pk, self.replay)
-
-    def dismiss_one(self, request: HttpRequest, pk: int) -> HttpResponse:
-        return self._act(request, pk, self.dismiss)
-
-    def _act(self, request: HttpRequest, pk: int, action: Any) -> HttpResponse:
+    def apply(self, action: Callable, request: HttpRequest, pk: int) -> HttpResponse:
         """Apply one of the list's actions to a single dead letter, and redirect to its page."""
         if not self.has_replay_permission(request):
             raise PermissionDenied

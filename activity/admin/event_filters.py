@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, ClassVar
 
-from dateutil.relativedelta import relativedelta
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.widgets import AutocompleteSelect
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextChoices
 from django.http import HttpRequest
 from django.utils import timezone
 
 from activity import catalogue
 from activity.feed.choices import validate_event_time
 from activity.feed.qualifiers import InvalidTerm
-from activity.feed.search_language import Search, Term, read_term
-from activity.identity import EPOCH, moment_of
+from activity.feed.search_language import Search, Term, parse, read_term
+from activity.identity import moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
 from repositories.models import Namespace, RegistrySettings, Repository
 
@@ -39,6 +38,13 @@ class TermFilter(SearchFilter, admin.SimpleListFilter):
 
     parameter_name: str
 
+    offered: Callable[[bool], Iterable[TextChoices]]
+    """Returns the values to offer, given whether scanning is enabled."""
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        offered = self.offered(RegistrySettings.get_solo().scanning_enabled)
+        return [(choice.value, str(choice.label)) for choice in offered]
+
     @property
     def search(self) -> Search:  # type: ignore[override]
         if not (value := self.value()):
@@ -51,26 +57,18 @@ class TermFilter(SearchFilter, admin.SimpleListFilter):
 
 class CategoryFilter(TermFilter):
     title = parameter_name = "category"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        offered = catalogue.offered_categories(RegistrySettings.get_solo().scanning_enabled)
-        return [(choice.value, choice.label) for choice in offered]
+    offered = staticmethod(catalogue.offered_categories)
 
 
 class TypeFilter(TermFilter):
     title = parameter_name = "type"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        offered = catalogue.offered_types(RegistrySettings.get_solo().scanning_enabled)
-        return [(choice.value, choice.label) for choice in offered]
+    offered = staticmethod(catalogue.offered_types)
 
 
 class ActorTypeFilter(TermFilter):
     title = "actor type"
     parameter_name = "actor-type"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(value), str(label)) for value, label in ActorType.choices]
+    offered = staticmethod(lambda scanning_enabled: ActorType)
 
 
 class OccurredFilter(SearchFilter, admin.SimpleListFilter):
@@ -97,16 +95,12 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
 
     @property
     def search(self) -> Search:  # type: ignore[override]
-        parts = self._selected_parts()
-        if not parts:
+        if not self._selected_parts():
             return Search()
-        step = relativedelta(**{("years", "months", "days")[len(parts) - 1]: 1})  # type: ignore[arg-type]
-        try:
-            start = datetime(*[*parts, 1, 1][:3])  # type: ignore[arg-type]
-            after, before = (timezone.make_aware(moment) for moment in (start, start + step))
-            return Search(after=max(after.astimezone(EPOCH.tzinfo), EPOCH), before=before)
-        except (ValueError, OverflowError) as error:
-            raise IncorrectLookupParameters from error
+        search = parse(f"on:{self.value()}", timezone.get_current_timezone())
+        if search.problems:
+            raise IncorrectLookupParameters
+        return search
 
     def _selected_parts(self) -> list[int]:
         """Return the selected [year], [year, month] or [year, month, day], or [] if no date is selected."""
@@ -129,28 +123,26 @@ def event_years(events: QuerySet[Event]) -> range:
     return range(moment_of(first).year, moment_of(last).year + 1)
 
 
-def _autocomplete(field: Any) -> AutocompleteSelect:
-    """Return a select widget that loads its options as the user types, because there can be thousands."""
-    return AutocompleteSelect(field, admin.site)
-
-
 def _time_field() -> forms.DateTimeField:
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
     return forms.DateTimeField(required=False, widget=widget, validators=[validate_event_time])
 
 
 class FilterForm(forms.Form):
-    """A form for the filters that have too many values for a list of links."""
+    """A form for the filters that have too many values for a list of links.
+
+    There can be thousands of repositories and namespaces, so their widgets load them as the user types.
+    """
 
     repository = forms.ModelChoiceField(
         Repository.objects.select_related("namespace"),
         required=False,
-        widget=_autocomplete(Event._meta.get_field("repository")),
+        widget=AutocompleteSelect(Event._meta.get_field("repository"), admin.site),
     )
     namespace = forms.ModelChoiceField(
         Namespace.objects.all(),
         required=False,
-        widget=_autocomplete(Repository._meta.get_field("namespace")),
+        widget=AutocompleteSelect(Repository._meta.get_field("namespace"), admin.site),
     )
     actor = forms.CharField(required=False, max_length=MAX_ACTOR_LENGTH)
     kind = forms.ChoiceField(

@@ -41,6 +41,11 @@ class EventChangeList(ChangeList):
             self.problems.append("That page is not available, so the first page is shown instead.")
             self.search_page = self._find_page(None)
         self.result_list = self.search_page.rows
+        self.newest_url = self.get_query_string() if self.cursor else ""
+        cursors = (self.search_page.newer, self.search_page.older, self.search_page.continue_cursor)
+        self.newer_url, self.older_url, self.continue_url = (
+            self.get_query_string({PAGE_VAR: cursor}) if cursor else "" for cursor in cursors
+        )
         # The admin templates are written for numbered pages and expect these attributes.
         self.result_count = self.full_result_count = len(self.result_list)
         self.show_full_result_count = self.multi_page = False
@@ -48,22 +53,3 @@ class EventChangeList(ChangeList):
 
     def _find_page(self, cursor: str | None) -> search.SearchPage:
         return search.find(self.plan, self.list_per_page, cursor)
-
-    @property
-    def newest_url(self) -> str:
-        return self.get_query_string() if self.cursor else ""
-
-    @property
-    def newer_url(self) -> str:
-        return self._page_url(self.search_page.newer)
-
-    @property
-    def older_url(self) -> str:
-        return self._page_url(self.search_page.older)
-
-    @property
-    def continue_url(self) -> str:
-        return self._page_url(self.search_page.continue_cursor)
-
-    def _page_url(self, cursor: str | None) -> str:
-        return self.get_query_string({PAGE_VAR: cursor}) if cursor else ""

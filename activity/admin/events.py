@@ -111,11 +111,9 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="SHA")
     def sha(self, event: Event) -> str:
-        return (
-            format_html('<code title="{}">{}</code>', event.digest, event.short_digest)
-            if event.digest
-            else ""
-        )
+        if not event.digest:
+            return ""
+        return format_html('<code title="{}">{}</code>', event.digest, event.short_digest)
 
     @admin.display(description="type")
     def type_badge(self, event: Event) -> str:
@@ -154,25 +152,24 @@ class EventAdmin(ReadOnlyAdmin):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         back = f"{reverse('admin:registry_activity_event_changelist')}?{request.GET.urlencode()}"
-        formats: dict[str | None, export.Format] = {"csv": "csv", "jsonl": "jsonl"}
-        format = formats.get(request.POST.get("format"))
+        format = request.POST.get("format", "")
         try:
             listed = cast(EventChangeList, self.get_changelist_instance(request))
         except IncorrectLookupParameters:
             return HttpResponseRedirect(back)
-        if listed.plan.problems or format is None:
+        if listed.plan.problems or format not in export.CONTENT_TYPES:
             messages.error(request, "Nothing was exported because the search or the format is invalid.")
             return HttpResponseRedirect(back)
         pages = search.iter_pages(listed.plan, export.CHUNK)
-        return _export_response(pages, format, request, str(listed.search))
+        return _export_response(request, pages, format, str(listed.search))
 
     @admin.action(description="Export selected events as CSV", permissions=["view"])
     def export_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
-        return _export_response(queryset, "csv", request, _describe_selection(request))
+        return _export_response(request, queryset, "csv")
 
     @admin.action(description="Export selected events as JSON Lines", permissions=["view"])
     def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
-        return _export_response(queryset, "jsonl", request, _describe_selection(request))
+        return _export_response(request, queryset, "jsonl")
 
     # --- Event page ---
 
@@ -182,12 +179,12 @@ class EventAdmin(ReadOnlyAdmin):
         related = ("actor_user", "policy__repository__namespace", "repository__namespace", "imported")
         return self.get_queryset(request).select_related(*related).get(pk=event.pk) if event else None
 
-    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        event = self.get_object(request, object_id)
-        kwargs["extra_context"] = {"title": "Event"}
-        if event:
-            kwargs["extra_context"]["nearby_events"] = nearby_events(self.get_queryset(request), event)
-        return super().change_view(request, object_id, *args, **kwargs)
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        nearby = nearby_events(self.get_queryset(request), kwargs["obj"])
+        context = {**context, "title": "Event", "nearby_events": nearby}
+        return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="received at")
     def received(self, event: Event) -> str:
@@ -223,25 +220,21 @@ class EventAdmin(ReadOnlyAdmin):
         return format_html("<pre>{}</pre>", json.dumps(event.full_details, indent=2, ensure_ascii=False))
 
 
-def nearby_events(events: EventQuerySet, event: Event) -> list[tuple[str, str, list[Event]]]:
+def nearby_events(events: EventQuerySet, event: Event) -> dict[str, list[Event]]:
     """Return the closest later and earlier events on an event's tag or, if it has no tag, on its digest.
 
-    The list contains a (title, side, events) tuple for each direction, with up to `NEARBY_EVENTS` events,
-    newest first.
+    The result has a title for each direction, with up to `NEARBY_EVENTS` events, newest first.
     """
     if not event.repository_id or not (event.tag or event.digest):
-        return []
+        return {}
     repository = Q(repository=event.repository_id)
     same_subject = Q(tag=event.tag) if event.tag else Q(digest=event.digest)
     plan = search.Plan(events, [Condition(repository, [repository]), Condition(same_subject)])
     subject = event.reference if event.tag else event.short_digest
-    after, before = (
-        search.find(plan, NEARBY_EVENTS, BY_TIME.encode(event, reverse=newer)).rows for newer in (True, False)
-    )
-    return [
-        (f"Later events on {subject}", "after", after),
-        (f"Earlier events on {subject}", "before", before),
-    ]
+    return {
+        f"{title} events on {subject}": search.find(plan, NEARBY_EVENTS, BY_TIME.encode(event, newer)).rows
+        for title, newer in (("Later", True), ("Earlier", False))
+    }
 
 
 def repository_links(event: Event) -> Iterator[tuple[str, str]]:
@@ -284,12 +277,11 @@ def _format_time(moment: datetime) -> str:
     )
 
 
-def _describe_selection(request: HttpRequest) -> str:
-    return f"Selected events: {len(request.POST.getlist('_selected_action'))}"
-
-
 def _export_response(
-    events: Any, format: export.Format, request: HttpRequest, filters: str
+    request: HttpRequest, events: Any, format: str, filters: str | None = None
 ) -> StreamingHttpResponse:
+    """Return a download of the events. Without `filters`, they are the events selected in the list."""
+    if filters is None:
+        filters = f"Selected events: {len(request.POST.getlist('_selected_action'))}"
     filename = f"events-{timezone.now():%Y-%m-%d-%H%M%S}.{format}"
     return export.response(events, format, filename, actor=request.user, filters=filters)

@@ -13,7 +13,7 @@ from typing import Any
 from django.db.models import Sum
 from django.utils import timezone
 
-from activity.admin.capped import MoreThan
+from activity.admin.capped import capped_count
 from activity.admin.event_list import search_url
 from activity.feed import chart, chart_counts, search
 from activity.feed.search_language import Search, Term
@@ -44,9 +44,9 @@ def build_context(user: Any) -> dict[str, Any]:
         "chart": events_by_day(access, now),
         "busiest": busiest_repositories(now),
         "actors": busiest_actors(access),
-        "failures": recent_failures(access),
+        "failures": search.find(search.plan(Event.objects.visible_to(access), FAILURES), ROWS).rows,
         "failures_url": search_url(FAILURES),
-        "waiting_dead_letters": waiting_dead_letters(),
+        "waiting_dead_letters": capped_count(DeadLetter.objects.filter(DeadLetter.WAITING), MAX_COUNTED),
         "run": Run.objects.filter(preview=False).first(),
         "registries": list(Registry.objects.select_related("account")[:REGISTRIES]),
     }
@@ -108,17 +108,3 @@ def busiest_actors(access: Access) -> dict[str, Any]:
             for (_, name), number in counts.most_common(ROWS)
         ],
     }
-
-
-def recent_failures(access: Access) -> list[Any]:
-    """Return the newest FAIL events, limited to the first page of search results."""
-    return search.find(search.plan(Event.objects.visible_to(access), FAILURES), ROWS).rows
-
-
-def waiting_dead_letters() -> int:
-    """Return the number of dead letters that have been neither replayed nor dismissed.
-
-    Returns `MoreThan(MAX_COUNTED)` if there are more than `MAX_COUNTED`.
-    """
-    number = DeadLetter.objects.filter(DeadLetter.WAITING)[: MAX_COUNTED + 1].count()
-    return number if number <= MAX_COUNTED else MoreThan(MAX_COUNTED)

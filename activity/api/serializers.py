@@ -58,13 +58,8 @@ class EventSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(ActorField)
     def get_actor(self, event: Event) -> dict[str, Any]:
-        url = event.actor_url(self.context["access"])
-        return {
-            "type": event.actor_type,
-            "id": event.actor_name,
-            "label": event.actor_label,
-            "url": self._absolute(url),
-        }
+        url = self._absolute(event.actor_url(self.context["access"]))
+        return {"type": event.actor_type, "id": event.actor_name, "label": event.actor_label, "url": url}
 
     @extend_schema_field({"type": "object", "additionalProperties": {}})
     def get_details(self, event: Event) -> Any:

@@ -44,11 +44,8 @@ class EventListView(ApiView, ListAPIView):
     filterset_class = EventFilterSet
 
     def get_permissions(self) -> Any:
-        return (
-            [IsAuthenticated(), CanAddEvents()]
-            if self.request.method == "POST"
-            else super().get_permissions()
-        )
+        permissions = super().get_permissions()
+        return [*permissions, CanAddEvents()] if self.request.method == "POST" else permissions
 
     def get_queryset(self) -> EventQuerySet:
         return with_actors(Event.objects.visible_to(self.access, self.repository))
@@ -138,10 +135,7 @@ class SchemaView(ApiView, SpectacularAPIView):
     """The OpenAPI schema of this API."""
 
     renderer_classes = SpectacularAPIView.renderer_classes
-
-    @document(exclude=True)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+    schema = None  # excluded from the schema
 
 
 class DocsView(ApiView, SpectacularSwaggerSplitView):
@@ -150,7 +144,4 @@ class DocsView(ApiView, SpectacularSwaggerSplitView):
     renderer_classes = [TemplateHTMLRenderer]
     url_name = "registry_api:schema"
     template_name = "activity/api.html"
-
-    @document(exclude=True)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().get(request, *args, **kwargs)
+    schema = None  # excluded from the schema

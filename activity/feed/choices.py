@@ -18,21 +18,17 @@ from activity.models import MAX_ACTOR_LENGTH, actor_name_from_label
 from repositories import names
 
 PERIODS = {
-    "hour": timedelta(hours=1),
-    "day": timedelta(days=1),
-    "week": timedelta(days=7),
-    "month": timedelta(days=30),
-    "quarter": timedelta(days=90),
+    "hour": ("Last hour", timedelta(hours=1)),
+    "day": ("Last 24 hours", timedelta(days=1)),
+    "week": ("Last 7 days", timedelta(days=7)),
+    "month": ("Last 30 days", timedelta(days=30)),
+    "quarter": ("Last 90 days", timedelta(days=90)),
 }
-RANGES = [
-    ("all", "All time"),
-    ("hour", "Last hour"),
-    ("day", "Last 24 hours"),
-    ("week", "Last 7 days"),
-    ("month", "Last 30 days"),
-    ("quarter", "Last 90 days"),
-    ("custom", "Custom range"),
-]
+RANGES = {
+    "all": "All time",
+    **{name: label for name, (label, _) in PERIODS.items()},
+    "custom": "Custom range",
+}
 SORTS = ["time", *SORTABLE]
 FILTERS = ("repository", "tag", "type", "actor")
 """The fields that are also API filters, under the same names."""
@@ -77,7 +73,7 @@ def validate_event_time(moment: datetime) -> None:
 class ActivityForm(forms.Form):
     """The filter form on an events page, read from the query string so that filtered pages can be shared."""
 
-    range = forms.ChoiceField(label="Time range", choices=RANGES)
+    range = forms.ChoiceField(label="Time range", choices=list(RANGES.items()))
     after = forms.DateTimeField(label="From", required=False, validators=[validate_event_time])
     before = forms.DateTimeField(label="To", required=False, validators=[validate_event_time])
     repository = forms.CharField(required=False, max_length=names.MAX_NAME_LENGTH)
@@ -92,12 +88,7 @@ class ActivityForm(forms.Form):
     DEFAULTS = {"range": "all", "sort": "-time", "exclude_pull": "true"}
 
     def __init__(
-        self,
-        query: Mapping[str, Any],
-        *,
-        offers_pulls: bool,
-        scanning_enabled: bool,
-        fixed: Collection[str],
+        self, query: Mapping[str, Any], *, offers_pulls: bool, scanning_enabled: bool, fixed: Collection[str]
     ) -> None:
         """Build the form without the fields in `fixed`, whose values are determined by the page."""
         super().__init__({**self.DEFAULTS, **{name: query[name] for name in query if query[name]}})
@@ -127,19 +118,18 @@ class ActivityForm(forms.Form):
 
     def choice(self) -> Choice:
         """Return the choices in effect. Invalid fields fall back to their defaults, and the page says so."""
-        chosen = (
-            self.cleaned_data if self.is_valid() else {**self.cleaned_data, "after": None, "before": None}
-        )
-        range_ = chosen.get("range", "all")
-        sort = chosen.get("sort", "-time")
-        after, before = self._bounds(range_, chosen)
-        column, descending = sort.lstrip("-"), sort.startswith("-")
-        shortened = False
+        is_valid, chosen = self.is_valid(), self.cleaned_data
+        range_, sort = chosen.get("range", "all"), chosen.get("sort", "-time")
+        after = before = None
+        if range_ == "custom" and is_valid:
+            after, before = chosen["after"], chosen["before"]
+        elif range_ in PERIODS:
+            after = timezone.now() - PERIODS[range_][1]
+        column, shortened = sort.lstrip("-"), False
         if column != "time":
-            end = before or timezone.now()
-            earliest = end - LONGEST_SORT
+            earliest = (before or timezone.now()) - LONGEST_SORT
             # Allow an hour of leeway, so that "Last 90 days" itself is not shortened.
-            if after is None or after < earliest - PERIODS["hour"]:
+            if after is None or after < earliest - timedelta(hours=1):
                 shortened, after = True, earliest
                 range_ = "custom" if before else "quarter"
         return Choice(
@@ -147,13 +137,8 @@ class ActivityForm(forms.Form):
             after=after,
             before=before,
             column=column,
-            descending=descending,
+            descending=sort.startswith("-"),
             exclude_pull=chosen.get("exclude_pull", True),
             filters={name: chosen[name] for name in FILTERS if chosen.get(name)},
             shortened=shortened,
         )
-
-    def _bounds(self, range_: str, chosen: dict[str, Any]) -> tuple[datetime | None, datetime | None]:
-        if range_ == "custom":
-            return chosen.get("after"), chosen.get("before")
-        return (timezone.now() - PERIODS[range_] if range_ in PERIODS else None), None

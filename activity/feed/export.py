@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC
 from functools import partial
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 from django.db.models import QuerySet
@@ -29,12 +29,9 @@ from activity.sources import auditing
 from repositories.access.resolving import Access
 from repositories.utils.text import storable_text
 
-Format = Literal["csv", "jsonl"]
 Columns = Mapping[str, Callable[[Event], Any]]
-CONTENT_TYPES: Mapping[Format, str] = {
-    "csv": "text/csv; charset=utf-8",
-    "jsonl": "application/jsonl; charset=utf-8",
-}
+CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
+"""The content types of the export formats."""
 CHUNK = 2000
 """The number of events to read and hold in memory at a time."""
 MAX_FILTERS_LENGTH = 1024
@@ -50,7 +47,7 @@ FORMULA = re.compile(
 
 def response(
     events: QuerySet[Event] | Iterator[list[Event]],
-    format: Format,
+    format: str,
     filename: str,
     *,
     actor: Any,
@@ -95,7 +92,7 @@ def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
 
 
 def _stream(
-    chunks: Iterable[list[Event]], format: Format, columns: Columns, record: Callable[..., Any]
+    chunks: Iterable[list[Event]], format: str, columns: Columns, record: Callable[..., Any]
 ) -> Iterator[str]:
     """Yield the file in pieces, and then record whether the export was completed or aborted."""
     exported, state = 0, "aborted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -32,7 +33,8 @@ class EventFilterSet(filters.FilterSet):
         label="An organization that you can see. Matches events in all of its namespaces.",
     )
     type = filters.MultipleChoiceFilter(
-        method="filter_types", label="Event type, such as CREATE. Repeat for multiple values."
+        method="filter_types",
+        label="Event type, such as CREATE. Repeat for multiple values.",
     )
     category = filters.MultipleChoiceFilter(
         distinct=False, label="Event category, such as push. Repeat for multiple values."
@@ -71,17 +73,13 @@ class EventFilterSet(filters.FilterSet):
 
     def __init__(self, *args: Any, scanning_enabled: bool, sees_system: bool = True, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices_by_filter: dict[str, Any] = {
-            "type": catalogue.offered_types(scanning_enabled, sees_system),
-            "category": catalogue.offered_categories(scanning_enabled, sees_system),
-        }
-        for name, choices in choices_by_filter.items():
+        for name, offered in (("type", catalogue.offered_types), ("category", catalogue.offered_categories)):
+            choices: Iterable[Any] = offered(scanning_enabled, sees_system)
             self.filters[name].extra["choices"] = [(choice.value, choice.label) for choice in choices]
 
     def get_form_class(self) -> Any:
         """Return a form class that rejects unknown parameters. A typo would otherwise disable a filter."""
-        form_class = super().get_form_class()
-        return type("EventFilterForm", (StrictForm, form_class), {})
+        return type("EventFilterForm", (StrictForm, super().get_form_class()), {})
 
     def filter_repository(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
         # Fetch the ids first, so that the planner can estimate how many events each repository has.
@@ -97,6 +95,8 @@ class EventFilterSet(filters.FilterSet):
 
     def filter_policy(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
         return queryset.filter(policy__in=_ids_or_unused(Policy.objects.filter(public_id=value)))
+
+    # The OpenAPI schema takes the types of these filters' values from the type hints.
 
     def filter_types(self, queryset: EventQuerySet, _: str, value: list[str]) -> EventQuerySet:
         return queryset.of_types(value)

@@ -204,15 +204,10 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
     more = len(rows) > size
     rows = rows[:size]
     load_attempts(rows)
-    stopped = end if not more else None
+    stopped = None if more else end
     # `forward` continues in the same direction. `back` reads the other way, beginning with `start`.
-    forward = (
-        BY_TIME.encode(rows[-1], newer)
-        if more
-        else BY_TIME.encode(Event(pk=stopped), newer)
-        if stopped
-        else None
-    )
+    last = rows[-1].pk if more else stopped
+    forward = BY_TIME.encode(Event(pk=last), newer) if last else None
     back = None
     if start:
         first = rows[0].pk if rows else UUID(int=start.int + (1 if newer else -1))

@@ -15,7 +15,7 @@ Django sends no signals for `QuerySet.update` and `bulk_create`, so don't use th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,13 +29,7 @@ from django.db import models
 from django.db.models import QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
 from django.utils import timezone
-from django_celery_beat.models import (
-    ClockedSchedule,
-    CrontabSchedule,
-    IntervalSchedule,
-    PeriodicTask,
-    SolarSchedule,
-)
+from django_celery_beat import models as beat
 from solo.models import SingletonModel
 
 from activity import config
@@ -81,18 +75,8 @@ MAX_NAMES = 50
 """The maximum number of names to store from a list. The total number of names is always stored."""
 HIDDEN = "hidden"
 
-HOST_NOUNS = frozenset(
-    {
-        "user",
-        "password",
-        "group",
-        "group_member",
-        "session",
-        "session_failed",
-        "periodic_task",
-        "schedule",
-    }
-)
+ACCOUNT_NOUNS = {"user", "password", "group", "group_member", "session", "session_failed"}
+HOST_NOUNS = ACCOUNT_NOUNS | {"periodic_task", "schedule"}
 """The nouns of the event kinds that are recorded only if `config.audits_host_models` returns True."""
 
 
@@ -103,11 +87,11 @@ class Audited:
     model: type[models.Model]
     noun: str
     """The noun in the model's event kinds: `team` for `create_team`, `update_team` and `delete_team`."""
-    only: frozenset[str] = frozenset()
+    only: Collection[str] = ()
     """The audited fields. If this is empty, all fields except those in `ignored` are audited."""
-    ignored: frozenset[str] = frozenset()
+    ignored: Collection[str] = ()
     """Fields that are not audited. They don't appear in any event."""
-    hidden: frozenset[str] = frozenset()
+    hidden: Collection[str] = ()
     """Fields whose changes are recorded without their values."""
     repository: Callable[[Any], Repository | None] = lambda instance: None
     """Returns the repository that an instance belongs to, if any."""
@@ -157,7 +141,7 @@ GRANT_MODELS = (
     NamespaceUserPermission,
     NamespaceGroupPermission,
 )
-SCHEDULE_MODELS = (CrontabSchedule, IntervalSchedule, SolarSchedule, ClockedSchedule)
+SCHEDULE_MODELS = (beat.CrontabSchedule, beat.IntervalSchedule, beat.SolarSchedule, beat.ClockedSchedule)
 
 AUDITED: dict[type[models.Model], Audited] = {
     audited.model: audited
@@ -166,14 +150,14 @@ AUDITED: dict[type[models.Model], Audited] = {
             Audited(model, "grant", repository=_granted_repository, subject=_grant_subject)
             for model in GRANT_MODELS
         ),
-        Audited(Team, "team", ignored=frozenset({"group"})),
+        Audited(Team, "team", ignored={"group"}),
         Audited(Organization, "organization"),
         Audited(Membership, "organization_member"),
-        Audited(Namespace, "namespace", only=frozenset({"user", "organization"})),
+        Audited(Namespace, "namespace", only={"user", "organization"}),
         Audited(
             Repository,
             "repository",
-            only=frozenset({"visibility", "description", "deleted_at"}),
+            only={"visibility", "description", "deleted_at"},
             repository=lambda row: row,
             kind=_repository_event_kind,
         ),
@@ -181,30 +165,35 @@ AUDITED: dict[type[models.Model], Audited] = {
         Audited(
             User,
             "user",
-            ignored=frozenset({"last_login", "date_joined"}),
-            hidden=frozenset({"password"}),
+            ignored={"last_login", "date_joined"},
+            hidden={"password"},
             kind=_user_event_kind,
         ),
         Audited(
             AccessToken,
             "token",
-            ignored=frozenset({"token_key", "created", "name", "last_used_at"}),
+            ignored={"token_key", "created", "name", "last_used_at"},
             subject=lambda token: f"{token.token_key[:8]}… ({token.user})",
         ),
         Audited(Group, "group"),
         Audited(RegistrySettings, "registry_settings"),
-        Audited(Registry, "registry", only=frozenset({"quiet_after"})),
+        Audited(Registry, "registry", only={"quiet_after"}),
         Audited(AutoDeletion, "auto_deletion"),
         Audited(DeletionRule, "deletion_rule"),
-        Audited(Run, "deletion_run", only=frozenset({"started_by", "cutoff"}), kind=_run_event_kind),
+        Audited(Run, "deletion_run", only={"started_by", "cutoff"}, kind=_run_event_kind),
         Audited(
-            PeriodicTask,
+            beat.PeriodicTask,
             "periodic_task",
-            ignored=frozenset({"last_run_at", "total_run_count", "date_changed"}),  # written by Celery beat
+            ignored={"last_run_at", "total_run_count", "date_changed"},  # written by Celery beat
         ),
         *(Audited(model, "schedule") for model in SCHEDULE_MODELS),
     ]
 }
+
+RELATIONS: dict[Any, Any] = {
+    relation.through: relation.field for relation in (User.groups, User.user_permissions, Group.permissions)
+}
+"""The audited many-to-many relations: the fields by the tables that store the relations."""
 
 
 def connect() -> None:
@@ -213,7 +202,7 @@ def connect() -> None:
         pre_save.connect(_load_previous_row, sender=model)
         post_save.connect(_record_save, sender=model)
         post_delete.connect(_record_deletion, sender=model)
-    for through in (User.groups.through, User.user_permissions.through, Group.permissions.through):
+    for through in RELATIONS:
         m2m_changed.connect(_record_m2m_change, sender=through)
     user_logged_in.connect(_record_login)
     user_logged_out.connect(_record_logout)
@@ -286,14 +275,10 @@ def _load_previous_row(
     sender: Any, instance: Any, raw: bool, update_fields: Iterable[str] | None, **_: Any
 ) -> None:
     """Attach the stored row to the instance before a save that can change audited fields."""
-    written = {field.name for field in AUDITED[sender].fields} & set(update_fields or ())
+    audited = {field.name for field in AUDITED[sender].fields}
+    can_change = not raw and not instance._state.adding and not audited.isdisjoint(update_fields or audited)
     instance._previous_row = None
-    if (
-        current_request.is_audited()
-        and not raw
-        and not instance._state.adding
-        and (update_fields is None or written)
-    ):
+    if can_change and current_request.is_audited():
         instance._previous_row = sender._base_manager.filter(pk=instance.pk).first()
 
 
@@ -360,9 +345,7 @@ def _json_value(row: Any, field: str) -> Any:
 
 def _is_password_rehash(instance: Any, update_fields: Iterable[str] | None) -> bool:
     """Return whether a login only rehashed an unchanged password with Django's current algorithm."""
-    is_password = (
-        isinstance(instance, User) and update_fields is not None and set(update_fields) == {"password"}
-    )
+    is_password = isinstance(instance, User) and set(update_fields or ()) == {"password"}
     return is_password and instance._password is None and instance.has_usable_password()
 
 
@@ -377,12 +360,11 @@ def _record_m2m_change(
         return
     if getattr(instance, "_is_raw", False):  # from a fixture; m2m_changed has no `raw` argument
         return
-    related = model._base_manager.filter(
-        pk__in=_related_ids(sender, instance, model) if pk_set is None else pk_set
-    )
-    sides: tuple[list[Any], list[Any]] = ([instance], list(related))
-    holders, granted = sides if not reverse else sides[::-1]
-    if sender is User.groups.through:
+    field = RELATIONS[sender]
+    lookup = {field.name if reverse else field.related_query_name(): instance}  # all related objects
+    related = list(model._base_manager.filter(**lookup if pk_set is None else {"pk__in": pk_set}))
+    holders, granted = (related, [instance]) if reverse else ([instance], related)
+    if field is User.groups.field:
         # Record one event for each group, whichever side was changed.
         for group in granted:
             _record_members(group, holders, added=action == "post_add")
@@ -391,38 +373,21 @@ def _record_m2m_change(
             _record_permissions(holder, granted, added=action == "post_add")
 
 
-def _related_ids(through: Any, instance: Any, model: Any) -> QuerySet:
-    """Return the ids of all objects that an instance is related to through a many-to-many relation."""
-    own_field, other_field = (
-        next(field.name for field in through._meta.fields if field.related_model is side)
-        for side in (type(instance), model)
-    )
-    return through.objects.filter(**{own_field: instance}).values(other_field)
-
-
 def _record_members(group: Group, users: list[Any], added: bool) -> None:
     if not users:
         return
     team = Team.objects.filter(group=group).select_related("organization").first()
     names = sorted(user.get_username() for user in users)
-    record(
-        f"{'create' if added else 'delete'}_{'team' if team else 'group'}_member",
-        subject=str(team or group),
-        members=names[:MAX_NAMES],
-        count=len(names),
-    )
+    kind = f"{'create' if added else 'delete'}_{'team' if team else 'group'}_member"
+    record(kind, subject=str(team or group), members=names[:MAX_NAMES], count=len(names))
 
 
 def _record_permissions(holder: Any, permissions: list[Permission], added: bool) -> None:
     """Record granted or revoked permissions as an update of the user or group."""
     names = sorted(f"{permission.content_type.app_label}.{permission.codename}" for permission in permissions)
-    listed = names[:MAX_NAMES]
-    record(
-        "update_user" if isinstance(holder, User) else "update_group",
-        subject=str(holder),
-        changes={"permissions": {"after" if added else "before": listed}},
-        count=len(names),
-    )
+    kind = "update_user" if isinstance(holder, User) else "update_group"
+    changes = {"permissions": {"after" if added else "before": names[:MAX_NAMES]}}
+    record(kind, subject=str(holder), changes=changes, count=len(names))
 
 
 # --- Sessions -----------------------------------------------------------------------------------
@@ -441,10 +406,5 @@ def _record_logout(user: Any, **_: Any) -> None:
 
 
 def _record_policy_change(policy: Policy, verb: str, changes: Changes, **_: Any) -> None:
-    record(
-        f"{verb}_{policy.kind}_policy",
-        repository=policy.repository,
-        policy=policy,
-        policy_id=policy.public_id,
-        changes=changes,
-    )
+    kind, policy_id = f"{verb}_{policy.kind}_policy", policy.public_id
+    record(kind, repository=policy.repository, policy=policy, policy_id=policy_id, changes=changes)

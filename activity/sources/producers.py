@@ -90,11 +90,10 @@ class ProducedEventSerializer(serializers.Serializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         kind = KINDS[attrs["kind"]]
-        missing = {
-            field: f"This field is required for {kind.label}." for field in kind.requires if not attrs[field]
-        }
-        if missing:
-            raise serializers.ValidationError(missing)
+        if missing := [field for field in kind.requires if not attrs[field]]:
+            raise serializers.ValidationError(
+                dict.fromkeys(missing, f"This field is required for {kind.label}.")
+            )
         return attrs
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
@@ -109,21 +108,17 @@ def receive(events: Sequence[dict[str, Any]], account: Any) -> list[dict[str, An
     While scanning is disabled, scan events are stored as dead letters.
     """
     scanning = RegistrySettings.get_solo().scanning_enabled
-    rejected = [KINDS[event["kind"]].category == Category.SCAN and not scanning for event in events]
-    drafts = [_draft(event, account) for event, reject in zip(events, rejected, strict=True) if not reject]
+    kinds = {key for key, kind in KINDS.items() if scanning or kind.category != Category.SCAN}
+    drafts = [_draft(event, account) for event in events if event["kind"] in kinds]
     ids = iter(record_events(drafts, account.pk))
-    store_dead_letters(
-        [
-            (json.dumps(event["sent"]).encode(), SCANNING_DISABLED)
-            for event, reject in zip(events, rejected, strict=True)
-            if reject
-        ],
-        DeadLetter.Source.PRODUCER,
-        account.pk,
-    )
+    rejected = [json.dumps(event["sent"]).encode() for event in events if event["kind"] not in kinds]
+    reason = SCANNING_DISABLED
+    store_dead_letters([(sent, reason) for sent in rejected], DeadLetter.Source.PRODUCER, account.pk)
     return [
-        {"id": None, "dead_letter": SCANNING_DISABLED} if reject else {"id": next(ids), "dead_letter": None}
-        for reject in rejected
+        {"id": next(ids), "dead_letter": None}
+        if event["kind"] in kinds
+        else {"id": None, "dead_letter": reason}
+        for event in events
     ]
 
 

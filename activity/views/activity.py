@@ -50,8 +50,6 @@ COLUMNS = {
     "time": "Date and time",
 }
 
-EXPORT_FORMATS: Mapping[str, export.Format] = {"csv": "csv", "jsonl": "jsonl"}
-
 
 class ActivityPage(ViewerMixin, TemplateView):
     """Base class for pages with a list of events that the viewer may see."""
@@ -131,16 +129,13 @@ class ActivityPage(ViewerMixin, TemplateView):
         return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Export the list.
+        """Return a download of all events in the list.
 
         Exports are recorded as events, so links on other sites must not be able to start an export.
         """
-        if request.POST.get("export") in EXPORT_FORMATS:
-            return self.export(EXPORT_FORMATS[request.POST["export"]])
-        return HttpResponseNotAllowed(["GET", "HEAD"])
-
-    def export(self, format: export.Format) -> HttpResponseBase:
-        """Return a download of all events in the list."""
+        format = request.POST.get("export", "")
+        if format not in export.CONTENT_TYPES:
+            return HttpResponseNotAllowed(["GET", "HEAD"])
         place = {"repository": self.repository.full_name} if self.repository else {}
         return export.response(
             self.events(self.parameters),
@@ -188,9 +183,8 @@ class ActivityPage(ViewerMixin, TemplateView):
         try:
             return order.page(events, PAGE_SIZE, self.request.GET.get("cursor")), ""
         except InvalidCursor:
-            return order.page(
-                events, PAGE_SIZE
-            ), "That page is not available, so the first page is shown instead."
+            notice = "That page is not available, so the first page is shown instead."
+            return order.page(events, PAGE_SIZE), notice
 
     def row(self, event: Event) -> dict[str, Any]:
         """Return the template context of a table row: an event, and the URLs that its cells link to."""

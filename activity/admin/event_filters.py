@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
@@ -95,22 +95,15 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
 
     @property
     def search(self) -> Search:  # type: ignore[override]
-        if not self._selected_parts():
-            return Search()
-        search = parse(f"on:{self.value()}", timezone.get_current_timezone())
-        if search.problems:
-            raise IncorrectLookupParameters
-        return search
+        value = self.value()
+        return parse(f"on:{value}", timezone.get_current_timezone()) if value else Search()
 
     def _selected_parts(self) -> list[int]:
         """Return the selected [year], [year, month] or [year, month, day], or [] if no date is selected."""
-        value = self.value() or ""
-        if not value:
+        if not (value := self.value()):
             return []
-        try:
-            datetime.strptime(value, "%Y-%m-%d"[: {4: 2, 7: 5, 10: 8}[len(value)]])
-        except (ValueError, KeyError) as error:
-            raise IncorrectLookupParameters from error
+        if not re.fullmatch(r"\d{4}(-\d\d){0,2}", value, re.ASCII) or self.search.problems:
+            raise IncorrectLookupParameters
         return [int(part) for part in value.split("-")]
 
 

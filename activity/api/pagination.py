@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.plumbing import build_parameter_type
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -40,13 +41,8 @@ class KeysetPagination(BasePagination):
         return int(text)
 
     def get_paginated_response(self, data: Any) -> Response:
-        return Response(
-            {
-                "next": self._link(self.page.next),
-                "previous": self._link(self.page.previous),
-                "results": data,
-            }
-        )
+        links = {"next": self._link(self.page.next), "previous": self._link(self.page.previous)}
+        return Response({**links, "results": data})
 
     def _link(self, cursor: str | None) -> str | None:
         if cursor is None:
@@ -62,19 +58,11 @@ class KeysetPagination(BasePagination):
         }
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        size = {"type": "integer", "minimum": 1, "maximum": MAX_SIZE, "default": DEFAULT_SIZE}
+        position = "The position of the page, taken from `next` or `previous`."
         return [
-            {
-                "name": "cursor",
-                "in": "query",
-                "description": "The position of the page, taken from `next` or `previous`.",
-                "schema": {"type": "string"},
-            },
-            {
-                "name": "page_size",
-                "in": "query",
-                "description": "The number of results per page.",
-                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_SIZE, "default": DEFAULT_SIZE},
-            },
+            build_parameter_type("cursor", {"type": "string"}, "query", description=position),
+            build_parameter_type("page_size", size, "query", description="The number of results per page."),
         ]
 
 

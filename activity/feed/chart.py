@@ -6,9 +6,11 @@ This module only lays out the bars. The caller supplies the counts and each bar'
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -39,7 +41,6 @@ class Bar:
     """A bucket laid out as a stacked bar."""
 
     x: int
-    start: datetime
     period: str
     """The start and end of the bucket, formatted in the viewer's time zone."""
     url: str
@@ -96,72 +97,50 @@ def draw(buckets: Sequence[Bucket], url_for: Callable[[Bucket], str]) -> Chart:
     `url_for` returns the URL of a page that lists a bucket's events, or an empty string if there is no link.
     """
     counts = [_merge_unknown(bucket.counts) for bucket in buckets]
-    series = [
-        Series(category, label, total)
-        for category, label in LABELS.items()
-        if (total := sum(counted.get(category, 0) for counted in counts))
-    ]
-    peak = max((sum(counted.values()) for counted in counts), default=0)
-    heights = [
-        [_segment_height(counted.get(item.category, 0), peak) for item in series] for counted in counts
-    ]
-    chart_height = max([CHART_HEIGHT, *(sum(stack) for stack in heights)])
-    bars = [
-        _draw_bar(index, bucket, url_for(bucket), series, counted, stack, chart_height)
-        for index, (bucket, counted, stack) in enumerate(zip(buckets, counts, heights, strict=True))
-    ]
-    return Chart(
-        bars=bars,
-        series=series,
-        total=sum(item.total for item in series),
-        peak=peak,
-        width=SLOT_WIDTH * max(len(bars), 1),
-        height=chart_height,
-    )
+    totals = sum(counts, Counter())
+    labels = {category: label for category, label in LABELS.items() if totals[category]}
+    series = [Series(category, label, totals[category]) for category, label in labels.items()]
+    peak = max((counted.total() for counted in counts), default=0)
+    stacks = [[_segment_height(counted[item.category], peak) for item in series] for counted in counts]
+    chart_height = max([CHART_HEIGHT, *map(sum, stacks)])
+    bars = []
+    for index, (bucket, counted, stack) in enumerate(zip(buckets, counts, stacks, strict=True)):
+        period = f"{_format_time(bucket.start)} – {_format_time(bucket.end)}"
+        parts = ", ".join(f"{item.label} {n:,}" for item in series if (n := counted[item.category]))
+        tops = [chart_height - height for height in accumulate(stack)]
+        bars.append(
+            Bar(
+                x=index * SLOT_WIDTH + SLOT_WIDTH // 10,
+                period=period,
+                url=url_for(bucket),
+                total=counted.total(),
+                summary=f"{period}: {event_count_text(counted.total())}{f' ({parts})' if parts else ''}",
+                counts=[counted[item.category] for item in series],
+                segments=[
+                    Segment(item.category, y, height)
+                    for item, y, height in zip(series, tops, stack, strict=True)
+                    if height
+                ],
+            )
+        )
+    width = SLOT_WIDTH * max(len(bars), 1)
+    return Chart(bars, series, total=totals.total(), peak=peak, width=width, height=chart_height)
 
 
 def event_count_text(number: int) -> str:
     return "1 event" if number == 1 else f"{number:,} events"
 
 
-def _merge_unknown(counts: Mapping[str, int]) -> dict[str, int]:
+def _merge_unknown(counts: Mapping[str, int]) -> Counter[str]:
     """Return the counts by category, with all unknown categories merged into `OTHER`."""
-    known = {category: number for category, number in counts.items() if category in LABELS}
-    unknown = sum(number for category, number in counts.items() if category not in LABELS)
-    return {**known, OTHER: known.get(OTHER, 0) + unknown}
+    merged: Counter[str] = Counter()
+    for category, number in counts.items():
+        merged[category if category in LABELS else OTHER] += number
+    return merged
 
 
 def _segment_height(number: int, peak: int) -> int:
     return max(MIN_SEGMENT_HEIGHT, CHART_HEIGHT * number // peak) if number else 0
-
-
-def _draw_bar(
-    index: int,
-    bucket: Bucket,
-    url: str,
-    series: Sequence[Series],
-    counted: Mapping[str, int],
-    heights: Sequence[int],
-    bottom: int,
-) -> Bar:
-    segments = []
-    for item, height in zip(series, heights, strict=True):
-        bottom -= height
-        if height:
-            segments.append(Segment(item.category, bottom, height))
-    period = f"{_format_time(bucket.start)} – {_format_time(bucket.end)}"
-    total = sum(counted.values())
-    parts = ", ".join(f"{item.label} {n:,}" for item in series if (n := counted.get(item.category, 0)))
-    return Bar(
-        x=index * SLOT_WIDTH + SLOT_WIDTH // 10,
-        start=bucket.start,
-        period=period,
-        url=url,
-        total=total,
-        summary=f"{period}: {event_count_text(total)}{f' ({parts})' if parts else ''}",
-        counts=[counted.get(item.category, 0) for item in series],
-        segments=segments,
-    )
 
 
 def _format_time(moment: datetime) -> str:

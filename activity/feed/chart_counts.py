@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -76,14 +76,7 @@ def count_by_tallies(
             return []
         after = after or first
         before = before or max(timezone.now(), last)
-    if after >= before:
-        return []
-    buckets = make_buckets(after, before)
-    starts = [bucket.start for bucket in buckets]
-    for moment, category, number in scope.counts(after, before):
-        # Events are counted per minute, and the first minute can start before the first bucket does.
-        buckets[bisect(starts, max(moment, after)) - 1].counts[category] += int(number)
-    return buckets
+    return fill_buckets(after, before, scope.counts(after, before)) if after < before else []
 
 
 def count_events(
@@ -98,37 +91,36 @@ def count_events(
     `events` must already be limited to the range from `after` to `before`. Runs one query.
     """
     ordered = events.order_by(*(key.ordering(reverse=False) for key in BY_TIME.keys))
-    counted = [
-        (moment_of(id), category) for id, category in ordered.values_list("id", "category")[: limit + 1]
-    ]
+    rows = ordered.values_list("id", "category")[: limit + 1]
+    counted = [(moment_of(id), category, 1) for id, category in rows]
     cutoff = None
     if len(counted) > limit:
         cutoff = counted[-1][0] + MILLISECOND  # buckets can't split a millisecond
-        counted = [(moment, category) for moment, category in counted if moment >= cutoff]
+        counted = [row for row in counted if row[0] >= cutoff]
     if not counted:
         return [], cutoff
-    start = cutoff or after or counted[-1][0]
-    buckets = make_buckets(start, before or max(timezone.now(), counted[0][0] + MILLISECOND))
+    end = before or max(timezone.now(), counted[0][0] + MILLISECOND)
+    return fill_buckets(cutoff or after or counted[-1][0], end, counted), cutoff
+
+
+def fill_buckets(after: datetime, before: datetime, counts: Iterable[tuple]) -> list[Bucket]:
+    """Return buckets that cover a range, with these counts: (time, category, number) tuples."""
+    buckets = make_buckets(after, before)
     starts = [bucket.start for bucket in buckets]
-    for moment, category in counted:
-        buckets[bisect(starts, max(moment, start)) - 1].counts[category] += 1
-    return buckets, cutoff
+    for moment, category, number in counts:
+        # Events can be counted per minute, and the first minute can start before the first bucket does.
+        buckets[bisect(starts, max(moment, after)) - 1].counts[category] += int(number)
+    return buckets
 
 
 def make_buckets(after: datetime, before: datetime) -> list[Bucket]:
     """Return empty buckets that cover a range."""
-    min_width = next(
-        (width for longest, width in ((DAILY_UP_TO, WEEK), (HOURLY_UP_TO, DAY)) if before - after > longest),
-        HOUR,
-    )
-    widths = (
-        MINUTES
-        if before - after <= EVENT_BY_EVENT_UP_TO
-        else [width for width in WIDTHS if width >= min_width]
-    )
-    width = next((w for w in widths if (before - after) / w <= MAX_BUCKETS), None)
+    length = before - after
+    min_width = WEEK if length > DAILY_UP_TO else DAY if length > HOURLY_UP_TO else HOUR
+    widths = [width for width in WIDTHS if width >= min_width] if length > EVENT_BY_EVENT_UP_TO else MINUTES
+    width = next((width for width in widths if length / width <= MAX_BUCKETS), None)
     if width is None:  # the smallest number of whole weeks that suffices
-        width = WEEK * -(-(before - after) // (WEEK * MAX_BUCKETS))
+        width = WEEK * -(-length // (WEEK * MAX_BUCKETS))
     bounds = [after]
     while (following := floor(bounds[-1], width) + width) < before:
         bounds.append(following)
@@ -218,14 +210,15 @@ class _Scope:
             yield self.sum_tallies(tallies.valid_days_of_invalid_weeks(), [weeks])
 
     def sum_tallies(self, rows: GatedQuerySet[Tally], spans: list[Range]) -> QuerySet:
-        within = Q(pk__in=[])
-        for start, end in spans:
-            within |= Q(start__gte=start, start__lt=end)
-        rows = self.visible(rows).filter(within)
-        return rows.values("start", "category").annotate(number=Sum("events")).values_list(*COUNT_FIELDS)
+        within = Q(*(Q(start__gte=start, start__lt=end) for start, end in spans), _connector=Q.OR)
+        return self.sum_events(self.visible(rows).filter(within) if spans else rows.none())
 
     def change_counts(self, hours: Range) -> QuerySet:
-        rows = self.changes.filter(hour__gte=hours[0], hour__lt=hours[1]).annotate(start=F("hour"))
+        rows = self.changes.filter(hour__gte=hours[0], hour__lt=hours[1])
+        return self.sum_events(rows.annotate(start=F("hour")))
+
+    @staticmethod
+    def sum_events(rows: QuerySet) -> QuerySet:
         return rows.values("start", "category").annotate(number=Sum("events")).values_list(*COUNT_FIELDS)
 
     def event_counts(self, events: EventQuerySet, span: Range) -> QuerySet:

@@ -23,12 +23,9 @@ def last_activity(access: Access, repositories: Collection[Repository]) -> dict[
     folded = tallies.valid(Tally.Unit.HOUR).filter(repository=outer_pk).order_by("-start")
     waiting = TallyChange.objects.filter(repository=outer_pk, events__gt=0).order_by("-hour")
     rows = Repository.objects.filter(pk__in=[repository.pk for repository in repositories]).order_by()
-    found: dict[int, datetime] = {}
-    for pk, *hours in rows.values_list(
+    hours = rows.values_list(
         "pk",
         Subquery(folded.visible_in_each(access, repositories).values("start")[:1]),
         Subquery(waiting.visible_in_each(access, repositories).values("hour")[:1]),
-    ):
-        if known := [hour for hour in hours if hour]:
-            found[pk] = max(known)
-    return found
+    )
+    return {pk: max(known) for pk, *found in hours if (known := list(filter(None, found)))}

@@ -144,10 +144,8 @@ def in_repositories(values: Sequence[str]) -> Condition:
     """
     references = [names.split_reference(value) for value in values]
     ids_by_name: dict[str, list[int]] = {name: [] for name, _ in references}
-    wanted = Q()
-    for name in ids_by_name:
-        namespace, rest = names.split_name(name)
-        wanted |= Q(namespace__name=namespace, name=rest)
+    split_names = map(names.split_name, ids_by_name)
+    wanted = _any(Q(namespace__name=namespace, name=name) for namespace, name in split_names)
     # This includes deleted repositories, so several repositories can have the same name.
     for repository in Repository.objects.filter(wanted).select_related("namespace").order_by():
         ids_by_name[repository.full_name].append(repository.pk)
@@ -200,10 +198,7 @@ def of_requests(values: Sequence[str]) -> Condition:
 
 
 def _any(conditions: Iterable[Q]) -> Q:
-    condition = NOTHING
-    for other in conditions:
-        condition |= other
-    return condition
+    return Q(NOTHING, *conditions, _connector=Q.OR)
 
 
 def kinds_with_label(words: str) -> list[str]:

@@ -58,7 +58,6 @@ class ActivityPage(ViewerMixin, TemplateView):
     """The repository whose events the page lists, or None if the page isn't about a single repository."""
     within: QuerySet[Repository] | None = None
     """The repositories that the page is restricted to, if any, such as an organization's repositories."""
-    section = "repositories"
     has_atom = True
 
     @property
@@ -166,7 +165,6 @@ class ActivityPage(ViewerMixin, TemplateView):
             may_push=bool(self.repository and "push" in self.access.permissions_on(self.repository)),
             offers_pulls=self.offers_pulls,
             notice=notice,
-            section=self.section,
             time_zone=timezone.get_current_timezone_name(),
         )
 
@@ -266,7 +264,7 @@ class ActivityView(ActivityPage):
     """The page that lists all events that the viewer may see."""
 
     template_name = "activity/all.html"
-    section = "activity"
+    extra_context = {"section": "activity"}
 
 
 # The base classes declare `repository` with different types. It is never None here.
@@ -300,7 +298,6 @@ class UserView(ActivityPage):
     """
 
     template_name = "activity/user.html"
-    section = ""
 
     @cached_property
     def person(self) -> Any:

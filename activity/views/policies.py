@@ -21,6 +21,7 @@ from repositories.views.policies import PolicyPage, target_name, visible_name
 MAX_TAGS_READ = 1_000
 """The maximum number of tags that a preview reads. The newest tags are read first."""
 MAX_TAGS_SHOWN = 50
+SIDES = ("before", "after")
 
 
 @dataclass(frozen=True)
@@ -84,24 +85,18 @@ def attach_changes(events: Iterable[Event], access: Access) -> None:
 
     `changes` is a list of (label, before, after) tuples, one for each changed field.
     """
-    changed = [(event, event.details["changes"]) for event in events if _is_change(event)]
+    # An event from a producer can also have a `changes` detail, but its value is text.
+    details = [(event, event.details.get("changes")) for event in events]
+    changed = [(event, changes) for event, changes in details if isinstance(changes, dict)]
     ids = {id for _, changes in changed for id in changes.get("target", {}).values()}
     targets = Repository.objects.filter(pk__in=ids).select_related("namespace") if ids else []
     names = {target.pk: visible_name(target, access) for target in targets}
     for event, changes in changed:
         event.changes = [  # type: ignore[attr-defined]
-            (
-                _field_label(field),
-                *(_value_text(field, sides.get(side), names) for side in ("before", "after")),
-            )
+            (_field_label(field), *(_value_text(field, sides.get(side), names) for side in SIDES))
             for field in (*FIELDS, "criteria")
             if (sides := changes.get(field))
         ]
-
-
-def _is_change(event: Event) -> bool:
-    # An event from a producer can also have a `changes` detail, but its value is text.
-    return isinstance(event.details.get("changes"), dict)
 
 
 def _field_label(field: str) -> str:

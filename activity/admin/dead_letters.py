@@ -146,13 +146,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.display(description="content")
     def formatted_content(self, letter: DeadLetter) -> str:
         text, url = letter.text, reverse("admin:registry_activity_deadletter_download", args=[letter.pk])
-        link = format_html('<a href="{}">Download</a>', url)
-        excerpt = (
-            f" The first {MAX_SHOWN:,} of {len(text):,} characters are shown."
-            if len(text) > MAX_SHOWN
-            else ""
-        )
-        return format_html("<p>{}{}</p><pre>{}</pre>", link, excerpt, escape_invisible(text[:MAX_SHOWN]))
+        shown, excerpt = escape_invisible(text[:MAX_SHOWN]), ""
+        if len(text) > MAX_SHOWN:
+            excerpt = f" The first {MAX_SHOWN:,} of {len(text):,} characters are shown."
+        return format_html('<p><a href="{}">Download</a>{}</p><pre>{}</pre>', url, excerpt, shown)
 
 
 def escape_invisible(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import calendar
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -18,7 +17,7 @@ from django.utils import timezone
 from activity import catalogue
 from activity.feed.choices import validate_event_time
 from activity.feed.qualifiers import InvalidTerm
-from activity.feed.search_language import Search, Term, parse, read_term
+from activity.feed.search_language import DATE, QUALIFIERS_BY_NAME_OR_ALIAS, Search, Term, parse, read_term
 from activity.identity import moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
 from repositories.models import Namespace, RegistrySettings, Repository
@@ -102,7 +101,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
         """Return the selected [year], [year, month] or [year, month, day], or [] if no date is selected."""
         if not (value := self.value()):
             return []
-        if not re.fullmatch(r"\d{4}(-\d\d){0,2}", value, re.ASCII) or self.search.problems:
+        if not DATE.fullmatch(value) or self.search.problems:
             raise IncorrectLookupParameters
         return [int(part) for part in value.split("-")]
 
@@ -149,18 +148,10 @@ class FilterForm(forms.Form):
         """Return the search for the selected values, or raise IncorrectLookupParameters if one is invalid."""
         if not self.is_valid():
             raise IncorrectLookupParameters
-        chosen = self.cleaned_data
-        terms = [
-            ("repo", chosen["repository"] and chosen["repository"].full_name),
-            ("namespace", chosen["namespace"] and chosen["namespace"].name),
-            ("actor", chosen["actor"]),
-            ("kind", chosen["kind"]),
-        ]
-        return Search(
-            terms=tuple(Term(name, value) for name, value in terms if value),
-            after=chosen["after"],
-            before=chosen["before"],
-        )
+        chosen = {name: value for name, value in self.cleaned_data.items() if value}
+        after, before = chosen.pop("after", None), chosen.pop("before", None)
+        names = {name: QUALIFIERS_BY_NAME_OR_ALIAS[name].name for name in chosen}
+        return Search(tuple(Term(names[name], str(value)) for name, value in chosen.items()), after, before)
 
 
 class FormFilter(SearchFilter, admin.ListFilter):

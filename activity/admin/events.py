@@ -26,7 +26,6 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from activity.admin import overview
 from activity.admin.event_filters import (
@@ -261,10 +260,8 @@ def actor_links(event: Event) -> Iterator[tuple[str, str]]:
         yield "All events by this actor", search_url(Search((Term("actor", event.actor_name),)))
 
 
-def _render_links(text: str, links: Any) -> SafeString:
-    return SafeString(
-        render_to_string("admin/registry_activity/event/links.html", {"text": text, "links": links})
-    )
+def _render_links(text: str, links: Any) -> str:
+    return render_to_string("admin/registry_activity/event/links.html", {"text": text, "links": links})
 
 
 def _format_time(moment: datetime) -> str:

@@ -66,27 +66,15 @@ def busiest_repositories(now: datetime) -> dict[str, Any]:
     day = starts.values_list("start", flat=True).first()
     if day is None:
         return {}
-    sums = (
-        days.filter(start=day)
-        .exclude(repository=Tally.ALL)
-        .values_list("repository")
-        .annotate(number=Sum("events"))
-        .order_by("-number", "repository")[:ROWS]
-    )
-    counts = dict(sums)
+    sums = days.filter(start=day).exclude(repository=Tally.ALL).values_list("repository")
+    counts = dict(sums.annotate(number=Sum("events")).order_by("-number", "repository")[:ROWS])
     repositories = Repository.objects.select_related("namespace").in_bulk(counts)
-    return {
-        "day": day,
-        "rows": [
-            (
-                repository,
-                number,
-                search_url(Search((Term("repo", repository.full_name),), after=day, before=day + DAY)),
-            )
-            for pk, number in counts.items()
-            if (repository := repositories.get(pk))
-        ],
-    }
+    found = [(repositories[pk], number) for pk, number in counts.items() if pk in repositories]
+
+    def url(repository: Repository) -> str:
+        return search_url(Search((Term("repo", repository.full_name),), after=day, before=day + DAY))
+
+    return {"day": day, "rows": [(repository, number, url(repository)) for repository, number in found]}
 
 
 def busiest_actors(access: Access) -> dict[str, Any]:
@@ -98,13 +86,6 @@ def busiest_actors(access: Access) -> dict[str, Any]:
     rows = list(newest.values_list("id", "actor_type", "actor_name")[:SAMPLED_EVENTS])
     if not rows:
         return {}
-    counts = Counter((type_, name) for _, type_, name in rows if type_ == ActorType.USER)
-    since = moment_of(rows[-1][0])
-    return {
-        "number": len(rows),
-        "since": since,
-        "rows": [
-            (name, number, search_url(Search((Term("actor", name),))))
-            for (_, name), number in counts.most_common(ROWS)
-        ],
-    }
+    busiest = Counter(name for _, type, name in rows if type == ActorType.USER).most_common(ROWS)
+    links = [(name, number, search_url(Search((Term("actor", name),)))) for name, number in busiest]
+    return {"number": len(rows), "since": moment_of(rows[-1][0]), "rows": links}

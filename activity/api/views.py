@@ -42,6 +42,8 @@ class EventListView(ApiView, ListAPIView):
     serializer_class = EventSerializer
     filter_backends = [EventFilterBackend]
     filterset_class = EventFilterSet
+    repository: Repository | None = None
+    """The repository that the list is limited to, or None for all repositories."""
 
     def get_permissions(self) -> Any:
         permissions = super().get_permissions()
@@ -49,11 +51,6 @@ class EventListView(ApiView, ListAPIView):
 
     def get_queryset(self) -> EventQuerySet:
         return with_actors(Event.objects.visible_to(self.access, self.repository))
-
-    @cached_property
-    def repository(self) -> Repository | None:
-        """The repository that the list is limited to, or None for all repositories."""
-        return None
 
     @document(
         request=producers.ProducedEventSerializer(many=True), responses={201: ResultSerializer(many=True)}
@@ -75,7 +72,7 @@ class RepositoryEventListView(EventListView):
     http_method_names = ["get", "head", "options"]
 
     @cached_property
-    def repository(self) -> Repository:
+    def repository(self) -> Repository:  # type: ignore[override]
         return repository_or_404(self.access, **self.kwargs)
 
 

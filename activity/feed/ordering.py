@@ -51,10 +51,12 @@ SORTABLE = {
 
 
 def sorted_by(events: QuerySet, column: str, descending: bool) -> tuple[QuerySet, Keyset]:
-    """Return the events, annotated for sorting, and their sort order.
+    """Return the events, annotated for sorting if necessary, and their sort order.
 
     Blank values are last. Events with the same value are sorted by time, newest first.
     """
+    if column == "time":
+        return events, BY_TIME if descending else OLDEST_FIRST
     events = events.annotate(
         sort_value=SORTABLE[column],
     ).annotate(sort_blank=Case(When(sort_value="", then=Value("1")), default=Value("0")))

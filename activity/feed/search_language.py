@@ -105,6 +105,8 @@ TOKEN = re.compile(
     re.DOTALL,
 )
 ALGORITHM = re.compile(r"sha\d+")
+DATE = re.compile(r"\d{4}(-\d{2}){0,2}", re.ASCII)
+"""A year, a month or a day."""
 AGO = re.compile(r"(\d{1,4})([hdwmy])")
 UNITS = {"h": "hours", "d": "days", "w": "weeks", "m": "months", "y": "years"}
 QUALIFIERS_BY_NAME_OR_ALIAS = {
@@ -170,14 +172,11 @@ def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
             length = relativedelta(**{UNITS[ago[2]]: int(ago[1])})  # type: ignore[arg-type]
             start = _to_utc(now.astimezone(EPOCH.tzinfo) - length, now)
             return start, start
-        for pattern, format, unit in (
-            (r"\d{4}", "%Y", "years"),
-            (r"\d{4}-\d{2}", "%Y-%m", "months"),
-            (r"\d{4}-\d{2}-\d{2}", "%Y-%m-%d", "days"),
-        ):
-            if re.fullmatch(pattern, value, re.ASCII):
-                start = datetime.strptime(value, format)
-                return _to_utc(start, now), _to_utc(start + relativedelta(**{unit: 1}), now)  # type: ignore[arg-type]
+        if DATE.fullmatch(value):
+            hyphens = value.count("-")
+            start = datetime.fromisoformat(value + "-01" * (2 - hyphens))
+            length = relativedelta(**{("years", "months", "days")[hyphens]: 1})  # type: ignore[arg-type]
+            return _to_utc(start, now), _to_utc(start + length, now)
         moment = _to_utc(datetime.fromisoformat(value), now)
         return moment, moment
     except (ValueError, OverflowError):

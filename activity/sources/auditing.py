@@ -102,12 +102,9 @@ class Audited:
 
     @property
     def fields(self) -> list[models.Field]:
-        return [
-            field
-            for field in self.model._meta.concrete_fields
-            if not field.primary_key
-            and (field.name in self.only if self.only else field.name not in self.ignored)
-        ]
+        fields = [field for field in self.model._meta.concrete_fields if not field.primary_key]
+        names = self.only or {field.name for field in fields}.difference(self.ignored)
+        return [field for field in fields if field.name in names]
 
 
 def _granted_repository(grant: Any) -> Repository | None:

@@ -47,8 +47,9 @@ class AtomView(activity.ActivityPage):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         events = self.events(self.parameters)
         page = request.build_absolute_uri(request.path.removesuffix("atom/"))
+        names = ["/".join(self.kwargs.values())] if self.kwargs else []
         feed = Atom1Feed(
-            title=f"Registry activity{self.title_suffix}",
+            title=": ".join(["Registry activity", *names]),
             link=page + self.list_url(),
             description="",
             feed_url=request.build_absolute_uri(),
@@ -59,11 +60,6 @@ class AtomView(activity.ActivityPage):
         response = HttpResponse(content_type=feed.content_type)
         feed.write(response, "utf-8")
         return response
-
-    @property
-    def title_suffix(self) -> str:
-        """The part of the title that names the page. It is empty for the page that lists all events."""
-        return ": " + "/".join(self.kwargs.values()) if self.kwargs else ""
 
     def add_entry(self, feed: Atom1Feed, event: Event, page: str) -> None:
         moment = event.occurred_at

@@ -97,13 +97,6 @@ class NewRepositoryForm(forms.ModelForm):
         field.queryset = access.namespaces("edit")  # type: ignore[attr-defined]
         field.widget.attrs["list"] = "namespaces"
 
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        namespace, name = cleaned.get("namespace"), cleaned.get("name", "")
-        if namespace and names.is_path(name) and not names.is_name(names.join_name(namespace.name, name)):
-            self.add_error(None, "This namespace and name don't form a valid repository name.")
-        return cleaned
-
 
 class RepositoryForm(forms.ModelForm):
     """A form for the repository settings that repository admins can change."""

@@ -40,10 +40,18 @@ validate_namespace = RegexValidator(
 )
 
 
+def validate_not_reserved(name: str) -> None:
+    """Raise ValidationError for a name that no user or organization may have."""
+    if names.is_reserved(name):
+        raise ValidationError("This name is reserved.", code="reserved")
+
+
 class Organization(models.Model):
     """A group of people. It owns namespaces, one of which has the same name as the organization."""
 
-    name = models.CharField(max_length=MAX_GROUP_NAME_PART, unique=True, validators=[validate_namespace])
+    name = models.CharField(
+        max_length=MAX_GROUP_NAME_PART, unique=True, validators=[validate_namespace, validate_not_reserved]
+    )
     users: models.ManyToManyField = models.ManyToManyField(
         settings.AUTH_USER_MODEL, through="Membership", related_name="organizations"
     )
@@ -64,8 +72,9 @@ class Organization(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save the organization. If it is new, also create or claim the namespace with the same name.
 
-        Raises ValidationError if that namespace belongs to another owner.
+        Raises ValidationError if that namespace belongs to another owner, or if the name is reserved.
         """
+        validate_not_reserved(self.name)
         adding = self._state.adding
         super().save(*args, **kwargs)
         if adding:
@@ -146,7 +155,12 @@ class Namespace(models.Model):
                 name="namespace_of_one_owner",
                 violation_error_message="A namespace can belong to a user or to an organization, but not to"
                 " both.",
-            )
+            ),
+            models.CheckConstraint(
+                condition=~Q(name=names.LIBRARY) | Q(user__isnull=True, organization__isnull=True),
+                name="library_without_owner",
+            ),
+            models.CheckConstraint(condition=~Q(name__contains="/"), name="namespace_of_one_component"),
         ]
 
     def __str__(self) -> str:
@@ -164,6 +178,7 @@ class Namespace(models.Model):
     def clean(self) -> None:
         if self._state.adding:
             validate_namespace(self.name)
+        # In the admin, the name is read-only, so the constraint isn't checked.
         if self.name == names.LIBRARY and self.owner:
             raise ValidationError("Repositories without a namespace have no owner. Grant access instead.")
 
@@ -201,6 +216,15 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         return len(repositories), {self.model._meta.label: len(repositories)}
 
 
+class FullNameField(models.CharField):
+    """The full name of a repository, computed when the row is inserted. Repositories can't be renamed."""
+
+    def pre_save(self, repository: Any, add: bool) -> str:
+        if add:
+            repository.full_name = names.join_name(repository.namespace.name, repository.name)
+        return repository.full_name
+
+
 class Repository(models.Model):
     """A repository in the registry. Deleting it frees its name, but keeps the row that events refer to."""
 
@@ -213,6 +237,8 @@ class Repository(models.Model):
         max_length=names.MAX_NAME_LENGTH,
         help_text="The name after the namespace. It can contain slashes.",
     )
+    full_name = FullNameField(max_length=names.MAX_NAME_LENGTH, editable=False)
+    """The name that the registry uses, e.g. `acme/team/web` or `alpine`."""
     visibility = models.CharField(max_length=10, choices=Visibility, default=Visibility.PRIVATE)
     description = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -226,27 +252,36 @@ class Repository(models.Model):
         permissions = levels.GRANTABLE
         constraints = [
             models.UniqueConstraint(
-                fields=["namespace", "name"],
+                fields=["full_name"],
                 condition=Q(deleted_at__isnull=True),
                 name="one_live_repository_of_a_name",
-                violation_error_message="This namespace already has a repository with that name.",
-            )
+            ),
+            # Otherwise, acme/web could be a repository without a namespace.
+            models.CheckConstraint(
+                condition=~Q(full_name=F("name")) | ~Q(name__contains="/"), name="repository_in_its_namespace"
+            ),
         ]
         indexes = [models.Index(fields=["namespace", "name"], name="repository_by_name")]
 
     def __str__(self) -> str:
         return self.full_name
 
-    @property
-    def full_name(self) -> str:
-        """The name that the registry uses, e.g. `acme/team/web` or `alpine`."""
-        return names.join_name(self.namespace.name, self.name)
-
     def clean(self) -> None:
-        if self.namespace_id and not names.is_path(self.name):
-            raise ValidationError(
-                {"name": "Use lowercase letters and digits, with separators (. _ - /) between them."}
-            )
+        """Check that namespace and name form a full name, which no other live repository has."""
+        if self.namespace_id is None or not self._state.adding:
+            return
+        full_name = names.join_name(self.namespace.name, self.name)
+        if not names.is_path(self.name):
+            error = {"name": "Use lowercase letters and digits, with separators (. _ - /) between them."}
+        elif names.split_name(full_name) != (self.namespace.name, self.name):
+            error = {"name": "The name of a repository without a namespace can't contain slashes."}
+        elif not names.is_name(full_name):
+            error = {"namespace": "This namespace and name don't form a valid repository name."}
+        elif Repository.objects.live().filter(full_name=full_name).exists():
+            error = {"name": "This namespace already has a repository with that name."}
+        else:
+            return
+        raise ValidationError(error)
 
     @transaction.atomic
     def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:

@@ -4,12 +4,16 @@ Source: the reference grammar of CNCF Distribution, https://github.com/distribut
 """
 
 import re
+import unicodedata
 
 LIBRARY = "_"
 """The placeholder stored as the namespace of repositories like `alpine`, whose names have no namespace.
 
 No registry can report the placeholder as a name, because name components start with a letter or a digit.
 """
+
+RESERVED = frozenset({LIBRARY, "anonymous"})
+"""Names that no user and no organization may have. `anonymous` is the label of users who aren't logged in."""
 
 MAX_NAME_LENGTH = 255
 MAX_TAG_LENGTH = 128
@@ -40,6 +44,11 @@ def is_namespace(text: str) -> bool:
 def is_path(text: str) -> bool:
     """Return whether `text` can follow the namespace in a full name, e.g. `team/web`."""
     return len(text) <= MAX_NAME_LENGTH and re.fullmatch(PATH, text) is not None
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether no user or organization may have a name, regardless of how its letters are written."""
+    return unicodedata.normalize("NFKC", name).casefold() in RESERVED
 
 
 def is_tag(text: str) -> bool:

@@ -4,22 +4,38 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import receiver
 
+from repositories import names
 from repositories.accounts import current_request
-from repositories.models import Membership, Namespace, Team
+from repositories.models import Membership, Namespace, Team, validate_not_reserved
+
+
+@receiver(pre_save, sender=get_user_model())
+def refuse_reserved_name(sender: Any, instance: Any, raw: bool, **_: Any) -> None:
+    """Raise ValidationError if a user is created with a reserved name, or renamed to one.
+
+    Users of a host site who already have such a name can still be saved.
+    """
+    username = instance.get_username()
+    if raw or not names.is_reserved(username):
+        return
+    stored = sender._default_manager.filter(pk=instance.pk, **{sender.USERNAME_FIELD: username})
+    if not stored.exists():
+        validate_not_reserved(username)
 
 
 @receiver(post_save, sender=get_user_model())
 def create_namespace(instance: Any, created: bool, raw: bool, **_: Any) -> None:
-    """Create a namespace with a new user's name, unless it already exists.
+    """Create a namespace with a new user's name, unless it already exists or the name isn't valid for one.
 
     A namespace that the registry reported earlier stays unclaimed. Its repositories might belong to somebody
     else, so an MSR admin has to assign an owner.
     """
-    if created and not raw:
-        Namespace.objects.get_or_create(name=instance.get_username(), defaults={"user": instance})
+    username = instance.get_username()
+    if created and not raw and names.is_namespace(username):
+        Namespace.objects.get_or_create(name=username, defaults={"user": instance})
 
 
 @receiver(post_delete, sender=Team)

@@ -373,7 +373,7 @@ class TestCreating:
         assert (response.status_code, Repository.objects.count()) == (200, 0)
         assert "errorlist" in response.content.decode()
 
-    @pytest.mark.parametrize("namespace", ["Jane", "\0", "", "j" * 150])
+    @pytest.mark.parametrize("namespace", ["Zoë", "\0", "", "j" * 150])
     def test_repository_cannot_be_created_in_an_invalid_namespace(self, log_in: Any, namespace: str) -> None:
         client = log_in(factories.UserFactory(username=namespace if namespace.isalpha() else "joe"))
 

@@ -277,7 +277,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'failed logins',
-                'default_permissions': [],
+                'default_permissions': ['view'],
                 'constraints': [models.UniqueConstraint(fields=('network', 'start', 'username'), name='one_failed_logins_count')],
             },
         ),

@@ -23,7 +23,7 @@ class FailedLogins(models.Model):
 
     class Meta:
         verbose_name_plural = "failed logins"
-        default_permissions = []
+        default_permissions = ["view"]
         constraints = [
             models.UniqueConstraint(fields=["network", "start", "username"], name="one_failed_logins_count")
         ]

@@ -62,7 +62,7 @@ class Counter(models.Model):
     expires_at = models.DateTimeField(db_index=True)
 
     class Meta:
-        default_permissions = []
+        default_permissions = ["view"]
 
     def __str__(self) -> str:
         return f"{self.count} until {self.expires_at:%Y-%m-%d %H:%M}"

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from repositories.access.delegation import DelegationMixin
 from repositories.admin.effective_access import access_page, user_access_view
 from repositories.admin.immutable import ImmutableFieldsMixin
-from repositories.models import Namespace, Profile
+from repositories.models import Namespace, Profile, validate_not_reserved
 
 User = get_user_model()
 
@@ -25,6 +25,7 @@ class RegistryUserCreationForm(AdminUserCreationForm):
 
     def clean_username(self) -> str:
         username = super().clean_username()
+        validate_not_reserved(username)
         if Namespace.objects.filter(name=username).exclude(Namespace.UNCLAIMED).exists():
             raise ValidationError(
                 "The namespace with this name already belongs to an organization or another user."

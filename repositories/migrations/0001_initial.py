@@ -1,6 +1,7 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
+import repositories.models
 import repositories.policies.models
 import repositories.policies.tag_templates
 import timezone_field.fields
@@ -27,7 +28,7 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField(db_index=True)),
             ],
             options={
-                'default_permissions': [],
+                'default_permissions': ['view'],
             },
         ),
         migrations.CreateModel(
@@ -87,7 +88,7 @@ class Migration(migrations.Migration):
             name='Organization',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=70, unique=True, validators=[django.core.validators.RegexValidator('^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\\[[0-9A-Fa-f:]+\\])(?::[0-9]+)?|[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*)\\Z', 'Use letters and digits, with single separators (. _ -) between them.')])),
+                ('name', models.CharField(max_length=70, unique=True, validators=[django.core.validators.RegexValidator('^(?:(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*|\\[[0-9A-Fa-f:]+\\])(?::[0-9]+)?|[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*)\\Z', 'Use letters and digits, with single separators (. _ -) between them.'), repositories.models.validate_not_reserved])),
                 ('users', models.ManyToManyField(related_name='organizations', through='registry_repositories.Membership', to=settings.AUTH_USER_MODEL)),
             ],
             options={
@@ -140,6 +141,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(help_text='The name after the namespace. It can contain slashes.', max_length=255)),
+                ('full_name', repositories.models.FullNameField(editable=False, max_length=255)),
                 ('visibility', models.CharField(choices=[('private', 'Private'), ('public', 'Public')], default='private', max_length=10)),
                 ('description', models.TextField(blank=True)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
@@ -237,6 +239,14 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(condition=models.Q(('user__isnull', True), ('organization__isnull', True), _connector='OR'), name='namespace_of_one_owner', violation_error_message='A namespace can belong to a user or to an organization, but not to both.'),
         ),
         migrations.AddConstraint(
+            model_name='namespace',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('name', '_'), _negated=True), models.Q(('organization__isnull', True), ('user__isnull', True)), _connector='OR'), name='library_without_owner'),
+        ),
+        migrations.AddConstraint(
+            model_name='namespace',
+            constraint=models.CheckConstraint(condition=models.Q(('name__contains', '/'), _negated=True), name='namespace_of_one_component'),
+        ),
+        migrations.AddConstraint(
             model_name='membership',
             constraint=models.UniqueConstraint(fields=('organization', 'user'), name='one_membership'),
         ),
@@ -246,7 +256,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='repository',
-            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('namespace', 'name'), name='one_live_repository_of_a_name', violation_error_message='This namespace already has a repository with that name.'),
+            constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('full_name',), name='one_live_repository_of_a_name'),
+        ),
+        migrations.AddConstraint(
+            model_name='repository',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('full_name', models.F('name')), _negated=True), models.Q(('name__contains', '/'), _negated=True), _connector='OR'), name='repository_in_its_namespace'),
         ),
         migrations.AlterUniqueTogether(
             name='repositorygrouppermission',

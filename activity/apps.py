@@ -31,7 +31,7 @@ class ActivityConfig(AppConfig):
         tabs.register_organization_tab("Activity", "registry_activity:organization")
         links.URL_NAMES.update(user="registry_activity:user", policy="registry_activity:policy")
 
-        connection_created.connect(append_only.register_sqlite_function)
+        connection_created.connect(append_only.prepare_sqlite)
         post_migrate.connect(protect_events, sender=self)
 
 
@@ -39,5 +39,4 @@ def protect_events(**_: Any) -> None:
     """Create the triggers that make events append-only. Receiver for the `post_migrate` signal."""
     from activity.storage import append_only, partitions
 
-    for table in partitions.tables():
-        append_only.protect(table)
+    append_only.protect(*partitions.tables())

@@ -8,40 +8,17 @@ from datetime import UTC, datetime
 import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
+from psycopg.errors import UniqueViolation
 
 from activity.models import Event
 from activity.storage import append_only, partitions
+from activity.storage.events import insert
 from tests import factories
+from tests.event_statements import STATEMENTS, TABLES, execute, on_postgresql, on_sqlite
 
 pytestmark = pytest.mark.django_db
 
 JANUARY = datetime(2021, 1, 15, tzinfo=UTC)
-on_postgresql = pytest.mark.skipif(
-    connection.vendor != "postgresql", reason="SQLite lacks this statement or table"
-)
-STATEMENTS = {
-    "UPDATE": "UPDATE {table} SET tag = 'forged'",
-    "UPDATE of no rows": pytest.param("UPDATE {table} SET tag = '' WHERE false", marks=on_postgresql),
-    "INSERT with ON CONFLICT UPDATE": "INSERT INTO {table} SELECT * FROM registry_activity_event WHERE true"
-    " ON CONFLICT ({key}) DO UPDATE SET tag = 'forged'",
-    "DELETE": "DELETE FROM {table}",
-    "DELETE in a WITH clause": pytest.param(
-        "WITH deleted AS (DELETE FROM {table} RETURNING id) SELECT * FROM deleted", marks=on_postgresql
-    ),
-    "TRUNCATE": pytest.param("TRUNCATE {table}", marks=on_postgresql),
-}
-TABLES = [
-    "registry_activity_event",
-    *(
-        pytest.param(f"registry_activity_event_{name}", marks=on_postgresql)
-        for name in ("other", "pull", "other_default", "other_2021_01", "pull_2021_01")
-    ),
-]
-
-
-def execute(sql: str) -> None:
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(sql)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -50,10 +27,9 @@ def test_statement_that_changes_events_is_rejected(sql: str, table: str) -> None
     # These partitions are newer than the migration that creates the triggers, but must be protected as well.
     partitions.create_ahead(JANUARY)
     event = factories.record(occurred_at=JANUARY)
-    key = "id" if connection.vendor == "sqlite" else "id, is_pull"
 
     with pytest.raises(IntegrityError, match="append-only"):
-        execute(sql.format(table=table, key=key))
+        execute(sql.format(table=table))
 
     assert Event.objects.get(pk=event.pk).tag == event.tag
 
@@ -87,7 +63,7 @@ def test_permission_to_delete_ends_with_its_transaction() -> None:
         execute("DELETE FROM registry_activity_event")
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite has these triggers")
+@on_sqlite
 def test_other_programs_cannot_delete_events_from_the_sqlite_file() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -100,6 +76,31 @@ def test_other_programs_cannot_delete_events_from_the_sqlite_file() -> None:
 
     with pytest.raises(sqlite3.OperationalError, match="no such function: registry_activity_deleting"):
         other.execute("DELETE FROM registry_activity_event")
+
+
+@on_postgresql
+@pytest.mark.parametrize("table", ["registry_activity_event", "registry_activity_event_other_2021_01"])
+def test_copy_cannot_replace_events(table: str) -> None:
+    partitions.create_ahead(JANUARY)
+    event = factories.record(occurred_at=JANUARY, tag="v1")
+    with connection.cursor() as cursor:
+        with cursor.copy(f"COPY (SELECT * FROM {table}) TO STDOUT") as copy:
+            rows = b"".join(copy)
+        with (
+            pytest.raises(UniqueViolation),
+            transaction.atomic(),
+            cursor.copy(f"COPY {table} FROM STDIN") as copy,
+        ):
+            copy.write(rows.replace(b"v1", b"v2"))
+
+    assert Event.objects.get(pk=event.pk).tag == "v1"
+
+
+@on_sqlite
+def test_recording_an_event_again_is_still_ignored() -> None:
+    event = factories.record()
+
+    assert insert([event]) == []
 
 
 @on_postgresql

@@ -1,9 +1,12 @@
 """Database triggers that make the event table append-only for every client.
 
 The triggers reject every UPDATE and TRUNCATE of events, and every DELETE outside `deletion_allowed`. On
-PostgreSQL, they are statement-level triggers, which add no cost per row. A statement-level trigger fires only
-for the table that the statement names, so each partition has its own trigger. The triggers also apply to the
-owner of the table, but the owner can drop them.
+PostgreSQL, `deletion_allowed` has an effect only for the owner of the table, who could drop the triggers
+anyway: any session can set the flag, but the trigger also checks the role. Other roles can't delete events,
+even if they have been granted DELETE. `docs/deletion.md` describes what the triggers can't prevent.
+
+On PostgreSQL, the triggers are statement-level triggers, which add no cost per row. A statement-level trigger
+fires only for the table that the statement names, so each partition has its own trigger.
 
 The triggers are created after each `migrate`, because on SQLite, Django alters a table by creating a new one
 without triggers.
@@ -18,13 +21,18 @@ from typing import Any
 
 from django.db import connection
 
+# The function has its own search path, because a session could put functions of the same names into its own.
 FUNCTION = """
-    CREATE OR REPLACE FUNCTION registry_activity_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION registry_activity_append_only() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp AS $$
     BEGIN
-        IF TG_OP = 'DELETE' AND current_setting('registry_activity.deleting', true) = 'on' THEN
+        IF TG_OP = 'DELETE' AND current_setting('registry_activity.deleting', true) = 'on'
+            AND (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = TG_RELID)
+        THEN
             RETURN NULL;
         END IF;
-        RAISE 'Events are append-only.' USING ERRCODE = 'restrict_violation';
+        RAISE 'Events are append-only.' USING ERRCODE = 'restrict_violation',
+            HINT = 'Only auto-deletion can delete events, as the owner of the table.';
     END $$
 """
 TRIGGER = """
@@ -54,28 +62,31 @@ def deletion_allowed() -> Iterator[None]:
         _deletion_allowed.reset(token)
 
 
-def protect(table: str) -> None:
-    """Create the triggers on the event table or one of its partitions if they don't exist yet."""
+def protect(*tables: str) -> None:
+    """Create the missing triggers on the event table or its partitions."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
-            for trigger in SQLITE_TRIGGERS:
-                cursor.execute(trigger.format(table=table))
+            for table in tables:
+                for trigger in SQLITE_TRIGGERS:
+                    cursor.execute(trigger.format(table=table))
             return
-        cursor.execute(
-            "SELECT FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname = 'append_only'", [table]
-        )
-        if not cursor.fetchall():
-            cursor.execute(FUNCTION)
-            cursor.execute(TRIGGER.format(table=table))
+        cursor.execute(FUNCTION)
+        for table in tables:
+            cursor.execute(
+                "SELECT FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname = 'append_only'", [table]
+            )
+            if not cursor.fetchall():
+                cursor.execute(TRIGGER.format(table=table))
 
 
-def register_sqlite_function(connection: Any, **_: Any) -> None:
-    """Register the function that the SQLite trigger calls.
+def prepare_sqlite(connection: Any, **_: Any) -> None:
+    """Register the function that the SQLite trigger calls, and let REPLACE fire the trigger.
 
     Receiver for the `connection_created` signal.
     """
     if connection.vendor == "sqlite":
         connection.connection.create_function("registry_activity_deleting", 0, _deletion_allowed.get)
+        connection.connection.execute("PRAGMA recursive_triggers = ON")
 
 
 def _set_flag(state: str) -> None:

@@ -36,10 +36,6 @@ class Kind:
     requires: tuple[str, ...] = ()
     """The fields, if any, that an event of this kind must have: `tag` or `digest`."""
 
-    @property
-    def is_pull(self) -> bool:
-        return self.category == Category.PULL
-
 
 def _kinds(noun: str, category: Category, verbs: str = "create update delete") -> list[Kind]:
     """Return a kind for each verb, for example `create_team` with the label Create Team."""
@@ -91,6 +87,7 @@ KINDS: dict[str, Kind] = {
         *_kinds("group_member", Category.ACCOUNT, "create delete"),
         *_kinds("registry_settings", Category.SYSTEM, "update"),
         *_kinds("registry", Category.SYSTEM, "update delete"),
+        Kind("start_registry_node", "Start Registry Node", Type.CREATE, Category.SYSTEM),
         *_kinds("auto_deletion", Category.SYSTEM, "update"),
         *_kinds("deletion_rule", Category.SYSTEM),
         *_kinds("deletion_run", Category.SYSTEM, "create"),

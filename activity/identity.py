@@ -57,6 +57,11 @@ def is_id_of(id: UUID, occurred_at: datetime, *, is_pull: bool) -> bool:
     return id.int >> 61 == event_id(occurred_at, 0, None, "", is_pull=is_pull).int >> 61
 
 
+def with_time(id: UUID, moment: datetime) -> UUID:
+    """Return the id that an event would have if it had occurred at `moment`, to the millisecond."""
+    return UUID(int=first_id(moment).int | id.int & ((1 << 80) - 1))
+
+
 def first_id(moment: datetime) -> UUID:
     """Return the lowest possible id of an event at `moment`, to the millisecond.
 
@@ -64,6 +69,11 @@ def first_id(moment: datetime) -> UUID:
     """
     milliseconds = max(moment - EPOCH, timedelta()) // MILLISECOND
     return UUID(int=milliseconds << 80)
+
+
+def last_id(id: UUID) -> UUID:
+    """Return the highest possible id of an event at the same time as the event with this id."""
+    return UUID(int=id.int | (1 << 62) - 1)
 
 
 def moment_of(id: UUID) -> datetime:

@@ -241,7 +241,9 @@ class Repository(models.Model):
     """The name that the registry uses, e.g. `acme/team/web` or `alpine`."""
     visibility = models.CharField(max_length=10, choices=Visibility, default=Visibility.PRIVATE)
     description = models.TextField(blank=True)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, null=True, editable=False)
+    """None if the repository was created before its registry was connected."""
+    known_since = models.DateTimeField(default=timezone.now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = RepositoryQuerySet.as_manager()

@@ -152,7 +152,7 @@ def draft(kind: str = "create_manifest", repository: Any = "acme/web", **values:
         repository=repository if isinstance(repository, Repository) else None,
         repository_name=getattr(repository, "full_name", repository),
         **{
-            "occurred_at": NOON + timedelta(minutes=number),
+            "occurred_at": NOON + timedelta(seconds=number),
             "source_id": f"event-{number}",
             "actor_type": ActorType.USER,
             "actor_name": "jane",

@@ -131,7 +131,7 @@ def matched_by_reference(tags: list[TagActivity], pairs: list[tuple[str, str]]) 
         if operator == "pushed_before":
             return NOW - tag.pushed_at > timedelta(days=number)
         if operator == "not_pulled_for":
-            last = [moment for moment in (tag.pushed_at, tag.last_pulled_at) if moment]
+            last = [moment for moment in (tag.pushed_at, tag.last_used_at) if moment]
             return all(NOW - moment > timedelta(days=number) for moment in last)
         newer = [other for other in candidates if (other.pushed_at, other.name) > (tag.pushed_at, tag.name)]
         return len(newer) >= number

@@ -108,7 +108,7 @@ def pulls_of(repository: Repository) -> dict[str, tuple]:
 class TestUpdating:
     def test_newest_push_determines_the_tag(self, web: Repository) -> None:
         record = factories.record
-        late = factories.NOON + timedelta(days=300)
+        late = factories.NOON + timedelta(days=2)
         record("update_tag", web, tag="v1", digest=DIGESTS[0], actor_name="joe", occurred_at=late)
         record("update_tag", web, tag="v1", digest=DIGESTS[1], actor_name="jane")
 

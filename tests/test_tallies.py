@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection, transaction
@@ -172,13 +173,16 @@ def test_tallies_match_events_after_recording_deletion_and_folding_in_random_ord
     repositories = [None, factories.repository("acme/web"), factories.repository("acme/api")]
     first = tallies.floor(START, tallies.WEEK)
 
+    kinds: list[dict[str, Any]] = [{"category": category} for category in ("push", "pull", "scan")]
+    kinds.append({"category": "pull", "pull": UUID(int=1)})
+
     def record() -> None:
         insert(
             [
                 factories.event_row(
                     occurred_at=first + timedelta(days=28) * rng.random(),
-                    category=rng.choice(["push", "pull", "scan"]),
                     repository=rng.choice(repositories),
+                    **rng.choice(kinds),
                 )
                 for _ in range(rng.randint(1, 25))
             ]

@@ -68,7 +68,7 @@ class EventAdmin(ReadOnlyAdmin):
     actions = ["export_csv", "export_jsonl"]
     fieldsets = [
         (None, {"fields": ["summary", "type_badge", "category", "kind", "time"]}),
-        ("Subject", {"fields": ["repository_links", "tag", "digest"]}),
+        ("Subject", {"fields": ["repository_links", "tag", "digest", "pull_link"]}),
         ("Actor", {"fields": ["actor_links", "actor_type", "same_actor"]}),
         ("Origin", {"fields": ["id", "received", "imported", "same_request"]}),
         ("Additional information from the source", {"fields": ["formatted_details"]}),
@@ -107,6 +107,14 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="repository")
     def repository_column(self, event: Event) -> str:
         return event.repository_name
+
+    @admin.display(description="part of the pull")
+    def pull_link(self, event: Event) -> str:
+        if event.pull is None:
+            return "-"
+        return format_html(
+            '<a href="{}">{}</a>', search_url(Search((Term("id", str(event.pull)),))), event.pull
+        )
 
     @admin.display(description="SHA")
     def sha(self, event: Event) -> str:

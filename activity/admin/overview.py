@@ -18,7 +18,7 @@ from activity.admin.event_list import search_url
 from activity.feed import chart, chart_counts, search
 from activity.feed.search_language import Search, Term
 from activity.identity import moment_of
-from activity.models import ActorType, DeadLetter, Event, Registry, Run, Tally
+from activity.models import ActorType, DeadLetter, Event, Registry, RegistryNode, Run, Tally
 from activity.storage import tallies
 from activity.storage.tallies import DAY, floor
 from repositories.access.resolving import Access
@@ -49,6 +49,9 @@ def build_context(user: Any) -> dict[str, Any]:
         "waiting_dead_letters": capped_count(DeadLetter.objects.filter(DeadLetter.WAITING), MAX_COUNTED),
         "run": Run.objects.filter(preview=False).first(),
         "registries": list(Registry.objects.select_related("account")[:REGISTRIES]),
+        "wrong_clocks": list(
+            RegistryNode.objects.exclude(clock_offset=None).select_related("account")[:REGISTRIES]
+        ),
     }
 
 

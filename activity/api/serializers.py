@@ -36,6 +36,15 @@ class EventSerializer(serializers.ModelSerializer):
         help_text="The URL of the policy that is the actor or subject of the event, if you can open its page."
     )
 
+    pull = serializers.UUIDField(
+        read_only=True,
+        allow_null=True,
+        help_text=(
+            "The ID of the pull that this event is a part of: after a client has got an index, it gets the"
+            " manifest of its platform. Null for other events."
+        ),
+    )
+
     class Meta:
         model = Event
         fields = [
@@ -46,6 +55,7 @@ class EventSerializer(serializers.ModelSerializer):
             "repository",
             "tag",
             "digest",
+            "pull",
             "actor",
             "policy_url",
             "occurred_at",

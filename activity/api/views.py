@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from activity.api.base import ApiView, document
 from activity.api.pagination import RepositoryPagination
 from activity.api.parsers import read_body
-from activity.api.permissions import CanAddEvents
+from activity.api.permissions import CanAddEvents, ProducerAuthentication
 from activity.api.serializers import (
     EventSerializer,
     ReceiptSerializer,
@@ -31,7 +31,6 @@ from activity.models import Event, EventQuerySet
 from activity.sources import notifications, producers, registries
 from activity.sources.dead_letters import TRUNCATED_SIZE
 from repositories.access.resolving import repository_or_404
-from repositories.accounts.authentication import TokenAuthentication
 from repositories.models import Repository
 
 
@@ -111,7 +110,7 @@ class RegistryNotificationView(ApiView):
     Responds with 200 once everything in a message has been committed, as events or as dead letters.
     """
 
-    authentication_classes = [TokenAuthentication]
+    authentication_classes = [ProducerAuthentication]
     permission_classes = [IsAuthenticated, CanAddEvents]
     content_negotiation_class = AnyContentNegotiation
 
@@ -125,7 +124,7 @@ class RegistryNotificationView(ApiView):
 
 def with_actors(events: EventQuerySet) -> EventQuerySet:
     """Load the rows needed to build actor and policy URLs, to avoid a query for each event."""
-    return events.select_related("actor_user", "policy__repository__namespace")
+    return events.select_related("actor_user", "policy__repository__namespace", "repository__namespace")
 
 
 class SchemaView(ApiView, SpectacularAPIView):

@@ -90,7 +90,7 @@ def count_events(
 
     `events` must already be limited to the range from `after` to `before`. Runs one query.
     """
-    ordered = events.order_by(*(key.ordering(reverse=False) for key in BY_TIME.keys))
+    ordered = events.filter(pull=None).order_by(*(key.ordering(reverse=False) for key in BY_TIME.keys))
     rows = ordered.values_list("id", "category")[: limit + 1]
     counted = [(moment_of(id), category, 1) for id, category in rows]
     cutoff = None
@@ -148,7 +148,7 @@ class _Scope:
 
     @property
     def changes(self) -> GatedQuerySet[TallyChange]:
-        return self.restrict(TallyChange.objects.visible_to(self.access, self.repository))
+        return self.restrict(tallies.changes().visible_to(self.access, self.repository))
 
     @property
     def events(self) -> EventQuerySet:
@@ -222,7 +222,7 @@ class _Scope:
         return rows.values("start", "category").annotate(number=Sum("events")).values_list(*COUNT_FIELDS)
 
     def event_counts(self, events: EventQuerySet, span: Range) -> QuerySet:
-        within = events.between(*span).order_by()
+        within = events.between(*span).filter(pull=None).order_by()
         rows = within.annotate(start=TruncMinute("occurred_at", tzinfo=UTC)).values("start", "category")
         return rows.annotate(number=Count("pk")).values_list(*COUNT_FIELDS)
 

@@ -106,7 +106,8 @@ class Migration(migrations.Migration):
                 ('repository_name', models.CharField(max_length=255)),
                 ('tag', models.CharField(blank=True, max_length=128)),
                 ('digest', models.CharField(blank=True, max_length=255)),
-                ('actor_type', models.CharField(choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
+                ('pull', models.UUIDField(editable=False, null=True)),
+                ('actor_type', models.CharField(choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('unnamed', 'Unnamed account'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
                 ('actor_name', models.CharField(blank=True, max_length=255)),
                 ('details', models.JSONField(default=dict)),
                 ('actor_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
@@ -120,6 +121,25 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='ManifestRequest',
+            fields=[
+                ('id', models.UUIDField(primary_key=True, serialize=False)),
+                ('client', models.CharField(max_length=64)),
+                ('request_id', models.CharField(max_length=64)),
+                ('is_head', models.BooleanField()),
+                ('is_index', models.BooleanField()),
+                ('tag', models.CharField(max_length=128)),
+                ('digest', models.CharField(max_length=255)),
+                ('references', models.TextField()),
+                ('pull', models.UUIDField(null=True)),
+                ('received_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+            ],
+            options={
+                'default_permissions': [],
+                'indexes': [models.Index(fields=['client', 'id'], name='manifest_request_client')],
+            },
+        ),
+        migrations.CreateModel(
             name='Registry',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -130,6 +150,21 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'registries',
                 'ordering': ['last_contact_at'],
+            },
+        ),
+        migrations.CreateModel(
+            name='RegistryNode',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('instance_id', models.CharField(max_length=255)),
+                ('address', models.CharField(max_length=255)),
+                ('first_event_at', models.DateTimeField()),
+                ('last_event_at', models.DateTimeField()),
+                ('clock_offset', models.DurationField(null=True)),
+                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'default_permissions': ['view'],
             },
         ),
         migrations.CreateModel(
@@ -159,11 +194,12 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=128)),
                 ('last_push', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
                 ('digest', models.CharField(blank=True, max_length=255)),
-                ('pushed_by_type', models.CharField(blank=True, choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
+                ('pushed_by_type', models.CharField(blank=True, choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('unnamed', 'Unnamed account'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
                 ('pushed_by_name', models.CharField(blank=True, max_length=255)),
                 ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
                 ('pulls', models.BigIntegerField(default=0)),
                 ('pulled_at', models.DateTimeField(null=True)),
+                ('requested_at', models.DateTimeField(null=True)),
                 ('pushed_by_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='tags', to='registry_repositories.repository')),
             ],
@@ -326,6 +362,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='event',
             index=models.Index(condition=models.Q(('policy__isnull', False)), fields=['policy', 'id'], name='event_policy'),
+        ),
+        migrations.AddConstraint(
+            model_name='registrynode',
+            constraint=models.UniqueConstraint(fields=('account', 'instance_id'), name='unique_registry_node'),
         ),
         migrations.AddIndex(
             model_name='tag',

@@ -22,9 +22,18 @@ from activity.models.deletion import (
     Run,
     subtract_age,
 )
-from activity.models.events import FAILED_LOGIN, FOREIGN_ARCHIVE, Event, EventQuerySet, load_attempts
+from activity.models.events import (
+    FAILED_LOGIN,
+    FOREIGN_ARCHIVE,
+    MAX_CLOCK_LEAD,
+    Event,
+    EventQuerySet,
+    effective_time,
+    load_attempts,
+)
 from activity.models.failed_logins import FailedLogins
-from activity.models.registries import Registry
+from activity.models.registries import Registry, RegistryNode
+from activity.models.requests import ManifestRequest
 from activity.models.tags import DeletedManifest, Tag, TagPull
 
 __all__ = [
@@ -33,6 +42,7 @@ __all__ = [
     "FOREIGN_ARCHIVE",
     "MANUAL_PROMOTION_NAME",
     "MAX_ACTOR_LENGTH",
+    "MAX_CLOCK_LEAD",
     "SCHEDULE_ACTOR",
     "SYSTEM_ACTORS",
     "ActorType",
@@ -48,13 +58,16 @@ __all__ = [
     "FailedLogins",
     "Hold",
     "Import",
+    "ManifestRequest",
     "Registry",
+    "RegistryNode",
     "Run",
     "Tag",
     "TagPull",
     "Tally",
     "TallyChange",
     "actor_name_from_label",
+    "effective_time",
     "label_of_actor",
     "load_attempts",
     "subtract_age",

@@ -14,6 +14,7 @@ class ActorType(models.TextChoices):
 
     USER = "user", "User"
     ANONYMOUS = "anonymous", "Anonymous"
+    UNNAMED = "unnamed", "Unnamed account"
     PROMOTION = Policy.Kind.PROMOTION.value, "Promotion policy"
     PRUNING = Policy.Kind.PRUNING.value, "Pruning policy"
     PUSH_MIRRORING = Policy.Kind.PUSH_MIRRORING.value, "Push mirroring policy"
@@ -31,7 +32,8 @@ SCHEDULE_ACTOR, COMMAND_LINE_ACTOR = SYSTEM_ACTORS = ("the schedule", "the comma
 def label_of_actor(type: str, name: str) -> str:
     """Return the label of an actor.
 
-    Examples: `jane`, `anonymous`, `PUSH MIRRORING 7A4DC340`, `PROMOTION MANUAL_P`, `SYSTEM the schedule`.
+    Examples: `jane`, `anonymous`, `UNNAMED deploy_token`, `PUSH MIRRORING 7A4DC340`, `PROMOTION MANUAL_P`,
+    `SYSTEM the schedule`.
     """
     if type == ActorType.USER:
         return name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self
 
 from django.conf import settings
@@ -26,6 +26,13 @@ from repositories.utils.fields import UnconstrainedForeignKey
 FAILED_LOGIN = "create_session_failed"
 FOREIGN_ARCHIVE = "foreign_archive"
 """The key in the details of events that were imported from an archive of another installation."""
+MAX_CLOCK_LEAD = timedelta(minutes=5)
+"""How far the clock of a node may be ahead of this server's clock."""
+
+
+def effective_time(occurred_at: datetime, received_at: datetime) -> datetime:
+    """Return when an event happened, or when it was received if the clock of its node is ahead."""
+    return received_at if occurred_at > received_at + MAX_CLOCK_LEAD else occurred_at
 
 
 class EventQuerySet(GatedEventQuerySet):
@@ -72,6 +79,12 @@ class Event(models.Model):
     repository_name = models.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = models.CharField(max_length=names.MAX_TAG_LENGTH, blank=True)
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
+    pull = models.UUIDField(null=True, editable=False)
+    """The id of the pull that the event is a part of, if it isn't a pull of its own.
+
+    For example, to pull an image that exists for several platforms, a client gets an index, and then the
+    manifest of its platform.
+    """
     actor_type = models.CharField(max_length=20, choices=ActorType)
     actor_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
     actor_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
@@ -107,6 +120,16 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.label} {self.reference}"
+
+    @property
+    def effective_at(self) -> datetime:
+        """When the event happened, or when it was received if the clock of its node is ahead."""
+        return effective_time(self.occurred_at, self.received_at)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the clock of the event's node is ahead."""
+        return self.effective_at != self.occurred_at
 
     @property
     def label(self) -> str:
@@ -176,7 +199,18 @@ class Event(models.Model):
         """
         if self.actor_user_id and self.actor_user:
             return reverse("registry_activity:user", args=[self.actor_user.get_username()])
+        if self.actor_type == ActorType.MANUAL_PROMOTION:
+            return self._promotions_url(access)
         return self.policy_url(access) if self.actor_type in Policy.Kind.values else ""
+
+    def _promotions_url(self, access: Access) -> str:
+        """Return the URL of the Promotions tab, or an empty string if the viewer can't open it."""
+        repository = self.repository
+        if not repository or repository.deleted_at:
+            return ""
+        if levels.VIEW_POLICIES not in access.permissions_on(repository):
+            return ""
+        return reverse("registry_repositories:promotions", args=[repository.namespace.name, repository.name])
 
     def subject_url(self, access: Access) -> str:
         """Return the URL of the policy that the event is about, or an empty string if there is no policy.

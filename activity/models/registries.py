@@ -8,6 +8,41 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
+from django.utils.timesince import timesince
+
+
+class RegistryNode(models.Model):
+    """A node of a registry, from its start to its end. See `activity.sources.nodes`."""
+
+    account = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    """The account that delivers the notifications."""
+    instance_id = models.CharField(max_length=255)
+    """The id that the node has chosen at its start (`source.instanceID`)."""
+    address = models.CharField(max_length=255)
+    first_event_at = models.DateTimeField()
+    last_event_at = models.DateTimeField()
+    """The time of the newest notification, to the minute."""
+    clock_offset = models.DurationField(null=True)
+    """How far the clock of the node is ahead, negative if it is behind, or None if it is right."""
+
+    class Meta:
+        default_permissions = ["view"]
+        constraints = [
+            models.UniqueConstraint(fields=["account", "instance_id"], name="unique_registry_node"),
+        ]
+
+    def __str__(self) -> str:
+        return self.address or self.instance_id
+
+    @property
+    def is_ahead(self) -> bool:
+        return self.clock_offset is not None and self.clock_offset > timedelta()
+
+    @property
+    def clock_offset_in_words(self) -> str:
+        """How far off the clock is, e.g. `1 year ahead` or `2 hours behind`."""
+        offset, now = self.clock_offset or timedelta(), timezone.now()
+        return f"{timesince(now - abs(offset), now, depth=1)} {'ahead' if self.is_ahead else 'behind'}"
 
 
 class Registry(models.Model):

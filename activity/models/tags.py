@@ -27,16 +27,24 @@ class Tag(models.Model):
     repository = UnconstrainedForeignKey(Repository, related_name="tags")
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
     last_push = models.UUIDField(default=NEVER)
-    """The id of the newest push event. The next four fields describe that push."""
+    """The id of the newest push event, with the time of its receipt if the clock of its node was ahead.
+
+    The next four fields describe that push.
+    """
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
     pushed_by_type = models.CharField(max_length=20, choices=ActorType, blank=True)
     pushed_by_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
     pushed_by_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     last_deletion = models.UUIDField(default=NEVER)
-    """The id of the newest deletion event."""
+    """The id of the newest deletion event, with the time as for `last_push`."""
     pulls = models.BigIntegerField(default=0)
     """The number of pulls, except those in `TagPull`, which haven't been folded into this number yet."""
     pulled_at = models.DateTimeField(null=True)
+    requested_at = models.DateTimeField(null=True)
+    """When a client last sent a HEAD request for the tag, to the minute.
+
+    A client that has the image already asks only whether the tag still points to it, and pulls nothing.
+    """
 
     class Meta:
         default_permissions = ["view"]

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.utils import timezone
 
 from activity.catalogue import KINDS
-from activity.identity import event_id
 from activity.models import ActorType, Event
 from activity.recording.drafts import Draft
 from activity.recording.repositories import RepositoryFinder
@@ -29,7 +29,7 @@ def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> lis
     `account_id` is the id of the user whose token delivered the events, or None for the application itself.
     Either all events are committed or none are. Existing events are left unchanged.
     """
-    ids = [_event_id(draft, account_id) for draft in drafts]
+    ids = [draft.event_id(account_id) for draft in drafts]
     resolved = _resolve_repositories(dict(zip(ids, drafts, strict=True)), account_id)
     _mark_deleted(resolved.values())
     users = _user_ids(resolved.values())
@@ -62,23 +62,30 @@ def _resolve_repositories(drafts: dict[UUID, Draft], account_id: int | None) -> 
     for draft in sorted(unresolved.values(), key=lambda draft: (draft.occurred_at, draft.ordinal)):
         first_seen.setdefault(draft.repository_name, draft)
     for draft in finder.register(first_seen):
-        resolved[_event_id(draft, account_id)] = draft
+        resolved[draft.event_id(account_id)] = draft
     for id, draft in unresolved.items():
         resolved[id] = replace(draft, repository=finder.find(draft.repository_name, draft.occurred_at))
     return resolved
 
 
+def record_requests(drafts: Iterable[Draft]) -> None:
+    """Record that tags were asked for, but not pulled. Tags of unknown repositories are ignored."""
+    drafts = list(drafts)
+    finder = RepositoryFinder(draft.repository_name for draft in drafts)
+    found = ((finder.find(draft.repository_name, draft.occurred_at), draft) for draft in drafts)
+    now = timezone.now()
+    tags.update_requests(
+        (repository, draft.tag, draft.effective_at(now)) for repository, draft in found if repository
+    )
+
+
 def _mark_deleted(drafts: Iterable[Draft]) -> None:
     """Set the deletion time of repositories that were deleted in the registry."""
+    now = timezone.now()
     for draft in drafts:
         if draft.kind == "delete_repository" and draft.repository:
             live = Repository.objects.filter(pk=draft.repository.pk, deleted_at=None)
-            live.update(deleted_at=draft.occurred_at)
-
-
-def _event_id(draft: Draft, account_id: int | None) -> UUID:
-    is_pull = KINDS[draft.kind].is_pull
-    return event_id(draft.occurred_at, draft.ordinal, account_id, draft.source_id, is_pull=is_pull)
+            live.update(deleted_at=draft.effective_at(now))
 
 
 def _user_ids(drafts) -> dict[str, int]:
@@ -102,11 +109,11 @@ def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[s
         occurred_at=draft.occurred_at,
         kind=draft.kind,
         category=KINDS[draft.kind].category.value,
-        is_pull=KINDS[draft.kind].is_pull,
         repository=draft.repository,
         repository_name=draft.repository_name,
         tag=draft.tag,
         digest=draft.digest,
+        pull=draft.pull,
         actor_type=draft.actor_type,
         actor_name=draft.actor_name,
         actor_user_id=users.get(draft.actor_name) if draft.actor_type == ActorType.USER else None,

@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from django.db.models import F
+from django.utils import timezone
 
+from activity.catalogue import KINDS
 from activity.recording.drafts import Draft
 from repositories import names
+from repositories.access.levels import Category
 from repositories.accounts import current_request
 from repositories.models import Namespace, Repository
 
@@ -43,10 +46,14 @@ class RepositoryFinder:
     def register(self, first_seen: dict[str, Draft]) -> list[Draft]:
         """Register repositories as private, and return drafts for their Create Repository events.
 
-        `first_seen` maps each name to the earliest draft that mentions it. Rows are created in a fixed order
-        (namespaces first, then repositories, each sorted by name), so that two messages can't deadlock. No
-        draft is returned for a repository that another transaction has registered in the meantime, or for a
-        repository whose earliest draft is already a Create Repository event.
+        `first_seen` maps each name to the earliest draft that mentions it. Only a push creates a repository.
+        A repository that is first seen in, for example, a pull existed before its registry was connected, so
+        it has no creation time, and no draft is returned for it.
+
+        Rows are created in a fixed order (namespaces first, then repositories, each sorted by name), so that
+        two messages can't deadlock. No draft is returned for a repository that another transaction has
+        registered in the meantime, or for a repository whose earliest draft is already a Create Repository
+        event.
         """
         registrations = []
         namespaces = {}
@@ -56,12 +63,14 @@ class RepositoryFinder:
             namespace, name = names.split_name(full_name)
             # The draft below records the registration, with the time and actor of the earliest draft.
             with current_request.auditing_disabled():
-                repository, created = Repository.objects.get_or_create(
-                    namespace=namespaces[namespace], name=name, deleted_at=None
+                draft = first_seen[full_name]
+                category = KINDS[draft.kind].category
+                created_at = timezone.now() if category in (Category.PUSH, Category.CREATE_REPO) else None
+                repository, registered = Repository.objects.get_or_create(
+                    {"created_at": created_at}, namespace=namespaces[namespace], name=name, deleted_at=None
                 )
             self.by_name[full_name].append(repository)
-            draft = first_seen[full_name]
-            if created and draft.kind != "create_repository":
+            if registered and category == Category.PUSH:
                 registrations.append(
                     draft.with_kind(
                         "create_repository",

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable
 
 from activity.models import DeadLetter
+from activity.sources.credentials import remove_credentials_from_body
 
 TRUNCATED_SIZE = 64 * 1024
 """The number of bytes to store from the beginning of an oversized message."""
@@ -18,6 +19,7 @@ def store_dead_letters(
 ) -> None:
     """Store each message, or part of a message, with the reason why it can't be recorded. Ignores duplicates.
 
+    Credentials are removed from messages that are JSON.
     If `rejected` contains only the beginning of a message, `size` is the size of the whole message in bytes.
     """
     letters = [
@@ -29,7 +31,7 @@ def store_dead_letters(
             content=content,
             size=len(content) if size is None else size,
         )
-        for content, reason in rejected
+        for content, reason in ((remove_credentials_from_body(body), reason) for body, reason in rejected)
     ]
     letters.sort(key=lambda letter: letter.fingerprint)  # sorted, so that concurrent inserts can't deadlock
     DeadLetter.objects.bulk_create(letters, ignore_conflicts=True)

@@ -1,6 +1,6 @@
 """Parses notifications from a CNCF Distribution registry into drafts of events.
 
-The parser is stateless, so a notification always yields the same events, no matter when or how often it is
+The parser is stateless, so a notification always yields the same drafts, no matter when or how often it is
 delivered. Protocol: https://distribution.github.io/distribution/about/notifications/
 """
 
@@ -11,28 +11,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, ActorType
 from activity.recording.drafts import Draft
+from activity.sources.credentials import remove_credentials
+from activity.sources.manifest_requests import Request
+from activity.sources.media_types import BLOB_TYPES, INDEX_TYPES, MANIFEST_TYPES, normalize
+from activity.sources.nodes import MAX_NODE_LENGTH, Sighting
 from repositories import names
+from repositories.utils.addresses import parse_address
 from repositories.utils.text import is_storable, storable_text
 
-MANIFEST_TYPES = frozenset(
-    {
-        "application/vnd.docker.distribution.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.v1+prettyjws",
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.oci.artifact.manifest.v1+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.oci.image.index.v1+json",
-    }
-)
+ACTIONS = ("push", "pull", "delete", "mount")
 MAX_ID_LENGTH = 255
 MAX_DETAIL_LENGTH = 1024
+UNKNOWN_USER_TYPE = "account"
+MAX_REFERENCES = 500
+"""The number of references of an index to use. An index has one reference for each of its platforms."""
 MAX_MESSAGE_LENGTH = 4000
-"""Notifications up to this length, in characters of JSON, are stored whole.
+"""Notifications up to this length, in characters of JSON without references, are stored whole.
 
 Most notifications are 600 to 900 characters long.
 """
@@ -52,10 +51,18 @@ class ParsedMessage:
     """The result of parsing a message."""
 
     drafts: list[Draft] = field(default_factory=list)
-    head_requests: list[Draft] = field(default_factory=list)
-    """HEAD requests for tags, as drafts of pulls."""
+    """Pushes and deletions."""
+    requests: list[Request] = field(default_factory=list)
+    """HEAD and GET requests for manifests."""
     rejected: list[tuple[bytes, str]] = field(default_factory=list)
     """The invalid parts, each as a separate message, with the reason why it is invalid."""
+    sightings: list[Sighting] = field(default_factory=list)
+    """The registry nodes that sent the notifications."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to record, because the message is about layers."""
+        return not (self.drafts or self.requests or self.rejected)
 
 
 def parse(body: bytes) -> ParsedMessage:
@@ -68,8 +75,7 @@ def parse(body: bytes) -> ParsedMessage:
         return parsed
     for notification in notifications:
         try:
-            for draft in _parse_notification(notification):
-                (parsed.head_requests if _is_head_request(notification) else parsed.drafts).append(draft)
+            _parse_notification(notification, parsed)
         except InvalidNotification as error:
             parsed.rejected.append((json.dumps({"events": [notification]}).encode(), str(error)))
     return parsed
@@ -87,60 +93,169 @@ def _parse_envelope(body: bytes) -> list[Any]:
     return envelope["events"]
 
 
-def _parse_notification(notification: Any) -> Iterator[Draft]:
+def _parse_notification(notification: Any, parsed: ParsedMessage) -> None:
     if not isinstance(notification, dict):
         raise InvalidNotification("The event is not an object.")
     action = notification.get("action")
-    target = _get_object(notification, "target")
-    if action == "mount" or _is_blob(action, target):
-        return
-    if action not in ("push", "pull", "delete"):
+    if action not in ACTIONS:
         raise InvalidNotification(f"Unknown action {_quote(action)}.")
+    target = _Target(_get_object(notification, "target"))
+    if sighting := _sighting(notification):
+        parsed.sightings.append(sighting)
+    if target.is_blob(action):
+        return
+    if action == "mount":
+        raise InvalidNotification("Only layers can be mounted, but the target is a manifest.")
     draft = _draft(notification, target)
-    if action == "push":
-        yield draft.with_kind("create_manifest", tag="")
-        if draft.tag:
-            yield draft.with_kind("update_tag", ordinal=2)
-    elif action == "pull":
-        if draft.tag or not _is_head_request(notification):
-            yield draft.with_kind("get_tag" if draft.tag else "get_manifest")
-    elif draft.tag:
-        yield draft.with_kind("delete_tag")
+    if action == "pull":
+        parsed.requests.append(_request(notification, target, draft))
     else:
-        yield draft.with_kind("delete_manifest" if draft.digest else "delete_repository")
+        parsed.drafts += _pushes(draft) if action == "push" else [_deletion(draft, target)]
 
 
-def _draft(notification: dict, target: dict) -> Draft:
+def _pushes(draft: Draft) -> Iterator[Draft]:
+    yield draft.with_kind("create_manifest", tag="")
+    if draft.tag:
+        yield draft.with_kind("update_tag", ordinal=2)
+
+
+def _deletion(draft: Draft, target: _Target) -> Draft:
+    if draft.tag:
+        return draft.with_kind("delete_tag")
+    if draft.digest:
+        return draft.with_kind("delete_manifest")
+    if target.media_type or target.endpoint:
+        raise InvalidNotification("The deletion of a manifest has no digest.")
+    return draft.with_kind("delete_repository")
+
+
+def _request(notification: dict, target: _Target, draft: Draft) -> Request:
+    request = _get_object(notification, "request")
+    return Request(
+        draft=draft.with_kind("get_tag" if draft.tag else "get_manifest"),
+        is_head=request.get("method") == "HEAD",
+        is_index=target.media_type in INDEX_TYPES,
+        references=target.manifest_references(),
+        request_id=str(_storable_detail(request.get("id")) or ""),
+    )
+
+
+class _Target:
+    """The target of a notification: a manifest, a tag, a repository, or a blob."""
+
+    def __init__(self, target: dict) -> None:
+        self.target = target
+        self.media_type = normalize(_get_string(target, "mediaType"))
+        # The URL ends in `/manifests/<tag or digest>` or `/blobs/<digest>`. A component of the repository's
+        # name can be `manifests` or `blobs`, too.
+        *_, endpoint, last = ["", "", *_path(_get_string(target, "url")).split("/")]
+        self.endpoint = endpoint if endpoint in ("manifests", "blobs") else ""
+        self.repository = _get_string(target, "repository")
+        self.digest = _get_string(target, "digest")
+        # Registry 2.0 sends the tag only as a part of the URL.
+        by_url = self.endpoint == "manifests" and not names.is_digest(last) and names.is_tag(last)
+        self.tag = _get_string(target, "tag") or (last if by_url else "")
+
+    def is_blob(self, action: str) -> bool:
+        """Return whether the target is a blob, that is, a layer or a configuration. Blobs aren't recorded.
+
+        Raises InvalidNotification if the kind of target can't be determined.
+        """
+        if self.endpoint:
+            return self.endpoint == "blobs"
+        if self.tag or self.media_type in MANIFEST_TYPES:
+            return False
+        if self.media_type in BLOB_TYPES or action == "mount":
+            return True
+        # Notifications of deletions usually have neither a media type nor a URL. They are about manifests,
+        # unless a client deleted a blob directly, which such a notification doesn't tell.
+        if action == "delete":
+            return False
+        raise InvalidNotification(
+            f"The event has no tag and no URL, and its media type {_quote(self.media_type)} is neither a"
+            " manifest's nor a layer's."
+            if self.media_type
+            else "The event has no media type, so its target is unknown."
+        )
+
+    def manifest_references(self) -> tuple[str, ...]:
+        """Return the digests of the manifests that an index refers to, if the registry sends them."""
+        references = self.target.get("references")
+        if self.media_type not in INDEX_TYPES or not isinstance(references, list):
+            return ()
+        digests = (
+            reference.get("digest")
+            for reference in references[:MAX_REFERENCES]
+            if isinstance(reference, dict)
+        )
+        return tuple(digest for digest in digests if isinstance(digest, str) and names.is_digest(digest))
+
+
+def _path(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).path)
+    except ValueError:
+        return ""
+
+
+def _draft(notification: dict, target: _Target) -> Draft:
     """Return the draft that all events from a notification are based on. The draft has no kind yet."""
-    repository = _get_string(target, "repository")
-    if not names.is_name(repository):
-        raise InvalidNotification(f"{_quote(repository)} is not a valid repository name.")
-    tag, digest = _get_string(target, "tag"), _get_string(target, "digest")
-    if tag and not names.is_tag(tag):
-        raise InvalidNotification(f"{_quote(tag)} is not a valid tag.")
-    if digest and not names.is_digest(digest):
-        raise InvalidNotification(f"{_quote(digest)} is not a valid digest.")
-    if not digest and notification["action"] != "delete":
+    if not names.is_name(target.repository):
+        raise InvalidNotification(f"{_quote(target.repository)} is not a valid repository name.")
+    if target.tag and not names.is_tag(target.tag):
+        raise InvalidNotification(f"{_quote(target.tag)} is not a valid tag.")
+    if target.digest and not names.is_digest(target.digest):
+        raise InvalidNotification(f"{_quote(target.digest)} is not a valid digest.")
+    if not target.digest and notification["action"] != "delete":
         raise InvalidNotification(f"The {notification['action']} has no digest.")
     source_id = _get_string(notification, "id")
     if not source_id or len(source_id) > MAX_ID_LENGTH or not is_storable(source_id):
         raise InvalidNotification(
             f"The event has no valid id. An id must be 1 to {MAX_ID_LENGTH} characters long."
         )
-    actor = _get_string(_get_object(notification, "actor"), "name")
-    if len(actor) > MAX_ACTOR_LENGTH or not is_storable(actor):
-        raise InvalidNotification(f"{_quote(actor)} is not a valid actor name.")
+    actor_type, actor_name = _actor(_get_object(notification, "actor"))
     return Draft(
         kind="",
-        repository_name=repository,
-        tag=tag,
-        digest=digest,
-        actor_type=ActorType.USER if actor else ActorType.ANONYMOUS,
-        actor_name=actor,
+        repository_name=target.repository,
+        tag=target.tag,
+        digest=target.digest,
+        actor_type=actor_type,
+        actor_name=actor_name,
         occurred_at=parse_time(_get_string(notification, "timestamp")),
         source_id=source_id,
-        details=_details(notification, target),
+        details=_details(notification),
     )
+
+
+def _actor(actor: dict) -> tuple[ActorType, str]:
+    """Return the type and name of the actor.
+
+    An actor without a name is anonymous, unless the registry says what it is. For example, GitLab's deploy
+    tokens have a `user_type`, but no name.
+    """
+    name = _get_string(actor, "name")
+    if len(name) > MAX_ACTOR_LENGTH or not is_storable(name):
+        raise InvalidNotification(f"{_quote(name)} is not a valid actor name.")
+    if name:
+        return ActorType.USER, name
+    if not any(actor.values()):
+        return ActorType.ANONYMOUS, ""
+    user_type = actor.get("user_type")
+    name = user_type if isinstance(user_type, str) and user_type else UNKNOWN_USER_TYPE
+    return ActorType.UNNAMED, storable_text(name, MAX_ACTOR_LENGTH)
+
+
+def _sighting(notification: dict) -> Sighting | None:
+    """Return which node sent a notification, or None if the notification doesn't say."""
+    try:
+        source = _get_object(notification, "source")
+        instance_id, node = _get_string(source, "instanceID"), _get_string(source, "addr")
+        moment = parse_time(_get_string(notification, "timestamp"))
+    except InvalidNotification:
+        return None
+    if not instance_id or len(instance_id) > MAX_ID_LENGTH or not is_storable(instance_id):
+        return None
+    return Sighting(instance_id, storable_text(node, MAX_NODE_LENGTH), moment)
 
 
 def parse_time(text: str) -> datetime:
@@ -159,42 +274,38 @@ def parse_time(text: str) -> datetime:
         ) from error
 
 
-def _is_blob(action: Any, target: dict) -> bool:
-    """Return whether the target is a blob, that is, a layer or a configuration. Blobs aren't recorded.
-
-    Raises InvalidNotification if the kind of target can't be determined.
-    """
-    media_type, url = _get_string(target, "mediaType"), _get_string(target, "url")
-    if media_type in MANIFEST_TYPES or target.get("tag") or "/manifests/" in url:
-        return False
-    if "/blobs/" in url:
-        return True
-    # Deletion notifications have no media type and no URL. They are about manifests, unless a client
-    # deleted a blob directly.
-    if not media_type and action in ("push", "pull"):
-        raise InvalidNotification("The event has no media type, so its target is unknown.")
-    return media_type != ""
-
-
-def _is_head_request(notification: dict) -> bool:
-    return (
-        notification.get("action") == "pull" and _get_object(notification, "request").get("method") == "HEAD"
-    )
-
-
-def _details(notification: dict, target: dict) -> dict[str, Any]:
+def _details(notification: dict) -> dict[str, Any]:
+    notification = remove_credentials(_without_references(notification))
     request, source = _get_object(notification, "request"), _get_object(notification, "source")
+    target = _get_object(notification, "target")
     found = {
-        "client_address": request.get("addr"),
+        **_client(request.get("addr")),
         "user_agent": request.get("useragent"),
         "media_type": target.get("mediaType"),
-        "size": target.get("size"),
+        "size": target.get("size", target.get("length")),  # Registry 2.0 sends only the length
         "request_id": request.get("id"),
         "node": source.get("addr"),
         "notification_id": notification.get("id"),
     }
     details = {key: value for key, raw in found.items() if (value := _storable_detail(raw)) not in (None, "")}
     return {**details, "message": notification} if _can_store_whole(notification) else details
+
+
+def _client(text: Any) -> dict[str, Any]:
+    """Return the client's address in canonical form, and the original text if its form was different."""
+    if not isinstance(text, str):
+        return {}
+    address = parse_address(text)
+    details = {"client_address": address.host, "client_port": address.port}
+    return details if str(address) == text else {**details, "client_address_sent": text}
+
+
+def _without_references(notification: dict) -> dict:
+    """Return the notification without the target's references, which can be longer than all the rest."""
+    target = _get_object(notification, "target")
+    if "references" not in target:
+        return notification
+    return {**notification, "target": {key: value for key, value in target.items() if key != "references"}}
 
 
 def _can_store_whole(notification: dict) -> bool:

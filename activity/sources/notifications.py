@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.db import InterfaceError, OperationalError, transaction
 
 from activity.models import DeadLetter
-from activity.recording.drafts import Draft
-from activity.recording.record import record_events
-from activity.sources import head_requests, notification_parser
+from activity.recording.record import record_events, record_requests
+from activity.sources import manifest_requests, nodes, notification_parser
 from activity.sources.dead_letters import store_dead_letters
+from activity.sources.notification_parser import ParsedMessage
 
 logger = logging.getLogger(__name__)
 
 MAX_SIZE = 16 * 1024 * 1024
 """The maximum size of a message in bytes. Registries send one event of a few KB per message."""
-MAX_HEAD_REQUESTS = 100
-"""The maximum number of HEAD requests to cache per message, which limits the number of cache writes.
-
-Registries report one HEAD request per message.
-"""
 
 
 @dataclass(frozen=True)
@@ -44,16 +38,10 @@ def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
         return _store_dead_letter(body, f"The message is larger than {MAX_SIZE} bytes.", account_id, size)
     try:
         parsed = notification_parser.parse(body)
-        head_requests.store_tags(
-            {
-                _head_request(draft, account_id): draft.tag
-                for draft in parsed.head_requests[-MAX_HEAD_REQUESTS:]
-            }
-        )
-        if not parsed.drafts and not parsed.rejected:
+        if parsed.is_empty and nodes.are_up_to_date(parsed.sightings, account_id):
             # Most messages are about layers. Skip the transaction, which would wait for SQLite's lock.
             return Receipt(events=0, dead_letters=0)
-        return _record(_with_tags(parsed.drafts, account_id), parsed.rejected, account_id)
+        return _record(parsed, account_id)
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
@@ -64,43 +52,26 @@ def receive(body: bytes, account_id: int, size: int | None = None) -> Receipt:
 
 
 @transaction.atomic
-def _record(drafts: list[Draft], rejected: list[tuple[bytes, str]], account_id: int) -> Receipt:
+def _record(parsed: ParsedMessage, account_id: int) -> Receipt:
+    starts = nodes.update_nodes(parsed.sightings, account_id)
+    drafts = record_message(parsed, account_id)
+    if starts:
+        record_events(starts, account_id)
+    if parsed.rejected:
+        store_dead_letters(parsed.rejected, DeadLetter.Source.REGISTRY, account_id)
+    return Receipt(events=drafts, dead_letters=len(parsed.rejected))
+
+
+def record_message(parsed: ParsedMessage, account_id: int) -> int:
+    """Record the valid notifications of a message, and return the number of their events."""
+    drafts = parsed.drafts + manifest_requests.resolve(parsed.requests, account_id)
     if drafts:
         record_events(drafts, account_id)
-    if rejected:
-        store_dead_letters(rejected, DeadLetter.Source.REGISTRY, account_id)
-    return Receipt(events=len(drafts), dead_letters=len(rejected))
+    if looked_up := [request.draft for request in parsed.requests if request.is_head and request.draft.tag]:
+        record_requests(looked_up)
+    return len(drafts)
 
 
 def _store_dead_letter(body: bytes, reason: str, account_id: int, size: int | None = None) -> Receipt:
     store_dead_letters([(body, reason)], DeadLetter.Source.REGISTRY, account_id, size)
     return Receipt(events=0, dead_letters=1)
-
-
-def _with_tags(drafts: Sequence[Draft], account_id: int) -> list[Draft]:
-    """Turn pulls by digest into pulls of the tag that a HEAD request looked up, and return all drafts."""
-    requests = [
-        _head_request(draft, account_id) if draft.kind == "get_manifest" else None for draft in drafts
-    ]
-    tags = head_requests.find_tags(request for request in requests if request)
-    return [
-        draft.with_kind("get_tag", tag=tags[request]) if request in tags else draft
-        for draft, request in zip(drafts, requests, strict=True)
-    ]
-
-
-def _head_request(draft: Draft, account_id: int) -> head_requests.HeadRequest:
-    """Return the HEAD request that corresponds to a pull."""
-    return head_requests.HeadRequest(
-        account_id=account_id,
-        repository_name=draft.repository_name,
-        digest=draft.digest,
-        client_host=host_of(draft.details.get("client_address", "")),
-    )
-
-
-def host_of(address: str) -> str:
-    """Return the host of a client address such as `10.0.0.7:5000`, `[::1]:5000` or `10.0.0.7`."""
-    if address.startswith("["):
-        return address[1:].partition("]")[0]
-    return address.partition(":")[0] if address.count(":") == 1 else address

@@ -21,6 +21,8 @@ from repositories.access.levels import Category
 from repositories.models import RegistrySettings
 
 MAX_EVENTS = 100
+UNKNOWN_TO_PRODUCERS = (ActorType.ANONYMOUS, ActorType.UNNAMED, ActorType.SYSTEM)
+"""The types of actors that producers can't send."""
 SCANNING_DISABLED = "Security scanning is disabled in the registry settings."
 
 
@@ -28,7 +30,7 @@ class ActorSerializer(serializers.Serializer):
     """The actor of an event: a user by name, a policy by type and ID, or a manual promotion."""
 
     type = serializers.ChoiceField(
-        [choice for choice in ActorType.choices if choice[0] not in (ActorType.ANONYMOUS, ActorType.SYSTEM)]
+        [choice for choice in ActorType.choices if choice[0] not in UNKNOWN_TO_PRODUCERS]
     )
     id = serializers.CharField(
         max_length=MAX_ACTOR_LENGTH,

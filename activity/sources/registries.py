@@ -11,13 +11,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from activity.models import Registry
+from activity.sources import manifest_requests
 
 PRECISION = timedelta(minutes=1)
 """The minimum time between updates to a registry's row. A registry can send hundreds of messages a second."""
 
 
 def update_last_contact(account: Any) -> None:
-    """Record that an account has just delivered a message.
+    """Record that an account has just delivered a message. Once a minute, also delete expired requests.
 
     Token authentication loads the account with its registry, so reading the registry needs no extra query.
     """
@@ -28,7 +29,8 @@ def update_last_contact(account: Any) -> None:
     elif registry.last_contact_at < now - PRECISION:
         # The time is part of the filter, so that only one of several concurrent requests updates the row.
         stale = Registry.objects.filter(pk=registry.pk, last_contact_at=registry.last_contact_at)
-        stale.update(last_contact_at=now)
+        if stale.update(last_contact_at=now):
+            manifest_requests.delete_expired()
 
 
 REGISTRY_ACCOUNT = "registry"

@@ -14,8 +14,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from activity.models import DeadLetter
-from activity.recording.record import record_events
-from activity.sources import auditing, notification_parser, producers
+from activity.sources import auditing, notification_parser, notifications, producers
 from activity.sources.dead_letters import escape_non_ascii, fingerprint, store_dead_letters
 from repositories.utils.text import storable_text
 
@@ -108,7 +107,7 @@ def replay(letter: DeadLetter) -> bool:
 
 def _replay_notification(content: bytes, account_id: int | None) -> list[tuple[bytes, str]]:
     parsed = notification_parser.parse(content)
-    record_events(parsed.drafts, account_id)
+    notifications.record_message(parsed, account_id or 0)
     return parsed.rejected
 
 

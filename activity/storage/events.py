@@ -15,7 +15,8 @@ from activity.identity import first_id
 from activity.models import Event
 from activity.storage import append_only, tallies
 from activity.storage.rows import insert_rows
-from activity.storage.tallies import Cell, DeletedCounts
+from activity.storage.tallies import PULL_PART, TALLIED_CATEGORY, Cell, DeletedCounts
+from repositories.access.levels import Category
 
 
 def insert(events: Sequence[Event]) -> list[Event]:
@@ -24,6 +25,8 @@ def insert(events: Sequence[Event]) -> list[Event]:
     Existing events are left unchanged, so redelivered events have no further effect. Call this within a
     transaction.
     """
+    for event in events:
+        event.is_pull = event.category == Category.PULL
     rows = insert_rows(events, "ON CONFLICT DO NOTHING RETURNING id")
     inserted = {id if isinstance(id, UUID) else UUID(id) for (id,) in rows}
     new = [event for event in events if event.pk in inserted]
@@ -33,7 +36,7 @@ def insert(events: Sequence[Event]) -> list[Event]:
 
 # One statement deletes and counts the events, so that the deleted rows aren't sent to the client.
 DELETE_AND_COUNT = """
-    WITH deleted AS ({delete} RETURNING repository_id, occurred_at, category, is_pull),
+    WITH deleted AS ({delete} RETURNING repository_id, occurred_at, {category} AS category, is_pull),
     cells AS (
         SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, category, is_pull,
             COUNT(*) AS events
@@ -55,17 +58,21 @@ def delete_events(events: QuerySet[Event]) -> DeletedCounts:
     delete, params = _delete_sql(events)
     with append_only.deletion_allowed(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(DELETE_AND_COUNT.format(delete=delete), params)
+            cursor.execute(DELETE_AND_COUNT.format(delete=delete, category=TALLIED_CATEGORY), params)
             return tallies.to_counts(cursor)
-        cursor.execute(f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), category", params)
-        rows = Counter(cursor.fetchall())
-    deleted: DeletedCounts = Counter()
+        # SQLite 3.40 evaluates `pull IS NULL` wrongly in a RETURNING clause.
+        cursor.execute(
+            f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), category, pull", params
+        )
+        rows = Counter(
+            (repository, hour, category if pull is None else PULL_PART)
+            for repository, hour, category, pull in cursor
+        )
     cells: Counter[Cell] = Counter()
     for (repository, hour, category), number in rows.items():
-        deleted[repository, category] += number
         cells[Cell(repository, datetime.fromisoformat(f"{hour}:00+00:00"), category)] -= number
     tallies.record_changes(cells)
-    return deleted
+    return tallies.to_counts((cell.repository_id, cell.category, -number) for cell, number in cells.items())
 
 
 DELETE_AND_COUNT_BY_CATEGORY = """

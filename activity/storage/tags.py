@@ -9,6 +9,9 @@ Pushes and deletions are merged into the rows of their tags immediately. Because
 rows is acceptable. Pulls are frequent, so they are appended to `TagPull`, and Celery beat folds them into the
 tags later. That way, recording never waits for the row of a busy tag. Deleting events doesn't change tags,
 and importing events from an archive doesn't count their pulls again.
+
+An event from a node whose clock is ahead counts as of its receipt. Otherwise, no later event could change the
+tag until the time has come.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import DateTimeField, Exists, F, Max, Model, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Greatest, NullIf
 
-from activity.identity import EPOCH
+from activity.identity import EPOCH, with_time
 from activity.models import DeletedManifest, Event, Tag, TagPull
 from activity.storage.rows import insert_rows
 from repositories.models import Repository
@@ -57,6 +61,13 @@ MERGE_MANIFEST = f"""
 """
 
 
+MERGE_REQUEST = """
+    ON CONFLICT (repository_id, name) DO UPDATE SET requested_at = excluded.requested_at
+    WHERE registry_activity_tag.requested_at IS NULL
+        OR registry_activity_tag.requested_at < excluded.requested_at
+"""
+
+
 def update_tags(events: Iterable[Event]) -> None:
     """Update the tags of newly inserted events. Call this in the transaction that inserts the events."""
     tag_changes, manifest_deletions, pulls = [], [], []
@@ -74,6 +85,19 @@ def update_tags(events: Iterable[Event]) -> None:
     _append_pulls(pulls)
 
 
+def update_requests(requests: Iterable[tuple[Repository, str, datetime]]) -> None:
+    """Update the times of the last HEAD requests of tags, given as (repository, tag, time).
+
+    The times are stored to the minute, so the row of a busy tag changes at most once a minute.
+    """
+    tags: dict[Key, Tag] = {}
+    for repository, name, moment in requests:
+        tag = tags.setdefault((repository.pk, name), Tag(repository=repository, name=name))
+        minute = moment.replace(second=0, microsecond=0)
+        tag.requested_at = max(minute, tag.requested_at or minute)
+    _merge(tags, MERGE_REQUEST)
+
+
 def current_tags(repository: Repository) -> QuerySet[Tag]:
     """Return the existing tags of a repository."""
     deleted = DeletedManifest.objects.filter(
@@ -83,19 +107,21 @@ def current_tags(repository: Repository) -> QuerySet[Tag]:
 
 
 def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:
-    """Annotate tags with `total_pulls` and `last_pulled_at` (None if never pulled)."""
+    """Annotate tags with `total_pulls`, `last_pulled_at` and `last_used_at` (both None if never pulled).
+
+    A tag is used when it is pulled, and also when a client that has the image already requests only the tag.
+    """
     rows = TagPull.objects.filter(repository=OuterRef("repository"), name=OuterRef("name"))
     unfolded = rows.order_by().values("name")
     never = Value(EPOCH, DateTimeField())
+    pulled_at = Greatest(
+        Coalesce("pulled_at", never),
+        Coalesce(Subquery(unfolded.values(moment=Max("pulled_at"))), never),
+    )
     return tags.annotate(
         total_pulls=F("pulls") + Coalesce(Subquery(unfolded.values(number=Sum("pulls"))), 0),
-        last_pulled_at=NullIf(
-            Greatest(
-                Coalesce("pulled_at", never),
-                Coalesce(Subquery(unfolded.values(moment=Max("pulled_at"))), never),
-            ),
-            never,
-        ),
+        last_pulled_at=NullIf(pulled_at, never),
+        last_used_at=NullIf(Greatest(pulled_at, Coalesce("requested_at", never)), never),
     )
 
 
@@ -129,10 +155,11 @@ def _update_changed_tags(events: list[Event]) -> None:
     for event in events:
         repository, name = key = _key(event)
         tag = tags.setdefault(key, Tag(repository_id=repository, name=name))
+        id = _effective_id(event)
         if event.kind == "delete_tag":
-            tag.last_deletion = max(tag.last_deletion, event.pk)
-        elif event.pk > tag.last_push:
-            tag.last_push = event.pk
+            tag.last_deletion = max(tag.last_deletion, id)
+        elif id > tag.last_push:
+            tag.last_push = id
             tag.digest = event.digest
             tag.pushed_by_type, tag.pushed_by_name = event.actor_type, event.actor_name
             tag.pushed_by_user_id = event.actor_user_id
@@ -144,19 +171,24 @@ def _update_deleted_manifests(events: list[Event]) -> None:
     for event in events:
         repository, digest = key = _key(event, "digest")
         manifest = manifests.setdefault(key, DeletedManifest(repository_id=repository, digest=digest))
-        manifest.last_deletion = max(manifest.last_deletion, event.pk)
+        manifest.last_deletion = max(manifest.last_deletion, _effective_id(event))
     _merge(manifests, MERGE_MANIFEST)
 
 
 def _append_pulls(events: list[Event]) -> None:
     times_by_tag: dict[Key, list[datetime]] = {}
     for event in events:
-        times_by_tag.setdefault(_key(event), []).append(event.occurred_at)
+        times_by_tag.setdefault(_key(event), []).append(event.effective_at)
     rows = [
         TagPull(repository_id=repository, name=name, pulls=len(times), pulled_at=max(times))
         for (repository, name), times in times_by_tag.items()
     ]
     insert_rows(rows)
+
+
+def _effective_id(event: Event) -> UUID:
+    """Return the id of an event, with the time of its receipt if the clock of its node is ahead."""
+    return with_time(event.pk, event.effective_at) if event.is_ahead else event.pk
 
 
 def _key(event: Event, field: str = "tag") -> Key:

@@ -46,6 +46,10 @@ LOCK_KEY = 7_021_964
 """The key of the advisory lock that is taken when tallies are folded or dropped."""
 
 
+PULL_PART = "pull_part"
+"""The category in which events that are part of another pull are counted. Charts count the pull only once."""
+TALLIED_CATEGORY = f"CASE WHEN pull IS NULL THEN category ELSE '{PULL_PART}' END"
+
 DeletedCounts = Counter[tuple[int | None, str]]
 """The number of deleted events by repository and category."""
 
@@ -59,7 +63,8 @@ class Cell(NamedTuple):
 
 
 def cell_of(event: Event) -> Cell:
-    return Cell(event.repository_id, floor(event.occurred_at, HOUR), event.category)
+    category = event.category if event.pull is None else PULL_PART
+    return Cell(event.repository_id, floor(event.occurred_at, HOUR), category)
 
 
 def add(events: Iterable[Event]) -> None:
@@ -73,20 +78,32 @@ def record_changes(counts: Mapping[Cell, int]) -> None:
     The numbers are negative for deleted events.
     """
     TallyChange.objects.bulk_create(
-        TallyChange(**cell._asdict(), is_pull=cell.category == Category.PULL, events=number)
+        TallyChange(**cell._asdict(), is_pull=cell.category in (Category.PULL, PULL_PART), events=number)
         for cell, number in counts.items()
         if number
     )
 
 
 def to_counts(rows: Iterable[tuple]) -> DeletedCounts:
-    return Counter({(repository, category): number for repository, category, number in rows})
+    """Add up rows of (repository, category, number). Parts of pulls count as pulls."""
+    counts: DeletedCounts = Counter()
+    for repository, category, number in rows:
+        counts[repository, Category.PULL.value if category == PULL_PART else category] += number
+    return counts
 
 
 def valid(unit: Tally.Unit) -> GatedQuerySet[Tally]:
-    """Return the tallies for a unit, except those that `DroppedTallies` marks as invalid."""
+    """Return the tallies for a unit, except those that `DroppedTallies` marks as invalid.
+
+    Events that are part of another pull aren't counted.
+    """
     start, end = ("weeks_start", "weeks_end") if unit == Tally.Unit.WEEK else ("start", "end")
-    return Tally.objects.filter(~Exists(_dropped(start, end)), unit=unit)
+    return Tally.objects.filter(~Exists(_dropped(start, end)), unit=unit).exclude(category=PULL_PART)
+
+
+def changes() -> GatedQuerySet[TallyChange]:
+    """Return the unfolded changes, except those of events that are part of another pull."""
+    return TallyChange.objects.exclude(category=PULL_PART)
 
 
 def valid_days_of_invalid_weeks() -> GatedQuerySet[Tally]:
@@ -121,7 +138,7 @@ DROP = """
             )
     ),
     remaining AS (
-        SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, category, is_pull,
+        SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, {category} AS category, is_pull,
             COUNT(*) AS events
         FROM {remaining_table}
         WHERE is_pull = ANY(%(pull_flags)s) AND id >= %(first)s AND id < %(last)s GROUP BY 1, 2, 3, 4
@@ -165,7 +182,7 @@ def drop(
             "first": first_id(start),
             "last": first_id(end),
         }
-        cursor.execute(DROP.format(remaining_table=remaining_table), params)
+        cursor.execute(DROP.format(remaining_table=remaining_table, category=TALLIED_CATEGORY), params)
         counts = to_counts(cursor)
     for is_pull in pull_flags:
         _mark_invalid(is_pull, start, end)

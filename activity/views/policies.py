@@ -69,7 +69,7 @@ def preview(policy: Policy) -> Preview | None:
     if policy.kind == Policy.Kind.PULL_MIRRORING or policy.repository.deleted_at:
         return None
     rows = tags.with_pulls(tags.current_tags(policy.repository)).order_by("-last_push")[: MAX_TAGS_READ + 1]
-    read = [TagActivity(row.name, row.pushed_at, row.last_pulled_at) for row in rows]
+    read = [TagActivity(row.name, row.pushed_at, row.last_used_at) for row in rows]
     now, template = timezone.now(), policy.tag_template
     found = matching_tags(read[:MAX_TAGS_READ], list(policy.criteria.all()), now)
     return Preview(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.crypto import hash_token
@@ -28,8 +29,12 @@ class TokenAuthentication(authentication.TokenAuthentication):
 
     keyword = "Bearer"
 
+    def get_tokens(self) -> QuerySet[AccessToken]:
+        """Return all tokens. Subclasses can load further data with them."""
+        return AccessToken.objects.select_related("user__registry")
+
     def authenticate_credentials(self, key: str) -> Any:
-        token = find_token(key)
+        token = find_token(key, self.get_tokens())
         if token is None or not token.user.is_active:
             raise exceptions.AuthenticationFailed("Invalid token.")
         mark_used(token)
@@ -50,19 +55,15 @@ class TokenScheme(OpenApiAuthenticationExtension):
     """The description of token authentication in the OpenAPI schema."""
 
     target_class = TokenAuthentication
+    match_subclasses = True
     name = "token"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer"}
 
 
-def find_token(text: str) -> AccessToken | None:
-    """Return the token with this text, or None if it doesn't exist or has expired.
-
-    The query also loads the token's user and the user's registry, because the notifications endpoint
-    needs them.
-    """
-    tokens = AccessToken.objects.select_related("user__registry")
+def find_token(text: str, tokens: QuerySet[AccessToken]) -> AccessToken | None:
+    """Return the token with this text from `tokens`, or None if it doesn't exist or has expired."""
     token = tokens.filter(digest=hash_token(text)).first()
     if token and token.is_expired:
         _delete_expired(token.user)

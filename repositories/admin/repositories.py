@@ -16,13 +16,13 @@ from repositories.models import RegistrySettings, Repository
 
 @admin.register(Repository)
 class RepositoryAdmin(ImmutableFieldsMixin, GrantableModelAdmin):
-    list_display = ["full_name", "visibility", "created_at", "deleted_at"]
+    list_display = ["full_name", "visibility", "created_at", "known_since", "deleted_at"]
     list_filter = ["visibility", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["namespace"]
     search_fields = ["namespace__name", "name"]
     autocomplete_fields = ["namespace"]
     immutable_fields = ["namespace", "name"]
-    readonly_fields = ["created_at", "deleted_at"]
+    readonly_fields = ["created_at", "known_since", "deleted_at"]
     inlines = [RepositoryUserInline, RepositoryTeamInline]
 
     def get_urls(self) -> list[Any]:

@@ -58,11 +58,12 @@ NAME_CONDITIONS: dict[str, Callable[[str, str], bool]] = {
 
 @dataclass(frozen=True)
 class TagActivity:
-    """A tag, the time of its last push, and the time of its last pull (None if it was never pulled)."""
+    """A tag, and when it was last pushed and last used."""
 
     name: str
     pushed_at: datetime
-    last_pulled_at: datetime | None = None
+    last_used_at: datetime | None = None
+    """When the tag was last pulled, or requested by a client that had it already. None if it never was."""
 
 
 def matching_tags(
@@ -99,7 +100,7 @@ def _select_by_number(tags: list[TagActivity], criterion: Criterion, now: dateti
     cutoff = now - timedelta(days=number)
     if criterion.operator == Operator.PUSHED_BEFORE:
         return {tag for tag in tags if tag.pushed_at < cutoff}
-    return {tag for tag in tags if max(tag.pushed_at, tag.last_pulled_at or tag.pushed_at) < cutoff}
+    return {tag for tag in tags if max(tag.pushed_at, tag.last_used_at or tag.pushed_at) < cutoff}
 
 
 def split_tags(value: str) -> list[str]:

@@ -1,0 +1,87 @@
+"""Removes credentials from messages before they are stored.
+
+GitLab, for example, sends the client's access token as `actor.user`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+REMOVED = "[removed]"
+MAX_DEPTH = 100
+"""Values nested more deeply are removed, because they can't be checked. Notifications have a depth of 5."""
+
+_JWT = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*", re.ASCII)
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@]+(?=@)")
+_SCHEME = re.compile(r"\b(basic|bearer)\s+[\w.~+/=-]{8,}", re.IGNORECASE | re.ASCII)
+_SECRET_KEYS = frozenset(
+    {
+        "access_token",
+        "api_key",
+        "apikey",
+        "auth",
+        "authorization",
+        "client_secret",
+        "cookie",
+        "id_token",
+        "identitytoken",
+        "jwt",
+        "password",
+        "private_token",
+        "refresh_token",
+        "registrytoken",
+        "secret",
+        "token",
+    }
+)
+
+
+def remove_credentials(value: Any, depth: int = 0) -> Any:
+    """Return a copy of a parsed JSON value in which each credential is replaced by `[removed]`."""
+    if depth > MAX_DEPTH:
+        return REMOVED
+    if isinstance(value, str):
+        return _remove_from_text(value)
+    if isinstance(value, list):
+        return [remove_credentials(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {
+            key: REMOVED if _is_secret(key, item) else remove_credentials(item, depth + 1)
+            for key, item in _without_actor_credentials(value).items()
+        }
+    return value
+
+
+def remove_credentials_from_body(body: bytes) -> bytes:
+    """Return a message without credentials. A message that isn't JSON, or has none, is returned unchanged."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return body
+    cleaned = remove_credentials(parsed)
+    return body if cleaned == parsed else json.dumps(cleaned).encode()
+
+
+def _without_actor_credentials(value: dict) -> dict:
+    actor = value.get("actor")
+    if isinstance(actor, dict) and actor.get("user"):
+        return {**value, "actor": {**actor, "user": REMOVED}}
+    return value
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    return bool(value) and key.lower().replace("-", "_") in _SECRET_KEYS
+
+
+def _remove_from_text(text: str) -> str:
+    replacements: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+        (_JWT, REMOVED),
+        (_URL_CREDENTIALS, REMOVED),
+        (_SCHEME, lambda match: f"{match[1]} {REMOVED}"),
+    ]
+    for pattern, replacement in replacements:
+        text = pattern.sub(replacement, text)
+    return text

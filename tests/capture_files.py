@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from django.test import Client
+
 FOLDER = Path(__file__).with_name("captures")
+
+Notification = dict[str, Any]
+"""One element of the `events` of a message."""
 
 
 class Shown(NamedTuple):
-    """The values of an event that a test compares."""
+    """The values of an event that tests compare."""
 
     label: str
     repository: str
@@ -26,54 +31,47 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Capture:
-    """The messages of one file, with the values of its `.events.json` file."""
+    """The messages of one file, and what is known about them from its `.events.json` file."""
 
     name: str
     messages: list[str]
-    values: dict[str, Any]
+    expected: list[Shown]
+    """The expected events, oldest first."""
+    existing_repositories: set[str]
+    """The names of the repositories that existed before the first message."""
+    dead_letters: int = 0
+    leaves_creations_out: bool = False
+    """Whether `expected` leaves the Create Repository events out."""
 
     @property
-    def expected(self) -> list[Shown]:
-        """The expected events, oldest first."""
-        return with_pulls([Shown(**event) for event in self.values["expected"]])
+    def notifications(self) -> list[Notification]:
+        return [notification for message in self.messages for notification in json.loads(message)["events"]]
 
     @property
-    def dead_letters(self) -> int:
-        return self.values.get("dead_letters", 0)
-
-    @property
-    def existing_repositories(self) -> set[str]:
-        """The names of the repositories that existed before the first message."""
-        shown = self.values.get("shown", [])
-        created = {event["repository"] for event in shown if event["label"] == "Create Repository"}
-        return {event["repository"] for event in shown} - created
-
-    @cached_property
-    def notifications(self) -> list[dict[str, Any]]:
-        return [event for message in self.messages for event in json.loads(message)["events"]]
-
-    @property
-    def nodes(self) -> set[str]:
-        """The ids of the registry nodes, one for each start of a node."""
+    def node_starts(self) -> set[str]:
+        """The ids that the nodes of the registry got when they started."""
         sources = [notification.get("source", {}) for notification in self.notifications]
         return {source["instanceID"] for source in sources if "instanceID" in source}
 
 
 def read(path: Path) -> Capture:
+    values = json.loads(path.with_suffix(".events.json").read_text())
+    before = values.get("shown", [])
+    created = {event["repository"] for event in before if event["label"] == "Create Repository"}
     return Capture(
         name=str(path.relative_to(FOLDER).with_suffix("")),
         messages=[line for line in path.read_text().splitlines() if line],
-        values=json.loads(path.with_suffix(".events.json").read_text()),
+        expected=with_pulls([Shown(**event) for event in values["expected"]]),
+        existing_repositories={event["repository"] for event in before} - created,
+        dead_letters=values.get("dead_letters", 0),
+        leaves_creations_out=path.parent.name == "messages",
     )
 
 
-CAPTURES = [read(path) for path in sorted(FOLDER.glob("*/*.jsonl"))]
-
-
 def with_pulls(events: list[Shown]) -> list[Shown]:
-    """Set the pull of each event that belongs to another: a Get Manifest that has a tag.
+    """Set the pull of each event that belongs to another event, which is the case for a Get Manifest with a tag.
 
-    It belongs to the actor's latest Get Tag of that tag.
+    It belongs to the latest Get Tag of that tag by the same actor.
     """
     pulls: dict[tuple[str, str, str], int] = {}
     found = []
@@ -84,6 +82,38 @@ def with_pulls(events: list[Shown]) -> list[Shown]:
         is_part = event.label == "Get Manifest" and event.tag
         found.append(event._replace(pull=pulls[key]) if is_part else event)
     return found
+
+
+CAPTURES = [read(path) for path in sorted(FOLDER.glob("*/*.jsonl"))]
+
+
+def in_folder(notification: Notification, folder: str) -> Notification:
+    """Return a notification about a repository of the same name in a folder: `acme/web` becomes `acme/web/a`.
+
+    The folder comes last, because only the first component of a name may have capital letters.
+    """
+    moved = copy.deepcopy(notification)
+    target = moved.get("target", {})
+    if name := target.get("repository"):
+        target["repository"] = f"{name}/{folder}"
+    if url := target.get("url"):
+        target["url"] = url.replace(f"/v2/{name}/", f"/v2/{name}/{folder}/")
+    return moved
+
+
+def message_of(*notifications: Notification) -> str:
+    return json.dumps({"events": notifications})
+
+
+def read_events(admin: Client) -> list[dict[str, Any]]:
+    """Return all events that the API shows to an MSR admin, newest first."""
+    events: list[dict[str, Any]] = []
+    url = "/api/v0/events/?page_size=100"
+    while url:
+        page = admin.get(url).json()
+        events += page["results"]
+        url = page["next"]
+    return events
 
 
 def shown(results: Iterable[dict[str, Any]]) -> list[Shown]:

@@ -69,10 +69,7 @@ def read(path: Path) -> Capture:
 
 
 def with_pulls(events: list[Shown]) -> list[Shown]:
-    """Set the pull of each event that belongs to another event, which is the case for a Get Manifest with a tag.
-
-    It belongs to the latest Get Tag of that tag by the same actor.
-    """
+    """Set the pull of each Get Manifest that has a tag: the latest Get Tag of that tag by the same actor."""
     pulls: dict[tuple[str, str, str], int] = {}
     found = []
     for position, event in enumerate(events):

@@ -510,4 +510,4 @@ class TestQueries:
 
         registry(notification())
 
-        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(20)) == 7
+        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(15)) == 7

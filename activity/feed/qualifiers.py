@@ -20,6 +20,7 @@ from activity.models import ActorType
 from repositories import names
 from repositories.access.levels import Category
 from repositories.models import Repository
+from repositories.utils.addresses import canonical_host
 
 MAX_BRANCHES = 20
 """The maximum number of values, such as repositories, whose events are read separately and then merged."""
@@ -98,8 +99,9 @@ def read_label(value: str) -> str:
 
 
 def read_address(value: str) -> str:
+    """Parse an IP address in any form. Events contain addresses in canonical form."""
     try:
-        return str(ipaddress.ip_address(value.strip("[]")))
+        return canonical_host(str(ipaddress.ip_address(value.strip("[]"))))
     except ValueError:
         raise InvalidTerm(f"ip:{value} is not an IP address like 10.0.0.7 or fd00::7.") from None
 
@@ -185,10 +187,7 @@ def with_digests(values: Sequence[str]) -> Condition:
 
 
 def from_addresses(values: Sequence[str]) -> Condition:
-    """Return the condition for events from these client addresses, which can be stored with a port."""
-    key = "details__client_address"
-    forms = ((value, f"[{value}]:" if ":" in value else f"{value}:") for value in values)
-    known = _any(Q(**{key: value}) | Q(**{f"{key}__startswith": start}) for value, start in forms)
+    known = _any(Q(details__client_address=value) for value in values)
     return Condition(known & Q(details__has_key="client_address"))
 
 

@@ -49,7 +49,7 @@ def remove_credentials(value: Any, depth: int = 0) -> Any:
         return [remove_credentials(item, depth + 1) for item in value]
     if isinstance(value, dict):
         return {
-            key: REMOVED if _is_secret(key, item) else remove_credentials(item, depth + 1)
+            _remove_from_text(key): REMOVED if _is_secret(key, item) else remove_credentials(item, depth + 1)
             for key, item in _without_actor_credentials(value).items()
         }
     return value

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from repositories.utils.addresses import canonical_host
 from repositories.utils.text import storable_text
 
 MAX_USER_AGENT_LENGTH = 1024
@@ -86,7 +87,7 @@ def client_address(request: HttpRequest) -> str:
     if settings.SECURE_PROXY_SSL_HEADER:  # the proxy appends the last entry; earlier ones can be forged
         address = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or address
     try:
-        return str(ip_address(address))
+        return canonical_host(str(ip_address(address)))
     except ValueError:
         return ""
 

@@ -53,7 +53,7 @@ EVENTS = [
         "eve",
         repository="acme/docs",
         digest=DIGEST,
-        details={"client_address": f"{ADDRESS}:40000"},
+        details={"client_address": ADDRESS},
     ),
 ]
 

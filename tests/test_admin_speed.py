@@ -43,7 +43,7 @@ SELECT
     occurred_at, occurred_at, kind, category, category = 'pull', repository_id,
     'acme/web', 'v' || number %% 20, 'sha256:' || md5(number::text) || md5(number::text),
     'user', 'user-' || number %% 100,
-    jsonb_build_object('client_address', '10.0.' || number %% 250 || '.7:4000', 'request_id', number::text)
+    jsonb_build_object('client_address', '10.0.' || number %% 250 || '.7', 'request_id', number::text)
 FROM (
     SELECT number, %s::timestamptz - number * interval '8 seconds' AS occurred_at,
         (%s::int[])[1 + (sqrt(number %% 10007))::int %% %s] AS repository_id,

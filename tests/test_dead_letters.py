@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from activity.admin import dead_letters
 from activity.models import DeadLetter, Event
-from activity.sources import replay
+from activity.sources import notifications, replay
 from activity.sources.dead_letters import store_dead_letters
 from tests import factories
 from tests.factories import notification
@@ -95,7 +95,7 @@ class TestReplay:
     def test_failed_replay_is_reported_and_the_others_continue(
         self, admin: Client, recordable: DeadLetter, invalid: DeadLetter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(replay, "record_events", lambda drafts, *_: drafts and 1 / 0)
+        monkeypatch.setattr(notifications, "record_events", lambda drafts, *_: drafts and 1 / 0)
         data = {"action": "replay", "_selected_action": [recordable.pk, invalid.pk]}
 
         html = admin.post(LETTERS, data, follow=True).content.decode()

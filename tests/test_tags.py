@@ -284,7 +284,8 @@ class TestPage:
 
         assert rows(reader) == [pushed]
         assert "pull" not in reader.get(URL).content.decode().lower()
-        assert rows(repoadmin) == [{**pushed, "Last pulled": "Nov 22, 2026 12:00 PM", "Pulls": "1"}]
+        pulled = {"Last pulled": "Nov 22, 2026 12:00 PM", "Last requested": "never", "Pulls": "1"}
+        assert rows(repoadmin) == [{**pushed, **pulled}]
         html = reader.get(URL).content.decode()
         assert '<a href="/users/jane/">' in html
         assert 'href="/repositories/acme/web/activity/?tag=v1"' in html

@@ -171,7 +171,7 @@ def _drafts(world: World, numbers: range) -> Iterator[Draft]:
             actor_type=ActorType.USER,
             actor_name=f"person-{number % USERS}",
             details={
-                "client_address": f"10.0.{number % 250}.7:40000",
+                "client_address": f"10.0.{number % 250}.7",
                 "user_agent": "docker/29.1.2 go/go1.25 os/linux",
                 "media_type": "application/vnd.oci.image.manifest.v1+json",
                 "size": 1024,

@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from activity.api.base import ApiView, document
 from activity.api.pagination import RepositoryPagination
 from activity.api.parsers import read_body
-from activity.api.permissions import CanAddEvents, ProducerAuthentication
+from activity.api.permissions import CanAddEvents, tokens_with_permission
 from activity.api.serializers import (
     EventSerializer,
     ReceiptSerializer,
@@ -31,6 +31,7 @@ from activity.models import Event, EventQuerySet
 from activity.sources import notifications, producers, registries
 from activity.sources.dead_letters import TRUNCATED_SIZE
 from repositories.access.resolving import repository_or_404
+from repositories.accounts.authentication import TokenAuthentication
 from repositories.models import Repository
 
 
@@ -110,9 +111,12 @@ class RegistryNotificationView(ApiView):
     Responds with 200 once everything in a message has been committed, as events or as dead letters.
     """
 
-    authentication_classes = [ProducerAuthentication]
+    authentication_classes = [TokenAuthentication]
     permission_classes = [IsAuthenticated, CanAddEvents]
     content_negotiation_class = AnyContentNegotiation
+
+    def get_authenticators(self) -> Any:
+        return [TokenAuthentication(tokens_with_permission())]
 
     @document(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
     def post(self, request: Request) -> Response:

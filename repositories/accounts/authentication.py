@@ -29,12 +29,12 @@ class TokenAuthentication(authentication.TokenAuthentication):
 
     keyword = "Bearer"
 
-    def get_tokens(self) -> QuerySet[AccessToken]:
-        """Return all tokens. Subclasses can load further data with them."""
-        return AccessToken.objects.select_related("user__registry")
+    def __init__(self, tokens: QuerySet[AccessToken] | None = None) -> None:
+        """`tokens` is a queryset that loads further data with each token."""
+        self.tokens = AccessToken.objects.all() if tokens is None else tokens
 
     def authenticate_credentials(self, key: str) -> Any:
-        token = find_token(key, self.get_tokens())
+        token = find_token(key, self.tokens.select_related("user__registry"))
         if token is None or not token.user.is_active:
             raise exceptions.AuthenticationFailed("Invalid token.")
         mark_used(token)
@@ -55,7 +55,6 @@ class TokenScheme(OpenApiAuthenticationExtension):
     """The description of token authentication in the OpenAPI schema."""
 
     target_class = TokenAuthentication
-    match_subclasses = True
     name = "token"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:

@@ -480,12 +480,12 @@ class TestQueries:
     @pytest.mark.parametrize(
         ("message", "queries"),
         [
-            # Queries for the token, repository, actor, events, tally changes and tag.
-            (notification(), 6),
+            # Queries for the token, repository, actor, events, tally changes, tag and, for pushes, manifest.
+            (notification(), 7),
             (pull(tag="latest"), 6),
             # Also queries that find the client's earlier requests and store this one.
             (pull(), 7),
-            (notification(target={"tag": None}), 5),
+            (notification(target={"tag": None}), 6),
             # Queries for the token, repository, tag and request.
             (pull("HEAD", tag="latest"), 4),
             # This message isn't recorded.
@@ -510,4 +510,4 @@ class TestQueries:
 
         registry(notification())
 
-        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(15)) == 7
+        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(15)) == 8

@@ -41,6 +41,7 @@ from activity.admin.read_only import ReadOnlyAdmin
 from activity.feed import export, search
 from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import QUALIFIERS, Condition
+from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search, Term
 from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
@@ -68,7 +69,7 @@ class EventAdmin(ReadOnlyAdmin):
     actions = ["export_csv", "export_jsonl"]
     fieldsets = [
         (None, {"fields": ["summary", "type_badge", "category", "kind", "time"]}),
-        ("Subject", {"fields": ["repository_links", "tag", "digest", "pull_link"]}),
+        ("Subject", {"fields": ["repository_links", "tag", "digest", "pull_link", "remarks"]}),
         ("Actor", {"fields": ["actor_links", "actor_type", "same_actor"]}),
         ("Origin", {"fields": ["id", "received", "imported", "same_request"]}),
         ("Additional information from the source", {"fields": ["formatted_details"]}),
@@ -107,6 +108,10 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="repository")
     def repository_column(self, event: Event) -> str:
         return event.repository_name
+
+    def remarks(self, event: Event) -> str:
+        attach_remarks([event])
+        return ". ".join(event.remarks) or "-"  # type: ignore[attr-defined]
 
     @admin.display(description="part of the pull")
     def pull_link(self, event: Event) -> str:

@@ -121,6 +121,19 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Manifest',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('digest', models.CharField(max_length=255)),
+                ('last_push', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
+            ],
+            options={
+                'default_permissions': ['view'],
+            },
+        ),
+        migrations.CreateModel(
             name='ManifestRequest',
             fields=[
                 ('id', models.UUIDField(primary_key=True, serialize=False)),
@@ -273,19 +286,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='DeletedManifest',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=255)),
-                ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
-                ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
-            ],
-            options={
-                'default_permissions': ['view'],
-                'constraints': [models.UniqueConstraint(fields=('repository', 'digest'), name='unique_deleted_manifest')],
-            },
-        ),
-        migrations.CreateModel(
             name='DeletionRule',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -362,6 +362,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='event',
             index=models.Index(condition=models.Q(('policy__isnull', False)), fields=['policy', 'id'], name='event_policy'),
+        ),
+        migrations.AddConstraint(
+            model_name='manifest',
+            constraint=models.UniqueConstraint(fields=('repository', 'digest'), name='unique_manifest'),
         ),
         migrations.AddConstraint(
             model_name='registrynode',

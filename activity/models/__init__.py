@@ -34,7 +34,7 @@ from activity.models.events import (
 from activity.models.failed_logins import FailedLogins
 from activity.models.registries import Registry, RegistryNode
 from activity.models.requests import ManifestRequest
-from activity.models.tags import DeletedManifest, Tag, TagPull
+from activity.models.tags import Manifest, Tag, TagPull
 
 __all__ = [
     "COMMAND_LINE_ACTOR",
@@ -50,7 +50,6 @@ __all__ = [
     "AutoDeletion",
     "Conditions",
     "DeadLetter",
-    "DeletedManifest",
     "DeletionRule",
     "DroppedTallies",
     "Event",
@@ -58,6 +57,7 @@ __all__ = [
     "FailedLogins",
     "Hold",
     "Import",
+    "Manifest",
     "ManifestRequest",
     "Registry",
     "RegistryNode",

@@ -79,22 +79,21 @@ class Tag(models.Model):
         return names.short_digest(self.digest)
 
 
-class DeletedManifest(models.Model):
-    """The newest deletion of a manifest.
+class Manifest(models.Model):
+    """The newest push and the newest deletion of a manifest.
 
     Tags whose newest push had this digest and came before the deletion no longer exist.
     """
 
     repository = UnconstrainedForeignKey(Repository)
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH)
+    last_push = models.UUIDField(default=Tag.NEVER)
+    """The id of the newest push event, with the time as for `Tag.last_push`."""
     last_deletion = models.UUIDField(default=Tag.NEVER)
-    """The id of the newest deletion event."""
 
     class Meta:
         default_permissions = ["view"]
-        constraints = [
-            models.UniqueConstraint(fields=["repository", "digest"], name="unique_deleted_manifest")
-        ]
+        constraints = [models.UniqueConstraint(fields=["repository", "digest"], name="unique_manifest")]
 
     def __str__(self) -> str:
         return self.digest

@@ -26,7 +26,7 @@ from django.db.models import DateTimeField, Exists, F, Max, Model, OuterRef, Que
 from django.db.models.functions import Coalesce, Greatest, NullIf
 
 from activity.identity import EPOCH, with_time
-from activity.models import DeletedManifest, Event, Tag, TagPull
+from activity.models import Event, Manifest, Tag, TagPull
 from activity.storage.rows import insert_rows
 from repositories.models import Repository
 
@@ -57,7 +57,8 @@ MERGE_TAG = f"""
 """
 MERGE_MANIFEST = f"""
     ON CONFLICT (repository_id, digest) DO UPDATE SET
-        {_set_newer("registry_activity_deletedmanifest", "last_deletion")}
+        {_set_newer("registry_activity_manifest", "last_push")},
+        {_set_newer("registry_activity_manifest", "last_deletion")}
 """
 
 
@@ -70,18 +71,18 @@ MERGE_REQUEST = """
 
 def update_tags(events: Iterable[Event]) -> None:
     """Update the tags of newly inserted events. Call this in the transaction that inserts the events."""
-    tag_changes, manifest_deletions, pulls = [], [], []
+    tag_changes, manifest_changes, pulls = [], [], []
     for event in events:
         if event.repository_id is None:
             continue
         if event.kind in PUSHES or event.kind == "delete_tag":
             tag_changes.append(event)
-        elif event.kind == "delete_manifest":
-            manifest_deletions.append(event)
+        elif event.kind in ("create_manifest", "delete_manifest"):
+            manifest_changes.append(event)
         elif event.kind == "get_tag":
             pulls.append(event)
     _update_changed_tags(tag_changes)
-    _update_deleted_manifests(manifest_deletions)
+    _update_manifests(manifest_changes)
     _append_pulls(pulls)
 
 
@@ -100,7 +101,7 @@ def update_requests(requests: Iterable[tuple[Repository, str, datetime]]) -> Non
 
 def current_tags(repository: Repository) -> QuerySet[Tag]:
     """Return the existing tags of a repository."""
-    deleted = DeletedManifest.objects.filter(
+    deleted = Manifest.objects.filter(
         repository=OuterRef("repository"), digest=OuterRef("digest"), last_deletion__gt=OuterRef("last_push")
     )
     return Tag.objects.filter(Tag.NOT_DELETED, ~Exists(deleted), repository=repository)
@@ -166,12 +167,13 @@ def _update_changed_tags(events: list[Event]) -> None:
     _merge(tags, MERGE_TAG)
 
 
-def _update_deleted_manifests(events: list[Event]) -> None:
-    manifests: dict[Key, DeletedManifest] = {}
+def _update_manifests(events: list[Event]) -> None:
+    manifests: dict[Key, Manifest] = {}
     for event in events:
         repository, digest = key = _key(event, "digest")
-        manifest = manifests.setdefault(key, DeletedManifest(repository_id=repository, digest=digest))
-        manifest.last_deletion = max(manifest.last_deletion, _effective_id(event))
+        manifest = manifests.setdefault(key, Manifest(repository_id=repository, digest=digest))
+        field = "last_push" if event.kind == "create_manifest" else "last_deletion"
+        setattr(manifest, field, max(getattr(manifest, field), _effective_id(event)))
     _merge(manifests, MERGE_MANIFEST)
 
 

@@ -29,6 +29,7 @@ from activity.feed import chart, chart_counts, export, live
 from activity.feed.choices import FILTERS, ActivityForm, Choice, iso
 from activity.feed.filters import EventFilterSet
 from activity.feed.ordering import sorted_by
+from activity.feed.remarks import attach_remarks
 from activity.gating import sees_pulls
 from activity.models import ActorType, Event
 from repositories.access.people import organizations_of
@@ -146,6 +147,7 @@ class ActivityPage(ViewerMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         choice = self.choice
         page, notice = self.load_page()
+        attach_remarks(page.rows)
         event_chart, counted_from = self.chart()
         return super().get_context_data(
             **kwargs,

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from activity.views import activity, atom, policies, tags
+from repositories.utils.private import make_private
 
 app_name = "registry_activity"
 
@@ -33,3 +34,5 @@ urlpatterns = [
     path("users/<str:username>/atom/", atom.UserAtom.as_view(), name="user-atom"),
     path("policies/<slug:policy_id>/", policies.PolicyView.as_view(), name="policy"),
 ]
+
+make_private(urlpatterns)

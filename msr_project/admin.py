@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.contenttypes.models import ContentType
+from django.contrib.contenttypes.views import shortcut
+from django.http import Http404, HttpRequest
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import path
 
 
 class AdminSite(admin.AdminSite):
@@ -23,6 +26,25 @@ class AdminSite(admin.AdminSite):
         if request.user.has_perm("registry_repositories.audit_registry"):
             extra_context = {**overview.build_context(request.user), **(extra_context or {})}
         return super().index(request, extra_context)
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_view(self.view_on_site)
+        return [path("r/<path:content_type>/<path:pk>/", view, name="view_on_site"), *super().get_urls()]
+
+    def view_on_site(self, request: HttpRequest, content_type: str, pk: str) -> Any:
+        """Redirect to an object's page on the site, but only if the user may view the object in the admin.
+
+        Django's own view tells all staff which objects exist.
+        """
+        try:
+            model = ContentType.objects.get(pk=content_type).model_class()
+        except (ContentType.DoesNotExist, ValueError) as error:
+            raise Http404 from error
+        model_admin: Any = self._registry.get(model) if model else None
+        row = model_admin and model_admin.get_object(request, pk)
+        if not (row and model_admin.has_view_permission(request, row)):
+            raise Http404
+        return shortcut(request, content_type, pk)
 
     def password_change(self, request: HttpRequest, extra_context: Any = None) -> Any:
         """Redirect to the settings page, which limits wrong old passwords."""

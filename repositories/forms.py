@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from repositories import names
 from repositories.access.levels import GRANTABLE
-from repositories.access.people import visible_organizations
+from repositories.access.people import user_named, visible_organizations
 from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
 from repositories.utils.text import is_storable
@@ -130,28 +130,32 @@ class DeletionForm(forms.Form):
 
 
 class UserForm(forms.Form):
-    """A form for a user's exact name. It offers no suggestions, so that nobody can list all users."""
+    """A form for the exact name of one of the given users."""
 
-    user = NameField(
-        get_user_model()._default_manager.all(),
-        name=get_user_model().USERNAME_FIELD,
-        unknown="There is no user with this name.",
-        label="Username",
-    )
+    user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="", label="Username")
 
-    def __init__(self, *args: Any, users: QuerySet | None = None, unknown: str = "", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, users: QuerySet, unknown: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field: Any = self.fields["user"]
-        if users is not None:
-            field.queryset = users
-        if unknown:
-            field.error_messages["invalid_choice"] = unknown
+        field.queryset = users
+        field.error_messages["invalid_choice"] = unknown
 
 
-class MemberForm(UserForm):
-    """A form for a user and their role in an organization."""
+class MemberForm(forms.Form):
+    """A form for a user and their role in an organization.
 
+    It offers no suggestions, so that nobody can list all users.
+    """
+
+    user = forms.CharField(label="Username", max_length=255)
     role = forms.ChoiceField(choices=Membership.Role.choices, initial=Membership.Role.MEMBER)
+
+    def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.viewer = viewer
+
+    def clean_user(self) -> Any:
+        return user_named(self.cleaned_data["user"], self.viewer)
 
 
 class TeamForm(forms.ModelForm):
@@ -188,11 +192,7 @@ class RepositoryGrantForm(forms.Form):
         """Return the user with the entered name, or the group of the team with that name."""
         organization, slash, name = self.cleaned_data["holder"].partition("/")
         if not slash:
-            users = get_user_model()._default_manager
-            user = users.filter(**{get_user_model().USERNAME_FIELD: organization}).first()
-            if user is None:
-                raise ValidationError("There is no user with this name.")
-            return user
+            return user_named(organization, self.viewer)
         organizations = visible_organizations(self.viewer).filter(name=organization)
         team = Team.objects.filter(organization__in=organizations, name=name).select_related("group").first()
         if team is None:

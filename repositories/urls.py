@@ -2,6 +2,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from repositories.accounts import views as accounts
+from repositories.utils.private import make_private
 from repositories.views import info, organizations, pages, permissions, policies, repositories
 
 app_name = "registry_repositories"
@@ -45,3 +46,5 @@ urlpatterns = [
     # This pattern comes last, because it matches any name.
     path(REPOSITORY, pages.first_tab, name="repository"),
 ]
+
+make_private(urlpatterns)

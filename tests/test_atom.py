@@ -40,7 +40,7 @@ class TestAtom:
         (entry,) = ElementTree.fromstring(response.content).iter(f"{ATOM}entry")
         assert entry.findtext(f"{ATOM}title") == "Update Tag acme/web:v1"
         assert entry.findtext(f"{ATOM}id") == f"urn:uuid:{event.pk}"
-        assert entry.findtext(f"{ATOM}author/{ATOM}name") == "a<b>"
+        assert entry.findtext(f"{ATOM}author/{ATOM}name") == "a\\x0b<b>"
         link = entry.find(f"{ATOM}link")
         assert link is not None
         assert "range=custom" in link.attrib["href"]

@@ -62,6 +62,8 @@ EXISTING = {
     "kind": "promotion",
     "pk": 1,
 }
+PRIVATE = {"private, no-store", "max-age=0, no-cache, no-store, must-revalidate, private"}
+"""The values of Cache-Control for pages of logged-in users: those of this project's and of Django's views."""
 MISSING = {**EXISTING, "policy_id": "00000000", "username": "nobody", "team": "none"}
 
 
@@ -92,9 +94,23 @@ def test_status_for_each_role_matches_the_url_table(log_in: Any, web: Repository
     url = build_url(url_name, EXISTING, "acme", "web")
     clients = {role: Client() if role == "anonymous" else log_in(create_user(role, web)) for role in ROLES}
 
-    statuses = {role: client.get(url).status_code for role, client in clients.items()}
+    responses = {role: client.get(url) for role, client in clients.items()}
 
+    statuses = {role: response.status_code for role, response in responses.items()}
     assert statuses == dict(zip(ROLES, SITE_URLS[url_name], strict=True))
+    del responses["anonymous"]
+    assert {response["Cache-Control"] for response in responses.values()} <= PRIVATE
+
+
+@pytest.mark.parametrize("url_name", [name for name in URL_NAMES if name.startswith("registry_")])
+def test_views_forbid_caching_without_the_middleware_of_this_project(
+    log_in: Any, web: Repository, url_name: str, settings: Any
+) -> None:
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.startswith("msr_project.")]
+
+    response = log_in(create_user("admin", web)).get(build_url(url_name, EXISTING, "acme", "web"))
+
+    assert response.status_code == 404 or response["Cache-Control"] in PRIVATE
 
 
 @pytest.mark.parametrize("url_name", [name for name in URL_NAMES if 404 in SITE_URLS[name]])
@@ -109,9 +125,7 @@ def test_hidden_pages_look_like_missing_ones(
         with CaptureQueriesContext(connection) as queries:
             response = getattr(client, method)(url)
         body = re.sub(r'value="\w{64}"', "", response.content.decode())
-        # The number of queries may reveal whether a user exists. Anybody can find that out anyway, by trying
-        # to grant the user a permission.
-        return response.status_code, body, 0 if ":user" in url_name else len(queries)
+        return response.status_code, body, len(queries)
 
     hidden = fetch(EXISTING, "acme", "web")
 

@@ -45,6 +45,7 @@ from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search, Term
 from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
+from repositories.utils.text import visible_text
 
 NEARBY_EVENTS = 3
 """An event's page shows up to this many earlier events and up to this many later events."""
@@ -229,7 +230,8 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="details")
     def formatted_details(self, event: Event) -> str:
-        return format_html("<pre>{}</pre>", json.dumps(event.full_details, indent=2, ensure_ascii=False))
+        text = json.dumps(event.full_details, indent=2, ensure_ascii=False)
+        return format_html("<pre>{}</pre>", "\n".join(map(visible_text, text.split("\n"))))
 
 
 def nearby_events(events: EventQuerySet, event: Event) -> dict[str, list[Event]]:

@@ -18,7 +18,16 @@ from activity.admin.event_list import search_url
 from activity.feed import chart, chart_counts, search
 from activity.feed.search_language import Search, Term
 from activity.identity import moment_of
-from activity.models import ActorType, DeadLetter, Event, Registry, RegistryNode, Run, Tally
+from activity.models import (
+    ActorType,
+    DeadLetter,
+    Event,
+    Registry,
+    RegistryNode,
+    Run,
+    Tally,
+    label_of_actor,
+)
 from activity.storage import tallies
 from activity.storage.tallies import DAY, floor
 from repositories.access.resolving import Access
@@ -90,5 +99,8 @@ def busiest_actors(access: Access) -> dict[str, Any]:
     if not rows:
         return {}
     busiest = Counter(name for _, type, name in rows if type == ActorType.USER).most_common(ROWS)
-    links = [(name, number, search_url(Search((Term("actor", name),)))) for name, number in busiest]
+    links = [
+        (label_of_actor(ActorType.USER, name), number, search_url(Search((Term("actor", name),))))
+        for name, number in busiest
+    ]
     return {"number": len(rows), "since": moment_of(rows[-1][0]), "rows": links}

@@ -4,6 +4,7 @@ from django.contrib.auth.decorators import login_required
 from django.urls import path, re_path
 
 from activity.api import views
+from repositories.utils.private import make_private
 
 app_name = "registry_api"
 
@@ -26,3 +27,5 @@ urlpatterns = [
     path("schema/", views.SchemaView.as_view(), name="schema"),
     path("docs/", docs, name="docs"),
 ]
+
+make_private(urlpatterns)

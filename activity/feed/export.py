@@ -27,7 +27,7 @@ from activity.feed.ordering import BY_TIME
 from activity.models import Event
 from activity.sources import auditing
 from repositories.access.resolving import Access
-from repositories.utils.text import storable_text
+from repositories.utils.text import storable_text, visible_text
 
 Columns = Mapping[str, Callable[[Event], Any]]
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
@@ -76,7 +76,6 @@ def response(
         headers={
             "Content-Type": CONTENT_TYPES[format],
             "Content-Disposition": content_disposition_header(True, filename),
-            "Cache-Control": "no-store",
         },
     )
 
@@ -138,5 +137,8 @@ def _csv(rows: Iterable[Iterable[str]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a value as a CSV cell that spreadsheets don't interpret as a formula."""
-    return FORMULA.sub(r"\1'", value if isinstance(value, str) else json.dumps(value))
+    """Return a value as a CSV cell that spreadsheets don't interpret as a formula.
+
+    Invisible characters are escaped.
+    """
+    return visible_text(FORMULA.sub(r"\1'", value if isinstance(value, str) else json.dumps(value)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from repositories.models import Policy
+from repositories.utils.text import visible_text
 
 MAX_ACTOR_LENGTH = 255
 
@@ -30,11 +31,12 @@ SCHEDULE_ACTOR, COMMAND_LINE_ACTOR = SYSTEM_ACTORS = ("the schedule", "the comma
 
 
 def label_of_actor(type: str, name: str) -> str:
-    """Return the label of an actor.
+    """Return the label of an actor. Invisible characters in its name are escaped.
 
     Examples: `jane`, `anonymous`, `UNNAMED deploy_token`, `PUSH MIRRORING 7A4DC340`, `PROMOTION MANUAL_P`,
     `SYSTEM the schedule`.
     """
+    name = visible_text(name)
     if type == ActorType.USER:
         return name
     if type == ActorType.ANONYMOUS:

@@ -35,7 +35,7 @@ from activity.models import ActorType, Event
 from repositories.access.people import organizations_of
 from repositories.models import RegistrySettings, Repository
 from repositories.utils.keyset import InvalidCursor, Page
-from repositories.utils.text import get_named_or_404
+from repositories.utils.text import is_storable
 from repositories.views.organizations import OrganizationPage
 from repositories.views.pages import RepositoryPage, ViewerMixin
 
@@ -298,13 +298,18 @@ class UserView(ActivityPage):
 
     @cached_property
     def person(self) -> Any:
-        users, field = get_user_model()._default_manager.all(), get_user_model().USERNAME_FIELD
-        person = get_named_or_404(users, **{field: self.kwargs["username"]})
+        if not is_storable(username := self.kwargs["username"]):
+            raise Http404
+        user_model, key = get_user_model(), {get_user_model().USERNAME_FIELD: username}
+        # A name that nobody has takes the same queries. Otherwise, a faster response would tell a viewer that
+        # there is no such user, instead of one whom they can't see.
+        person: Any = user_model._default_manager.filter(**key).first() or user_model(pk=0, **key)
         viewer = self.request.user
         known = person == viewer or self.access.sees_everything or organizations_of(person, viewer).exists()
         events = Event.objects.visible_to(self.access).filter(actor_user=person).order_by()
         # The name is redundant, but it lets the query use the index on names.
-        if not (known or events.filter(actor_name=person.get_username()).exists()):
+        visible = known or events.filter(actor_name=username).exists()
+        if person._state.adding or not visible:
             raise Http404
         return person
 

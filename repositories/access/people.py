@@ -1,13 +1,20 @@
-"""Find the organizations that a viewer can see."""
+"""Find the organizations that a viewer can see, and users by their exact names."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
 from repositories.access.resolving import registry_role
+from repositories.accounts import limits
 from repositories.models import Organization
+from repositories.utils.text import is_storable
+
+WRONG_USERNAMES = limits.Limit("wrong usernames", 20, timedelta(hours=1))
 
 
 def visible_organizations(viewer: Any) -> QuerySet[Organization]:
@@ -23,3 +30,24 @@ def visible_organizations(viewer: Any) -> QuerySet[Organization]:
 def organizations_of(person: Any, viewer: Any) -> QuerySet[Organization]:
     """Return the organizations that a person belongs to and that the viewer can see."""
     return visible_organizations(viewer).filter(pk__in=person.memberships.values("organization"))
+
+
+def user_named(username: str, viewer: Any) -> Any:
+    """Return the user with exactly this name, for a viewer who may add people.
+
+    Raises ValidationError if there is none. After too many wrong names, it raises ValidationError for every
+    name, so that the viewer can't find out which names exist.
+    """
+
+    def find() -> Any:
+        users = get_user_model()._default_manager
+        key = {get_user_model().USERNAME_FIELD: username}
+        return users.filter(**key).first() if is_storable(username) else None
+
+    try:
+        user = limits.attempt([WRONG_USERNAMES.of(viewer.pk)], find)
+    except limits.LimitExceeded as error:
+        raise ValidationError("Too many wrong names. Try again in an hour.") from error
+    if user is None:
+        raise ValidationError("There is no user with this name.")
+    return user

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from django import forms
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.forms import PasswordChangeForm
@@ -20,6 +21,7 @@ from django.shortcuts import render
 
 from repositories.accounts import current_request, limits
 from repositories.accounts.limits import Limit, LimitExceeded, Result
+from repositories.models import AccessToken
 
 PERIOD = timedelta(minutes=15)
 BY_NAME_AND_NETWORK = Limit("password by name and network", 5, PERIOD)
@@ -90,7 +92,24 @@ class LoginLimitMiddleware:
         return page
 
 
-class LimitedPasswordChangeForm(PasswordChangeForm):
+class RevokeTokensMixin(forms.Form):
+    """Offers to revoke the access tokens of the user whose password a form changes."""
+
+    user: Any
+    revoke_tokens = forms.BooleanField(
+        label="Also revoke all access tokens",
+        help_text="Access tokens stay valid when the password changes.",
+        required=False,
+    )
+
+    def save(self, commit: bool = True) -> Any:
+        user = super().save(commit)  # type: ignore[misc]
+        if self.cleaned_data["revoke_tokens"]:
+            AccessToken.objects.filter(user=user).delete()
+        return user
+
+
+class LimitedPasswordChangeForm(RevokeTokensMixin, PasswordChangeForm):
     """A form to change the user's own password, in which wrong old passwords are limited."""
 
     def clean_old_password(self) -> str:

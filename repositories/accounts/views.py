@@ -15,7 +15,6 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views import View
-from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView, UpdateView
@@ -61,8 +60,12 @@ class PasswordView(SuccessMessageMixin, PasswordChangeView):
     template_name = "repositories/password.html"
     form_class = LimitedPasswordChangeForm
     success_url = reverse_lazy("registry_repositories:password")
-    success_message = "Your password was changed."
     extra_context = {"section": "settings"}
+
+    def get_success_message(self, cleaned_data: dict[str, Any]) -> str:
+        tokens = AccessToken.objects.filter(user=self.request.user.pk).count()
+        still_valid = f" Your access tokens ({tokens}) are still valid." if tokens else ""
+        return f"Your password was changed.{still_valid}"
 
 
 class TokenForm(forms.Form):
@@ -79,7 +82,6 @@ class TokenForm(forms.Form):
     )
 
 
-@method_decorator(never_cache, name="dispatch")
 class TokensView(FormView):
     """List your access tokens, and create one."""
 

@@ -7,12 +7,13 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
 from repositories.access.delegation import DelegationMixin
+from repositories.accounts.passwords import RevokeTokensMixin
 from repositories.admin.effective_access import access_page, user_access_view
 from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.models import Namespace, Profile, validate_not_reserved
@@ -33,6 +34,10 @@ class RegistryUserCreationForm(AdminUserCreationForm):
         return username
 
 
+class PasswordForm(RevokeTokensMixin, AdminPasswordChangeForm):
+    """A form for the password of another user."""
+
+
 class ProfileInline(admin.StackedInline):
     model = Profile
     can_delete = False
@@ -41,6 +46,8 @@ class ProfileInline(admin.StackedInline):
 class RegistryUserAdmin(ImmutableFieldsMixin, DelegationMixin, UserAdmin):
     immutable_fields = ["username"]
     add_form = RegistryUserCreationForm
+    change_password_form = PasswordForm
+    change_user_password_template = "admin/registry_repositories/change_password.html"  # noqa: S105
     inlines = [ProfileInline]
     # Every team has a group, so there can be thousands of groups, too many for a select box.
     autocomplete_fields = ["groups"]

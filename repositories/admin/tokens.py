@@ -8,16 +8,16 @@ from django.contrib import admin
 from django.http import HttpRequest
 from knox.admin import AuthTokenAdmin
 
-from repositories.access.delegation import manageable_users
+from repositories.access.delegation import can_manage, manageable_users
 from repositories.models import AccessToken
 
 
 @admin.register(AccessToken)
 class TokenAdmin(AuthTokenAdmin):
-    """Lets the viewer create tokens only for users that they can manage, and forbids changes.
+    """Lets the viewer create and revoke only the tokens of users that they can manage, and forbids changes.
 
     With Knox's own admin, tokens can be created for any user, even for superusers, and existing tokens
-    can be assigned to other users.
+    can be revoked, or assigned to other users.
     """
 
     list_display = ["__str__", "user", "created", "expiry", "last_used_at"]
@@ -31,3 +31,7 @@ class TokenAdmin(AuthTokenAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or can_manage(request.user, obj.user))

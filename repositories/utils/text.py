@@ -10,6 +10,10 @@ from django.http import Http404
 from django.shortcuts import get_object_or_404
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Letters, marks and symbols that look like nothing. Source: Unicode's Default_Ignorable_Code_Point."""
 
 
 def is_storable(text: str) -> bool:
@@ -22,6 +26,17 @@ def get_named_or_404(rows: QuerySet, **names: str) -> Any:
     if not all(map(is_storable, names.values())):
         raise Http404
     return get_object_or_404(rows, **names)
+
+
+def visible_text(text: str) -> str:
+    """Return the text with its invisible characters escaped, for example as `\\u200b`.
+
+    Otherwise, a made-up name could look like the name of somebody else.
+    """
+    return "".join(
+        char if char.isprintable() and not BLANK.match(char) else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def storable_text(text: str, length: int) -> str:

@@ -116,8 +116,16 @@ class MembersView(ManagedPage):
 
     tab = "Members"
     template_name = "repositories/members.html"
-    actions = {"save_member": MemberForm, "remove_member": UserForm}
     keyset = Keyset([Key("username")])
+
+    @property
+    def actions(self) -> dict[str, Any]:  # type: ignore[override]
+        return {
+            "save_member": partial(MemberForm, viewer=self.request.user),
+            "remove_member": partial(
+                UserForm, users=self.organization.users.all(), unknown="No member has this name."
+            ),
+        }
 
     def get_queryset(self) -> QuerySet[Membership]:
         return self.organization.memberships.annotate(username=F(f"user__{USERNAME}"))
@@ -182,7 +190,7 @@ class TeamView(TeamPage):
         unknown = f"No member of {self.organization} has this name. Add the user to the organization first."
         return {
             "add_member": partial(UserForm, users=self.organization.users.all(), unknown=unknown),
-            "remove_member": partial(UserForm, users=self.get_queryset()),
+            "remove_member": partial(UserForm, users=self.get_queryset(), unknown="No member has this name."),
             "delete_team": forms.Form,
         }
 

@@ -35,14 +35,27 @@ class Kind:
     category: Category
     requires: tuple[str, ...] = ()
     """The fields, if any, that an event of this kind must have: `tag` or `digest`."""
+    is_permanent: bool = False
+    """Whether events of this kind are never deleted. These are the events about deletion itself."""
 
 
-def _kinds(noun: str, category: Category, verbs: str = "create update delete") -> list[Kind]:
+def _kinds(
+    noun: str, category: Category, verbs: str = "create update delete", *, is_permanent: bool = False
+) -> list[Kind]:
     """Return a kind for each verb, for example `create_team` with the label Create Team."""
     return [
-        Kind(f"{verb}_{noun}", f"{verb}_{noun}".replace("_", " ").title(), Type[verb.upper()], category)
+        Kind(
+            f"{verb}_{noun}",
+            f"{verb}_{noun}".replace("_", " ").title(),
+            Type[verb.upper()],
+            category,
+            is_permanent=is_permanent,
+        )
         for verb in verbs.split()
     ]
+
+
+FAILED_LOGIN = "create_session_failed"
 
 
 KINDS: dict[str, Kind] = {
@@ -77,9 +90,9 @@ KINDS: dict[str, Kind] = {
         *_kinds("namespace", Category.ACCESS),
         *_kinds("visibility", Category.ACCESS, "update"),
         *_kinds("description", Category.ACCESS, "update"),
-        *_kinds("hold", Category.ACCESS),
+        *_kinds("hold", Category.ACCESS, is_permanent=True),
         *_kinds("session", Category.ACCOUNT, "create delete"),
-        Kind("create_session_failed", "Create Session Failed", Type.FAIL, Category.ACCOUNT),
+        Kind(FAILED_LOGIN, "Create Session Failed", Type.FAIL, Category.ACCOUNT),
         *_kinds("user", Category.ACCOUNT),
         *_kinds("password", Category.ACCOUNT, "update"),
         *_kinds("token", Category.ACCOUNT),
@@ -88,17 +101,17 @@ KINDS: dict[str, Kind] = {
         *_kinds("registry_settings", Category.SYSTEM, "update"),
         *_kinds("registry", Category.SYSTEM, "update delete"),
         Kind("start_registry_node", "Start Registry Node", Type.CREATE, Category.SYSTEM),
-        *_kinds("auto_deletion", Category.SYSTEM, "update"),
-        *_kinds("deletion_rule", Category.SYSTEM),
-        *_kinds("deletion_run", Category.SYSTEM, "create"),
-        *_kinds("deletion_preview", Category.SYSTEM, "create"),
-        Kind("stop_deletion", "Stop Deletion", Type.UPDATE, Category.SYSTEM),
-        Kind("delete_events", "Delete Events", Type.DELETE, Category.SYSTEM),
+        *_kinds("auto_deletion", Category.SYSTEM, "update", is_permanent=True),
+        *_kinds("deletion_rule", Category.SYSTEM, is_permanent=True),
+        *_kinds("deletion_run", Category.SYSTEM, "create", is_permanent=True),
+        *_kinds("deletion_preview", Category.SYSTEM, "create", is_permanent=True),
+        Kind("stop_deletion", "Stop Deletion", Type.UPDATE, Category.SYSTEM, is_permanent=True),
+        Kind("delete_events", "Delete Events", Type.DELETE, Category.SYSTEM, is_permanent=True),
         *_kinds("periodic_task", Category.SYSTEM),
         *_kinds("schedule", Category.SYSTEM),
         Kind("export_events", "Export Events", Type.GET, Category.SYSTEM),
-        Kind("import_events", "Import Events", Type.CREATE, Category.SYSTEM),
-        Kind("release_import", "Release Import", Type.UPDATE, Category.SYSTEM),
+        Kind("import_events", "Import Events", Type.CREATE, Category.SYSTEM, is_permanent=True),
+        Kind("release_import", "Release Import", Type.UPDATE, Category.SYSTEM, is_permanent=True),
         Kind("replay_messages", "Replay Messages", Type.UPDATE, Category.SYSTEM),
         Kind("dismiss_messages", "Dismiss Messages", Type.UPDATE, Category.SYSTEM),
     ]
@@ -107,6 +120,8 @@ KINDS: dict[str, Kind] = {
 
 OWN_CATEGORIES = frozenset({Category.ACCESS, Category.ACCOUNT, Category.SYSTEM})
 """The categories for actions in this application. Only the application can record events in them."""
+
+PERMANENT_KINDS = sorted(key for key, kind in KINDS.items() if kind.is_permanent)
 
 REPOSITORY_KINDS = {key: kind for key, kind in KINDS.items() if kind.category not in OWN_CATEGORIES}
 """The kinds of repository events. Producers can send events of these kinds."""

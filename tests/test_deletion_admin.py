@@ -161,7 +161,7 @@ class TestRules:
 
         rows = html.partition("<tbody>")[2]
         assert '<th scope="row">Delete</th><td>acme/web, Delete</td><td>never</td>' in rows
-        assert "<td>acme, all categories</td><td>beyond the newest 6,000 in each repository</td>" in rows
+        assert "<td>acme, repository events</td><td>beyond the newest 6,000 in each repository</td>" in rows
         assert "everywhere, Pull" not in rows  # because the namespace rule takes precedence
         assert "Auto-deletion is off" in html
 
@@ -185,6 +185,38 @@ class TestRules:
         html = admin.post("/admin/registry_activity/deletionrule/add/", {**data, **scopes}).content.decode()
 
         assert "Choose a repository or a namespace, not both" in html
+
+    @pytest.mark.parametrize("category", ["access", "account", "system", "failed_logins"])
+    def test_rule_for_events_of_this_application_has_a_minimum_age_and_no_maximum(
+        self, admin: Client, category: str
+    ) -> None:
+        def add(**values: str) -> str:
+            data = {"category": category, "age": "", "age_unit": "days", "max_events": "", "max_per": "rule"}
+            return admin.post(
+                "/admin/registry_activity/deletionrule/add/", {**data, **values}
+            ).content.decode()
+
+        too_young, enough = ("89", "90") if category == "failed_logins" else ("364", "366")
+        assert "Events in this category are kept for at least" in add(age=too_young)
+        assert "can be deleted only by age" in add(age=enough, max_events="10")
+        assert not DeletionRule.objects.exists()
+
+        add(age=enough)
+
+        assert DeletionRule.objects.get().age == int(enough)
+
+    def test_page_of_applicable_rules_includes_events_that_only_a_rule_for_their_category_deletes(
+        self, admin: Client, web: Repository
+    ) -> None:
+        admin.post(SETTINGS, VALID)
+        data = {"age": "90", "age_unit": "days", "max_events": "", "max_per": "repository"}
+        admin.post("/admin/registry_activity/deletionrule/add/", {**data, "category": "failed_logins"})
+
+        html = get_page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
+
+        assert '<th scope="row">Push</th><td>Registry-wide setting</td><td>older than 2 months</td>' in html
+        assert '<th scope="row">Account</th><td>Default</td><td>never</td>' in html
+        assert '<th scope="row">Failed logins</th><td>everywhere, Failed logins</td>' in html
 
 
 class TestHolds:

@@ -89,7 +89,8 @@ def test_holds_are_read_in_two_queries(
         condition = holds.held_events({"repositories": [], "namespaces": [], "imports": [0]})
 
     repositories = sorted([web.pk, api.pk, held.pk])
-    assert condition == Q(repository__in=repositories) | Q(imported__in=[0, imported.pk])
+    expected = Q(repository__in=repositories) | Q(imported__in=[0, imported.pk])
+    assert condition == holds.PERMANENT | expected
 
 
 def test_imported_events_are_exempt_until_the_import_is_released() -> None:

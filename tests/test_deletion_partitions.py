@@ -205,7 +205,7 @@ def test_partition_is_dropped_if_several_rules_together_delete_all_its_events(we
 
     assert "other_2021_01" not in list_tables()
     assert {name: entry["events"] for name, entry in run.report.items()} == {
-        "acme/web, all categories": 2,
+        "acme/web, repository events": 2,
         "everywhere, Delete": 1,
         "Registry-wide setting": 3,
     }
@@ -471,7 +471,7 @@ def test_tallies_of_a_dropped_partition_are_deleted(web: Repository, monkeypatch
     assert {"other_2021_01", "pull_2021_01"}.isdisjoint(list_tables())
     assert run.deleted == 11 + len(late)
     assert run.report == {
-        "acme, all categories": {"events": 9, "categories": {"scan": 2, "push": 3, "pull": 4}},
+        "acme, repository events": {"events": 9, "categories": {"scan": 2, "push": 3, "pull": 4}},
         "Registry-wide setting": {"events": 3, "categories": {"push": 3}},
     }
     assert_tallies_match()

@@ -20,8 +20,20 @@ from repositories.models import Namespace, Repository
 from tests import factories, tally_checks
 from tests.worlds import rolled_back
 
-CATEGORIES = ["push", "pull", "delete", "polish"]
-KINDS = {"push": "create_manifest", "pull": "get_manifest", "delete": "delete_manifest", "polish": "polish"}
+KINDS = {
+    "push": "create_manifest",
+    "pull": "get_manifest",
+    "delete": "delete_manifest",
+    "polish": "polish",
+    "access": "create_grant",
+    "account": "create_session",
+    "failed_logins": "create_session_failed",
+    "system": "export_events",
+}
+"""The kinds of generated events. The keys are the categories of rules."""
+PERMANENT_KINDS = {"access": "delete_hold", "system": "update_auto_deletion"}
+MIN_DAYS = {"access": 365, "account": 365, "failed_logins": 90, "system": 365}
+"""The minimum ages of the events to delete. Only rules for these categories delete the events."""
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 
 
@@ -45,6 +57,11 @@ class EventSpec:
     category: str
     hours_ago: int
     imported: bool
+    is_permanent: bool
+
+    @property
+    def kind(self) -> str:
+        return PERMANENT_KINDS.get(self.category, "") if self.is_permanent else KINDS[self.category]
 
 
 @dataclass
@@ -61,14 +78,17 @@ class World:
     def namespace_of(self, event: EventSpec) -> str | None:
         return None if event.repository is None else self.repositories[event.repository]
 
-    def rule_for(self, event: EventSpec) -> RuleSpec:
+    def rule_for(self, event: EventSpec) -> RuleSpec | None:
         """Return the rule that applies to an event, determined independently of the code under test."""
+        categories = [event.category] + (["account"] if event.category == "failed_logins" else [])
+        if event.category not in MIN_DAYS:
+            categories.append("")
         for scope in (event.repository, self.namespace_of(event), "everywhere"):
-            for category in (event.category, ""):
-                for rule in self.rules:
+            for category in categories:
+                for rule in self.rules[:-1]:
                     if scope is not None and (rule.scope, rule.category) == (scope, category):
                         return rule
-        return self.rules[-1]
+        return None if event.category in MIN_DAYS else self.rules[-1]
 
     def kept(self) -> set[int]:
         """Return the numbers of the events to keep, determined independently of the code under test."""
@@ -82,6 +102,7 @@ class World:
             decided = sorted((moment, number) for moment, number in decided if moment < self.cutoff)
             if rule.age:
                 oldest = self.cutoff - relativedelta(**{rule.age[1]: rule.age[0]})  # type: ignore[arg-type]
+                oldest = min(oldest, self.cutoff - timedelta(days=MIN_DAYS.get(rule.category, 0)))
                 deleted |= {number for moment, number in decided if moment < oldest}
             if rule.max_events:
                 groups = {n: 0 for _, n in decided}
@@ -93,7 +114,12 @@ class World:
         return set(range(len(self.events))) - deleted
 
     def is_held(self, event: EventSpec) -> bool:
-        return event.imported or event.repository in self.holds or self.namespace_of(event) in self.holds
+        return (
+            event.imported
+            or event.is_permanent
+            or event.repository in self.holds
+            or self.namespace_of(event) in self.holds
+        )
 
     def create(self) -> list[str]:
         """Create the world in the database, and return the ids of the events."""
@@ -122,8 +148,8 @@ class World:
         imported = Import.objects.create(archive_name="x")
         events = [
             factories.event_row(
-                kind=KINDS[event.category],
-                category=event.category,
+                kind=event.kind,
+                category="account" if event.category == "failed_logins" else event.category,
                 repository=None if event.repository is None else rows[event.repository],
                 occurred_at=NOW - timedelta(hours=event.hours_ago),
                 imported=imported if event.imported else None,
@@ -145,9 +171,14 @@ def turn_on(age: tuple[int, str] | None = None, max_events: int | None = None, a
 AGES = (
     st.none()
     | st.tuples(st.integers(1, 40), st.sampled_from(["hours", "days"]))
-    | st.tuples(st.integers(1, 3), st.sampled_from(["weeks", "months"]))
+    | st.tuples(st.integers(1, 14), st.sampled_from(["weeks", "months"]))
 )
 MAX_EVENTS = st.none() | st.integers(1, 4)
+
+
+def rule_spec(scope: int | str, category: str, age: Any, max_events: int | None, max_per: str) -> RuleSpec:
+    """Return a rule. Rules for access, account and system events have no maximum."""
+    return RuleSpec(scope, category, age, None if category in MIN_DAYS else max_events, max_per)
 
 
 @st.composite
@@ -158,9 +189,9 @@ def worlds(draw: st.DrawFn) -> World:
     rules = draw(
         st.lists(
             st.builds(
-                RuleSpec,
+                rule_spec,
                 scopes,
-                st.sampled_from(["", *CATEGORIES]),
+                st.sampled_from(["", *KINDS]),
                 AGES,
                 MAX_EVENTS,
                 st.sampled_from(["repository", "rule"]),
@@ -178,9 +209,18 @@ def worlds(draw: st.DrawFn) -> World:
                 st.builds(
                     EventSpec,
                     numbers | st.none(),
-                    st.sampled_from(CATEGORIES),
-                    st.integers(-48, 2400) | st.integers(0, 60),
+                    st.sampled_from(list(KINDS)),
+                    st.integers(-48, 2400) | st.integers(0, 60) | st.integers(2160, 11000),
                     st.sampled_from([False, False, False, True]),
+                    st.just(False),
+                )
+                | st.builds(
+                    EventSpec,
+                    numbers | st.none(),
+                    st.sampled_from(list(PERMANENT_KINDS)),
+                    st.integers(8000, 30000),
+                    st.just(False),
+                    st.just(True),
                 ),
                 max_size=25,
                 unique_by=lambda event: event.hours_ago,
@@ -243,7 +283,9 @@ def test_run_deletes_exactly_the_events_selected_by_rules_and_reported_by_previe
         assert run.deleted == preview.expected == len(ids) - len(kept)
         assert counts_by_rule(run) == counts_by_rule(preview)
         deleted = Counter(
-            event.category for event, id in zip(world.events, ids, strict=True) if id not in kept
+            "account" if event.category == "failed_logins" else event.category
+            for event, id in zip(world.events, ids, strict=True)
+            if id not in kept
         )
         total: Counter[str] = sum((Counter(entry) for entry in counts_by_rule(run).values()), Counter())
         assert total == deleted

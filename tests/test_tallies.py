@@ -195,10 +195,10 @@ def test_tallies_match_events_after_recording_deletion_and_folding_in_random_ord
         start = first + timedelta(days=rng.randrange(28))
         end = start + timedelta(days=rng.randint(1, 10))
         deletable = Event.objects.exclude(repository=rng.choice(repositories[1:])).exclude(category="scan")
-        pull_flags = rng.choice([[True], [False], [False, True]])
+        groups = rng.choice([["pull"], ["other"], ["other", "pull"]])
         before = count_events()
         with transaction.atomic():
-            event_storage.delete_days(rng.choice([deletable, Event.objects.all()]), pull_flags, start, end)
+            event_storage.delete_days(rng.choice([deletable, Event.objects.all()]), groups, start, end)
         assert dropped_counts.pop() == before - count_events()
 
     def delete() -> None:

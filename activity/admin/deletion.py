@@ -20,10 +20,9 @@ from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import rules, runs
 from activity.deletion.holds import holds_on
 from activity.feed import chart
-from activity.models import Archive, AutoDeletion, DeletionRule, Hold, Import, Run
+from activity.models import RULE_CATEGORIES, Archive, AutoDeletion, DeletionRule, Hold, Import, Run
 from activity.sources import auditing
 from activity.tasks import execute_run
-from repositories.access.levels import Category
 from repositories.models import Repository
 from repositories.names import is_name
 
@@ -39,7 +38,8 @@ class AutoDeletionAdmin(SingletonModelAdmin):
             "Delete events that meet either condition",
             {
                 "fields": [("age", "age_unit"), "max_events"],
-                "description": "These conditions apply to events that no deletion rule applies to.",
+                "description": "The conditions apply to repository events that no deletion rule applies to. "
+                "Access, account and system events are deleted only by a rule for their category.",
             },
         ),
         (None, {"fields": ["archive"]}),
@@ -121,10 +121,10 @@ class DeletionRuleAdmin(admin.ModelAdmin):
 
 def rules_by_category(setting: AutoDeletion, repository: Repository) -> list[tuple[str, rules.Rule, str]]:
     """Return a (category, rule, conditions) tuple for each category of a repository's events."""
-    current = rules.current_rules(setting)
+    current = rules.with_defaults(rules.current_rules(setting))
     applicable = [
-        (category.label, rules.applicable_rule(current, repository.pk, repository.namespace_id, category))
-        for category in Category
+        (label, rules.applicable_rule(current, repository.pk, repository.namespace_id, category))
+        for category, label in RULE_CATEGORIES
     ]
     return [(label, rule, describe_conditions(rule)) for label, rule in applicable]
 

@@ -103,7 +103,7 @@ class Execution:
 
     @cached_property
     def rules(self) -> list[rules.Rule]:
-        return [rules.Rule(**rule) for rule in self.run.settings["rules"]]
+        return rules.with_defaults([rules.Rule(**rule) for rule in self.run.settings["rules"]])
 
     def held_events(self) -> Q:
         return held_events(self.run.settings["holds"])
@@ -122,9 +122,11 @@ class Execution:
         """
         held = kept = self.held_events()
         for selection in self.by_rule:
-            if selection.bound < partition.bounds[1]:
+            if selection.rule.is_for_part_of_category:
+                kept |= selection.condition  # a dropped partition is counted only by category
+            elif selection.bound < partition.bounds[1]:
                 kept |= selection.condition & Q(id__gte=selection.bound)
-            if selection.rule.matches_all(pulls=partition.is_pull):
+            if selection.rule.matches_all(partition.group):
                 break  # the remaining rules apply to none of these events
         events = partitions.events(partition)
         moved: int | None = events.filter(kept)[: MAX_MOVED + 1].count()
@@ -237,7 +239,7 @@ class DeletionExecution(Execution):
         if selection.max_size > BATCH_SIZE:
             upper = _ids(events)[BATCH_SIZE : BATCH_SIZE + 1].first() or upper
         if days := _whole_days(selection, events, lower, upper):
-            deleted = delete_days(events, selection.is_pull_values, *days)
+            deleted = delete_days(events, selection.groups, *days)
             upper = first_id(days[1])
         else:
             deleted = delete_events(events.filter(id__lt=upper))
@@ -415,16 +417,16 @@ def _whole_days(
 
     The range begins on the day of `lower`, or on the day of the first event to delete if `lower` is the
     earliest possible id. It includes the day of `upper` only if the bound of the selection is on a later day.
-    Returns None if there is no whole day, if the days have too many events, if the rule covers neither all
-    pulls nor all other events, or if the table isn't partitioned.
+    Returns None if there is no whole day, if the days have too many events, if the rule covers no whole group
+    of partitions, or if the table isn't partitioned.
     """
-    if not (selection.is_pull_values and partitions.is_partitioned()):
+    if not (selection.groups and partitions.is_partitioned()):
         return None
     first = lower if lower > rules.EARLIEST else _ids(to_delete).first() or upper
     start, end = floor(moment_of(first), DAY), floor(moment_of(upper), DAY)
     if upper < selection.bound:
         end = min(end + DAY, floor(moment_of(selection.bound), DAY))
-    events = Event.objects.between(start, end).filter(is_pull__in=selection.is_pull_values)
+    events = Event.objects.between(start, end).filter(partitions.in_groups(selection.groups))
     if start < end and events[: MAX_EVENTS_OF_DAYS + 1].count() <= MAX_EVENTS_OF_DAYS:
         return start, end
     return None

@@ -1,18 +1,26 @@
 """Holds, which exempt events from deletion by any rule.
 
 The events of a repository or namespace are held until the hold is lifted. Imported events are held until
-the import is released. A run respects both the holds in force when it starts and those set later.
+the import is released. Events about deletion itself are always held. A run respects both the holds in force
+when it starts and those set later.
 """
 
 from __future__ import annotations
 
 from django.db.models import Q, QuerySet, Value
 
+from activity.catalogue import KINDS, PERMANENT_KINDS
 from activity.models import Hold, Import
 from repositories.models import Repository
 
 Holds = dict[str, list[int]]
 """The ids of the repositories, namespaces and imports that are held."""
+
+PERMANENT = Q(
+    # The kind determines the category, but filtering by category lets PostgreSQL use an index.
+    category__in=sorted({KINDS[kind].category.value for kind in PERMANENT_KINDS}),
+    kind__in=PERMANENT_KINDS,
+)
 
 
 def current_holds() -> Holds:
@@ -43,4 +51,4 @@ def held_events(holds: Holds) -> Q:
     combined = {key: {*holds[key], *now[key]} for key in now}
     in_namespaces = Repository.objects.filter(namespace__in=combined["namespaces"]).order_by()
     repositories = combined["repositories"].union(in_namespaces.values_list("pk", flat=True))
-    return Q(repository__in=sorted(repositories)) | Q(imported__in=sorted(combined["imports"]))
+    return PERMANENT | Q(repository__in=sorted(repositories)) | Q(imported__in=sorted(combined["imports"]))

@@ -14,13 +14,16 @@ from uuid import UUID
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
+from activity.catalogue import FAILED_LOGIN, OWN_CATEGORIES
 from activity.deletion.holds import current_holds
 from activity.identity import first_id
-from activity.models import AutoDeletion, DeletionRule, Event, subtract_age
+from activity.models import FAILED_LOGINS, MIN_AGES, AutoDeletion, DeletionRule, Event, subtract_age
+from activity.storage import partitions
 from repositories.access.levels import Category
 from repositories.models import Repository
 
 GLOBAL_RULE_NAME = "Registry-wide setting"
+DEFAULT_RULE_NAME = "Default"
 EARLIEST = UUID(int=0)
 MAX_REPOSITORIES = 50
 """The maximum number of repositories whose events are deleted together."""
@@ -45,14 +48,19 @@ class Rule:
     max_per_repository: bool = False
 
     @property
-    def precedence(self) -> tuple[bool, bool, bool, bool]:
+    def precedence(self) -> tuple[bool, bool, bool, bool, bool]:
         """The sort key: the most specific rule comes first, and the registry-wide setting comes last."""
         return (
             self.repository is None,
             self.namespace is None,
             self.category == "",
-            self.name == GLOBAL_RULE_NAME,
+            not self.is_for_part_of_category,
+            self.name in (GLOBAL_RULE_NAME, DEFAULT_RULE_NAME),
         )
+
+    @property
+    def is_for_part_of_category(self) -> bool:
+        return self.category == FAILED_LOGINS
 
     def matching_events(self) -> Q:
         """Return the condition for events that match this rule, even if a more specific rule applies."""
@@ -61,27 +69,44 @@ class Rule:
             condition &= Q(repository=self.repository)
         if self.namespace is not None:
             condition &= Q(repository__in=Repository.objects.filter(namespace=self.namespace).values("pk"))
-        if self.category:
-            # The category implies is_pull, but filtering by it lets PostgreSQL skip the other partitions.
-            condition &= Q(category=self.category, is_pull=self.category == Category.PULL)
-        return condition
+        if not self.category:
+            return condition & ~Q(category__in=sorted(OWN_CATEGORIES))
+        if self.category == FAILED_LOGINS:
+            return condition & partitions.in_category(Category.ACCOUNT) & Q(kind=FAILED_LOGIN)
+        return condition & partitions.in_category(self.category)
 
     def matches(self, repository: int | None, namespace: int | None, category: str) -> bool:
         """Return whether events of this repository, namespace and category match the rule."""
         return (
             self.repository in (None, repository)
             and self.namespace in (None, namespace)
-            and self.category in ("", category)
+            and self.category in _matching_rule_categories(category)
         )
 
-    def matches_all(self, *, pulls: bool) -> bool:
-        """Return whether all pulls, or all other events, match the rule."""
+    def matches_all(self, group: str) -> bool:
+        """Return whether all repository events in a group of partitions match the rule."""
         is_everywhere = self.repository is None and self.namespace is None
-        return is_everywhere and self.category in ("", *([Category.PULL] if pulls else []))
+        return is_everywhere and (not self.category or partitions.contains_only(group, self.category))
 
     def age_bound(self, cutoff: datetime) -> UUID:
         """Return the lowest possible id of an event that is young enough to keep."""
-        return first_id(subtract_age(cutoff, self.age, self.age_unit)) if self.age else EARLIEST
+        if not self.age:
+            return EARLIEST
+        oldest = subtract_age(cutoff, self.age, self.age_unit)
+        if self.category in MIN_AGES:
+            oldest = min(oldest, cutoff - MIN_AGES[self.category])
+        return first_id(oldest)
+
+
+DEFAULT_RULES = [Rule(DEFAULT_RULE_NAME, category=category) for category in sorted(OWN_CATEGORIES)]
+"""The rules for access, account and system events, which apply if there is no rule for their category."""
+
+
+def _matching_rule_categories(category: str) -> tuple[str, ...]:
+    """Return the categories of the rules that can match events of a category."""
+    if category == FAILED_LOGINS:
+        return (FAILED_LOGINS, Category.ACCOUNT)
+    return (category,) if category in OWN_CATEGORIES else (category, "")
 
 
 @dataclass(frozen=True)
@@ -97,8 +122,8 @@ class Selection:
     """The first id to keep."""
     max_size: float = inf
     """An upper limit on the number of events, if known."""
-    is_pull_values: tuple[bool, ...] = ()
-    """Contains True if the rule matches all pulls, and False if it matches all other events.
+    groups: tuple[str, ...] = ()
+    """The groups of partitions in which the rule matches all events.
 
     Events to which a more specific rule applies are disregarded.
     """
@@ -108,7 +133,7 @@ class Selection:
 
 
 def current_rules(setting: AutoDeletion) -> list[Rule]:
-    """Return the rules in force, the most specific first."""
+    """Return the rules in force, the most specific first, followed by the registry-wide setting."""
     rules = [
         rule_from_model(row)
         for row in DeletionRule.objects.select_related("repository__namespace", "namespace")
@@ -129,6 +154,11 @@ def snapshot(setting: AutoDeletion) -> dict[str, Any]:
     }
 
 
+def with_defaults(rules: list[Rule]) -> list[Rule]:
+    """Return the given rules and the default rules, the most specific first. Every event matches a rule."""
+    return sorted([*rules, *DEFAULT_RULES], key=lambda rule: rule.precedence)
+
+
 def applicable_rule(rules: list[Rule], repository: int | None, namespace: int | None, category: str) -> Rule:
     """Return the rule that applies to the events of a repository, namespace and category."""
     return next(rule for rule in rules if rule.matches(repository, namespace, category))
@@ -141,16 +171,16 @@ def select_by_rule(rules: list[Rule], held: Q, cutoff: datetime) -> list[Selecti
     has a maximum per repository, this maximum is not applied here, but in `select_all`.
     """
     selections = []
-    remaining = {False, True}
+    remaining = set(partitions.GROUPS)
     for number, rule in enumerate(rules):
         condition = rule.matching_events()
         for more_specific in rules[:number]:
             condition &= ~more_specific.matching_events()
         maximum = None if rule.max_per_repository else rule.max_events
         bound = max(rule.age_bound(cutoff), _bound_by_number(maximum, condition & ~held, cutoff))
-        is_pull_values = {is_pull for is_pull in remaining if rule.matches_all(pulls=is_pull)}
-        remaining -= is_pull_values
-        selections.append(Selection(rule, condition, bound, is_pull_values=tuple(sorted(is_pull_values))))
+        groups = {group for group in remaining if rule.matches_all(group)}
+        remaining -= groups
+        selections.append(Selection(rule, condition, bound, groups=tuple(sorted(groups))))
     return selections
 
 

@@ -13,6 +13,9 @@ from activity.models.actors import (
 from activity.models.counts import DroppedTallies, Tally, TallyChange
 from activity.models.dead_letters import DeadLetter
 from activity.models.deletion import (
+    FAILED_LOGINS,
+    MIN_AGES,
+    RULE_CATEGORIES,
     Archive,
     AutoDeletion,
     Conditions,
@@ -40,9 +43,12 @@ __all__ = [
     "COMMAND_LINE_ACTOR",
     "FAILED_LOGIN",
     "FOREIGN_ARCHIVE",
+    "FAILED_LOGINS",
     "MANUAL_PROMOTION_NAME",
     "MAX_ACTOR_LENGTH",
     "MAX_CLOCK_LEAD",
+    "MIN_AGES",
+    "RULE_CATEGORIES",
     "SCHEDULE_ACTOR",
     "SYSTEM_ACTORS",
     "ActorType",

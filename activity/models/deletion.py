@@ -14,8 +14,19 @@ from django.db.models import Q
 from django.utils import timezone
 from solo.models import SingletonModel
 
+from activity.catalogue import OWN_CATEGORIES
 from repositories.access.levels import Category
 from repositories.models import Namespace, Repository
+
+FAILED_LOGINS = "failed_logins"
+RULE_CATEGORIES = [*Category.choices, (FAILED_LOGINS, "Failed logins")]
+"""The choices for the category of a rule. Failed logins are account events that may be deleted earlier."""
+
+MIN_AGES: dict[str, relativedelta] = {
+    **dict.fromkeys(sorted(OWN_CATEGORIES), relativedelta(years=1)),
+    FAILED_LOGINS: relativedelta(days=90),
+}
+"""How long events are kept at least. Only a rule for their category deletes them, and only by age."""
 
 
 class AgeUnit(models.TextChoices):
@@ -65,7 +76,10 @@ def subtract_age(cutoff: datetime, age: int, unit: str) -> datetime:
 
 
 class AutoDeletion(Conditions, SingletonModel):
-    """The registry-wide settings: the master switch, and the conditions for events that no rule covers."""
+    """The registry-wide settings: the master switch, and the conditions for events that no rule covers.
+
+    The conditions apply only to repository events.
+    """
 
     enabled = models.BooleanField(default=False, help_text="While this is off, no events are deleted.")
     archive = models.BooleanField(
@@ -108,11 +122,12 @@ class Scope(models.Model):
 
 
 class DeletionRule(Scope, Conditions):
-    """A rule for a repository, a namespace or the whole registry, and for one category or all categories.
+    """A rule for a repository, a namespace or the whole registry, and for one category or repository events.
 
+    A rule without a category applies to all repository events, but not to access, account and system events.
     Only the most specific rule applies to an event. A rule for the event's repository takes precedence over a
     rule for its namespace, which takes precedence over a rule for the whole registry. Within the same scope,
-    a rule for the event's category takes precedence over a rule for all categories. If the rule that applies
+    a rule for the event's category takes precedence over a rule without a category. If the rule that applies
     to an event has no conditions, the event is kept forever.
     """
 
@@ -121,7 +136,10 @@ class DeletionRule(Scope, Conditions):
         RULE = "rule", "the rule as a whole"
 
     category = models.CharField(
-        max_length=20, choices=Category, blank=True, help_text="Leave empty for all categories."
+        max_length=20,
+        choices=RULE_CATEGORIES,
+        blank=True,
+        help_text="Leave empty for all repository events, which excludes Access, Account and System.",
     )
     max_per = models.CharField("maximum applies to", max_length=10, choices=MaxPer, default=MaxPer.REPOSITORY)
 
@@ -148,10 +166,22 @@ class DeletionRule(Scope, Conditions):
             models.CheckConstraint(
                 condition=Q(repository__isnull=True) | Q(namespace__isnull=True), name="rule_has_one_scope"
             ),
+            models.CheckConstraint(
+                condition=~Q(category__in=list(MIN_AGES)) | Q(max_events__isnull=True),
+                name="maximum_only_for_repository_events",
+                violation_error_message="Access, account and system events can be deleted only by age.",
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.scope}, {self.get_category_display() or 'all categories'}"
+        return f"{self.scope}, {self.get_category_display() or 'repository events'}"
+
+    def clean(self) -> None:
+        super().clean()
+        now, minimum = timezone.now(), MIN_AGES.get(self.category)
+        if minimum and self.age and subtract_age(now, self.age, self.age_unit) > now - minimum:
+            shortest = f"{minimum.days} days" if minimum.days else "a year"
+            raise ValidationError({"age": f"Events in this category are kept for at least {shortest}."})
 
 
 class Hold(Scope):

@@ -13,7 +13,7 @@ from django.db.models.sql import DeleteQuery
 
 from activity.identity import first_id
 from activity.models import Event
-from activity.storage import append_only, tallies
+from activity.storage import append_only, partitions, tallies
 from activity.storage.rows import insert_rows
 from activity.storage.tallies import PULL_PART, TALLIED_CATEGORY, Cell, DeletedCounts
 from repositories.access.levels import Category
@@ -82,21 +82,20 @@ DELETE_AND_COUNT_BY_CATEGORY = """
 
 
 def delete_days(
-    events: QuerySet[Event], pull_flags: Collection[bool], start: datetime, end: datetime
+    events: QuerySet[Event], groups: Collection[str], start: datetime, end: datetime
 ) -> DeletedCounts:
     """Delete events on whole days, and return the number of deleted events by category. PostgreSQL only.
 
-    `pull_flags` contains the `is_pull` values of the events to delete. If nearly all events with these values
-    are deleted, this function is faster than `delete_events`: instead of changing each tally, it invalidates
-    all tallies of the days and counts the remaining events again.
+    Only events in the given groups of partitions are deleted. If nearly all events in these groups are
+    deleted, this function is faster than `delete_events`: instead of changing each tally, it invalidates all
+    tallies of the days and counts the remaining events again.
     """
-    delete, params = _delete_sql(
-        events.filter(id__gte=first_id(start), id__lt=first_id(end), is_pull__in=pull_flags)
-    )
+    days = events.filter(partitions.in_groups(groups), id__gte=first_id(start), id__lt=first_id(end))
+    delete, params = _delete_sql(days)
     with append_only.deletion_allowed(), connection.cursor() as cursor:
         cursor.execute(DELETE_AND_COUNT_BY_CATEGORY.format(delete=delete), params)
         deleted = tallies.to_counts(cursor)
-    tallies.drop(pull_flags, start, end, by_repository=False)
+    tallies.drop(partitions.pull_flags(groups), start, end, by_repository=False)
     return deleted
 
 

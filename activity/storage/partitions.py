@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -25,13 +25,14 @@ from uuid import UUID
 from dateutil.relativedelta import relativedelta
 from django.db import OperationalError, connection, migrations, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
 from activity.identity import first_id
 from activity.models import Event
 from activity.storage import append_only, tallies
 from activity.storage.tallies import DeletedCounts
+from repositories.access.levels import Category
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +108,26 @@ class CreatePartitionedModel(migrations.CreateModel):
 
 def is_partitioned() -> bool:
     return connection.vendor == "postgresql"
+
+
+def in_category(category: str) -> Q:
+    """Return the condition for events of a category, which lets PostgreSQL skip the other group."""
+    return Q(category=category, is_pull=category == Category.PULL)
+
+
+def in_groups(groups: Collection[str]) -> Q:
+    """Return the condition for events in any of the given groups."""
+    return Q(is_pull__in=pull_flags(groups))
+
+
+def pull_flags(groups: Collection[str]) -> list[bool]:
+    """Return the `is_pull` values of the events in the given groups."""
+    return [GROUPS[group] for group in groups]
+
+
+def contains_only(group: str, category: str) -> bool:
+    """Return whether all events in a group have the given category."""
+    return GROUPS[group] and category == Category.PULL
 
 
 def months_from(start: datetime, count: int) -> list[datetime]:

@@ -12,6 +12,7 @@ class ActivityConfig(AppConfig):
 
     def ready(self) -> None:
         from activity import checks  # noqa: F401
+        from activity.deletion import changes
         from activity.feed.last_activity import last_activity as last_visible_activity
         from activity.sources import auditing, failed_logins
         from activity.storage import append_only
@@ -25,6 +26,7 @@ class ActivityConfig(AppConfig):
         groups.APPS.add(self.label)
         auditing.connect()
         failed_logins.connect()
+        changes.connect()
         last_activity.register(last_visible_activity)
         tabs.register(tabs.Tab(20, "Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
         tabs.register(tabs.Tab(30, "Activity", "registry_activity:repository", frozenset(permissions)))

@@ -1,5 +1,7 @@
 """The settings of this app, with one function per setting."""
 
+from datetime import timedelta
+
 from django.conf import settings
 from django.core.files.storage import Storage, storages
 
@@ -22,6 +24,15 @@ def archive_storage() -> Storage:
     django-storages.
     """
     return storages[ARCHIVES]
+
+
+def deletion_delay() -> timedelta:
+    """Return how long a change waits if it makes auto-deletion delete more events.
+
+    Controlled by the `DELETION_DELAY` setting, which defaults to 24 hours. With a delay of zero, all changes
+    take effect at once.
+    """
+    return getattr(settings, "DELETION_DELAY", timedelta(hours=24))
 
 
 def audits_host_models() -> bool:

@@ -3,19 +3,33 @@
 from celery import shared_task
 from django.utils import timezone
 
-from activity.deletion import runs
-from activity.models import SCHEDULE_ACTOR, AutoDeletion, Run
+from activity.deletion import changes, runs
+from activity.models import ActorType, Run
+from activity.sources import auditing
 from activity.storage import partitions, tags, tallies
 
 
 @shared_task
 def delete_events() -> None:
-    """Execute an auto-deletion run if auto-deletion is enabled and no other run is active."""
-    if AutoDeletion.get_solo().enabled:
-        try:
-            runs.execute(runs.start(SCHEDULE_ACTOR))
-        except runs.AlreadyRunning as reason:
-            runs.logger.info("Not starting a run: %s", reason)
+    """Execute an auto-deletion run if auto-deletion is in effect and no other run is active.
+
+    If a change to the schedule has not taken effect yet, only users can start the task.
+    """
+    actor_type, name = auditing.current_actor()
+    configuration = changes.in_effect()
+    if not configuration.enabled:
+        return
+    if actor_type == ActorType.SYSTEM and configuration.schedules != changes.saved().schedules:
+        runs.logger.info("Not starting a run: a change to the schedule has not taken effect yet.")
+        return
+    _execute(name)
+
+
+@shared_task
+def preview_waiting_changes() -> None:
+    """Execute a preview of the saved settings if changes wait and there is no such preview yet."""
+    if changes.waiting().exists() and not runs.preview_of(changes.saved()):
+        _execute(auditing.current_actor()[1], preview=True)
 
 
 @shared_task
@@ -35,3 +49,10 @@ def fold_tallies() -> None:
     """Fold recent changes into the tallies, and recent pulls into the tags."""
     tallies.fold()
     tags.fold()
+
+
+def _execute(started_by: str, *, preview: bool = False) -> None:
+    try:
+        runs.execute(runs.start(started_by, preview=preview))
+    except runs.AlreadyRunning as reason:
+        runs.logger.info("Not starting a run: %s", reason)

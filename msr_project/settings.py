@@ -15,9 +15,12 @@
 | `ALLOWED_HOSTS` | none                              | additional host names, comma-separated             |
 | `ARCHIVE_STORAGE` | a folder in `$DATA_DIR`         | the Django storage class for archived events       |
 | `ARCHIVE_OPTIONS` |                                 | the options for that storage class, as JSON        |
+| `DELETION_DELAY` | `24`                             | hours until a change of auto-deletion takes effect |
+|                 |                                   | if more events are deleted; can be 0               |
 | `DEBUG`         | `false`                           | Django's debug mode, only for development          |
 """
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -209,6 +212,9 @@ STORAGES = {
         "OPTIONS": env.json("ARCHIVE_OPTIONS", default={"location": str(DATA_DIR / "archives")}),
     },
 }
+
+# Until a change of auto-deletion takes effect, any MSR admin can cancel it.
+DELETION_DELAY = timedelta(hours=env.float("DELETION_DELAY", default=24))
 
 # --- API ----------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -26,9 +27,11 @@ settings.load_profile("deterministic")
 # Without autorefresh, WhiteNoise would scan all static files on the first request of each `Client`.
 # With autorefresh, WhiteNoise looks up a file only when that file is requested.
 # MD5 is much faster than a real password hasher.
+# Changes to auto-deletion take effect at once, except in the tests of the delay.
 FAST_SETTINGS = {
     "WHITENOISE_AUTOREFRESH": True,
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
+    "DELETION_DELAY": timedelta(0),
 }
 
 

@@ -115,7 +115,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "admin-repository-access": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
             "admin-user-access": f"/admin/auth/user/{ids['user']}/access/",
             "admin-auto-deletion": "/admin/registry_activity/autodeletion/",
-            "admin-applicable-rules": "/admin/registry_activity/deletionrule/deciding/?repository=acme/web",
+            "admin-applicable-rules": "/admin/registry_activity/deletionrule/applicable/?repository=acme/web",
             "admin-runs": "/admin/registry_activity/run/",
             "admin-run": f"/admin/registry_activity/run/{ids['run']}/change/",
             "admin-dead-letters": "/admin/registry_activity/deadletter/",

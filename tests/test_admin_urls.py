@@ -91,7 +91,7 @@ registry_repositories_registrysettings_change(list)?   403, 403   200, 403   200
 {SINGLETON}_history                                    403, 403   200, 200   200, 200
 {SINGLETON}_(add|delete)                               403, 403   403, 403   403, 403
 
-registry_activity_deletionrule_deciding                302, 302   200, 200   200, 200
+registry_activity_deletionrule_applicable                302, 302   200, 200   200, 200
 registry_activity_registry_add                         403, 403   403, 403   403, 403
 registry_repositories_repository_access                403, 403   200, 200   200, 200
 auth_user_access                                       403, 403   200, 200   200, 200

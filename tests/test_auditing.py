@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -45,6 +46,7 @@ from repositories.models import (
 from tests import factories
 from tests.admin_forms import empty_formsets, grant_prefixes
 
+COMMAND_LINE = f"SYSTEM the command line ({getpass.getuser()})"
 pytestmark = [pytest.mark.django_db, pytest.mark.audited]
 
 User: Any = get_user_model()
@@ -153,8 +155,8 @@ class TestAccess:
 
         subject = "view_pull_events on acme to acme/devs"
         assert recorded() == [
-            ("Create Grant", "", subject, "SYSTEM the command line"),
-            ("Delete Grant", "", subject, "SYSTEM the command line"),
+            ("Create Grant", "", subject, COMMAND_LINE),
+            ("Delete Grant", "", subject, COMMAND_LINE),
         ]
 
     def test_changes_to_a_team_and_its_members_are_recorded(
@@ -294,7 +296,7 @@ class TestAccess:
 
         assert recorded() == [
             ("Create Repository", "acme/app", "acme/app", "admin"),
-            ("Delete Repository", "acme/app", "acme/app", "SYSTEM the command line"),
+            ("Delete Repository", "acme/app", "acme/app", COMMAND_LINE),
         ]
         assert {key for event in Event.objects.all() for key in event.details} == {
             "subject",
@@ -412,7 +414,7 @@ class TestAccounts:
 
         subject = f"{token.token_key[:8]}… (jane)"
         assert recorded() == [
-            ("Create Token", "", subject, "SYSTEM the command line"),
+            ("Create Token", "", subject, COMMAND_LINE),
             ("Delete Token", "", subject, "admin"),
         ]
         details = str(list(Event.objects.values_list("details", flat=True)))
@@ -471,7 +473,7 @@ class TestAccounts:
 
         jane.delete()
 
-        assert recorded() == [("Delete User", "", "jane", "SYSTEM the command line")]
+        assert recorded() == [("Delete User", "", "jane", COMMAND_LINE)]
 
 
 class TestSystem:
@@ -536,7 +538,7 @@ class TestSystem:
         ("started_by", "shown"),
         [
             ("the schedule", "SYSTEM the schedule"),
-            ("the command line", "SYSTEM the command line"),
+            ("the command line (jane)", "SYSTEM the command line (jane)"),
             ("admin", "admin"),
         ],
     )

@@ -157,7 +157,7 @@ class TestRules:
         admin.post(add, {**base, "namespace": web.namespace_id, "category": "", "max_events": "6000"})
         assert DeletionRule.objects.count() == 3
 
-        html = get_page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
+        html = get_page(admin, "/admin/registry_activity/deletionrule/applicable/?repository=acme/web")
 
         rows = html.partition("<tbody>")[2]
         assert '<th scope="row">Delete</th><td>acme/web, Delete</td><td>never</td>' in rows
@@ -212,7 +212,7 @@ class TestRules:
         data = {"age": "90", "age_unit": "days", "max_events": "", "max_per": "repository"}
         admin.post("/admin/registry_activity/deletionrule/add/", {**data, "category": "failed_logins"})
 
-        html = get_page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
+        html = get_page(admin, "/admin/registry_activity/deletionrule/applicable/?repository=acme/web")
 
         assert '<th scope="row">Push</th><td>Registry-wide setting</td><td>older than 2 months</td>' in html
         assert '<th scope="row">Account</th><td>Default</td><td>never</td>' in html
@@ -225,7 +225,7 @@ class TestHolds:
 
         hold = Hold.objects.get()
         assert (str(hold.set_by), hold.reason) == ("admin", "An inquiry.")
-        html = get_page(admin, "/admin/registry_activity/deletionrule/deciding/?repository=acme/web")
+        html = get_page(admin, "/admin/registry_activity/deletionrule/applicable/?repository=acme/web")
         assert "by admin:</strong> An inquiry." in html
 
     def test_hold_without_a_repository_or_namespace_is_rejected(self, admin: Client, web: Repository) -> None:

@@ -128,6 +128,24 @@ class World:
             Repository.objects.create(namespace=namespaces[namespace], name=f"r{number}")
             for number, namespace in enumerate(self.repositories)
         ]
+        self.configure(rows)
+        imported = Import.objects.create(archive_name="x")
+        events = [
+            factories.event_row(
+                kind=event.kind,
+                category="account" if event.category == "failed_logins" else event.category,
+                repository=None if event.repository is None else rows[event.repository],
+                occurred_at=NOW - timedelta(hours=event.hours_ago),
+                imported=imported if event.imported else None,
+            )
+            for event in self.events
+        ]
+        insert(events)
+        return [str(event.pk) for event in events]
+
+    def configure(self, rows: list[Repository]) -> None:
+        """Create the rules and the holds, and turn auto-deletion on."""
+        namespaces = {row.name: row for row in Namespace.objects.all()}
 
         def target(scope: int | str) -> dict[str, Any]:
             return {"repository": rows[scope]} if isinstance(scope, int) else {"namespace": namespaces[scope]}
@@ -145,19 +163,6 @@ class World:
         turn_on(age=self.rules[-1].age, max_events=self.rules[-1].max_events)
         for scope in self.holds:
             Hold.objects.create(reason="An inquiry", **target(scope))
-        imported = Import.objects.create(archive_name="x")
-        events = [
-            factories.event_row(
-                kind=event.kind,
-                category="account" if event.category == "failed_logins" else event.category,
-                repository=None if event.repository is None else rows[event.repository],
-                occurred_at=NOW - timedelta(hours=event.hours_ago),
-                imported=imported if event.imported else None,
-            )
-            for event in self.events
-        ]
-        insert(events)
-        return [str(event.pk) for event in events]
 
 
 def turn_on(age: tuple[int, str] | None = None, max_events: int | None = None, archive: bool = False) -> None:

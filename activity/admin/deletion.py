@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -17,10 +17,20 @@ from kombu.exceptions import OperationalError as QueueError
 from solo.admin import SingletonModelAdmin
 
 from activity.admin.read_only import ReadOnlyAdmin
-from activity.deletion import rules, runs
+from activity.admin.waiting_changes import WaitingChangesMixin
+from activity.deletion import changes, rules, runs
 from activity.deletion.holds import holds_on
 from activity.feed import chart
-from activity.models import RULE_CATEGORIES, Archive, AutoDeletion, DeletionRule, Hold, Import, Run
+from activity.models import (
+    RULE_CATEGORIES,
+    Archive,
+    AutoDeletion,
+    DeletionRule,
+    Hold,
+    Import,
+    Run,
+    WaitingChange,
+)
 from activity.sources import auditing
 from activity.tasks import execute_run
 from repositories.models import Repository
@@ -28,7 +38,7 @@ from repositories.names import is_name
 
 
 @admin.register(AutoDeletion)
-class AutoDeletionAdmin(SingletonModelAdmin):
+class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
     """The registry-wide settings for auto-deletion, with buttons to start a run or a preview."""
 
     change_form_template = "admin/registry_activity/autodeletion/change_form.html"
@@ -46,8 +56,33 @@ class AutoDeletionAdmin(SingletonModelAdmin):
     ]
 
     def get_urls(self) -> list[Any]:
-        start = self.admin_site.admin_view(self.start)
-        return [path("start/", start, name="registry_activity_autodeletion_start"), *super().get_urls()]
+        start, cancel = (self.admin_site.admin_view(view) for view in (self.start, self.cancel))
+        return [
+            path("start/", start, name="registry_activity_autodeletion_start"),
+            path("changes/<int:pk>/cancel/", cancel, name="registry_activity_autodeletion_cancel"),
+            *super().get_urls(),
+        ]
+
+    def cancel(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Cancel a change that waits, and redirect to the front page."""
+        if request.method == "POST" and self.has_change_permission(request):
+            change = changes.waiting().filter(pk=pk).first()
+            if change is None:
+                messages.error(request, "This change has already taken effect or been cancelled.")
+            else:
+                self._cancel(request, change)
+        return HttpResponseRedirect(reverse("admin:index"))
+
+    def _cancel(self, request: HttpRequest, change: WaitingChange) -> None:
+        try:
+            changes.cancel(change)
+        except IntegrityError:
+            messages.error(
+                request,
+                "The former state can't be restored, because it conflicts with a later change.",
+            )
+        else:
+            messages.success(request, f"Cancelled: {change.subject}.")
 
     def start(self, request: HttpRequest) -> HttpResponse:
         """Start a run or a preview in the Celery worker, and redirect to its page."""
@@ -55,8 +90,8 @@ class AutoDeletionAdmin(SingletonModelAdmin):
         if request.method != "POST" or not self.has_change_permission(request):
             return HttpResponseRedirect(settings)
         preview = "preview" in request.POST
-        if not preview and not AutoDeletion.get_solo().enabled:
-            messages.error(request, "Auto-deletion is off. Turn it on and save the settings first.")
+        if not preview and not changes.in_effect().enabled:
+            messages.error(request, why_nothing_is_deleted())
             return HttpResponseRedirect(settings)
         try:
             run = runs.start(request.user.get_username(), preview=preview)
@@ -66,6 +101,11 @@ class AutoDeletionAdmin(SingletonModelAdmin):
         try:
             execute_run.delay(run.pk)
             messages.success(request, f"{run} was started. Reload this page to see its progress.")
+            if run.waiting:
+                ignores = "includes" if preview else "ignores"
+                messages.warning(
+                    request, f"{run} {ignores} the changes that still wait: {'; '.join(run.waiting)}."
+                )
         except (QueueError, OSError) as error:
             runs.fail_queued(run, f"The task queue is unreachable: {error}")
             messages.error(
@@ -75,7 +115,7 @@ class AutoDeletionAdmin(SingletonModelAdmin):
 
 
 @admin.register(DeletionRule)
-class DeletionRuleAdmin(admin.ModelAdmin):
+class DeletionRuleAdmin(WaitingChangesMixin, admin.ModelAdmin):
     """The admin for deletion rules, with a page that shows which rules apply to a repository's events."""
 
     change_list_template = "admin/registry_activity/deletionrule/change_list.html"
@@ -92,7 +132,7 @@ class DeletionRuleAdmin(admin.ModelAdmin):
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.applicable_rules)
         return [
-            path("deciding/", view, name="registry_activity_deletionrule_deciding"),
+            path("applicable/", view, name="registry_activity_deletionrule_applicable"),
             *super().get_urls(),
         ]
 
@@ -103,25 +143,35 @@ class DeletionRuleAdmin(admin.ModelAdmin):
         name = request.GET.get("repository", "").removeprefix("_/")
         found = Repository.objects.named(name).live().select_related("namespace")
         repository = found.first() if is_name(name) else None
-        setting = AutoDeletion.get_solo()
+        configuration = changes.in_effect()
         context = {
             **self.admin_site.each_context(request),
             "title": "Which rule applies",
             "opts": self.opts,
             "name": name,
             "repository": repository,
-            "enabled": setting.enabled,
+            "enabled": configuration.enabled,
+            "is_held": repository is not None and configuration.holds_repository(repository),
             "holds": holds_on(repository) if repository else [],
-            "rules": rules_by_category(setting, repository) if repository else [],
+            "rules": rules_by_category(configuration.rules, repository) if repository else [],
         }
         return TemplateResponse(
             request, "admin/registry_activity/deletionrule/applicable_rules.html", context
         )
 
 
-def rules_by_category(setting: AutoDeletion, repository: Repository) -> list[tuple[str, rules.Rule, str]]:
+def why_nothing_is_deleted() -> str:
+    """Return the reason why auto-deletion is not in effect."""
+    if AutoDeletion.get_solo().enabled:
+        return "Auto-deletion has not taken effect yet. The front page shows the changes that wait."
+    return "Auto-deletion is off. Turn it on and save the settings first."
+
+
+def rules_by_category(
+    in_effect: list[rules.Rule], repository: Repository
+) -> list[tuple[str, rules.Rule, str]]:
     """Return a (category, rule, conditions) tuple for each category of a repository's events."""
-    current = rules.with_defaults(rules.current_rules(setting))
+    current = rules.with_defaults(in_effect)
     applicable = [
         (label, rules.applicable_rule(current, repository.pk, repository.namespace_id, category))
         for category, label in RULE_CATEGORIES
@@ -141,7 +191,7 @@ def describe_conditions(rule: rules.Rule) -> str:
 
 
 @admin.register(Hold)
-class HoldAdmin(admin.ModelAdmin):
+class HoldAdmin(WaitingChangesMixin, admin.ModelAdmin):
     """The admin for holds. Deleting a hold lifts it."""
 
     list_display = ["scope", "reason", "set_by", "set_at"]
@@ -169,6 +219,7 @@ class RunAdmin(ReadOnlyAdmin):
         "started_at",
         "finished_at",
         "cutoff",
+        "waiting_list",
         "expected",
         "deleted",
         "report_table",
@@ -227,6 +278,10 @@ class RunAdmin(ReadOnlyAdmin):
             else "–"
         )
 
+    @admin.display(description="changes that waited")
+    def waiting_list(self, run: Run) -> str:
+        return format_html_join("", "<div>{}</div>", [[change] for change in run.waiting]) or "–"
+
     @admin.display(description="partitions")
     def partition_list(self, run: Run) -> str:
         return format_html_join("", "<div>{}: {}</div>", run.partitions.items()) or "–"
@@ -253,7 +308,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Import)
-class ImportAdmin(ReadOnlyAdmin):
+class ImportAdmin(WaitingChangesMixin, ReadOnlyAdmin):
     """Shows imported archives. Their events are held until an MSR admin releases the import."""
 
     list_display = ["archive_name", "foreign", "events", "imported_at", "released_at"]
@@ -268,8 +323,11 @@ class ImportAdmin(ReadOnlyAdmin):
     )
     @transaction.atomic
     def release(self, request: HttpRequest, queryset: QuerySet[Import]) -> None:
-        names = list(queryset.filter(released_at=None).values_list("archive_name", flat=True))
-        count = queryset.filter(released_at=None).update(released_at=timezone.now())
-        if count:
-            auditing.record("release_import", archives=names[: auditing.MAX_NAMES], count=count)
-        messages.success(request, f"Released: {count}.")
+        held = list(queryset.filter(released_at=None))
+        for imported in held:
+            imported.released_at = timezone.now()
+            imported.save(update_fields=["released_at"])
+        if held:
+            names = [imported.archive_name for imported in held[: auditing.MAX_NAMES]]
+            auditing.record("release_import", archives=names, count=len(held))
+        messages.success(request, f"Released: {len(held)}.")

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from activity.admin.capped import capped_count
 from activity.admin.event_list import search_url
+from activity.admin.waiting_changes import waiting_changes
 from activity.feed import chart, chart_counts, search
 from activity.feed.search_language import Search, Term
 from activity.identity import moment_of
@@ -55,6 +56,7 @@ def build_context(user: Any) -> dict[str, Any]:
         "actors": busiest_actors(access),
         "failures": search.find(search.plan(Event.objects.visible_to(access), FAILURES), ROWS).rows,
         "failures_url": search_url(FAILURES),
+        "waiting": waiting_changes(user),
         "waiting_dead_letters": capped_count(DeadLetter.objects.filter(DeadLetter.WAITING), MAX_COUNTED),
         "run": Run.objects.filter(preview=False).first(),
         "registries": list(Registry.objects.select_related("account")[:REGISTRIES]),

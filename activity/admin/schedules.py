@@ -2,23 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django_celery_beat.admin import PeriodicTaskAdmin
+from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
 from django_celery_beat.models import PeriodicTask
+from kombu.exceptions import OperationalError as QueueError
+
+from activity.sources import auditing
+
+
+class ScheduledTaskForm(PeriodicTaskForm):
+    """Accepts tasks without message headers. `PeriodicTask` would store NULL, which the database rejects."""
+
+    def clean_headers(self) -> str:
+        return self._clean_json("headers") if self.cleaned_data["headers"] else "{}"
 
 
 class ScheduledTaskAdmin(PeriodicTaskAdmin):
-    """Offers actions only to users who can change schedules.
+    """Offers the actions of `PeriodicTaskAdmin` only to users who can change schedules, and records them.
 
     The actions of `PeriodicTaskAdmin` don't check permissions, so they would let anyone who can view tasks
-    disable them.
+    disable them. They also update tasks without sending signals, so no event would be recorded.
     """
+
+    form = ScheduledTaskForm
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return super().get_actions(request) if self.has_change_permission(request) else {}
+
+    @admin.action(description="Enable selected tasks")
+    def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        self._switch(request, queryset, lambda task: True)
+
+    @admin.action(description="Disable selected tasks")
+    def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        self._switch(request, queryset, lambda task: False)
+
+    @admin.action(description="Toggle activity of selected tasks")
+    def toggle_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        self._switch(request, queryset, lambda task: not task.enabled)
+
+    @transaction.atomic
+    def _switch(
+        self, request: HttpRequest, tasks: QuerySet[PeriodicTask], is_enabled: Callable[[PeriodicTask], bool]
+    ) -> None:
+        """Enable or disable each task, depending on the result of `is_enabled`."""
+        changed = [task for task in tasks if task.enabled != is_enabled(task)]
+        for task in changed:
+            task.enabled = not task.enabled
+            if not task.enabled:
+                task.last_run_at = None  # Celery beat would otherwise catch up once the task is enabled again
+            task.save()
+        self.message_user(request, f"Changed: {len(changed)}.")
+
+    @admin.action(description="Run selected tasks")
+    def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
+        try:
+            with transaction.atomic():
+                for task in queryset:
+                    auditing.record("run_periodic_task", subject=task.name)
+                super().run_tasks(request, queryset)
+        except (QueueError, OSError) as error:
+            self.message_user(request, f"The task queue is unreachable: {error}", messages.ERROR)
 
 
 admin.site.unregister(PeriodicTask)

@@ -14,14 +14,14 @@ from typing import Any
 from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Count, F, Max, Min, Q, QuerySet
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from activity.deletion import archives, rules
 from activity.deletion.holds import held_events
 from activity.identity import first_id, moment_of
-from activity.models import Archive, Event, Run
+from activity.models import FAILED_LOGINS, MIN_AGES, Archive, Event, FailedLogins, Run
 from activity.storage import partitions
 from activity.storage.events import delete_days, delete_events
 from activity.storage.partitions import Partition
@@ -213,6 +213,13 @@ class DeletionExecution(Execution):
                 self.archive_and_delete(selection)
             else:
                 self.delete_selection(selection)
+        self.delete_counts_of_failed_logins()
+
+    def delete_counts_of_failed_logins(self) -> None:
+        """Delete the counts of failed logins whose events have been deleted."""
+        of_event = Event.objects.filter(pk=OuterRef("event"))
+        old = FailedLogins.objects.filter(start__lt=self.run.cutoff - MIN_AGES[FAILED_LOGINS])
+        old.filter(~Exists(of_event)).delete()
 
     def count_expected(self) -> None:
         """Count the events to delete, including events that have already been deleted."""

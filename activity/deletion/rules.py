@@ -6,16 +6,14 @@ Previews and deletions both get the events to delete from this module.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from math import inf
-from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 
 from activity.catalogue import FAILED_LOGIN, OWN_CATEGORIES
-from activity.deletion.holds import current_holds
 from activity.identity import first_id
 from activity.models import FAILED_LOGINS, MIN_AGES, AutoDeletion, DeletionRule, Event, subtract_age
 from activity.storage import partitions
@@ -132,31 +130,14 @@ class Selection:
         return Event.objects.filter(self.condition, id__lt=self.bound)
 
 
-def current_rules(setting: AutoDeletion) -> list[Rule]:
-    """Return the rules in force, the most specific first, followed by the registry-wide setting."""
-    rules = [
-        rule_from_model(row)
-        for row in DeletionRule.objects.select_related("repository__namespace", "namespace")
-    ]
-    rules.append(
-        Rule(GLOBAL_RULE_NAME, age=setting.age, age_unit=setting.age_unit, max_events=setting.max_events)
-    )
+def in_order(rules: list[Rule]) -> list[Rule]:
+    """Return rules with the most specific first."""
     return sorted(rules, key=lambda rule: rule.precedence)
-
-
-def snapshot(setting: AutoDeletion) -> dict[str, Any]:
-    """Return the current settings, rules and holds in the form in which they are stored with a run."""
-    return {
-        "rules": [asdict(rule) for rule in current_rules(setting)],
-        "holds": current_holds(),
-        "enabled": setting.enabled,
-        "archive": setting.archive,
-    }
 
 
 def with_defaults(rules: list[Rule]) -> list[Rule]:
     """Return the given rules and the default rules, the most specific first. Every event matches a rule."""
-    return sorted([*rules, *DEFAULT_RULES], key=lambda rule: rule.precedence)
+    return in_order([*rules, *DEFAULT_RULES])
 
 
 def applicable_rule(rules: list[Rule], repository: int | None, namespace: int | None, category: str) -> Rule:
@@ -251,6 +232,11 @@ def _bound_by_number(max_events: int | None, condition: Q, cutoff: datetime) -> 
     events = Event.objects.between(before=cutoff).filter(condition).order_by("-id")
     oldest_and_next = list(events.values_list("id", flat=True)[max_events - 1 : max_events + 1])
     return oldest_and_next[0] if len(oldest_and_next) == 2 else EARLIEST
+
+
+def global_rule(setting: AutoDeletion) -> Rule:
+    """Return the registry-wide setting as a rule."""
+    return Rule(GLOBAL_RULE_NAME, age=setting.age, age_unit=setting.age_unit, max_events=setting.max_events)
 
 
 def rule_from_model(row: DeletionRule) -> Rule:

@@ -10,7 +10,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from activity.deletion import rules
+from activity.deletion import changes
+from activity.deletion.configuration import Configuration
 from activity.deletion.execution import (
     LEASE,
     DeletionExecution,
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 KEPT_RUNS = 200
 """The number of runs to keep. Older runs are deleted."""
+COMPARED_PREVIEWS = 20
 
 
 class AlreadyRunning(Exception):
@@ -34,11 +36,16 @@ class AlreadyRunning(Exception):
 
 
 def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = None) -> Run:
-    """Create a queued run, to be passed to `execute`. Raises AlreadyRunning if another run is active."""
+    """Create a queued run, to be passed to `execute`. Raises AlreadyRunning if another run is active.
+
+    A run follows the configuration in effect. A preview follows the saved configuration, and thus counts the
+    events to delete once all waiting changes have taken effect.
+    """
     now = timezone.now()
     with transaction.atomic():
         locked = AutoDeletion.objects.select_for_update()  # serializes concurrent starts
-        setting, _ = locked.get_or_create(pk=AutoDeletion.singleton_instance_id)
+        locked.get_or_create(pk=AutoDeletion.singleton_instance_id)
+        configuration = changes.saved() if preview else changes.in_effect(now)
         active = active_runs()
         if current := active.filter(lease_until__gt=now).first():
             raise AlreadyRunning(f"{current}, started by {current.started_by}, has not finished yet.")
@@ -49,7 +56,8 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
             cutoff=cutoff or now,
             started_at=now,
             lease_until=now + LEASE,
-            settings=rules.snapshot(setting),
+            settings=configuration.as_json(),
+            waiting=[str(change) for change in changes.waiting(now)],
         )
         Run.objects.filter(pk__lte=run.pk - KEPT_RUNS).delete()
     return run
@@ -77,6 +85,13 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
     finish(run, state, error)
 
 
+def preview_of(configuration: Configuration) -> Run | None:
+    """Return the newest preview of a configuration, or None if there is none among the last previews."""
+    settings = configuration.as_json()
+    previews = Run.objects.filter(preview=True)[:COMPARED_PREVIEWS]
+    return next((run for run in previews if run.settings == settings), None)
+
+
 def active_runs() -> QuerySet[Run]:
     return Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING])
 
@@ -101,7 +116,7 @@ def record_run(run: Run) -> None:
                 repository_name="",
                 occurred_at=timezone.now(),
                 source_id=str(uuid4()),
-                actor_type=ActorType.SYSTEM if run.started_by in SYSTEM_ACTORS else ActorType.USER,
+                actor_type=ActorType.SYSTEM if run.started_by.startswith(SYSTEM_ACTORS) else ActorType.USER,
                 actor_name=run.started_by,
                 details={"run": run.pk, "deleted": run.deleted, "by_rule": counts, "state": run.state},
             )

@@ -66,6 +66,7 @@ class Migration(migrations.Migration):
                 ('lease_until', models.DateTimeField(help_text='If the run shows no progress by this time, it is considered abandoned.')),
                 ('stop_requested', models.BooleanField(default=False)),
                 ('settings', models.JSONField(help_text="The settings as they were when the run started. Later changes don't affect it.")),
+                ('waiting', models.JSONField(default=list, help_text='Changes that had not taken effect when the run started.', verbose_name='waiting changes')),
                 ('expected', models.BigIntegerField(help_text='Number of events to delete.', null=True)),
                 ('deleted', models.BigIntegerField(default=0)),
                 ('report', models.JSONField(default=dict, help_text='For each rule: the number of events by category, and their time range.')),
@@ -75,6 +76,24 @@ class Migration(migrations.Migration):
             options={
                 'ordering': ['-pk'],
                 'default_permissions': ['change', 'view'],
+            },
+        ),
+        migrations.CreateModel(
+            name='WaitingChange',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('model', models.CharField(help_text='The model of the changed object.', max_length=100)),
+                ('object_id', models.CharField(max_length=100)),
+                ('former', models.TextField(blank=True, help_text='The former values of the object as JSON. Empty if the object is new.')),
+                ('subject', models.CharField(max_length=500)),
+                ('changes', models.JSONField(default=dict)),
+                ('changed_by', models.CharField(max_length=255)),
+                ('changed_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('effective_at', models.DateTimeField()),
+            ],
+            options={
+                'ordering': ['pk'],
+                'default_permissions': [],
             },
         ),
         migrations.CreateModel(

@@ -5,6 +5,10 @@ from django.db import migrations
 TASKS = {
     "Auto-delete events": ("activity.tasks.delete_events", {"hour": "0", "minute": "0"}),
     "Create partitions of the event table": ("activity.tasks.create_partitions", {"hour": "3", "minute": "15"}),
+    "Preview waiting changes to auto-deletion": (
+        "activity.tasks.preview_waiting_changes",
+        {"hour": "*", "minute": "*"},
+    ),
     "Fold tallies": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
 }
 

@@ -23,10 +23,10 @@ from activity.models.deletion import (
     Hold,
     Import,
     Run,
+    WaitingChange,
     subtract_age,
 )
 from activity.models.events import (
-    FAILED_LOGIN,
     FOREIGN_ARCHIVE,
     MAX_CLOCK_LEAD,
     Event,
@@ -41,9 +41,8 @@ from activity.models.tags import Manifest, Tag, TagPull
 
 __all__ = [
     "COMMAND_LINE_ACTOR",
-    "FAILED_LOGIN",
-    "FOREIGN_ARCHIVE",
     "FAILED_LOGINS",
+    "FOREIGN_ARCHIVE",
     "MANUAL_PROMOTION_NAME",
     "MAX_ACTOR_LENGTH",
     "MAX_CLOCK_LEAD",
@@ -72,6 +71,7 @@ __all__ = [
     "TagPull",
     "Tally",
     "TallyChange",
+    "WaitingChange",
     "actor_name_from_label",
     "effective_time",
     "label_of_actor",

@@ -27,7 +27,10 @@ class ActorType(models.TextChoices):
 MANUAL_PROMOTION_NAME = "MANUAL_P"
 
 SCHEDULE_ACTOR, COMMAND_LINE_ACTOR = SYSTEM_ACTORS = ("the schedule", "the command line")
-"""The names of the SYSTEM actors, which stand for scheduled tasks and management commands."""
+"""The names of the SYSTEM actors, which stand for scheduled tasks and management commands.
+
+The name of the command line is followed by an account in the operating system: `the command line (jane)`.
+"""
 
 
 def label_of_actor(type: str, name: str) -> str:

@@ -211,6 +211,32 @@ class Hold(Scope):
             raise ValidationError("Choose a repository or a namespace.")
 
 
+class WaitingChange(models.Model):
+    """A saved change to auto-deletion that has not taken effect yet, because more events will be deleted.
+
+    Until then, auto-deletion deletes only events that it would also delete if the changed object still had
+    its former values.
+    """
+
+    model = models.CharField(max_length=100, help_text="The model of the changed object.")
+    object_id = models.CharField(max_length=100)
+    former = models.TextField(
+        blank=True, help_text="The former values of the object as JSON. Empty if the object is new."
+    )
+    subject = models.CharField(max_length=500)
+    changes = models.JSONField(default=dict)
+    changed_by = models.CharField(max_length=255)
+    changed_at = models.DateTimeField(default=timezone.now)
+    effective_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["pk"]
+        default_permissions = []
+
+    def __str__(self) -> str:
+        return f"{self.subject} ({self.changed_by}, effective {self.effective_at:%Y-%m-%d %H:%M} UTC)"
+
+
 class Run(models.Model):
     """One execution of auto-deletion. A preview is a run that deletes nothing."""
 
@@ -236,6 +262,9 @@ class Run(models.Model):
     stop_requested = models.BooleanField(default=False)
     settings = models.JSONField(
         help_text="The settings as they were when the run started. Later changes don't affect it."
+    )
+    waiting = models.JSONField(
+        "waiting changes", default=list, help_text="Changes that had not taken effect when the run started."
     )
     expected = models.BigIntegerField(null=True, help_text="Number of events to delete.")
     deleted = models.BigIntegerField(default=0)

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from activity import catalogue
+from activity.catalogue import FAILED_LOGIN
 from activity.gating import GatedEventQuerySet
 from activity.identity import first_id
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
@@ -23,7 +24,6 @@ from repositories.access.resolving import Access
 from repositories.models import Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 
-FAILED_LOGIN = "create_session_failed"
 FOREIGN_ARCHIVE = "foreign_archive"
 """The key in the details of events that were imported from an archive of another installation."""
 MAX_CLOCK_LEAD = timedelta(minutes=5)

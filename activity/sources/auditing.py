@@ -15,6 +15,8 @@ Django sends no signals for `QuerySet.update` and `bulk_create`, so don't use th
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +24,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from celery import current_task
+from celery.signals import before_task_publish
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.contrib.auth.signals import user_logged_in, user_logged_out
@@ -58,6 +61,7 @@ from repositories.models import (
     NamespaceUserPermission,
     Organization,
     Policy,
+    Profile,
     RegistrySettings,
     Repository,
     RepositoryGroupPermission,
@@ -74,6 +78,8 @@ MAX_TEXT_LENGTH = 500
 MAX_NAMES = 50
 """The maximum number of names to store from a list. The total number of names is always stored."""
 HIDDEN = "hidden"
+STARTED_BY = "started_by"
+"""The header of a task's message that contains the name of the user who started the task."""
 
 ACCOUNT_NOUNS = {"user", "password", "group", "group_member", "session", "session_failed"}
 HOST_NOUNS = ACCOUNT_NOUNS | {"periodic_task", "schedule"}
@@ -172,6 +178,13 @@ AUDITED: dict[type[models.Model], Audited] = {
             ignored={"token_key", "created", "name", "last_used_at"},
             subject=lambda token: f"{token.token_key[:8]}… ({token.user})",
         ),
+        Audited(
+            Profile,
+            "profile",
+            ignored={"user", "time_zone_guessed"},
+            subject=lambda profile: str(profile.user),
+            kind=lambda *_: "update_profile",  # a profile is created when its user first changes it
+        ),
         Audited(Group, "group"),
         Audited(RegistrySettings, "registry_settings"),
         Audited(Registry, "registry", only={"quiet_after"}),
@@ -201,6 +214,7 @@ def connect() -> None:
         post_delete.connect(_record_deletion, sender=model)
     for through in RELATIONS:
         m2m_changed.connect(_record_m2m_change, sender=through)
+    before_task_publish.connect(_send_name_with_task)
     user_logged_in.connect(_record_login)
     user_logged_out.connect(_record_logout)
     signals.policy_changed.connect(_record_policy_change)
@@ -257,12 +271,38 @@ def is_recorded(kind: str) -> bool:
 
 
 def current_actor() -> tuple[ActorType, str]:
-    """Return the actor to record: the user who sent the current request, an anonymous user, or a program."""
+    """Return the actor to record.
+
+    The actor is the user who sent the current request or started the current task, an anonymous user, the
+    schedule, or the command line with the name of the account in the operating system.
+    """
     if user := current_request.user():
         return ActorType.USER, user.get_username()
     if current_request.exists():
         return ActorType.ANONYMOUS, ""
-    return ActorType.SYSTEM, SCHEDULE_ACTOR if current_task else COMMAND_LINE_ACTOR
+    if not current_task:
+        return ActorType.SYSTEM, f"{COMMAND_LINE_ACTOR} ({_system_account()})"
+    if username := (current_task.request.headers or {}).get(STARTED_BY):
+        return ActorType.USER, username
+    return ActorType.SYSTEM, SCHEDULE_ACTOR
+
+
+def _system_account() -> str:
+    """Return the name of the person's account in the operating system, or its number if it has no name."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _send_name_with_task(headers: dict[str, Any], **_: Any) -> None:
+    """Send the name of the current user with a task, so that the task's events are recorded under it.
+
+    A task that nobody started has no name, even if someone has entered one as a header in Celery beat's
+    admin. Receiver for the `before_task_publish` signal.
+    """
+    actor_type, name = current_actor()
+    headers[STARTED_BY] = name if actor_type == ActorType.USER else None
 
 
 # --- Created, updated and deleted rows ----------------------------------------------------------

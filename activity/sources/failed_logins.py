@@ -15,7 +15,8 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from activity.models import FAILED_LOGIN, MAX_ACTOR_LENGTH, FailedLogins
+from activity.catalogue import FAILED_LOGIN
+from activity.models import MAX_ACTOR_LENGTH, FailedLogins
 from activity.sources import auditing
 from repositories.accounts import current_request
 from repositories.utils.text import storable_text

@@ -19,6 +19,7 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView, UpdateView
 
+from repositories.accounts import current_request
 from repositories.accounts.passwords import LimitedPasswordChangeForm
 from repositories.forms import PreferencesForm
 from repositories.models import AccessToken, Profile
@@ -26,6 +27,7 @@ from repositories.models import AccessToken, Profile
 EXPIRIES = {"30": "In 30 days", "90": "In 90 days", "365": "In a year", "": "Never"}
 
 
+@method_decorator(transaction.atomic, name="form_valid")
 class PreferencesView(SuccessMessageMixin, UpdateView):
     """Change your display preferences: the time zone and the theme."""
 
@@ -49,7 +51,8 @@ def guess_time_zone(request: HttpRequest) -> HttpResponse:
     if not form.is_valid() or not form.cleaned_data["time_zone"]:
         return HttpResponse(status=400)
     guess = {"time_zone": form.cleaned_data["time_zone"], "time_zone_guessed": True}
-    Profile.objects.update_or_create(user_id=request.user.pk or 0, defaults=guess)
+    with current_request.auditing_disabled():
+        Profile.objects.update_or_create(user_id=request.user.pk or 0, defaults=guess)
     return HttpResponse(status=204)
 
 

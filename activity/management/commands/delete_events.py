@@ -5,8 +5,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from activity.deletion import runs
-from activity.models import COMMAND_LINE_ACTOR, AutoDeletion, Run
+from activity.deletion import changes, runs
+from activity.feed.chart import event_count_text
+from activity.models import Run
+from activity.sources import auditing
 
 
 class Command(BaseCommand):
@@ -22,16 +24,18 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
-        if not dry_run and not AutoDeletion.get_solo().enabled:
+        if not dry_run and not changes.in_effect().enabled:
             raise CommandError(
-                "Auto-deletion is off. Enable it in the admin first (Activity > Auto-deletion)."
+                "Auto-deletion is off, or has not taken effect yet. See the admin (Activity > Auto-deletion)."
             )
         try:
-            run = runs.start(COMMAND_LINE_ACTOR, preview=dry_run)
+            run = runs.start(auditing.current_actor()[1], preview=dry_run)
         except runs.AlreadyRunning as reason:
             raise CommandError(
                 f"{reason} Wait for it to finish, or stop it in the admin (Activity > Runs)."
             ) from reason
+        for change in run.waiting:
+            self.stdout.write(f"{'Included' if dry_run else 'Ignored'}, since it still waits: {change}")
         with tqdm(
             unit="event", desc=str(run), file=self.stderr._out, dynamic_ncols=True, disable=None
         ) as bar:
@@ -40,9 +44,8 @@ class Command(BaseCommand):
         for rule, entry in run.report.items():
             counts = ", ".join(f"{category}: {count}" for category, count in entry["categories"].items())
             self.stdout.write(f"{rule}: {entry['events']} ({counts})")
-        summary = (
-            f"{run.expected or 0} events would be deleted" if dry_run else f"{run.deleted} events deleted"
-        )
+        number = event_count_text(run.expected or 0 if dry_run else run.deleted)
+        summary = f"{number} would be deleted" if dry_run else f"{number} deleted"
         self.stdout.write(f"{run}: {run.get_state_display()}. {summary}.")
         if run.state == Run.State.FAILED:
             raise CommandError(run.error)

@@ -16,6 +16,7 @@ class Field:
     value: str | None
     """None if the field is not submitted, as for a checkbox that isn't checked."""
     choices: list[str] = field(default_factory=list)
+    is_required: bool = False
 
 
 @dataclass
@@ -69,11 +70,12 @@ class _FormParser(HTMLParser):
             self.text = Field(values["name"], "text", "")
             form.fields.append(self.text)
         elif tag == "select":
-            self.select = Field(values["name"], "select", None)
+            type_ = "select-multiple" if "multiple" in values else "select"
+            self.select = Field(values["name"], type_, None, is_required="required" in values)
             form.fields.append(self.select)
         elif tag == "option" and self.select is not None:
             self.select.choices.append(values.get("value", ""))
-            if "selected" in values or self.select.value is None:
+            if "selected" in values or (self.select.type == "select" and self.select.value is None):
                 self.select.value = values.get("value", "")
 
     def _input(self, values: dict[str, str]) -> Field:
@@ -113,7 +115,12 @@ def variations(form: Form, samples: dict[str, list[str]]) -> Iterator[dict[str, 
 def _fill(field: Field, samples: dict[str, list[str]]) -> str | None:
     if field.name == "_selected_action":
         return field.value or field.choices[0]
-    if field.value or field.type in ("hidden", "checkbox", "radio"):
+    if field.is_required and field.choices and not field.value:
+        return next(filter(None, field.choices), "")
+    if field.type == "select-multiple":
+        return field.value
+    in_formset = "-" in field.name  # an additional row of a formset stays empty
+    if field.value or in_formset or field.type in ("hidden", "checkbox", "radio"):
         return field.value
     return samples.get(_last_part(field.name), [""])[0]
 
@@ -125,7 +132,7 @@ def _other_values(field: Field, value: str | None, samples: dict[str, list[str]]
     if field.type == "checkbox":
         return [None if value else field.choices[0]]
     # A select field that has no choices in the page completes what the user types.
-    unknown = [""] if field.type == "select" else ["x1"]
+    unknown = [""] if field.type.startswith("select") else ["x1"]
     others = [choice for choice in field.choices if choice] or samples.get(_last_part(field.name), unknown)
     return [other for other in ["", *others[:12]] if other != value]
 

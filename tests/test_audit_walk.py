@@ -10,12 +10,11 @@ from urllib.parse import urljoin
 
 import pytest
 from django.apps import apps
-from django.contrib.auth import get_user_model
 from django.test import Client
 
 from activity.models import Event
 from repositories.accounts import current_request
-from repositories.models import Policy
+from repositories.models import Policy, Profile
 from tests import factories
 from tests.html_forms import post_forms, variations
 from tests.test_admin_urls import SampleData, admin_urls
@@ -52,19 +51,26 @@ SAMPLES = {
     "quiet_after": ["48"],
     "reason": ["An inquiry"],
     "repository": ["{repository}"],
+    "tag_template": ["%n-copy"],
+    "target": ["{other_repository}"],
     "task": ["activity.tasks.create_partitions"],
     "user": ["{user}"],
     "username": ["newcomer"],
 }
 """Values for text fields, by the name of the field. A name in braces is replaced with the id of an object."""
+SAMPLES_OF_SITE = {"target": ["acme/api"], "user": ["newbie"]}
+"""The values of fields that take a name on the site, and an id in the admin."""
 IGNORED_MODELS = {
     "sessions.session",
     "admin.logentry",
     "django_celery_beat.periodictasks",
     "registry_activity.event",
     "registry_activity.tallychange",
+    "registry_activity.failedlogins",
+    "registry_repositories.counter",
 }
-"""Bookkeeping of Django and Celery beat, the events themselves, and their counts."""
+"""Bookkeeping of Django and Celery beat, the events themselves, and counts."""
+IGNORED_FIELDS = {"last_login", "date_changed"}
 
 
 def stored_rows() -> dict[str, list[dict[str, Any]]]:
@@ -74,8 +80,21 @@ def stored_rows() -> dict[str, list[dict[str, Any]]]:
 
 
 def rows_of(model: Any) -> list[dict[str, Any]]:
-    fields = [field.attname for field in model._meta.concrete_fields if field.name != "last_login"]
+    fields = [field.attname for field in model._meta.concrete_fields if field.name not in IGNORED_FIELDS]
     return list(model._base_manager.order_by("pk").values(*fields))
+
+
+PAGES_WITHOUT_CHANGES = {
+    "login",
+    "admin:registry_activity_event_changelist",
+    "admin:registry_repositories_namespace_permissions",
+    "admin:registry_repositories_repository_permissions",
+    "registry_activity:all",
+    "registry_activity:organization",
+    "registry_activity:repository",
+    "registry_activity:user",
+}
+"""The pages whose forms change nothing: they filter, download, or lead to another form."""
 
 
 class Walk:
@@ -90,10 +109,16 @@ class Walk:
             self.client = Client()
             self.client.force_login(self.user)
             factories.new_token(self.user, "laptop")
-        ids = {name: str(getattr(self.data, name).pk) for name in ("repository", "user")}
-        ids["namespace"] = str(self.data.repository.namespace_id)
-        ids["group"] = str(self.data.team.group_id)
-        ids["organization"] = str(self.data.repository.namespace.organization_id)
+            Profile.objects.create(user=self.user)
+            rows: dict[str, Any] = {
+                "group": self.data.team.group,
+                "namespace": self.data.repository.namespace,
+                "organization": self.data.repository.namespace.organization,
+                "other_repository": factories.repository("acme/api"),
+                "repository": self.data.repository,
+                "user": factories.UserFactory(username="newbie"),
+            }
+        ids = {name: str(row.pk) for name, row in rows.items()}
         self.samples = {name: [value.format(**ids) for value in values] for name, values in SAMPLES.items()}
         self.changing: Counter[str] = Counter()
         """The number of submissions that changed something, by page."""
@@ -123,7 +148,7 @@ class Walk:
                 self.submit_forms(name, path, response.content.decode())
 
     def submit_forms(self, name: str, path: str, html: str) -> None:
-        samples = self.samples if name.startswith("admin:") else {**self.samples, "user": ["jane"]}
+        samples = self.samples if name.startswith("admin:") else {**self.samples, **SAMPLES_OF_SITE}
         for form in post_forms(html):
             if form.action.endswith(("/logout/", "/login/")):
                 continue
@@ -154,14 +179,9 @@ class Walk:
 
 
 def test_every_form_that_changes_something_leaves_an_event_with_the_name_of_the_user() -> None:
-    assert get_user_model().objects.exists() is False
     walk = Walk()
 
     walk.submit_all()
 
-    for x in walk.silent:
-        print(str(x)[:300])
     assert walk.silent == []
-    print({name for name, number in walk.changing.items() if not number})
-    print(walk.changing)
-    assert 0
+    assert {name for name, number in walk.changing.items() if not number} == PAGES_WITHOUT_CHANGES

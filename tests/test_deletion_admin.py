@@ -147,7 +147,7 @@ class TestRuns:
 
 
 class TestRules:
-    def test_deciding_rules_page_shows_the_rule_of_each_category(
+    def test_page_of_applicable_rules_shows_the_rule_of_each_category(
         self, admin: Client, web: Repository
     ) -> None:
         add = "/admin/registry_activity/deletionrule/add/"

@@ -4,7 +4,8 @@
         app.events("reader", repository="acme/web")
 
 The application runs the programs in the Procfile. It has its own database, which contains the demo users
-and repositories and is separate from the test database. The `--database` option applies to both databases.
+and repositories and is separate from the test database. The `--database` option applies to both databases. On
+PostgreSQL, the web server uses a role that can't delete events, and the other programs use the owner's role.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import services
+from tests.database_roles import WEB_ROLE, web_role_sql
 
 PROJECT = Path(__file__).resolve().parent.parent
 PASSWORD = "only-for-tests-1"
@@ -72,13 +74,22 @@ class Application:
         """Run Python code in the application's shell, and return its output."""
         return self.manage("shell", "--no-imports", "--command", code)
 
+    @property
+    def web_environ(self) -> dict[str, str]:
+        """The environment variables that differ for the web server."""
+        if "DATABASE_URL" not in self.environ:
+            return {}
+        url = urlsplit(self.environ["DATABASE_URL"])
+        return {"DATABASE_URL": url._replace(netloc=f"{WEB_ROLE}@{url.hostname}:{url.port}").geturl()}
+
     @contextmanager
     def program(self, name: str, check: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Run a Procfile program during the block. The block starts when `check` no longer raises."""
         folder = self.folder / name
         folder.mkdir()
         command = _procfile_command(name, self.environ)
-        with services.running(command, folder, check, cwd=PROJECT, env=self.environ):
+        environ = self.environ | (self.web_environ if name == "web" else {})
+        with services.running(command, folder, check, cwd=PROJECT, env=environ):
             yield
 
     def log(self, name: str) -> str:
@@ -177,6 +188,9 @@ def _template(events: int) -> DatabaseTemplate:
         postgresql = "DATABASE_URL" in os.environ
         setting = {"DATABASE_URL": _create_database("template1")} if postgresql else {}
         _manage(_environ(data) | setting, "migrate", "--verbosity", "0")
+        if postgresql:
+            with psycopg.connect(setting["DATABASE_URL"]) as connection:
+                connection.execute(web_role_sql())
         return DatabaseTemplate(str(data), setting.get("DATABASE_URL"))
 
     return _create_once(f"{events}-events", create_filled)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from activity.deletion import runs
 from activity.models import Archive, Event, Hold, Run
 from activity.storage import partitions
 from tests import factories
+from tests.database_roles import WEB_ROLE, web_role_sql
 from tests.deletion import JANUARY, turn_on
 from tests.event_statements import STATEMENTS, TABLES, execute, on_postgresql
 
@@ -85,9 +85,8 @@ def acting_as(role: str) -> Iterator[None]:
 @pytest.fixture
 def web_role() -> str:
     """The role for the web server, as `docs/operating.md` defines it."""
-    (sql,) = re.findall(r"```sql\n(.*?)```", Path("docs/operating.md").read_text(), re.DOTALL)
-    execute(sql)
-    return "activity_web"
+    execute(web_role_sql())
+    return WEB_ROLE
 
 
 @pytest.mark.parametrize("attempt", ATTEMPTS.values(), ids=ATTEMPTS.keys())

@@ -20,6 +20,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from activity.deletion import archive_files
 from activity.models import Archive, Event, Import
 from repositories.models import Repository
 from tests import factories
@@ -365,8 +366,10 @@ def long_line(rows: list[dict[str, Any]]) -> bytes:
 HOSTILE = {
     "one line of 300 MB": long_line,
     "zip bomb": lambda rows: gzip.compress(b"\0" * 50_000_000) * 200,  # 10 GB
+    "long header": lambda rows: b"\x1f\x8b\x08\x08\0\0\0\0\0\0" + b"x" * 60_000_000,
+    "many files": lambda rows: gzip.compress(b"") * 3_000_000,
     "blank lines": lambda rows: gzip.compress(b"\n" * 50_000_000),
-    "too many events": lambda rows: gzip.compress(json.dumps(rows[0]).encode() + b"\n") * 20_001,
+    "too many events": lambda rows: gzip.compress(b'{"id": "1"}\n' * 20_001),
     "incompressible": lambda rows: random_bytes(65 << 20),
     "wide objects": lambda rows: gzip.compress(
         b"".join(b'{"details": [%s0]}\n' % (b"{}," * 340_000) for _ in range(50))
@@ -389,6 +392,16 @@ def test_hostile_archive_is_rejected_in_flat_memory(
         assert tracemalloc.get_traced_memory()[1] < MEMORY
     finally:
         tracemalloc.stop()
+
+
+def test_archive_with_too_many_valid_events_is_rejected(
+    archive_folder: Path, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_archive(archive_folder / NAME, rows)
+    monkeypatch.setattr(archive_files, "MAX_EVENTS", 3)
+
+    with rejected():
+        import_foreign()
 
 
 @pytest.mark.long

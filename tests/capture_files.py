@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from django.test import Client
+from django.urls import reverse
+
+from repositories import names
 
 FOLDER = Path(__file__).with_name("captures")
 
@@ -128,3 +132,13 @@ def shown(results: Iterable[dict[str, Any]]) -> list[Shown]:
         )
         for event in events
     ]
+
+
+def read_tags(admin: Client, repository: str) -> list[tuple[str, str]]:
+    """Return the label and text of each cell on the repository's Tags page."""
+    namespace, name = names.split_name(repository)
+    url = reverse("registry_activity:tags", kwargs={"namespace": namespace, "name": name})
+    html = admin.get(url).content.decode()
+    html = re.sub(r'<span class="ago">.*?</span>', "", html)
+    cells = re.findall(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', html, re.DOTALL)
+    return [(label, " ".join(re.sub("<[^>]*>", " ", cell).split())) for label, cell in cells]

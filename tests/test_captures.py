@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from activity.models import DeadLetter
 from tests import factories
@@ -37,6 +39,21 @@ def test_captured_messages_show_what_the_clients_did(capture: Capture, registry:
     # Each start of a node is recorded, except the first start that the account reports.
     starts = [event for event in events if event["category"] == "system"]
     assert len(starts) == max(len(capture.node_starts) - 1, 0)
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.name)
+def test_message_takes_at_most_eight_statements(capture: Capture, registry: Any) -> None:
+    """This includes authentication, but not the registration of new repositories and nodes."""
+    for message in capture.messages:
+        registry(body=message.encode())
+    counts = []
+
+    for notification in capture.notifications:
+        with CaptureQueriesContext(connection) as captured:
+            registry({**notification, "id": "another"})
+        counts.append(sum("SAVEPOINT" not in query["sql"] for query in captured.captured_queries))
+
+    assert max(counts) <= 8
 
 
 def check_times(events: list[dict[str, Any]], capture: Capture) -> None:

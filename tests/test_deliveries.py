@@ -8,8 +8,7 @@ time and actor of the push that arrives first, and is missing if a pull or delet
 from __future__ import annotations
 
 import random
-import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,12 +17,10 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from django.test import Client
-from django.urls import reverse
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from activity.models import DeadLetter
-from repositories import names
 from tests import factories
 from tests.capture_files import (
     CAPTURES,
@@ -33,16 +30,19 @@ from tests.capture_files import (
     in_folder,
     message_of,
     read_events,
+    read_tags,
     shown,
+    with_pulls,
 )
 from tests.running import application
 
 each_capture = pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.name)
 # Shrinking an example would take minutes.
-some_examples = settings(max_examples=12, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+some_examples = settings(max_examples=5, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 Result = dict[str, Any]
 """An event, as the events API returns it."""
+PULLS = ("Get Tag", "Get Manifest")
 
 
 # --- Orders -------------------------------------------------------------------------------------
@@ -125,20 +125,10 @@ def results_of(messages: Iterable[str], capture: Capture, registry: Any, admin: 
         found = {
             "events": [{key: event[key] for key in event if key != "received_at"} for event in events],
             "dead letters": DeadLetter.objects.count(),
-            "tags": {name: tags_of(admin, name) for name in {event["repository"] for event in events}},
+            "tags": {name: read_tags(admin, name) for name in {event["repository"] for event in events}},
         }
         transaction.set_rollback(True)
     return found
-
-
-def tags_of(admin: Client, repository: str) -> list[tuple[str, str]]:
-    """Return the label and text of each cell on the repository's Tags page."""
-    namespace, name = names.split_name(repository)
-    url = reverse("registry_activity:tags", kwargs={"namespace": namespace, "name": name})
-    html = admin.get(url).content.decode()
-    html = re.sub(r'<span class="ago">.*?</span>', "", html)
-    cells = re.findall(r'<td data-label="([^"]+)"[^>]*>(.*?)</td>', html, re.DOTALL)
-    return [(label, " ".join(re.sub("<[^>]*>", " ", cell).split())) for label, cell in cells]
 
 
 def without_pulls(tags: dict[str, list[tuple[str, str]]]) -> dict[str, list[tuple[str, str]]]:
@@ -162,7 +152,9 @@ def creations(events: list[Result]) -> list[tuple[str, str]]:
 
 def without_tags_of_pulls(events: list[Result], notifications: list[Notification]) -> list[Result]:
     """Blank the values that a pull by digest takes from earlier requests."""
-    with_tag = {notification.get("id") for notification in notifications if notification["target"].get("tag")}
+    with_tag = {
+        notification.get("id") for notification in notifications if notification.get("target", {}).get("tag")
+    }
     return [
         {**event, "label": "", "tag": "", "pull": None}
         if event["category"] == "pull" and event["details"]["notification_id"] not in with_tag
@@ -250,19 +242,26 @@ POOL = [
 ]
 
 
-def expected_of_pool() -> Counter[Shown]:
-    """Return the expected events of all captures, without the positions of the pulls they belong to."""
-    return Counter(
-        event._replace(repository=f"{event.repository}/c{number}", pull=None)
-        for number, capture in enumerate(CAPTURES)
-        for event in capture.expected
-        if event.label != "Create Repository"
-    )
+Pool = dict[str, list[Shown]]
+"""The events of each repository, oldest first, without the event of its creation."""
 
 
-def found_of_pool(events: list[Result]) -> Counter[Shown]:
-    found = [event for event in shown(events) if event.label != "Create Repository"]
-    return Counter(event._replace(pull=None) for event in found)
+def expected_of_pool() -> Pool:
+    """Return the expected events of all captures."""
+    found: dict[str, list[Shown]] = defaultdict(list)
+    for number, capture in enumerate(CAPTURES):
+        for event in capture.expected:
+            if event.label != "Create Repository":
+                name = f"{event.repository}/c{number}"
+                found[name].append(event._replace(repository=name))
+    return {name: with_pulls(events) for name, events in found.items()}
+
+
+def found_of_pool(events: list[Result]) -> Pool:
+    found: dict[str, list[Result]] = defaultdict(list)
+    for event in without_creations(events):
+        found[event["repository"]].append(event)
+    return {name: shown(events) for name, events in found.items() if name}
 
 
 def by_eight_clients(notifications: list[Notification], send: Any, share: float = 1) -> None:
@@ -286,13 +285,14 @@ def by_eight_clients(notifications: list[Notification], send: Any, share: float 
             done.result()
 
 
-def without_tags(events: Counter[Shown]) -> Counter[Shown]:
-    """Blank the labels and tags of pulls."""
-    found: Counter[Shown] = Counter()
-    for event, count in events.items():
-        is_pull = event.label in ("Get Tag", "Get Manifest")
-        found[event._replace(label="", tag="") if is_pull else event] += count
-    return found
+def without_tags(pool: Pool) -> Pool:
+    """Blank the values that a pull by digest takes from earlier requests, for all pulls."""
+    return {
+        name: [
+            event._replace(label="", tag="", pull=None) if event.label in PULLS else event for event in events
+        ]
+        for name, events in pool.items()
+    }
 
 
 @pytest.mark.long

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
 from activity.models import DeadLetter
+from activity.storage import tags, tallies
 from repositories.models import Repository
 from tests import factories
-from tests.capture_files import Notification, message_of, read_events, shown
+from tests.capture_files import Notification, message_of, read_events, read_tags, shown
+from tests.deletion import turn_on
 from tests.factories import notification
 
 A, B, C = ("sha256:" + digit * 64 for digit in "abc")
@@ -314,6 +317,26 @@ class TestTagOfPull:
         assert pulls(admin) == [("Get Tag", "v1", A, None)]
 
 
+def test_pull_of_several_manifests_is_counted_once(registry: Any, admin: Client) -> None:
+    registry(notification(target={"tag": "v1", "digest": A, "mediaType": INDEX}))
+    for message in (
+        head_index(0, A, "v1", **REFERENCES),
+        get_index(1, A, **REFERENCES),
+        get(2, B),
+        get(3, C),
+    ):
+        registry(message)
+
+    assert len(pulls(admin)) == 6
+    for _ in range(2):
+        assert ("Pulls", "1") in read_tags(admin, "acme/web")
+        # The chart counts the pull, and the three events of the push.
+        for path in ("/activity/", "/repositories/acme/web/activity/"):
+            assert admin.get(path, {"exclude_pull": "false"}).context["chart"].total == 4
+        tags.fold()
+        tallies.fold()
+
+
 # --- Manifests and layers -----------------------------------------------------------------------
 
 PUSH = ["Create Manifest"]
@@ -534,9 +557,18 @@ def test_capitals_make_a_different_namespace(registry: Any, admin: Client) -> No
         ("acme", "web"),
         ("ACME", "web"),
     }
-    for name in ("Acme", "acme", "ACME"):
-        page = admin.get(f"/repositories/{name}/web/activity/").content.decode()
-        assert f"{name}/web:latest" in page
+    for name in ("Acme/web", "acme/web", "ACME/web"):
+        assert f"{name}:latest" in admin.get(f"/repositories/{name}/activity/").content.decode()
+
+
+def test_repository_with_a_host_in_its_name_has_pages(registry: Any, admin: Client) -> None:
+    name = "mirror.example.com:5000/library/alpine"
+    registry(notification(target={"repository": name}))
+
+    for tab in ("activity", "tags", "info", "permissions"):
+        response = admin.get(f"/repositories/{name}/{tab}/")
+        assert response.status_code == 200
+        assert name in response.content.decode()
 
 
 # --- Actors -------------------------------------------------------------------------------------
@@ -593,6 +625,7 @@ SECRETS: dict[str, dict[str, Any]] = {
     "token within a text": {"extension": f"as {JWT}."},
     "token in an unknown member of the actor": {"actor": {"name": "jane", "session": JWT}},
     "token in the user agent": {"request": {"id": "r1", "method": "PUT", "useragent": f"client/1 {JWT}"}},
+    "token as the name of the actor": {"actor": {"name": JWT}},
     "token as a key": {"extension": {JWT: 1}},
 }
 
@@ -806,3 +839,11 @@ class TestClocks:
         events = [event for event in read_events(admin) if event["label"] != "Create Repository"]
         assert [event["label"] for event in events] == ["Update Tag", "Create Manifest"]
         assert {datetime.fromisoformat(event["occurred_at"]) for event in events} == {ahead}
+
+    def test_events_of_a_node_at_1970_survive_auto_deletion(self, registry: Any, admin: Client) -> None:
+        registry(push("v1", A, datetime(1970, 1, 2, tzinfo=UTC)))
+        turn_on(age=1, age_unit="hours")
+
+        call_command("delete_events")
+
+        assert "Create Manifest" in [event.label for event in shown(read_events(admin))]

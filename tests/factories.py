@@ -35,6 +35,13 @@ from repositories.models import (
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DIGEST = "sha256:" + "bbf09ba3" * 8
+
+# Media types
+IMAGE = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+LAYER = "application/octet-stream"
+
 _sequence = itertools.count()
 
 

@@ -347,6 +347,28 @@ class TestCredentials:
         assert DeadLetter.objects.count() == len(damages)
         assert not has_secret(stored_texts(admin))
 
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"action": JWT},
+            {"timestamp": JWT},
+            {"actor": JWT},
+            {"actor": {"name": JWT + "x" * 300}},
+            {"target": {"repository": JWT}},
+            {"target": {"tag": f"{JWT} "}},
+            {"target": {"digest": JWT}},
+            {"target": {"mediaType": JWT, "tag": None}},
+        ],
+        ids=lambda damage: "-".join(damage),
+    )
+    def test_credentials_are_removed_from_the_reason_of_a_dead_letter(
+        self, damage: dict[str, Any], registry: Any, admin: Client
+    ) -> None:
+        registry(notification(**damage))
+
+        assert DeadLetter.objects.count() == 1
+        assert not has_secret(stored_texts(admin))
+
     @pytest.mark.parametrize("case", SECRETS)
     def test_credentials_are_removed_from_envelopes_that_are_not_understood(
         self, case: str, registry: Any, admin: Client

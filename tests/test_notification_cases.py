@@ -353,7 +353,7 @@ class TestCredentials:
             {"action": JWT},
             {"timestamp": JWT},
             {"actor": JWT},
-            {"actor": {"name": JWT + "x" * 300}},
+            {"actor": {"name": JWT + " x" * 200}},
             {"target": {"repository": JWT}},
             {"target": {"tag": f"{JWT} "}},
             {"target": {"digest": JWT}},

@@ -128,7 +128,7 @@ def shown(results: Iterable[dict[str, Any]]) -> list[Shown]:
             tag=event["tag"].removeprefix(event["repository"]).removeprefix(":"),
             digest=event["digest"],
             actor=event["actor"]["label"],
-            pull=positions[event["pull"]] if event.get("pull") else None,
+            pull=positions[event["pull"]] if event["pull"] else None,
         )
         for event in events
     ]

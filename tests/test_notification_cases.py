@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -15,7 +14,6 @@ from activity.models import DeadLetter
 from repositories.models import Repository
 from tests import factories
 from tests.capture_files import Notification, read_events, shown
-from tests.deletion import turn_on
 from tests.factories import IMAGE, INDEX, LAYER, LIST, notification
 
 A, B = ("sha256:" + digit * 64 for digit in "ab")
@@ -546,11 +544,3 @@ class TestClocks:
         events = [event for event in read_events(admin) if event["label"] != "Create Repository"]
         assert [event["label"] for event in events] == ["Update Tag", "Create Manifest"]
         assert {datetime.fromisoformat(event["occurred_at"]) for event in events} == {ahead}
-
-    def test_events_of_a_node_at_1970_survive_auto_deletion(self, registry: Any, admin: Client) -> None:
-        registry(push("v1", A, datetime(1970, 1, 2, tzinfo=UTC)))
-        turn_on(age=1, age_unit="hours")
-
-        call_command("delete_events")
-
-        assert "Create Manifest" in [event.label for event in shown(read_events(admin))]

@@ -1,5 +1,13 @@
+from django.apps import AppConfig
 from django.contrib import admin
 from django.contrib.admin import apps
+
+
+class ProjectConfig(AppConfig):
+    name = "msr_project"
+
+    def ready(self) -> None:
+        from msr_project import checks  # noqa: F401  # registers the checks
 
 
 class AdminConfig(apps.AdminConfig):

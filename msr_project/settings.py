@@ -6,6 +6,10 @@
 |                 |                                   | `https://` enables secure cookies, HSTS and the    |
 |                 |                                   | redirect to HTTPS                                  |
 | `PORT`          | `8000`                            | the port the web server listens on                 |
+| `BIND`          | `127.0.0.1`                       | the addresses the web server listens on,           |
+|                 |                                   | comma-separated; `0.0.0.0` is all of IPv4          |
+| `TRUSTED_PROXIES` | `127.0.0.1,::1` with `https://` | the addresses and networks of reverse proxies      |
+|                 |                                   | whose `X-Forwarded-*` headers are believed         |
 | `DATABASE_URL`  | SQLite in `$DATA_DIR`             | `postgresql://user:password@host/database`         |
 | `REDIS_URL`     | files in `$DATA_DIR`              | `redis://host:6379/0`, for Celery and the cache    |
 | `DATA_DIR`      | `var/`                            | the folder for all files that the project writes   |
@@ -21,6 +25,7 @@
 """
 
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,7 +45,9 @@ data_dir.prepare(DATA_DIR)
 DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", default="") or load_secret_key(DATA_DIR / "secret_key")
 
-PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://localhost:{env.int('PORT', default=8000)}").rstrip("/")
+PORT = env.int("PORT", default=8000)
+BIND = [address.strip() for address in env.list("BIND", default=["127.0.0.1"])]
+PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://localhost:{PORT}").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 HTTPS = _public.scheme == "https"
 # A registry in a container reaches its host machine as host.docker.internal.
@@ -74,6 +81,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "msr_project.proxies.TrustedProxyMiddleware",
+    "msr_project.proxies.HttpsApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -169,11 +178,17 @@ TIME_ZONE = "UTC"  # the default for users who haven't chosen a time zone
 # --- Security -----------------------------------------------------------------------------------
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+# Anyone who can connect could forge the headers of a reverse proxy.
+TRUSTED_PROXIES = [
+    ip_network(network)
+    for network in env.list("TRUSTED_PROXIES", default=["127.0.0.1", "::1"] if HTTPS else [])
+]
 if HTTPS:
     # The reverse proxy terminates TLS; the web server itself speaks plain HTTP.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     # API requests aren't redirected: a registry treats a redirect as success, so its events would be lost.
+    # `HttpsApiMiddleware` refuses all other API requests.
     SECURE_REDIRECT_EXEMPT = [r"^api/"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
@@ -257,6 +272,10 @@ LOGGING = {
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    # Don't log every 401 and 404, and every wrong Host header, with its traceback: anyone could fill the log.
-    "loggers": {"django.request": {"level": "ERROR"}, "django.security": {"level": "CRITICAL"}},
+    # Don't log every 401, 404, wrong Host header and request that waits: anyone could fill the log with them.
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "django.security": {"level": "CRITICAL"},
+        "waitress.queue": {"level": "ERROR"},
+    },
 }

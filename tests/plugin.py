@@ -19,7 +19,16 @@ from selenium.webdriver import Chrome
 from tests import services
 
 # Environment variables that the settings read. The developer's own values are ignored.
-ENVIRONMENT_VARIABLES = ("ALLOWED_HOSTS", "DATABASE_URL", "DEBUG", "PORT", "PUBLIC_URL", "REDIS_URL")
+ENVIRONMENT_VARIABLES = (
+    "ALLOWED_HOSTS",
+    "BIND",
+    "DATABASE_URL",
+    "DEBUG",
+    "PORT",
+    "PUBLIC_URL",
+    "REDIS_URL",
+    "TRUSTED_PROXIES",
+)
 
 MISSING = pytest.StashKey[str]()
 

@@ -17,12 +17,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fcntl import LOCK_EX, flock
 from pathlib import Path
-from string import Template
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -133,20 +132,22 @@ class Application:
 
 
 @contextmanager
-def application(folder: Path, redis_url: str | None = None, *, events: int = 0) -> Iterator[Application]:
+def application(
+    folder: Path, redis_url: str | None = None, *, events: int = 0, variables: Mapping[str, str] | None = None
+) -> Iterator[Application]:
     """Run an application with the demo users, the demo repositories and about this many events.
 
     The application gets a new database. Its data and its logs are written to the folder. It uses Redis only
-    if `redis_url` is given.
+    if `redis_url` is given. `variables` are additional environment variables.
     """
     port = services.free_port()
     url = f"http://{services.LOOPBACK}:{port}"
-    environ = _environ(folder / "data") | {"PORT": str(port), "PUBLIC_URL": url}
+    environ = _environ(folder / "data") | {"PORT": str(port), "PUBLIC_URL": url} | dict(variables or {})
     if redis_url:
         environ["REDIS_URL"] = redis_url
     with _database(folder / "data", events) as (database, tokens):
         app = Application(url, folder, environ | database, tokens)
-        with app.program("web", lambda: requests.get(f"{url}/accounts/login/", timeout=5)):
+        with app.program("web", lambda: requests.head(f"{url}/accounts/login/", timeout=5)):
             yield app
 
 
@@ -258,8 +259,6 @@ def _run_sql(statement: str, *names: str) -> None:
 def _environ(data: Path) -> dict[str, str]:
     """Return the environment for an application, based on the environment set by the pytest plugin."""
     environ = os.environ | {"DATA_DIR": str(data), "DEMO_PASSWORD": PASSWORD}
-    # By default, all servers would share one control socket in the developer's home folder.
-    environ["GUNICORN_CMD_ARGS"] = "--no-control-socket"
     environ.pop("DATABASE_URL", None)
     return environ
 
@@ -277,7 +276,7 @@ def _manage(environ: dict[str, str], *arguments: str) -> str:
 def _procfile_command(name: str, environ: dict[str, str]) -> list[str]:
     """Return the command that honcho would run for a Procfile program in the virtual environment."""
     lines = dict(line.split(": ", 1) for line in (PROJECT / "Procfile").read_text().splitlines())
-    program, *arguments = shlex.split(Template(lines[name]).substitute(environ))
+    program, *arguments = shlex.split(lines[name])
     return [str(Path(sys.executable).parent / program), *arguments]
 
 

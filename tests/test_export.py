@@ -31,9 +31,11 @@ def person(db: None) -> Any:
         return factories.auditor(username="iris")
 
 
-def export_as(format: str, person: Any, filters: str = "") -> StreamingHttpResponse:
-    events = Event.objects.exclude(kind="export_events")
-    return export.response(events, format, f"events.{format}", actor=person, filters=filters)
+def export_as(format: str, person: Any, filters: str = "", events: Any = None) -> StreamingHttpResponse:
+    events = Event.objects.exclude(kind="export_events") if events is None else events
+    response = export.response(events, format, f"events.{format}", actor=person, filters=filters)
+    assert isinstance(response, StreamingHttpResponse)
+    return response
 
 
 def text(response: StreamingHttpResponse) -> str:
@@ -186,7 +188,7 @@ class TestRecordedExport:
         assert (end["state"], end["exported"]) == ("aborted", 2)
 
     def test_export_does_not_contain_its_own_record(self, person: Any) -> None:
-        response = export.response(Event.objects.all(), "jsonl", "events.jsonl", actor=person)
+        response = export_as("jsonl", person, events=Event.objects.all())
 
         assert len(text(response).splitlines()) == 5
 

@@ -17,7 +17,6 @@ from django.http import (
     HttpResponse,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
-    StreamingHttpResponse,
 )
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
@@ -177,11 +176,11 @@ class EventAdmin(ReadOnlyAdmin):
         return _export_response(request, pages, format, str(listed.search))
 
     @admin.action(description="Export selected events as CSV", permissions=["view"])
-    def export_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
+    def export_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> HttpResponseBase:
         return _export_response(request, queryset, "csv")
 
     @admin.action(description="Export selected events as JSON Lines", permissions=["view"])
-    def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Event]) -> StreamingHttpResponse:
+    def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Event]) -> HttpResponseBase:
         return _export_response(request, queryset, "jsonl")
 
     # --- Event page ---
@@ -291,7 +290,7 @@ def _format_time(moment: datetime) -> str:
 
 def _export_response(
     request: HttpRequest, events: Any, format: str, filters: str | None = None
-) -> StreamingHttpResponse:
+) -> HttpResponseBase:
     """Return a download of the events. Without `filters`, they are the events selected in the list."""
     if filters is None:
         filters = f"Selected events: {len(request.POST.getlist('_selected_action'))}"

@@ -16,7 +16,8 @@ MAX_SIZE = 16 * 1024 * 1024
 def read_body(request: Request, max_size: int, truncate_to: int = 0) -> tuple[bytes, int]:
     """Return the body and its size in bytes.
 
-    A body larger than `max_size` is truncated to `truncate_to` bytes, but its full size is returned.
+    A body larger than `max_size` is truncated to `truncate_to` bytes, but its full size is returned. The web
+    server may have kept only the beginning of it.
     """
     # Django treats a chunked body as empty, so read it from the web server if the server marks its end.
     environ = request.META
@@ -29,6 +30,7 @@ def read_body(request: Request, max_size: int, truncate_to: int = 0) -> tuple[by
             parts.append(chunk)
         else:
             del parts[truncate_to // CHUNK :]
+    size = max(size, int(environ.get("CONTENT_LENGTH") or 0))
     body = b"".join(parts)
     return (body if size <= max_size else body[:truncate_to]), size
 
@@ -39,13 +41,18 @@ class JSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        body, size = read_body((parser_context or {})["request"], MAX_SIZE)
-        if size > MAX_SIZE:
-            raise ParseError(f"The request body is larger than {MAX_SIZE} bytes.")
-        try:
-            return json.loads(body, parse_constant=_reject_constant)
-        except (ValueError, RecursionError) as error:
-            raise ParseError(f"JSON parse error - {error}") from error
+        return parse_json((parser_context or {})["request"])
+
+
+def parse_json(request: Request) -> Any:
+    """Return the parsed body of a request. Raises ParseError if it isn't valid or too large."""
+    body, size = read_body(request, MAX_SIZE)
+    if size > MAX_SIZE:
+        raise ParseError(f"The request body is larger than {MAX_SIZE} bytes.")
+    try:
+        return json.loads(body, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as error:
+        raise ParseError(f"JSON parse error - {error}") from error
 
 
 def _reject_constant(constant: str) -> None:

@@ -14,9 +14,11 @@ docs = login_required(
 )
 
 urlpatterns = [
-    # The slash is optional, because a registry treats a redirect as success, and the event would be lost.
+    # The slash after an address that events are sent to is optional: a registry treats a redirect as success,
+    # and most clients follow one with a GET request, so the event would be lost.
     re_path(r"^notifications/registry/?$", views.RegistryNotificationView.as_view(), name="notifications"),
     path("events/", views.EventListView.as_view(), name="events"),
+    path("events", views.EventListView.as_view(schema=None)),
     path("events/<uuid:pk>/", views.EventDetailView.as_view(), name="event"),
     path("repositories/", views.RepositoryListView.as_view(), name="repositories"),
     path(

@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from activity.api.base import ApiView, document
 from activity.api.pagination import RepositoryPagination
-from activity.api.parsers import read_body
+from activity.api.parsers import parse_json, read_body
 from activity.api.permissions import CanAddEvents, tokens_with_permission
 from activity.api.serializers import (
     EventSerializer,
@@ -57,9 +57,11 @@ class EventListView(ApiView, ListAPIView):
     )
     def post(self, request: Request) -> Response:
         """Record one event, or a list of up to 100 events. If any event is invalid, none is recorded."""
-        many = isinstance(request.data, list)
+        # Django REST framework takes a chunked body for an empty one.
+        data = request.data if request.META.get("CONTENT_LENGTH") else parse_json(request)
+        many = isinstance(data, list)
         limits: dict[str, Any] = {"max_length": producers.MAX_EVENTS} if many else {}
-        serializer = producers.ProducedEventSerializer(data=request.data, many=many, **limits)
+        serializer = producers.ProducedEventSerializer(data=data, many=many, **limits)
         serializer.is_valid(raise_exception=True)
         events = serializer.validated_data if many else [serializer.validated_data]
         results = producers.receive(events, request.user)

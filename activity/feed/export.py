@@ -11,22 +11,27 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC
 from functools import partial
 from itertools import chain
 from typing import Any
 from uuid import uuid4
+from weakref import finalize
 
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
 from activity import gating
+from activity.feed import streams
 from activity.feed.ordering import BY_TIME
 from activity.models import Event
 from activity.sources import auditing
 from repositories.access.resolving import Access
+from repositories.accounts import current_request
 from repositories.utils.text import storable_text, visible_text
 
 Columns = Mapping[str, Callable[[Event], Any]]
@@ -52,32 +57,58 @@ def response(
     *,
     actor: Any,
     filters: str = "",
-) -> StreamingHttpResponse:
+) -> HttpResponseBase:
     """Return a response that streams events as a download, in constant memory.
+
+    If too many downloads are being streamed already, return a response that says so.
 
     `actor` is the user who exports the events. `events` is a queryset or an iterator of pages, and must
     contain only events that `actor` may see. `filters` is the text of the filters or the search. It is
     recorded with the export.
     """
     chunks = _chunks(events) if isinstance(events, QuerySet) else events
-    # Read the first page now, so that errors can be reported and the export doesn't include its own event.
-    first = next(chunks)
-    record = partial(
-        auditing.record,
-        "export_events",
-        username=actor.get_username(),
-        request_id=str(uuid4()),
-        format=format,
-        filters=storable_text(filters, MAX_FILTERS_LENGTH),
-    )
-    record(state="started")
-    return StreamingHttpResponse(
-        _stream(chain([first], chunks), format, columns_for(actor), record),
-        headers={
-            "Content-Type": CONTENT_TYPES[format],
-            "Content-Disposition": content_disposition_header(True, filename),
-        },
-    )
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(
+                streams.place(actor.pk, current_request.client_details().get("client_address"))
+            )
+        except streams.TooManyStreams as refusal:
+            return refusal.response
+        # Read the first page now, so that errors can be reported and the export doesn't include its own
+        # event.
+        first = next(chunks)
+        record = partial(
+            auditing.record,
+            "export_events",
+            username=actor.get_username(),
+            request_id=str(uuid4()),
+            format=format,
+            filters=storable_text(filters, MAX_FILTERS_LENGTH),
+        )
+        record(state="started")
+        pieces = _write(chain([first], chunks), format, columns_for(actor), record)
+        return StreamingHttpResponse(
+            _Stream(pieces, stack.pop_all().close),
+            headers={
+                "Content-Type": CONTENT_TYPES[format],
+                "Content-Disposition": content_disposition_header(True, filename),
+            },
+        )
+
+
+class _Stream:
+    """The pieces of a file, and what to do at the end, or when nobody reads them any more."""
+
+    def __init__(self, pieces: Generator[str], end: Callable[[], None]) -> None:
+        self.pieces = pieces
+        self.end = finalize(self, end)  # runs once, even if the response is dropped without being closed
+
+    def __iter__(self) -> Iterator[str]:
+        return self.pieces
+
+    def close(self) -> None:
+        self.pieces.close()
+        self.end()
 
 
 def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
@@ -90,9 +121,9 @@ def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
             return
 
 
-def _stream(
+def _write(
     chunks: Iterable[list[Event]], format: str, columns: Columns, record: Callable[..., Any]
-) -> Iterator[str]:
+) -> Generator[str]:
     """Yield the file in pieces, and then record whether the export was completed or aborted."""
     exported, state = 0, "aborted"
     try:

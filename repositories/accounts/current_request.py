@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from repositories.utils.addresses import canonical_host
@@ -81,13 +80,10 @@ def client_details() -> dict[str, str]:
 def client_address(request: HttpRequest) -> str:
     """Return the client's IP address, or "" if it is unknown.
 
-    Behind a reverse proxy, this is the address that the proxy reports.
+    Behind a reverse proxy, the site's middleware must have replaced the proxy's address.
     """
-    address = request.META.get("REMOTE_ADDR", "")
-    if settings.SECURE_PROXY_SSL_HEADER:  # the proxy appends the last entry; earlier ones can be forged
-        address = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() or address
     try:
-        return canonical_host(str(ip_address(address)))
+        return canonical_host(str(ip_address(request.META.get("REMOTE_ADDR", ""))))
     except ValueError:
         return ""
 

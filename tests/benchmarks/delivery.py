@@ -2,9 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import random
 import shlex
-import string
 import sys
 import time
 from dataclasses import dataclass
@@ -44,13 +44,18 @@ def measure(folder: Path, names: list[str], clients: int) -> Delivery:
 
     token, port = new_token(registry_account()), services.free_port()
     line = PROCFILE.read_text().splitlines()[0].removeprefix("web: ")
-    program, *options = shlex.split(string.Template(line).substitute(PORT=port))
+    program, *options = shlex.split(line)
     command = [str(Path(sys.executable).with_name(program)), *options]
     # The clients are processes, because Python threads would share one core. The processes are spawned rather
     # than forked, because database connections don't survive a fork.
     processes = multiprocessing.get_context("spawn")
     with (
-        services.running(command, folder, lambda: deliver(port, token, names, time.time(), 0)),
+        services.running(
+            command,
+            folder,
+            lambda: deliver(port, token, names, time.time(), 0),
+            env={**os.environ, "PORT": str(port)},
+        ),
         processes.Pool(clients) as pool,
     ):
         start = time.time() + SECONDS_TO_START

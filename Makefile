@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 DATABASES := sqlite postgresql
 
-.PHONY: run test test-long lint bench screenshots lock
+.PHONY: run test test-long lint audit bench screenshots lock
 
 run: .venv/run
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -24,6 +24,9 @@ lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive activity msr_project repositories
+	env -i PUBLIC_URL=https://audit.example.com DATA_DIR=.venv/check \
+		$(BIN)/python manage.py check --deploy --fail-level INFO
 
 test-long-%: .venv/test
 	$(PYTEST) -m long --database $*
@@ -33,6 +36,12 @@ test-%: .venv/test
 
 bench: .venv/test
 	$(BIN)/python -m tests.benchmarks
+
+# Asks PyPI which locked versions have known vulnerabilities. CI doesn't run it, because the answer changes daily.
+audit:
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.venv/audit/bin/pip-audit --no-deps --disable-pip --requirement requirements-dev.txt
 
 screenshots: .venv/test
 	$(BIN)/python -m tests.screenshots

@@ -1,4 +1,4 @@
-"""The WSGI application: `gunicorn msr_project.wsgi`."""
+"""The WSGI application, which `msr_project.server` serves."""
 
 import os
 

@@ -40,10 +40,11 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
         assert not {"Traceback", "WARNING", "ERROR"} & set(app.log("web").split())
 
 
-@pytest.fixture
-def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     """An application with one process, short time limits, and few connections."""
-    gate = tmp_path / "gate"
+    folder = tmp_path_factory.mktemp("impatient")
+    gate = folder / "gate"
     os.mkfifo(gate)
     variables = {
         "GUNICORN_CMD_ARGS": impatient_worker.ARGUMENTS,
@@ -51,7 +52,8 @@ def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Appli
         "MAX_CONNECTIONS": "300",
         impatient_worker.GATE: str(gate),
     }
-    with application(tmp_path / "application", variables=variables) as app:
+    with application(folder / "application", variables=variables) as app:
+        app.shell(ADD_LARGE_EVENTS)
         yield app
 
 
@@ -145,7 +147,6 @@ class TestSlowClients:
             assert is_closed(connection)
 
     def test_place_of_export_that_nobody_reads_becomes_free(self, impatient: Application) -> None:
-        impatient.shell(ADD_LARGE_EVENTS)
         export = slow_clients.export_request(impatient, "admin")
 
         with connected(impatient, export, 2) as stalled:

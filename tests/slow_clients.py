@@ -47,6 +47,7 @@ def connected(app: Application, beginning: bytes, count: int) -> Iterator[list[s
 def sign_in(app: Application, username: str) -> requests.Session:
     """Return a session in which a demo user is logged in."""
     session = requests.Session()
+    session.headers["Connection"] = "close"  # or the server may close an idle connection at the wrong time
     page = session.get(f"{app.url}/accounts/login/", timeout=TIMEOUT)
     form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": _csrf_token(page)}
     assert session.post(f"{app.url}/accounts/login/", form, timeout=TIMEOUT).ok

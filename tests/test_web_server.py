@@ -178,14 +178,14 @@ class TestSeparateThreads:
         self, impatient: Application
     ) -> None:
         wait = b"GET /wait/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-        with connected(impatient, wait, 220) as pages:
-            answers = Counter(status(page) for page in pages[208:])
-            assert answers == {503: 12}  # eight are being served, and 200 wait
-
+        with connected(impatient, wait, 250) as pages:
             assert impatient.notify(push()).json() == {"events": 2, "dead_letters": 0}
 
             with open(impatient.environ[impatient_worker.GATE], "w"):
-                assert Counter(map(status, pages[:208])) == {200: 208}
+                answers = Counter(map(status, pages))
+        # Eight are served, and up to 200 wait. Some may be refused before the eight have left the queue.
+        assert 200 <= answers[200] <= 208
+        assert answers[200] + answers[503] == 250
 
 
 class TestRequests:

@@ -98,11 +98,9 @@ class Connection(HTTPChannel):
     def parser_class(self, adjustments: Any) -> Request:
         return Request(adjustments, self.server)
 
-    def received(self, data: bytes) -> bool:
-        result: bool = super().received(data)
-        if self.requests:
-            self.waiting_since = monotonic()
-        return result
+    def service(self) -> None:
+        super().service()
+        self.waiting_since = monotonic()
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         sent: int = super().send(data, do_close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
@@ -17,6 +18,12 @@ from msr_project.server.pools import Pools
 OUTPUT_BUFFER = 1024 * 1024
 """The size of the output buffer of a connection. A thread waits if a client leaves more than this unread."""
 MAX_HEADERS = 32 * 1024
+SWITCH_INTERVAL = 0.0005
+"""How long a thread may compute while others wait, in seconds.
+
+With Python's default of 5 ms, a request that waits ten times for the database took 0.7 to 1.2 s beside 16
+pages that compute all the time; with 0.5 ms it takes 9 to 36 ms, and with 0.05 ms 100 to 200 ms.
+"""
 
 Application = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -26,6 +33,7 @@ class Worker(BaseWorker):
 
     def run(self) -> None:
         """Serve connections, and then finish the requests that have been received."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
         sockets: dict[int, Any] = {}
         servers = self.create_servers(sockets)
         while self.alive and self.ppid == os.getppid():

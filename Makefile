@@ -25,7 +25,7 @@ lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive activity msr_project repositories
-	env -i PUBLIC_URL=https://audit.example.com DATA_DIR=.venv/check \
+	env -i PUBLIC_URL=https://audit.example.com DATA_DIR="$(CURDIR)/.venv/check" \
 		$(BIN)/python manage.py check --deploy --fail-level INFO
 
 test-long-%: .venv/test

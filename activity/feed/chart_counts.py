@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
 
-from django.db.models import Count, F, Max, Min, Q, QuerySet, Sum
-from django.db.models.functions import TruncMinute
+from django.db.models import Count, DateTimeField, F, Max, Min, Q, QuerySet, Sum
+from django.db.models.functions import Cast, TruncMinute
 from django.utils import timezone
 
 from activity.feed.ordering import BY_TIME
@@ -223,7 +223,9 @@ class _Scope:
 
     def event_counts(self, events: EventQuerySet, span: Range) -> QuerySet:
         within = events.between(*span).filter(pull=None).order_by()
-        rows = within.annotate(start=TruncMinute("occurred_at", tzinfo=UTC)).values("start", "category")
+        # Without the cast, PostgreSQL returns naive times if no other part of the union has rows.
+        start = Cast(TruncMinute("occurred_at", tzinfo=UTC), DateTimeField())
+        rows = within.annotate(start=start).values("start", "category")
         return rows.annotate(number=Count("pk")).values_list(*COUNT_FIELDS)
 
 

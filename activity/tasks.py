@@ -6,7 +6,7 @@ from django.utils import timezone
 from activity.deletion import changes, runs
 from activity.models import ActorType, Run
 from activity.sources import auditing
-from activity.storage import partitions, tags, tallies
+from activity.storage import failed_logins, partitions, tags, tallies
 
 
 @shared_task
@@ -42,6 +42,12 @@ def execute_run(pk: int) -> None:
 def create_partitions() -> None:
     """Create the event table partitions for the coming months."""
     partitions.create_ahead(timezone.now())
+
+
+@shared_task
+def delete_failed_logins() -> None:
+    """Delete the counts of failed logins whose events have been deleted."""
+    failed_logins.delete_orphans()
 
 
 @shared_task

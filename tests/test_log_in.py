@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from activity import tasks
 from activity.models import Event, FailedLogins
+from activity.storage.events import delete_events
 from repositories.accounts import limits, passwords
 from repositories.models import Counter
 from tests import factories
+from tests.running import TIMEOUT, application
 
 pytestmark = pytest.mark.django_db
 
@@ -317,6 +322,17 @@ class TestEvents:
         exported = b"".join(own.post("/users/jane/", {"export": "jsonl"}).streaming_content)
         assert b'"attempts": 4' in exported
 
+    def test_counts_are_deleted_after_their_events(self) -> None:
+        fail(1, username="old")
+        fail(1, username="new")
+        old = Event.objects.get(actor_name="old")
+        with transaction.atomic():
+            delete_events(Event.objects.filter(pk=old.pk))
+
+        tasks.delete_failed_logins()
+
+        assert list(FailedLogins.objects.values_list("username", flat=True)) == ["new"]
+
     def test_list_of_failures_loads_the_attempts_at_once(self, log_in: Any) -> None:
         def queries() -> int:
             with CaptureQueriesContext(connection) as captured:
@@ -375,3 +391,17 @@ class TestOldPassword:
         response = client.post("/admin/password_change/", {"old_password": PASSWORD})
 
         assert (response.status_code, response["Location"]) == (302, "/settings/password/")
+
+
+@pytest.mark.long
+def test_processes_of_the_web_server_share_the_limits(tmp_path: Path) -> None:
+    with application(tmp_path) as app:
+        session = requests.Session()
+
+        def attempt() -> int:
+            page = session.get(f"{app.url}{LOGIN}", timeout=TIMEOUT)
+            token = page.text.partition('name="csrfmiddlewaretoken" value="')[2][:64]
+            credentials = {"csrfmiddlewaretoken": token, "username": "reader", "password": "wrong"}
+            return session.post(f"{app.url}{LOGIN}", credentials, timeout=TIMEOUT).status_code
+
+        assert [attempt() for _ in range(BOTH + 3)] == [200] * BOTH + [429] * 3

@@ -149,7 +149,7 @@ import django; django.setup()
 from django.test import Client
 client = Client(raise_request_exception=False, headers={"host": "localhost"})
 client.cookies["sessionid"] = "x" * 32
-for path in ("/repositories/", "/api/v0/events/"):
+for path in ("/repositories/", "/api/v0/events/", "/" + 3000 * "x"):
     response = client.get(path, headers={"authorization": "Bearer x"})
     print(response.status_code, response["Retry-After"], "Temporarily unavailable" in response.text)
 """
@@ -164,7 +164,10 @@ for path in ("/repositories/", "/api/v0/events/"):
         [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
 
-    assert result.stdout.splitlines() == ["503 60 True"] * 2
+    assert result.stdout.splitlines() == ["503 60 True"] * 3
+    (line,) = result.stderr.splitlines()  # one line, instead of a traceback for each request
+    assert "OperationalError" in line
+    assert len(line) < 600
 
 
 @pytest.mark.django_db

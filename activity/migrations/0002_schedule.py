@@ -9,6 +9,7 @@ TASKS = {
         "activity.tasks.preview_waiting_changes",
         {"hour": "*", "minute": "*"},
     ),
+    "Delete counts of failed logins": ("activity.tasks.delete_failed_logins", {"hour": "3", "minute": "30"}),
     "Fold tallies": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
 }
 

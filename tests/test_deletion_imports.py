@@ -252,6 +252,12 @@ INVALID_VALUES = {
     "text that is a number": {"tag": 1},
     "text that is an object": {"actor_name": {}},
     "text that is too long": {"tag": "x" * 10_000},
+    "NUL in a name": {"repository_name": "acme/\0"},
+    "half a character in a name": {"repository_name": "acme/\ud800"},
+    "NUL in a text": {"actor_name": "\0"},
+    "NUL in the details": {"details": {"": [{"": "\0"}]}},
+    "NUL in a key": {"details": {"": [{"\0": ""}]}},
+    "half a character in the details": {"details": {"": ["\ud800"]}},
     "unknown kind": {"kind": "unknown"},
     "category of another kind": {"category": "push", "kind": "get_tag"},
     "category that contradicts is_pull": {"category": "pull", "kind": "get_tag"},
@@ -328,7 +334,12 @@ def test_file_that_is_no_gzip_file_is_rejected(archive_folder: Path, content: by
 
 
 @pytest.mark.parametrize(
-    "manifest", ["", "[]", "{}", '{"sha256": 1}', "[" * 10**6, '{"sha256": "%s"}' % ("0" * 64), "1" * 10**6]
+    "manifest",
+    [
+        *("", "[]", "{}", "[" * 10**6, "1" * 10**6),
+        *('{"sha256": 1}', '{"sha256": "\\u0000"}'),
+        *(f'{{"sha256": "{"0" * length}"}}' for length in (64, 1000)),
+    ],
 )
 def test_foreign_archive_with_an_invalid_manifest_is_rejected(
     archive_folder: Path, rows: list[dict[str, Any]], manifest: str

@@ -16,6 +16,7 @@ import io
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from django.core.serializers.json import DjangoJSONEncoder
 
 from activity.config import archive_storage
 
+MAX_NAME = 255
 MAX_EVENTS = 20_000
 """The maximum number of events in an archive. At a few hundred bytes each, they use several MB of memory."""
 MAX_LINE = 1 << 20
@@ -62,6 +64,8 @@ def canonical_name(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or not name.isprintable():
         raise ArchiveError("An archive's name is its path within the archive storage, without “..”.")
+    if len(name) > MAX_NAME:
+        raise ArchiveError(f"An archive's name has at most {MAX_NAME} characters.")
     return str(path)
 
 
@@ -166,9 +170,10 @@ def read_manifest(name: str) -> str:
     with archive_storage().open(manifest_name(name)) as file:
         content = file.read(MAX_MANIFEST_SIZE)
     manifest = _parse(manifest_name(name), 1, content)
-    if not isinstance(manifest.get("sha256"), str):
+    sha256 = str(manifest.get("sha256"))
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
         raise DamagedArchive(f"{manifest_name(name)} contains no SHA-256 hash.")
-    return manifest["sha256"]
+    return sha256
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from activity.models import FOREIGN_ARCHIVE, Archive, Event, Import
 from activity.recording.repositories import RepositoryFinder
 from activity.storage.events import insert
 from repositories.access.levels import Category
+from repositories.utils.text import is_storable
 
 MAX_DEPTH = 100
 """How deeply the details can be nested. Those of recorded events have half as many levels."""
@@ -75,9 +76,9 @@ def import_archive(name: str, *, foreign: bool = False) -> Import:
                 event = _event(row, last_id)
             event.imported, last_id = imported, event.id
             events.append(event)
-        if imported.foreign:
-            _detach(events, imported)
         with _damage_reported(f"{name}, events before line {imported.events + 1}"):
+            if imported.foreign:
+                _detach(events, imported)
             if insert(events):
                 imported.released_at = None  # an earlier import of this archive may have been released
     imported.save(update_fields=["events", "released_at"])
@@ -127,8 +128,11 @@ def _value(field: models.Field, value: Any) -> Any:
         raise ValueError(f"{field.attname} has the wrong type.")
     if isinstance(field, models.DateTimeField) and not (value := datetime.fromisoformat(value)).tzinfo:
         raise ValueError(f"{field.attname} has no time zone.")
-    if isinstance(field, models.CharField) and field.max_length and len(value) > field.max_length:
-        raise ValueError(f"{field.attname} is too long.")
+    if isinstance(field, models.CharField):
+        if field.max_length and len(value) > field.max_length:
+            raise ValueError(f"{field.attname} is too long.")
+        if not is_storable(value):
+            raise ValueError(f"{field.attname} has characters that can't be stored.")
     if field.choices and value not in dict(field.flatchoices):
         raise ValueError(f"{field.attname} is unknown.")
     if isinstance(value, dict) and _is_deeper_than(MAX_DEPTH, value):
@@ -148,19 +152,34 @@ def _is_deeper_than(levels: int, value: Any) -> bool:
     return bool(nested)
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all keys and texts in a JSON value."""
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            values += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            values += value
+
+
 def _detach(events: list[Event], imported: Import) -> None:
     """Mark events as foreign, and let them refer to nothing but the repositories of the same names.
 
     The ids of other objects mean something else in this installation. They could show the events to people
-    who must not see them, or attribute the events to people who have nothing to do with them.
+    who must not see them, or attribute the events to people who have nothing to do with them. Raises
+    ValueError if the application can't have recorded an event.
     """
     finder = RepositoryFinder(event.repository_name for event in events if event.repository_name)
     for event in events:
         if event.kind not in KINDS or event.category != KINDS[event.kind].category:
-            raise DamagedArchive(f"{imported.archive_name}: {event.kind} is not a known kind of event.")
+            raise ValueError("The kind of an event is not known, or has another category.")
+        if not all(map(is_storable, _texts(event.details))):
+            raise ValueError("The details of an event have characters that can't be stored.")
         for field in FOREIGN_KEYS:
             setattr(event, field.attname, None)
         event.repository = finder.find(event.repository_name, event.occurred_at)
-        event.imported = imported
         origin = {"archive": imported.archive_name, "sha256": imported.sha256}
         event.details = {**event.details, FOREIGN_ARCHIVE: origin}

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from celery.signals import after_task_publish
 from django.conf import global_settings
 from django.contrib import admin as site
 from django.contrib.auth import get_user_model
@@ -23,6 +24,7 @@ from django.test.utils import CaptureQueriesContext
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from guardian.shortcuts import assign_perm, remove_perm
 
+from activity import tasks
 from activity.deletion import runs
 from activity.models import Archive, AutoDeletion, DeadLetter, Event, Hold, Import
 from activity.recording.record import record_events
@@ -51,6 +53,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.audited]
 
 User: Any = get_user_model()
 PASSWORD = "a-long-pass-1"
+TASKS = "/admin/django_celery_beat/periodictask/"
 
 
 @pytest.fixture
@@ -548,6 +551,59 @@ class TestSystem:
         runs.record_run(run)
 
         assert (only_event().label, only_event().actor_label) == ("Delete Events", shown)
+
+    @pytest.mark.parametrize(
+        ("action", "label"),
+        [
+            ("disable_tasks", "Update Periodic Task"),
+            ("toggle_tasks", "Update Periodic Task"),
+            ("run_tasks", "Run Periodic Task"),
+        ],
+    )
+    def test_actions_on_periodic_tasks_are_recorded(self, admin: Client, action: str, label: str) -> None:
+        task = PeriodicTask.objects.get(name="Auto-delete events")
+
+        admin.post(TASKS, {"action": action, "_selected_action": [task.pk]})
+
+        assert recorded() == [(label, "", str(task), "admin")]
+
+    def test_enabling_a_task_is_recorded_once(self, admin: Client) -> None:
+        task = PeriodicTask.objects.get(name="Auto-delete events")
+        with current_request.auditing_disabled():
+            task.enabled = False
+            task.save()
+
+        for _ in range(2):
+            admin.post(TASKS, {"action": "enable_tasks", "_selected_action": [task.pk]})
+
+        assert only_event().details["changes"] == {"enabled": {"before": False, "after": True}}
+        assert PeriodicTask.objects.get(pk=task.pk).enabled
+
+    def test_message_of_a_task_contains_the_name_of_the_user_who_started_it(self, admin: Client) -> None:
+        sent = []
+
+        def remember(headers: dict[str, Any], **_: Any) -> None:
+            sent.append(headers[auditing.STARTED_BY])
+
+        after_task_publish.connect(remember)
+        task = PeriodicTask.objects.get(name="Auto-delete events")
+        admin.post(TASKS, {"action": "run_tasks", "_selected_action": [task.pk]})
+        tasks.delete_events.apply_async(headers={auditing.STARTED_BY: "jane"})  # as set in a task's headers
+
+        assert sent == ["admin", None]
+
+    @pytest.mark.parametrize(
+        ("headers", "actor"), [({auditing.STARTED_BY: "jane"}, "jane"), ({}, "SYSTEM the schedule")], ids=str
+    )
+    def test_run_of_a_task_is_attributed_to_the_user_who_started_the_task(
+        self, headers: dict[str, str], actor: str
+    ) -> None:
+        with current_request.auditing_disabled():
+            AutoDeletion(enabled=True, age=2).save()
+
+        tasks.delete_events.apply(headers=headers)
+
+        assert [(label, actor) for label, _, _, actor in recorded()] == [("Create Deletion Run", actor)]
 
     def test_schedule_change_is_recorded_but_celery_beats_bookkeeping_is_not(self, admin: Client) -> None:
         task = PeriodicTask.objects.get(name="Auto-delete events")

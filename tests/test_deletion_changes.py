@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 
 from activity import tasks
 from activity.deletion import changes, execution
-from activity.models import AutoDeletion, DeletionRule, Event, Hold, Import, Run, WaitingChange
+from activity.models import AutoDeletion, DeletionRule, Event, FailedLogins, Hold, Import, Run, WaitingChange
 from repositories.models import Repository
 from tests import factories, test_deletion_rules
 from tests.deletion import manage
@@ -296,6 +296,44 @@ class TestSwitchingOn:
         admin.post(cancel)
         assert not AutoDeletion.get_solo().enabled
         assert "already taken effect or been cancelled" in admin.post(cancel, follow=True).content.decode()
+
+
+@pytest.mark.usefixtures("announced")
+def test_msr_admin_who_deletes_as_much_as_possible_stays_named(admin: Client, web: Repository) -> None:
+    factories.record(repository=web, occurred_at=timezone.now() - timedelta(days=1000))
+    admin.post(SETTINGS, {"enabled": "on", "age": "1", "age_unit": "hours", "max_events": "1", "archive": ""})
+    data = {"category": "system", "age": "12", "age_unit": "months", "max_events": "", "max_per": "rule"}
+    admin.post(f"{RULES}add/", data)
+    WaitingChange.objects.update(effective_at=timezone.now())
+    run_action(admin, TASKS, "run_tasks", deletion_task())
+    headers = {"started_by": "admin"}  # the message that the action sent, as the tests run without a worker
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timezone, "now", lambda: datetime.now(UTC) + timedelta(days=5000))
+        tasks.delete_events.apply(headers=headers)
+
+    assert not Event.objects.filter(repository=web).exists()
+    by_admin = set(Event.objects.filter(actor_name="admin").values_list("kind", flat=True))
+    assert by_admin >= {
+        "update_auto_deletion",
+        "create_deletion_rule",
+        "create_deletion_run",
+        "delete_events",
+    }
+    assert not Event.objects.filter(kind="delete_events").exclude(actor_name="admin").exists()
+
+
+def test_counts_of_failed_logins_are_deleted_with_their_events(admin: Client, web: Repository) -> None:
+    admin.post(SETTINGS, {**ON, "archive": ""})
+    admin.post(f"{RULES}add/", {**RULE, "category": "failed_logins", "age": "3", "max_events": ""})
+    old, young = (timezone.now() - timedelta(days=days) for days in (100, 80))
+    for moment in (old, young):
+        event = factories.record("create_session_failed", "", occurred_at=moment)
+        FailedLogins.objects.create(username="jane", network="::1", start=moment, event=event)
+
+    manage("delete_events")
+
+    assert FailedLogins.objects.get().start == young
 
 
 def test_run_by_hand_follows_the_rules_in_effect_and_names_what_waits(

@@ -65,7 +65,7 @@ class ScheduledTaskAdmin(PeriodicTaskAdmin):
         try:
             with transaction.atomic():
                 for task in queryset:
-                    auditing.record("run_periodic_task", subject=task.name)
+                    auditing.record("run_periodic_task", subject=str(task))
                 super().run_tasks(request, queryset)
         except (QueueError, OSError) as error:
             self.message_user(request, f"The task queue is unreachable: {error}", messages.ERROR)

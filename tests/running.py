@@ -259,6 +259,7 @@ def _run_sql(statement: str, *names: str) -> None:
 def _environ(data: Path) -> dict[str, str]:
     """Return the environment for an application, based on the environment set by the pytest plugin."""
     environ = os.environ | {"DATA_DIR": str(data), "DEMO_PASSWORD": PASSWORD}
+    environ["DELETION_DELAY"] = "0"
     environ.pop("DATABASE_URL", None)
     return environ
 

@@ -163,7 +163,7 @@ class TestRules:
         assert '<th scope="row">Delete</th><td>acme/web, Delete</td><td>never</td>' in rows
         assert "<td>acme, repository events</td><td>beyond the newest 6,000 in each repository</td>" in rows
         assert "everywhere, Pull" not in rows  # because the namespace rule takes precedence
-        assert "Auto-deletion is off" in html
+        assert "Auto-deletion is not in effect" in html
 
     def test_second_rule_for_the_same_scope_and_category_is_rejected(
         self, admin: Client, web: Repository

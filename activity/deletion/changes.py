@@ -208,7 +208,15 @@ def _changes(former: Any, current: Any) -> dict[str, Any]:
         if row is None:
             return {}
         fields = [field for field in row._meta.concrete_fields if field.editable and not field.primary_key]
-        values = {field.name: getattr(row, field.name) for field in fields}
-        return {name: str(value) for name, value in values.items() if value not in (None, "")}
+        return {
+            str(field.verbose_name): _shown(row, field)
+            for field in fields
+            if getattr(row, field.attname) not in (None, "")
+        }
 
     return diff(state(former), state(current))
+
+
+def _shown(row: Any, field: Any) -> str:
+    display = getattr(row, f"get_{field.name}_display", None)
+    return str(display() if display else getattr(row, field.name))

@@ -26,7 +26,7 @@ from django.db import connection
 from tests import services
 from tests.deletion import count_archived
 from tests.factories import notification
-from tests.running import PROJECT, TIMEOUT, Application, application, poll
+from tests.running import PASSWORD, PROJECT, TIMEOUT, Application, application, poll
 
 on_postgresql = pytest.mark.skipif(
     connection.vendor != "postgresql",
@@ -267,3 +267,31 @@ def test_beat_starts_scheduled_runs(tmp_path: Path, broker: str) -> None:
         app.shell(EVERY_SECOND)
         with app.program("worker"), app.program("beat"):
             assert app.shell(WAIT_FOR_RUNS).strip() == "('the schedule', 'finished', '')"
+
+
+FIND_TASK = """
+from activity.models import AutoDeletion
+from django_celery_beat.models import PeriodicTask
+AutoDeletion.get_solo()
+AutoDeletion.objects.update(enabled=True, age=1)
+print(PeriodicTask.objects.get(task="activity.tasks.delete_events").pk)
+"""
+
+
+@pytest.mark.long
+def test_run_started_in_celery_beats_admin_is_attributed_to_the_user(tmp_path: Path) -> None:
+    with application(tmp_path) as app, app.program("worker"), requests.Session() as session:
+        task = app.shell(FIND_TASK).strip()
+        for path, data in (
+            ("/accounts/login/", {"username": "admin", "password": PASSWORD}),
+            (
+                "/admin/django_celery_beat/periodictask/",
+                {"action": "run_tasks", "_selected_action": task},
+            ),
+        ):
+            session.get(app.url + path, timeout=TIMEOUT)
+            token = {"csrfmiddlewaretoken": session.cookies["csrftoken"]}
+            assert session.post(app.url + path, {**data, **token}, timeout=TIMEOUT).status_code == 200
+
+        expected = "('admin', 'finished', '')"
+        assert app.shell(WAIT_FOR_RUNS.replace("the schedule", "admin")).strip() == expected

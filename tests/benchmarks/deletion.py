@@ -124,7 +124,9 @@ def main() -> None:
         services.postgresql(Path(name), durable=True) as database,
         services.redis(Path(name)) as cache,
     ):
-        configure(DATABASE_URL=database, REDIS_URL=cache, DATA_DIR=name, SECRET_KEY="bench")
+        configure(
+            DATABASE_URL=database, REDIS_URL=cache, DATA_DIR=name, SECRET_KEY="bench", DELETION_DELAY="0"
+        )
         print(table(measure_all(_fill_database(many))))
 
 

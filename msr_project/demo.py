@@ -174,6 +174,7 @@ class EventGenerator:
             kind=kind,
             repository_name=name,
             occurred_at=occurred_at,
+            received_at=occurred_at,
             source_id=str(UUID(int=self.random.getrandbits(128), version=4)),
             tag=self._pick(tags) if "tag" in KINDS[kind].requires else "",
             digest="" if kind in ("delete_tag", "create_repository") else self.digests[name],

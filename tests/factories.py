@@ -12,6 +12,7 @@ from typing import Any
 import factory
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
+from django.utils import timezone
 from factory.django import DjangoModelFactory
 from guardian.shortcuts import assign_perm
 
@@ -154,12 +155,13 @@ def bearer(user: Any) -> dict[str, str]:
 def draft(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Draft:
     """Return the draft of an event. By default, the event is later than the events of all previous drafts."""
     number = next(_sequence)
+    occurred_at = values.setdefault("occurred_at", NOON + timedelta(seconds=number))
     return Draft(
         kind=kind,
         repository=repository if isinstance(repository, Repository) else None,
         repository_name=getattr(repository, "full_name", repository),
         **{
-            "occurred_at": NOON + timedelta(seconds=number),
+            "received_at": min(occurred_at, timezone.now()),
             "source_id": f"event-{number}",
             "actor_type": ActorType.USER,
             "actor_name": "jane",
@@ -177,7 +179,13 @@ def record(kind: str = "create_manifest", repository: Any = "acme/web", **values
 def event_row(**values: Any) -> Event:
     """Return an unsaved event. Unlike a draft, an unsaved event can have an unknown kind or category."""
     number = next(_sequence)
-    defaults = {"kind": "create_manifest", "category": "push", "occurred_at": NOON}
+    received_at = min(values.get("occurred_at", NOON), timezone.now())
+    defaults = {
+        "kind": "create_manifest",
+        "category": "push",
+        "occurred_at": NOON,
+        "received_at": received_at,
+    }
     values = {**defaults, "actor_type": ActorType.USER, "actor_name": "jane", **values}
     is_pull = values["category"] == "pull"
     id = event_id(values["occurred_at"], 1, None, f"row-{number}", is_pull=is_pull)

@@ -19,6 +19,7 @@ from django_celery_beat.models import (
 from activity.deletion import rules
 from activity.deletion.holds import Holds
 from activity.deletion.rules import Rule
+from activity.identity import EPOCH
 from activity.models import MIN_AGES, AutoDeletion, DeletionRule, Hold, Import
 from repositories.models import Repository
 
@@ -165,7 +166,7 @@ def _merged_rules(old: Configuration, new: Configuration, now: datetime) -> Iter
 
 def _merge(cell: Rule, before: Rule, after: Rule, now: datetime) -> Rule:
     """Return a rule for a cell that deletes only what both other rules delete."""
-    by_age = min((after, before), key=lambda rule: rule.age_bound(now))
+    by_age = min((after, before), key=lambda rule: rule.oldest(now) or EPOCH)
     return replace(
         cell,
         age=by_age.age if before.age and after.age else None,

@@ -123,9 +123,9 @@ class Execution:
         held = kept = self.held_events()
         for selection in self.by_rule:
             if selection.rule.is_for_part_of_category:
-                kept |= selection.condition  # a dropped partition is counted only by category
-            elif selection.bound < partition.bounds[1]:
-                kept |= selection.condition & Q(id__gte=selection.bound)
+                kept |= selection.matching  # a dropped partition is counted only by category
+            else:
+                kept |= selection.matching & selection.kept
             if selection.rule.matches_all(partition.group):
                 break  # the remaining rules apply to none of these events
         events = partitions.events(partition)

@@ -86,14 +86,12 @@ class Rule:
         is_everywhere = self.repository is None and self.namespace is None
         return is_everywhere and (not self.category or partitions.contains_only(group, self.category))
 
-    def age_bound(self, cutoff: datetime) -> UUID:
-        """Return the lowest possible id of an event that is young enough to keep."""
+    def oldest(self, cutoff: datetime) -> datetime | None:
+        """Return the time of the oldest event that is young enough to keep, or None if there is no limit."""
         if not self.age:
-            return EARLIEST
+            return None
         oldest = subtract_age(cutoff, self.age, self.age_unit)
-        if self.category in MIN_AGES:
-            oldest = min(oldest, cutoff - MIN_AGES[self.category])
-        return first_id(oldest)
+        return min(oldest, cutoff - MIN_AGES[self.category]) if self.category in MIN_AGES else oldest
 
 
 DEFAULT_RULES = [Rule(DEFAULT_RULE_NAME, category=category) for category in sorted(OWN_CATEGORIES)]
@@ -109,15 +107,15 @@ def _matching_rule_categories(category: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Selection:
-    """The events that one rule deletes unless they are held.
-
-    These are the events that meet `condition` and have an id lower than `bound`.
-    """
+    """The events that one rule deletes unless they are held: those that match `matching`, but not `kept`."""
 
     rule: Rule
-    condition: Q
+    matching: Q
+    """The condition for events to which the rule applies."""
+    kept: Q
+    """The condition for events that are new enough to keep."""
     bound: UUID
-    """The first id to keep."""
+    """An id that is higher than all ids of events to delete."""
     max_size: float = inf
     """An upper limit on the number of events, if known."""
     groups: tuple[str, ...] = ()
@@ -127,7 +125,7 @@ class Selection:
     """
 
     def events(self) -> QuerySet[Event]:
-        return Event.objects.filter(self.condition, id__lt=self.bound)
+        return Event.objects.filter(self.matching, ~self.kept, id__lt=self.bound)
 
 
 def in_order(rules: list[Rule]) -> list[Rule]:
@@ -158,11 +156,26 @@ def select_by_rule(rules: list[Rule], held: Q, cutoff: datetime) -> list[Selecti
         for more_specific in rules[:number]:
             condition &= ~more_specific.matching_events()
         maximum = None if rule.max_per_repository else rule.max_events
-        bound = max(rule.age_bound(cutoff), _bound_by_number(maximum, condition & ~held, cutoff))
+        first_kept = _bound_by_number(maximum, condition & ~held, cutoff)
+        oldest = rule.oldest(cutoff)
+        bound = max(first_id(oldest) if oldest else EARLIEST, first_kept)
         groups = {group for group in remaining if rule.matches_all(group)}
         remaining -= groups
-        selections.append(Selection(rule, condition, bound, groups=tuple(sorted(groups))))
+        kept = _new_enough(oldest, first_kept)
+        selections.append(Selection(rule, condition, kept, bound, groups=tuple(sorted(groups))))
     return selections
+
+
+def _new_enough(oldest: datetime | None, first_kept: UUID) -> Q:
+    """Return the condition for events that are new enough to keep by age, and by number.
+
+    An event counts from its receipt if that was later, because the clock of its node may have been behind.
+    """
+    by_number = Q(id__gte=first_kept)
+    if oldest is None:
+        return by_number
+    by_age = Q(id__gte=first_id(oldest)) | Q(received_at__gte=oldest)
+    return by_age if first_kept == EARLIEST else by_number & by_age
 
 
 def select_all(by_rule: list[Selection], held: Q, cutoff: datetime) -> list[Selection]:
@@ -184,7 +197,7 @@ def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) ->
     only by age. Events without a repository are treated as the events of one repository.
     """
     maximum = selection.rule.max_events or 0
-    events = Event.objects.between(before=cutoff).filter(selection.condition, not_held).order_by()
+    events = Event.objects.between(before=cutoff).filter(selection.matching, not_held).order_by()
     counts = events.values_list("repository").annotate(events=Count("pk")).filter(events__gt=maximum)
     over_maximum = dict(counts.order_by())
     oldest_kept = events.filter(repository=OuterRef("pk")).order_by("-id").values("id")[maximum - 1 : maximum]
@@ -195,20 +208,21 @@ def _split_by_repository(selection: Selection, not_held: Q, cutoff: datetime) ->
         .values_list("pk", "bound")
     )
     for group in _group_repositories(over_maximum):
-        in_group, bound = Q(), EARLIEST
+        in_group, kept, bound = Q(), Q(), EARLIEST
         for repository in group:
             in_repository = Q(repository=repository) if repository else Q(repository__isnull=True)
             first_kept = bounds.get(repository) or _bound_by_number(
-                maximum, selection.condition & not_held & in_repository, cutoff
+                maximum, selection.matching & not_held & in_repository, cutoff
             )
-            in_group |= in_repository & Q(id__lt=max(first_kept, selection.bound))
+            in_group |= in_repository
+            kept |= in_repository & Q(id__gte=first_kept) & selection.kept
             bound = max(bound, first_kept, selection.bound)
         max_size = sum(over_maximum[repository] for repository in group)
-        yield Selection(selection.rule, selection.condition & in_group, bound, max_size)
+        yield Selection(selection.rule, selection.matching & in_group, kept, bound, max_size)
     others = ~Q(repository__in=[pk for pk in over_maximum if pk is not None])
     if None in over_maximum:
         others &= Q(repository__isnull=False)
-    yield Selection(selection.rule, selection.condition & others, selection.bound)
+    yield Selection(selection.rule, selection.matching & others, selection.kept, selection.bound)
 
 
 def _group_repositories(counts: dict[int | None, int]) -> Iterator[list[int | None]]:

@@ -34,6 +34,8 @@ class Draft:
     actor_type: ActorType = ActorType.ANONYMOUS
     actor_name: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    received_at: datetime | None = None
+    """When the event was received, by default now."""
     pull: UUID | None = None
     """The id of the pull that the event is a part of. See `Event.pull`."""
     repository: Repository | None = None

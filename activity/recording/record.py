@@ -107,6 +107,7 @@ def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[s
     return Event(
         id=id,
         occurred_at=draft.occurred_at,
+        received_at=draft.received_at or timezone.now(),
         kind=draft.kind,
         category=KINDS[draft.kind].category.value,
         repository=draft.repository,

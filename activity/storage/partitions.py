@@ -97,6 +97,9 @@ class CreatePartitionedModel(migrations.CreateModel):
         schema_editor.execute(sql, params)
         for index in model._meta.indexes:
             schema_editor.add_index(model, index)
+        # Finds late events in a month of millions. Events are stored in the order of their receipt, so a BRIN
+        # index is enough.
+        schema_editor.execute(f"CREATE INDEX event_received ON {TABLE} USING brin (received_at)")
         for group, is_pull in GROUPS.items():
             parent = f"{TABLE}_{group}"
             schema_editor.execute(

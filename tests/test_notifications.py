@@ -482,7 +482,7 @@ class TestQueries:
         [
             # Queries for the token, repository, actor, events, tally changes, tag and, for pushes, manifest.
             (notification(), 7),
-            (pull(tag="latest"), 6),
+            (pull(tag="latest"), 7),
             # Also queries that find the client's earlier requests and store this one.
             (pull(), 7),
             (notification(target={"tag": None}), 6),
@@ -503,6 +503,13 @@ class TestQueries:
         # A redelivered message changes no tallies or tags.
         assert self.count_queries(registry, message) <= min(queries, 6)
 
+    def test_pull_of_a_tag_that_was_looked_up_takes_few_queries(self, registry: Any) -> None:
+        registry(notification())
+        registry(pull("HEAD", tag="latest"))
+
+        assert self.count_queries(registry, pull()) == 7
+        assert recorded()[-1][:2] == ("Get Tag", "acme/web:latest")
+
     def test_query_count_does_not_grow_with_the_number_of_notifications(self, registry: Any) -> None:
         def messages(number: int) -> list[dict[str, Any]]:
             pushes = [notification(target={"tag": f"v{tag}"}) for tag in range(number)]
@@ -510,4 +517,4 @@ class TestQueries:
 
         registry(notification())
 
-        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(15)) == 8
+        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(15)) == 9

@@ -100,8 +100,7 @@ def resolve(requests: Sequence[Request], account_id: int) -> list[Draft]:
     )
     by_digest = [(row, draft) for row, draft in rows if not row.is_head and not row.tag][:MAX_FOUND]
     resolved = {row.id for row, _ in by_digest}
-    # A GET of a tag is needed later only if its manifest is an index.
-    _store([row for row, _ in rows if row.is_head or (row.is_index and row.id not in resolved)])
+    _store([row for row, _ in rows if row.id not in resolved])
     found = {row.id: _resolve(row, draft) for row, draft in by_digest}
     return [found.get(row.id, draft) for row, draft in rows if not row.is_head]
 
@@ -115,8 +114,8 @@ def _resolve(row: ManifestRequest, draft: Draft) -> Draft:
     row.tag = earlier.tag or _tag_of_same_request(earlier)
     if not earlier.is_head:
         row.pull = earlier.pull
-    # Later requests can't belong to this one if it isn't of an index. But if the digest wasn't named, this
-    # was the only request that the HEAD of the tag was for.
+    # No later request can belong to this one, unless it was of an index. But if the digest wasn't named, the
+    # HEAD of the tag was for this request only.
     if row.is_index or not earlier.named:
         _store([row])
     if not earlier.is_head:

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from activity.models import MAX_CLOCK_LEAD, ActorType, RegistryNode
@@ -78,9 +79,17 @@ def _outdated(sightings: Iterable[Sighting], account_id: int) -> list[Sighting]:
 
 
 def _update(sighting: Sighting, account_id: int) -> list[Draft]:
+    nodes = RegistryNode.objects.filter(account_id=account_id)
     offset = _clock_offset(sighting.occurred_at)
-    others = RegistryNode.objects.filter(account_id=account_id).exclude(instance_id=sighting.instance_id)
-    node, created = RegistryNode.objects.get_or_create(
+    known = nodes.filter(instance_id=sighting.instance_id)
+    if known.update(last_event_at=Greatest("last_event_at", sighting.occurred_at), clock_offset=offset):
+        return []
+    # The node that was restarted has the same address. Behind a load balancer, addresses can change.
+    before = nodes.exclude(instance_id=sighting.instance_id)
+    times = before.aggregate(
+        same=Max("last_event_at", filter=Q(address=sighting.node)), any=Max("last_event_at")
+    )
+    _, created = nodes.get_or_create(
         account_id=account_id,
         instance_id=sighting.instance_id,
         defaults={
@@ -90,15 +99,8 @@ def _update(sighting: Sighting, account_id: int) -> list[Draft]:
             "clock_offset": offset,
         },
     )
-    if not created:
-        node.last_event_at = max(node.last_event_at, sighting.occurred_at)
-        node.clock_offset = offset
-        node.save(update_fields=["last_event_at", "clock_offset"])
-        return []
-    # The node that was restarted has the same address. Behind a load balancer, addresses can change.
-    same = others.filter(address=sighting.node)
-    last = (same if same.exists() else others).aggregate(last=Max("last_event_at"))["last"]
-    return [] if last is None else [_draft(sighting, account_id, last)]
+    last = times["same"] or times["any"]
+    return [_draft(sighting, account_id, last)] if created and last else []
 
 
 def _draft(sighting: Sighting, account_id: int, last_event_at: datetime) -> Draft:

@@ -219,7 +219,8 @@ class DeletionExecution(Execution):
         """Delete the counts of failed logins whose events have been deleted."""
         of_event = Event.objects.filter(pk=OuterRef("event"))
         old = FailedLogins.objects.filter(start__lt=self.run.cutoff - MIN_AGES[FAILED_LOGINS])
-        old.filter(~Exists(of_event)).delete()
+        with transaction.atomic():
+            old.filter(~Exists(of_event)).delete()
 
     def count_expected(self) -> None:
         """Count the events to delete, including events that have already been deleted."""

@@ -215,6 +215,7 @@ class DeletionExecution(Execution):
                 self.delete_selection(selection)
         self.delete_counts_of_failed_logins()
 
+    @transaction.atomic
     def delete_counts_of_failed_logins(self) -> None:
         """Delete the counts of failed logins whose events have been deleted."""
         of_event = Event.objects.filter(pk=OuterRef("event"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -36,6 +38,13 @@ def export_as(format: str, person: Any, filters: str = "", events: Any = None) -
     response = export.response(events, format, f"events.{format}", actor=person, filters=filters)
     assert isinstance(response, StreamingHttpResponse)
     return response
+
+
+def close(response: StreamingHttpResponse) -> None:
+    """Close a response, as the web server does when the client disconnects."""
+    request_finished.disconnect(close_old_connections)  # Django's test client does this, too
+    response.close()
+    request_finished.connect(close_old_connections)
 
 
 def text(response: StreamingHttpResponse) -> str:
@@ -106,6 +115,78 @@ class TestFile:
 
         assert response["Content-Disposition"] == 'attachment; filename="events.csv"'
         assert response["Content-Type"] == "text/csv; charset=utf-8"
+
+
+class TestLimits:
+    """Exports that are being streamed at the same time. Each occupies a thread of the web server."""
+
+    @pytest.fixture(autouse=True)
+    def drop_unread_exports(self) -> Iterator[None]:
+        gc.collect()
+        yield
+        gc.collect()
+
+    def start(self, log_in: Any, user: Any, address: str = "10.0.0.1") -> Any:
+        return log_in(user).post("/activity/", {"export": "csv"}, REMOTE_ADDR=address)
+
+    def test_account_can_export_twice_at_a_time(self, log_in: Any, person: Any) -> None:
+        exports = [self.start(log_in, person, f"10.0.0.{number}") for number in range(3)]
+
+        assert [response.status_code for response in exports] == [200, 200, 429]
+        assert exports[2]["Retry-After"] == "30"
+        assert "Your account is already downloading" in exports[2].content.decode()
+
+    def test_address_can_export_three_times_at_a_time(self, log_in: Any) -> None:
+        people = [factories.auditor() for _ in range(4)]
+        exports = [self.start(log_in, person) for person in people]
+
+        assert [response.status_code for response in exports] == [200, 200, 200, 429]
+        assert "Your IP address is already downloading" in exports[3].content.decode()
+        assert self.start(log_in, people[3], "10.0.0.2").status_code == 200
+
+    def test_four_exports_are_streamed_at_a_time(self, log_in: Any) -> None:
+        exports = [self.start(log_in, factories.auditor(), f"10.0.0.{number}") for number in range(5)]
+
+        assert [response.status_code for response in exports] == [200, 200, 200, 200, 503]
+        assert exports[4]["Retry-After"] == "30"
+
+    @pytest.mark.parametrize("end", ["read", "closed", "dropped"])
+    def test_place_of_an_export_that_ended_is_free(self, log_in: Any, person: Any, end: str) -> None:
+        for _ in range(3):
+            response = self.start(log_in, person)
+            assert response.status_code == 200
+            if end == "read":
+                response.getvalue()
+            elif end == "closed":
+                close(response)
+            else:
+                del response
+                gc.collect()
+
+    def test_place_of_an_export_that_failed_is_free(
+        self, log_in: Any, person: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(export, "_chunks", lambda events: iter([]))
+            for _ in range(3):
+                with pytest.raises(StopIteration):
+                    self.start(log_in, person)
+
+        assert self.start(log_in, person).status_code == 200
+
+    @pytest.mark.audited
+    def test_refused_export_is_not_recorded(self, log_in: Any, person: Any) -> None:
+        exports = [self.start(log_in, person) for _ in range(3)]
+
+        assert exports[2].status_code == 429
+        assert len(recorded_exports()) == 2
+
+    def test_limits_apply_to_exports_in_the_admin(self, log_in: Any) -> None:
+        url = "/admin/registry_activity/event/export/"
+        client = log_in(factories.msr_admin())
+        exports = [client.post(url, {"format": "csv"}) for _ in range(3)]
+
+        assert [response.status_code for response in exports] == [200, 200, 429]
 
 
 class TestFormulas:
@@ -180,9 +261,7 @@ class TestRecordedExport:
     def test_aborted_export_is_recorded_with_number_of_events_sent(self, person: Any) -> None:
         response = export_as("jsonl", person)
         next(iter(response))
-        request_finished.disconnect(close_old_connections)  # Django's test client does this, too
-        response.close()  # the web server does this when the client disconnects
-        request_finished.connect(close_old_connections)
+        close(response)
 
         (_, _), (_, end) = recorded_exports()
         assert (end["state"], end["exported"]) == ("aborted", 2)

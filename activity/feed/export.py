@@ -104,7 +104,8 @@ class _Stream:
         self.end = finalize(self, end)  # runs once, even if the response is dropped without being closed
 
     def __iter__(self) -> Iterator[str]:
-        return self.pieces
+        yield from self.pieces
+        self.close()
 
     def close(self) -> None:
         self.pieces.close()

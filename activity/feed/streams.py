@@ -41,7 +41,9 @@ class TooManyStreams(Exception):
 @contextmanager
 def place(account_id: Any, address: str | None) -> Iterator[None]:
     """Occupy a place for a stream during the block. Raises TooManyStreams if there is none."""
-    keys = ("all", ("account", account_id), ("address", address))
+    keys: list[Hashable] = ["all", ("account", account_id)]
+    if address:
+        keys.append(("address", address))
     with _lock:
         _check(*keys)
         _open.update(keys)
@@ -55,7 +57,7 @@ def place(account_id: Any, address: str | None) -> Iterator[None]:
                     del _open[key]
 
 
-def _check(everything: Hashable, account: Hashable, address: Hashable) -> None:
+def _check(everything: Hashable, account: Hashable, address: Hashable = None) -> None:
     if _open[account] >= MAX_PER_ACCOUNT:
         raise TooManyStreams(429, "Your account is already downloading as much as it may at a time.")
     if _open[address] >= MAX_PER_ADDRESS:

@@ -13,8 +13,11 @@ from waitress.utilities import Error, RequestEntityTooLarge
 
 from msr_project.server.pools import Busy, is_recording
 
-MAX_CONNECTIONS = 500
-"""The maximum number of open connections of a process, well below the usual limit of 1024 open files."""
+MAX_CONNECTIONS = 400
+"""The maximum number of open connections of a process.
+
+Each can have a file open that it sends, and processes may usually open 1024 files.
+"""
 HEADER_SECONDS = 20
 """The time for a request's headers, from the opening of the connection or the end of the last response."""
 BODY_SECONDS = 30

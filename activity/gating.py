@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
-from repositories.access.levels import REPOSITORY_CATEGORIES, VIEW_UNKNOWN_EVENTS, Category
+from repositories.access.levels import REPOSITORY_CATEGORIES, VIEW_DETAILS, VIEW_UNKNOWN_EVENTS, Category
 from repositories.access.resolving import Access
 from repositories.models import Repository
 
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
     from activity.models import Event
 
 Row = TypeVar("Row", bound=Model)
+
+DETAILS_FOR_EVERYONE = frozenset(
+    {
+        # what registries say about a manifest
+        "media_type",
+        "size",
+        # how many vulnerabilities of each severity a scan found
+        *("critical", "high", "medium", "low", "negligible", "unknown"),
+        # what this application says about a change, and about the event itself
+        *("subject", "changes", "members", "count", "policy_id", "attempts", "foreign_archive"),
+    }
+)
+"""The details that everyone who can see an event can see. `docs/permissions.md` lists them, too."""
+MESSAGE = "message"
+"""The detail that only MSR admins and auditors see: a registry can put anything into its message."""
 
 
 class GatedQuerySet(QuerySet[Row]):
@@ -101,14 +116,43 @@ def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
 
 
 def visible_details(event: Event, access: Access) -> Any:
-    """Return the part of an event's details that a viewer may see.
+    """Return the part of an event's details that a viewer who may see the event may see.
 
-    Only MSR admins and auditors see the original message, because a registry can put anything into it.
+    Load `repository__namespace` beforehand to save queries.
     """
     details = event.full_details
-    if access.sees_everything or not isinstance(details, dict):
+    if access.sees_everything:
         return details
-    return {key: value for key, value in details.items() if key != "message"}
+    if not isinstance(details, dict):
+        return {}
+    if _sees_all_details(event, access):
+        return {key: value for key, value in details.items() if key != MESSAGE}
+    return {key: value for key, value in details.items() if key in DETAILS_FOR_EVERYONE}
+
+
+def _sees_all_details(event: Event, access: Access) -> bool:
+    """Return whether a viewer may see the details that aren't for everyone, except the original message.
+
+    The clients of delivered events are the business of the repository's admins. But people who change
+    something in this application shouldn't have to show their address to a repository's other admins.
+    """
+    if event.category == Category.ACCOUNT:
+        return access.viewer_id is not None and event.actor_user_id == access.viewer_id
+    repository = event.repository if event.delivered_by_id else None
+    return repository is not None and VIEW_DETAILS in access.permissions_on(repository)
+
+
+def with_all_details(access: Access) -> Q:
+    """Return the condition for the events of which a viewer may see all details, as in `visible_details`.
+
+    A search for a detail that isn't for everyone must be limited to these events. Otherwise, the viewer could
+    find out the value by trying values.
+    """
+    if access.sees_everything:
+        return Q()
+    admin_of = _repositories_by_permission(access)(VIEW_DETAILS)
+    delivered = Q(delivered_by__isnull=False, repository__in=admin_of) & ~Q(category=Category.ACCOUNT.value)
+    return delivered | _own_account(access)
 
 
 def _own_account(access: Access) -> Q:

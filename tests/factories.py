@@ -23,6 +23,8 @@ from activity.recording.record import record_events
 from activity.sources.registries import grant_add_event_permission
 from repositories import names
 from repositories.access.groups import AUDITORS, MSR_ADMINS
+from repositories.access.levels import AUDITOR_PERMISSIONS
+from repositories.access.resolving import Access
 from repositories.models import (
     AccessToken,
     Membership,
@@ -35,6 +37,8 @@ from repositories.models import (
 )
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SEES_EVERYTHING = Access(AUDITOR_PERMISSIONS)
+"""The access of a security auditor."""
 DIGEST = "sha256:" + "bbf09ba3" * 8
 
 # Media types

@@ -20,7 +20,7 @@ from activity.models import DeadLetter, Event, Registry, Run
 from activity.storage import tallies
 from repositories.models import Repository
 from tests import factories
-from tests.factories import notification
+from tests.factories import SEES_EVERYTHING, notification
 
 INDEX = "/admin/"
 
@@ -40,7 +40,9 @@ def card(client: Client, name: str) -> str:
 def events_at(url: str) -> list[Event]:
     """Return the events that match the search query in a URL of the event list."""
     (text,) = parse_qs(urlsplit(url).query)["q"]
-    return search.find(search.plan(Event.objects.all(), search_language.parse(text, UTC)), 50).rows
+    return search.find(
+        search.plan(Event.objects.all(), search_language.parse(text, UTC), SEES_EVERYTHING), 50
+    ).rows
 
 
 def record(kind: str, repository: Any, *, ago: timedelta = timedelta(), **values: Any) -> Event:

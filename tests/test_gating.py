@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import re
+from datetime import UTC
+from typing import Any, cast
 
 import pytest
 from django.db import connection
@@ -12,11 +17,12 @@ from guardian.shortcuts import assign_perm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from activity.feed import search, search_language
 from activity.models import Event
 from repositories.access.resolving import Access
 from repositories.utils.among import MAX_LISTED
 from tests import factories
-from tests.worlds import USERS, World, rolled_back, worlds
+from tests.worlds import USERS, World, address_of, details_of, rolled_back, worlds
 
 
 def ids_in_api(client: Client, url: str) -> list[str] | None:
@@ -31,6 +37,33 @@ def ids_in_api(client: Client, url: str) -> list[str] | None:
         ids += [event["id"] for event in response.json()["results"]]
         next_ = response.json()["next"]
     return ids
+
+
+def details_in_api(client: Client, url: str) -> dict[str, dict[str, Any]]:
+    """Return the details in an API list by event id."""
+    return {event["id"]: event["details"] for event in client.get(url).json()["results"]}
+
+
+def details_in_exports(client: Client, url: str) -> list[dict[str, dict[str, Any]]]:
+    """Return the details in the exports of a page, by event id: as CSV, and as JSON Lines."""
+    csv_file, jsonl_file = (
+        cast(Any, client.post(url, {"export": format})).getvalue().decode() for format in ("csv", "jsonl")
+    )
+    rows = csv.DictReader(io.StringIO(csv_file, newline=""))
+    lines = map(json.loads, jsonl_file.splitlines())
+    return [
+        {row["id"]: json.loads(row["details"]) for row in rows},
+        {line["id"]: line["details"] for line in lines},
+    ]
+
+
+def found_by(text: str, viewer: Any) -> set[str]:
+    """Return the ids of the events that a viewer finds with a search."""
+    access = Access.for_user(viewer)
+    plan = search.plan(Event.objects.visible_to(access), search_language.parse(text, UTC), access)
+    found = {str(event.pk) for event in search.find(plan, 20).rows}
+    assert {str(event.pk) for event in plan.events()} == found
+    return found
 
 
 def count_on_pages(client: Client, url: str) -> int | None:
@@ -131,6 +164,58 @@ def test_api_and_pages_match_the_permission_table(
             assert on_page == (len(in_repository) if is_visible else None)
             filtered = ids_in_api(client, f"/api/v0/events/?repository={row.full_name}")
             assert set(filtered or []) == in_repository
+
+
+@pytest.mark.long
+@pytest.mark.django_db
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(
+    world=worlds(),
+    viewer=st.sampled_from([*USERS, "admin", "auditor"]),
+    max_listed=st.sampled_from([0, MAX_LISTED]),
+)
+def test_details_and_searches_for_them_match_the_permission_table(
+    world: World, viewer: str, max_listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_max_listed(max_listed, monkeypatch)
+    with rolled_back():
+        world.build()
+        client = Client()
+        client.force_login(world.created[viewer])
+        allowed, with_clients = {}, set()
+        for place, event in enumerate(world.events):
+            if world.can_see(viewer, *event):
+                names = world.visible_details(viewer, *event)
+                id = world.created["events"][place]
+                allowed[id] = {name: value for name, value in details_of(place).items() if name in names}
+                if "client_address" in names:
+                    with_clients.add(id)
+
+        assert details_in_api(client, "/api/v0/events/") == allowed
+        for id, details in allowed.items():
+            assert client.get(f"/api/v0/events/{id}/").json()["details"] == details
+        pages = ["/activity/", *(f"/users/{name}/" for name in ("ann", "ben"))]
+        for number, row in enumerate(world.created["repositories"]):
+            if world.can_see_repository(viewer, number):
+                path = f"/repositories/{row.namespace.name}/{row.name}/"
+                assert details_in_api(client, f"/api/v0{path}events/").items() <= allowed.items()
+                pages.append(f"{path}activity/")
+        for page in pages:
+            shown = client.get(f"{page}?exclude_pull=false")
+            if shown.status_code == 200:
+                for exported in details_in_exports(client, f"{page}?exclude_pull=false"):
+                    assert exported.items() <= allowed.items()
+                assert "10.77.0." not in shown.content.decode()
+                assert "10.77.0." not in client.get(f"{page}atom/?exclude_pull=false").content.decode()
+        assert all(
+            exported == allowed for exported in details_in_exports(client, "/activity/?exclude_pull=false")
+        )
+
+        for place, id in enumerate(world.created["events"]):
+            found = {id} & with_clients
+            for term in (f"ip:{address_of(place)}", f"request:request_id-{place}"):
+                assert found_by(term, world.created[viewer]) == found
+                assert found_by(f"-{term}", world.created[viewer]) == set(allowed) - found
 
 
 @pytest.mark.django_db

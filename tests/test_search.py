@@ -18,7 +18,7 @@ from activity.feed.search_language import Search, Term, parse, quoted
 from activity.models import ActorType, Event
 from repositories.utils.keyset import InvalidCursor
 from tests import factories
-from tests.factories import DIGEST, NOON
+from tests.factories import DIGEST, NOON, SEES_EVERYTHING
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -349,7 +349,7 @@ def find_tags(text: str) -> list[str]:
 
 
 def plan_query(text: str) -> search.Plan:
-    return search.plan(Event.objects.all(), parse_query(text))
+    return search.plan(Event.objects.all(), parse_query(text), SEES_EVERYTHING)
 
 
 def collect_tags(text: str, cursor: str | None, direction: str, size: int = 2) -> list[str]:

@@ -41,6 +41,32 @@ KINDS = {
 }
 
 
+DELIVERED_CATEGORIES = [*CATEGORIES[:-1], "unknown"]
+"""The categories of the events that registries and other producers deliver."""
+DETAILS_FOR_EVERYONE = {
+    "media_type",
+    "size",
+    "subject",
+    "changes",
+    "members",
+    "count",
+    "policy_id",
+    "critical",
+}
+DETAILS_FOR_ADMINS = {
+    "client_address",
+    "client_port",
+    "client_address_sent",
+    "user_agent",
+    "node",
+    "request_id",
+    "instance_id",
+    "notification_id",
+    "source_id",
+    "unheard_of",
+}
+
+
 @dataclass
 class World:
     """Repositories, memberships, grants and events as plain data, independent of the models."""
@@ -56,12 +82,15 @@ class World:
 
     The target is an index into `repositories` or the name of a namespace.
     """
-    events: list[tuple[int | None, str, str]]
-    """For each event: the index of its repository (or None), its category, and its actor."""
+    events: list[tuple[int | None, str, str, bool]]
+    """For each event: the index of its repository (or None), its category, its actor, and whether a registry
+    or another producer delivered it. The application itself recorded the others."""
     created: dict[str, Any] = field(default_factory=dict)
     """The objects that `build` creates: users by username, `repositories`, and the ids of `events`."""
 
-    def can_see(self, viewer: str, number: int | None, category: str, actor: str = "") -> bool:
+    def can_see(
+        self, viewer: str, number: int | None, category: str, actor: str = "", delivered: bool = True
+    ) -> bool:
         """Return whether the viewer can see an event with these values, according to the permission table."""
         if viewer in ("admin", "auditor"):
             return True
@@ -70,16 +99,36 @@ class World:
         namespace, public, deleted = self.repositories[number]
         if deleted or namespace == "newcorp":
             return False
-        permissions = {
-            permission
-            for permission, to, on in self.grants
-            if on in (number, namespace) and (to == viewer or (to == "team" and viewer in self.team))
-        }
-        if namespace == viewer or (viewer, namespace) in self.owners or "level_admin" in permissions:
+        permissions = self._granted(viewer, number)
+        if self._is_admin(viewer, number):
             return True
         if category in READER_CATEGORIES and (public or permissions & set(LEVELS)):
             return True
         return category in CATEGORIES and f"view_{category}_events" in permissions
+
+    def visible_details(
+        self, viewer: str, number: int | None, category: str, actor: str, delivered: bool
+    ) -> set[str]:
+        """Return the names of the details that a viewer who can see the event can see of it."""
+        if viewer in ("admin", "auditor"):
+            return DETAILS_FOR_EVERYONE | DETAILS_FOR_ADMINS | {"message"}
+        is_own = category == "account" and actor == viewer
+        if is_own or (delivered and number is not None and self._is_admin(viewer, number)):
+            return DETAILS_FOR_EVERYONE | DETAILS_FOR_ADMINS
+        return DETAILS_FOR_EVERYONE
+
+    def _granted(self, viewer: str, number: int) -> set[str]:
+        namespace = self.repositories[number][0]
+        return {
+            permission
+            for permission, to, on in self.grants
+            if on in (number, namespace) and (to == viewer or (to == "team" and viewer in self.team))
+        }
+
+    def _is_admin(self, viewer: str, number: int) -> bool:
+        namespace = self.repositories[number][0]
+        is_owner = namespace == viewer or (viewer, namespace) in self.owners
+        return is_owner or "level_admin" in self._granted(viewer, number)
 
     def can_see_repository(self, viewer: str, number: int) -> bool:
         """Return whether the viewer can see that the repository exists."""
@@ -123,9 +172,13 @@ class World:
             target = repositories[on] if isinstance(on, int) else Namespace.objects.get_or_create(name=on)[0]
             assign_perm(permission, team.group if to == "team" else self.created[to], target)
         self.created["repositories"] = repositories
-        self.created["events"] = [self._create_event(*event) for event in self.events]
+        self.created["events"] = [
+            self._create_event(place, *event) for place, event in enumerate(self.events)
+        ]
 
-    def _create_event(self, number: int | None, category: str, actor: str) -> str:
+    def _create_event(
+        self, place: int, number: int | None, category: str, actor: str, delivered: bool
+    ) -> str:
         repository = self.created["repositories"][number] if number is not None else None
         event = factories.event_row(
             kind=KINDS[category],
@@ -134,9 +187,22 @@ class World:
             repository_name=repository.full_name if repository else "",
             actor_name=actor,
             actor_user=self.created[actor],
+            delivered_by=self.created["admin"] if delivered else None,
+            details=details_of(place),
         )
         insert([event])
         return str(event.pk)
+
+
+def details_of(place: int) -> dict[str, Any]:
+    """Return the details of the event at this place in `World.events`. No two events have any in common."""
+    names = sorted(DETAILS_FOR_EVERYONE | DETAILS_FOR_ADMINS)
+    details = {name: f"{name}-{place}" for name in names}
+    return {**details, "client_address": address_of(place), "message": {"request": {"id": f"secret-{place}"}}}
+
+
+def address_of(place: int) -> str:
+    return f"10.77.0.{place + 1}"
 
 
 @st.composite
@@ -169,8 +235,9 @@ def worlds(draw: st.DrawFn) -> World:
         ),
         events=draw(
             st.lists(
-                st.tuples(numbers | st.none(), categories, actors)
-                | st.tuples(st.none(), st.sampled_from(["account", "system"]), actors),
+                st.tuples(numbers | st.none(), categories, actors, st.just(False))
+                | st.tuples(numbers, st.sampled_from(DELIVERED_CATEGORIES), actors, st.just(True))
+                | st.tuples(st.none(), st.sampled_from(["account", "system"]), actors, st.just(False)),
                 max_size=8,
             )
         ),

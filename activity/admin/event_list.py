@@ -13,6 +13,7 @@ from django.utils import timezone
 from activity.admin.event_filters import SearchFilter
 from activity.feed import search
 from activity.feed.search_language import Search, parse
+from repositories.access.resolving import Access
 from repositories.utils.keyset import InvalidCursor
 
 
@@ -29,7 +30,7 @@ class EventChangeList(ChangeList):
         self.search = parse(self.query, timezone.get_current_timezone())
         for spec in self.filter_specs:
             self.search &= cast(SearchFilter, spec).search
-        self.plan = search.plan(queryset, self.search)
+        self.plan = search.plan(queryset, self.search, Access.for_user(request.user))
         return self.plan.events()
 
     def get_results(self, request: HttpRequest) -> None:

@@ -49,12 +49,13 @@ def build_context(user: Any) -> dict[str, Any]:
     """Return the template context of the overview for an MSR admin or auditor."""
     access = Access.for_user(user)
     now = timezone.now()
+    failures = search.plan(Event.objects.visible_to(access), FAILURES, access)
     return {
         "days": DAYS,
         "chart": events_by_day(access, now),
         "busiest": busiest_repositories(now),
         "actors": busiest_actors(access),
-        "failures": search.find(search.plan(Event.objects.visible_to(access), FAILURES), ROWS).rows,
+        "failures": search.find(failures, ROWS).rows,
         "failures_url": search_url(FAILURES),
         "waiting": waiting_changes(user),
         "waiting_dead_letters": capped_count(DeadLetter.objects.filter(DeadLetter.WAITING), MAX_COUNTED),

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 from weakref import finalize
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
@@ -86,7 +86,7 @@ def response(
             filters=storable_text(filters, MAX_FILTERS_LENGTH),
         )
         record(state="started")
-        pieces = _write(chain([first], chunks), format, columns_for(actor), record)
+        pieces = _write(chain([first], chunks), format, Access.for_user(actor), record)
         return StreamingHttpResponse(
             _Stream(pieces, stack.pop_all().close),
             headers={
@@ -123,15 +123,17 @@ def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
 
 
 def _write(
-    chunks: Iterable[list[Event]], format: str, columns: Columns, record: Callable[..., Any]
+    chunks: Iterable[list[Event]], format: str, access: Access, record: Callable[..., Any]
 ) -> Generator[str]:
     """Yield the file in pieces, and then record whether the export was completed or aborted."""
-    exported, state = 0, "aborted"
+    exported, state, columns = 0, "aborted", columns_for(access)
     try:
         if format == "csv":
             yield _csv([columns.keys()])
         for chunk in chunks:
             exported += len(chunk)
+            if not access.sees_everything:  # otherwise, the details don't depend on the repository
+                prefetch_related_objects(chunk, "repository__namespace")
             rows = [{name: value(event) for name, value in columns.items()} for event in chunk]
             if format == "csv":
                 yield _csv([*map(_cell, row.values())] for row in rows)
@@ -157,9 +159,9 @@ COLUMNS: Columns = {
 }
 
 
-def columns_for(viewer: Any) -> Columns:
+def columns_for(access: Access) -> Columns:
     """Return the columns of an export, including the details that the viewer may see."""
-    return {**COLUMNS, "details": partial(gating.visible_details, access=Access.for_user(viewer))}
+    return {**COLUMNS, "details": partial(gating.visible_details, access=access)}
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

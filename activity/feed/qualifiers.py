@@ -16,9 +16,11 @@ from uuid import UUID
 from django.db.models import Q
 
 from activity.catalogue import KINDS, Type
+from activity.gating import with_all_details
 from activity.models import ActorType
 from repositories import names
 from repositories.access.levels import Category
+from repositories.access.resolving import Access
 from repositories.models import Repository
 from repositories.utils.addresses import canonical_host
 
@@ -63,6 +65,11 @@ class Qualifier:
     time_range: Callable[[datetime, datetime], tuple[datetime | None, datetime | None]] | None = None
     """Given the start and end of a value's period, returns the search's bounds as (after, before)."""
     aliases: tuple[str, ...] = ()
+    only: Callable[[Access], Q] = lambda access: Q()
+    """Returns the condition for the events of which a viewer may see what the term is about.
+
+    The term matches no other events, and neither does its negation exclude them.
+    """
 
 
 # --- Readers ------------------------------------------------------------------------------------
@@ -271,13 +278,20 @@ QUALIFIERS = {
         ),
         Qualifier("label", ('label:"delete tag"',), "words of a label", read_label, kinds=kinds_with_label),
         Qualifier(
-            "ip", ("ip:10.0.0.7",), "the client's address", read_address, from_addresses, aliases=("address",)
+            "ip",
+            ("ip:10.0.0.7",),
+            "the client's address",
+            read_address,
+            from_addresses,
+            aliases=("address",),
+            only=with_all_details,
         ),
         Qualifier(
             "request",
             ("request:f47ac10b-58cc-4372-a567-0e02b2c3d479",),
             "all events of one request",
             condition=of_requests,
+            only=with_all_details,
         ),
         Qualifier(
             "id",

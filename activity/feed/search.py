@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -29,11 +29,12 @@ from django.db.models.sql.datastructures import BaseTable
 
 from activity.catalogue import KINDS
 from activity.feed.ordering import BY_TIME
-from activity.feed.qualifiers import NOTHING, QUALIFIERS, Condition, branches_of
+from activity.feed.qualifiers import NOTHING, QUALIFIERS, Condition, Qualifier, branches_of
 from activity.feed.search_language import Search
 from activity.identity import moment_of
 from activity.models import Event, EventQuerySet, load_attempts
 from repositories.access.levels import Category
+from repositories.access.resolving import Access
 
 MAX_EVENTS_READ = 10_000
 """The maximum number of events to read for a page."""
@@ -226,8 +227,10 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
 # --- Plans --------------------------------------------------------------------------------------
 
 
-def plan(events: EventQuerySet, search: Search) -> Plan:
+def plan(events: EventQuerySet, search: Search, access: Access) -> Plan:
     """Return the plan for a search. `events` contains the events that the viewer may see.
+
+    A term matches only what the viewer may see of an event; see `Qualifier.only`.
 
     Runs queries to look up the repositories and namespaces named in the search.
     """
@@ -237,11 +240,17 @@ def plan(events: EventQuerySet, search: Search) -> Plan:
         if qualifier.condition is None:
             continue
         if values := search.values(name):
-            conditions.append(condition := qualifier.condition(values))
+            conditions.append(condition := _condition(qualifier, values, access))
             problems += condition.problems
         if values := search.values(name, negated=True):
-            conditions.append(Condition(~qualifier.condition(values).matches))
+            conditions.append(Condition(~_condition(qualifier, values, access).matches))
     return Plan(scope, conditions, problems)
+
+
+def _condition(qualifier: Qualifier, values: list[str], access: Access) -> Condition:
+    """Return the condition for events that match any of the values in a way that the viewer may see."""
+    condition = qualifier.condition(values)  # type: ignore[misc]
+    return replace(condition, matches=condition.matches & qualifier.only(access))
 
 
 def _restrict_kinds(scope: EventQuerySet, search: Search) -> tuple[EventQuerySet, list[Condition]]:

@@ -130,6 +130,7 @@ class Migration(migrations.Migration):
                 ('actor_name', models.CharField(blank=True, max_length=255)),
                 ('details', models.JSONField(default=dict)),
                 ('actor_user', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('delivered_by', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('policy', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.policy')),
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
                 ('imported', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_activity.import')),

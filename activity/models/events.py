@@ -88,6 +88,8 @@ class Event(models.Model):
     actor_type = models.CharField(max_length=20, choices=ActorType)
     actor_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
     actor_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
+    delivered_by = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
+    """The account that delivered the event. None if the application itself recorded it."""
     policy = UnconstrainedForeignKey(Policy, null=True)
     """The policy that is the actor or the subject of the event."""
     imported = UnconstrainedForeignKey(Import, null=True)

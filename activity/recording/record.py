@@ -35,7 +35,7 @@ def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> lis
     users = _user_ids(resolved.values())
     policies = _policy_ids(resolved.values())
     # Sorted, so that two messages with the same events can't deadlock.
-    events = [_build_event(id, resolved[id], users, policies) for id in sorted(resolved)]
+    events = [_build_event(id, resolved[id], users, policies, account_id) for id in sorted(resolved)]
     tags.update_tags(insert(events))
     return ids
 
@@ -103,7 +103,9 @@ def _policy_ids(drafts) -> dict[str, int]:
     return dict(Policy.objects.filter(public_id__in=public_ids).values_list("public_id", "pk"))
 
 
-def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int]) -> Event:
+def _build_event(
+    id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int], account_id: int | None
+) -> Event:
     return Event(
         id=id,
         occurred_at=draft.occurred_at,
@@ -118,6 +120,7 @@ def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[s
         actor_type=draft.actor_type,
         actor_name=draft.actor_name,
         actor_user_id=users.get(draft.actor_name) if draft.actor_type == ActorType.USER else None,
+        delivered_by_id=account_id or None,
         policy_id=_policy_id(draft, policies),
         details=draft.details,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from activity.gating import visible_details
 from activity.models import Event
 from activity.storage import tags
 from activity.views.activity import ActivityPage
@@ -86,7 +87,7 @@ def attach_changes(events: Iterable[Event], access: Access) -> None:
     `changes` is a list of (label, before, after) tuples, one for each changed field.
     """
     # An event from a producer can also have a `changes` detail, but its value is text.
-    details = [(event, event.details.get("changes")) for event in events]
+    details = [(event, visible_details(event, access).get("changes")) for event in events]
     changed = [(event, changes) for event, changes in details if isinstance(changes, dict)]
     ids = {id for _, changes in changed for id in changes.get("target", {}).values()}
     targets = Repository.objects.filter(pk__in=ids).select_related("namespace") if ids else []

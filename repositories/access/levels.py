@@ -46,6 +46,12 @@ REPOSITORY_CATEGORIES = [
 VIEW_UNKNOWN_EVENTS = "view_unknown_events"
 """The permission to see events of unknown kinds. Admin is the only level that includes it."""
 
+VIEW_DETAILS = "view_details"
+"""The permission to see what identifies clients and nodes in the details of events.
+
+Admin is the only level that includes it.
+"""
+
 VIEW_POLICIES = "view_policies"
 
 READ_PERMISSIONS = frozenset({"pull", VIEW_UNKNOWN_EVENTS})
@@ -58,7 +64,7 @@ _READ_CATEGORIES = [Category.PUSH, Category.SCAN, Category.DELETE, Category.CREA
 _READ = frozenset({"pull", *(category.permission for category in _READ_CATEGORIES)})
 _READ_WRITE = _READ | {"push", "start_scan", "delete_tags"}
 CATEGORY_PERMISSIONS = frozenset(category.permission for category in REPOSITORY_CATEGORIES)
-AUDITOR_PERMISSIONS = CATEGORY_PERMISSIONS | {VIEW_UNKNOWN_EVENTS, VIEW_POLICIES}
+AUDITOR_PERMISSIONS = CATEGORY_PERMISSIONS | {VIEW_UNKNOWN_EVENTS, VIEW_DETAILS, VIEW_POLICIES}
 ALL_PERMISSIONS = _READ_WRITE | AUDITOR_PERMISSIONS | {"edit", "manage_access", "delete", "edit_policies"}
 PERMISSIONS_BY_LEVEL: dict[str, frozenset[str]] = {
     Level.READ: _READ,

@@ -193,9 +193,11 @@ class _Scope:
         hours = _whole_periods((after, before), HOUR) if before - after > EVENT_BY_EVENT_UP_TO else None
         if hours is None:
             return self.event_counts(self.events, (after, before))
-        parts = [self.change_counts(hours), *self.tally_counts(hours, before - after)]
+        # Django converts the times of all parts as it converts those of the first one. PostgreSQL returns the
+        # minutes of events without a time zone, and only the conversion of such a part adds it.
+        parts = [self.event_counts(self.own_account_events, hours), self.change_counts(hours)]
+        parts += self.tally_counts(hours, before - after)
         parts += [self.event_counts(self.events, span) for span in _remainders((after, before), hours)]
-        parts.append(self.event_counts(self.own_account_events, hours))
         return parts[0].union(*parts[1:], all=True)
 
     def tally_counts(self, hours: Range, length: timedelta) -> Iterator[QuerySet]:

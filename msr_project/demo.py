@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -145,6 +146,15 @@ class EventGenerator:
         for occurred_at in times:
             name = self.random.choices(list(EVENT_WEIGHTS), weights=list(EVENT_WEIGHTS.values()))[0]
             yield from self._random_events(name, occurred_at)
+        yield from self._attachments("acme/web")
+
+    def _attachments(self, name: str) -> Iterator[Draft]:
+        """Yield the drafts that push a signature and an SBOM of a repository's newest image."""
+        image = self.digests[name].replace(":", "-")
+        for number, suffix in enumerate([".sig", ".sbom"], 1):
+            self.digests[name] = self._random_digest()
+            draft = self._draft("update_tag", name, self.until - timedelta(seconds=number), "dana")
+            yield replace(draft, tag=image + suffix)
 
     def _random_events(self, name: str, occurred_at: datetime) -> Iterator[Draft]:
         """Yield the drafts of one pull, push (with its scan), promotion, mirroring or deletion."""

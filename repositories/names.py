@@ -30,6 +30,13 @@ _NAME = re.compile(rf"(?:{_HOST}/)?{PATH}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
 
+# The names of attachments: `sha256-<hex>` is the list of an image's referrers in registries that have no API
+# for it, and cosign uses `sha256-<hex>.sig` etc. The specification of OCI limits the digest to 64 hex digits.
+_ATTACHMENT = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]+)((?:\.[A-Za-z0-9_.-]+)?)")
+_HEX_LENGTHS = {"sha256": {64}, "sha384": {64, 96}, "sha512": {64, 128}}
+_ATTACHMENT_KINDS = {"": "Referrers", ".sig": "Signature", ".att": "Attestation", ".sbom": "SBOM"}
+DIGEST_STEM_LENGTH = len("sha256:") + 64
+
 
 def is_name(text: str) -> bool:
     """Return whether `text` is a valid full name of a repository, e.g. `acme/team/web`."""
@@ -79,6 +86,36 @@ def split_reference(reference: str) -> tuple[str, str]:
 def join_name(namespace: str, name: str) -> str:
     """Join namespace and name into the full name that the registry uses: `_` and `alpine` become `alpine`."""
     return name if namespace == LIBRARY else f"{namespace}/{name}"
+
+
+def image_of_tag(tag: str) -> str:
+    """Return the digest stem of the image that a tag belongs to by its name, or an empty string.
+
+    For example, `sha256-bbf0….sig` belongs to the image with the digest `sha256:bbf0…`.
+    """
+    match = _ATTACHMENT.fullmatch(tag)
+    if match is None or len(match[2]) not in _HEX_LENGTHS[match[1]]:
+        return ""
+    return digest_stem(f"{match[1]}:{match[2]}")
+
+
+def digest_stem(digest: str) -> str:
+    """Return the part of a digest that names of attachments contain: the algorithm and 64 hex digits."""
+    return digest[:DIGEST_STEM_LENGTH]
+
+
+def is_attachment(tag: str, digest: str) -> bool:
+    """Return whether a tag that points to `digest` is attached to another image, e.g. as its signature.
+
+    A tag that is named after the image that it points to is not an attachment. Such tags are made by imgpkg.
+    """
+    return image_of_tag(tag) not in ("", digest_stem(digest))
+
+
+def attachment_kind(tag: str) -> str:
+    """Return in words what kind of attachment a tag is by its name, e.g. `Signature` or `Attachment .vex`."""
+    match = _ATTACHMENT.fullmatch(tag)
+    return _ATTACHMENT_KINDS.get(match[3], f"Attachment {match[3]}") if match else ""
 
 
 def short_digest(digest: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -98,10 +99,69 @@ class TestAges:
         assert matched(tags, ("pushed_before", "90"), ("all_but_newest", "1")) == ["v1"]
 
 
+IMAGE, OTHER_IMAGE = (digit * 64 for digit in "12")
+
+
+class TestAttachments:
+    """Signatures, attestations, SBOMs and referrers stay and go with their image."""
+
+    def tags(self) -> list[TagActivity]:
+        image, other = f"sha256:{IMAGE}", f"sha256:{OTHER_IMAGE}"
+        return [
+            TagActivity(f"sha256-{IMAGE}.sig", days_ago(1), None, "sha256:" + "a" * 64),
+            TagActivity(f"sha256-{OTHER_IMAGE}", days_ago(1), None, "sha256:" + "b" * 64),
+            TagActivity("v2", days_ago(2), None, image),
+            TagActivity("v1", days_ago(3), None, other),
+            TagActivity("v0", days_ago(4), None, other),
+            # A signature of the signature, and a signature of an image without a tag
+            TagActivity("sha256-" + "a" * 64 + ".sig", days_ago(5), None, "sha256:" + "c" * 64),
+            TagActivity("sha256-" + "f" * 64 + ".sig", days_ago(600), None, "sha256:" + "d" * 64),
+        ]
+
+    def matched_indexes(self, *pairs: tuple[str, str], rule: Any = all) -> list[int]:
+        tags = self.tags()
+        return [tags.index(tag) for tag in matching_tags(tags, criteria(*pairs), NOW, rule)]
+
+    def test_attachments_are_not_counted_as_the_newest(self) -> None:
+        assert self.matched_indexes(("all_but_newest", "1")) == [1, 3, 4]
+        assert self.matched_indexes(("all_but_newest", "3")) == []
+
+    def test_attachments_stay_while_a_tag_points_to_their_image(self) -> None:
+        assert self.matched_indexes(("equals", "v1")) == [3]
+        assert self.matched_indexes(("one_of", "v0, v1")) == [1, 3, 4]
+
+    def test_attachments_are_copied_with_any_tag_of_their_image(self) -> None:
+        assert self.matched_indexes(("equals", "v1"), rule=any) == [1, 3]
+        assert self.matched_indexes(("starts_with", "w"), rule=any) == []
+
+    def test_attachments_of_attachments_go_with_the_image(self) -> None:
+        assert self.matched_indexes(("equals", "v2")) == [0, 2, 5]
+
+    def test_criteria_do_not_select_attachments_themselves(self) -> None:
+        assert self.matched_indexes(("ends_with", ".sig")) == []
+        assert self.matched_indexes(("equals", f"sha256-{IMAGE}.sig")) == []
+        assert self.matched_indexes(("pushed_before", "400")) == []
+        assert self.matched_indexes(("not_one_of", "v0, v1, v2")) == []
+
+    def test_attachments_without_an_image_stay(self) -> None:
+        assert self.matched_indexes() == [0, 1, 2, 3, 4, 5]
+
+    def test_tag_named_after_the_digest_that_it_points_to_is_not_an_attachment(self) -> None:
+        tag = TagActivity(f"sha256-{IMAGE}.imgpkg", NOW, None, f"sha256:{IMAGE}")
+
+        assert matching_tags([tag], criteria(("starts_with", "sha256-")), NOW) == [tag]
+
+
+attachment_names = st.builds(
+    "sha256-{}{}".format,
+    st.sampled_from("1234").map(lambda digit: digit * 64),
+    st.sampled_from(["", ".sig", ".sbom"]),
+)
 tag_names = st.text("ab", min_size=1, max_size=3)
+digests = st.just("") | st.sampled_from("1234").map(lambda digit: f"sha256:{digit * 64}")
 moments = st.integers(0, 6).map(days_ago)
 tag_lists = st.lists(
-    st.builds(TagActivity, tag_names, moments, st.none() | moments),
+    st.builds(TagActivity, tag_names | attachment_names, moments, st.none() | moments, digests),
     max_size=8,
     unique_by=lambda tag: tag.name,
 )
@@ -125,7 +185,8 @@ def matched_by_reference(tags: list[TagActivity], pairs: list[tuple[str, str]]) 
         "one_of": lambda tag, value: tag.name in value.split(", "),
         "not_one_of": lambda tag, value: tag.name not in value.split(", "),
     }
-    candidates = [tag for tag in tags if all(by_name[o](tag, v) for o, v in pairs if o in by_name)]
+    images = [tag for tag in tags if not image_of(tag)]
+    candidates = [tag for tag in images if all(by_name[o](tag, v) for o, v in pairs if o in by_name)]
 
     def meets(tag: TagActivity, operator: str, number: int) -> bool:
         if operator == "pushed_before":
@@ -136,9 +197,21 @@ def matched_by_reference(tags: list[TagActivity], pairs: list[tuple[str, str]]) 
         newer = [other for other in candidates if (other.pushed_at, other.name) > (tag.pushed_at, tag.name)]
         return len(newer) >= number
 
-    return [
-        tag.name for tag in candidates if all(meets(tag, o, int(v)) for o, v in pairs if o not in by_name)
-    ]
+    def matches(tag: TagActivity, seen: tuple[TagActivity, ...] = ()) -> bool:
+        if tag in seen:
+            return False
+        if not image_of(tag):
+            return tag in candidates and all(meets(tag, o, int(v)) for o, v in pairs if o not in by_name)
+        found = [matches(other, (*seen, tag)) for other in tags if other.digest == image_of(tag)]
+        return bool(found) and all(found)
+
+    return [tag.name for tag in tags if matches(tag)]
+
+
+def image_of(tag: TagActivity) -> str:
+    """Return the digest of the image that a tag is attached to, or an empty string."""
+    image = tag.name[:71].replace("-", ":")
+    return image if tag.name.startswith("sha256-") and image != tag.digest else ""
 
 
 @given(tag_lists, any_criteria)

@@ -599,6 +599,38 @@ class TestPreview:
 
         assert self.previewed_tags(repoadmin, policy) == [("v2", "v2-stable"), ("v1", "v1-stable")]
 
+    def test_attachments_are_previewed_with_their_image_and_keep_their_names(
+        self, repoadmin: Client, web: Repository, production: Repository
+    ) -> None:
+        signature = factories.DIGEST.replace(":", "-") + ".sig"
+        self.record_pushes(web, v1=5, v2=4)
+        moment = timezone.now() - timedelta(days=3)
+        factories.record("update_tag", web, tag=signature, digest="sha256:" + "0" * 64, occurred_at=moment)
+        promotion = create_policy("promotion", target=production, tag_template="%n-stable")
+        promotion.criteria.create(operator="equals", value="v1")
+        pruning = create_policy("pruning")
+        pruning.criteria.create(operator="all_but_newest", value="1")
+
+        assert self.previewed_tags(repoadmin, promotion) == [(signature, signature), ("v1", "v1-stable")]
+        assert self.previewed_tags(repoadmin, pruning) == [("v1", "")]
+        assert f"{signature} Signature" in page_text(repoadmin.get(promotion.get_absolute_url()))
+
+        factories.record("delete_tag", web, tag="v2", occurred_at=timezone.now())
+        pruning.criteria.create(operator="starts_with", value="v")
+        pruning.criteria.filter(operator="all_but_newest").delete()
+        assert self.previewed_tags(repoadmin, pruning) == [(signature, ""), ("v1", "")]
+
+    def test_requested_tag_is_not_pruned(self, registry: Any, repoadmin: Client, web: Repository) -> None:
+        """With the image present, clients such as Kubernetes send only a HEAD request for the tag."""
+        self.record_pushes(web, v1=60, v2=60)
+        head = {"action": "pull", "target": {"tag": "v1"}, "request": {"method": "HEAD"}}
+        yesterday = (timezone.now() - timedelta(days=1)).isoformat()
+        registry(factories.notification(**head, timestamp=yesterday))
+        policy = create_policy("pruning")
+        policy.criteria.create(operator="not_pulled_for", value="30")
+
+        assert self.previewed_tags(repoadmin, policy) == [("v2", "")]
+
     def test_preview_marks_new_tag_names_that_are_too_long(self, repoadmin: Client, web: Repository) -> None:
         self.record_pushes(web, **{"v" * 128: 1})
         policy = create_policy("push_mirroring", tag_template="%n-stable")

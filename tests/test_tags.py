@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections.abc import Iterable
@@ -19,9 +20,11 @@ from hypothesis import strategies as st
 from activity.models import ActorType, Tag, TagPull
 from activity.recording.drafts import Draft
 from activity.recording.record import record_events
+from activity.storage import attachments as stored_attachments
 from activity.storage import tags
+from repositories import names
 from repositories.models import Repository
-from tests import factories
+from tests import capture_files, factories
 
 DIGESTS = ["sha256:" + digit * 64 for digit in "ab"]
 
@@ -284,11 +287,23 @@ class TestPage:
 
         assert rows(reader) == [pushed]
         assert "pull" not in reader.get(URL).content.decode().lower()
-        pulled = {"Last pulled": "Nov 22, 2026 12:00 PM", "Last requested": "never", "Pulls": "1"}
+        noon = "Nov 22, 2026 12:00 PM"
+        pulled = {"Last pulled": noon, "Last requested": noon, "Pulls": "1"}
         assert rows(repoadmin) == [{**pushed, **pulled}]
         html = reader.get(URL).content.decode()
         assert '<a href="/users/jane/">' in html
         assert 'href="/repositories/acme/web/activity/?tag=v1"' in html
+
+    def test_tags_page_shows_when_a_tag_was_requested_without_a_pull(
+        self, registry: Any, reader: Client, repoadmin: Client, web: Repository
+    ) -> None:
+        head = {"action": "pull", "target": {"tag": "v1"}, "request": {"method": "HEAD"}}
+        factories.record("update_tag", web, tag="v1", digest=factories.DIGEST)
+        registry(factories.notification(**head, timestamp="2026-11-23T09:30:10Z"))
+
+        (row,) = rows(repoadmin)
+        assert (row["Last pulled"], row["Last requested"]) == ("never", "Nov 23, 2026 9:30 AM")
+        assert "requested" not in reader.get(URL).content.decode().lower()
 
     def test_tags_page_can_be_searched_and_sorted(self, reader: Client, web: Repository) -> None:
         for tag in ("beta", "alpha", "Beta-2"):
@@ -351,3 +366,203 @@ class TestPage:
         successor = factories.repository("acme/web")
 
         assert rows(log_in(factories.user_with("level_read", successor))) == []
+
+
+@pytest.mark.parametrize(
+    ("tag", "image", "kind"),
+    [
+        ("sha256-" + "0a" * 32, "sha256:" + "0a" * 32, "Referrers"),
+        ("sha256-" + "0a" * 32 + ".sig", "sha256:" + "0a" * 32, "Signature"),
+        ("sha256-" + "0a" * 32 + ".att", "sha256:" + "0a" * 32, "Attestation"),
+        ("sha256-" + "0a" * 32 + ".sbom", "sha256:" + "0a" * 32, "SBOM"),
+        ("sha256-" + "0a" * 32 + ".0123.meta", "sha256:" + "0a" * 32, "Attachment .0123.meta"),
+        ("sha384-" + "0a" * 48 + ".sig", "sha384:" + "0a" * 32, "Signature"),
+        ("sha512-" + "0a" * 64, "sha512:" + "0a" * 32, "Referrers"),
+        ("sha512-" + "0a" * 32, "sha512:" + "0a" * 32, "Referrers"),
+    ],
+)
+def test_names_of_attachments_are_recognized(tag: str, image: str, kind: str) -> None:
+    assert (names.image_of_tag(tag), names.attachment_kind(tag)) == (image, kind)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "v1",
+        "v1.sig",
+        "sha256-" + "0a" * 31,
+        "sha256-" + "0a" * 33,
+        "sha256-" + "0A" * 32,
+        "sha256-" + "0a" * 32 + ".",
+        "sha256-" + "0a" * 32 + "-debug",
+        "v1-sha256-" + "0a" * 32,
+        "sha512-" + "0a" * 48,
+        "sha999-" + "0a" * 32,
+    ],
+)
+def test_other_tags_are_not_attachments(tag: str) -> None:
+    assert names.image_of_tag(tag) == ""
+
+
+@given(st.sampled_from([("sha256", 64), ("sha384", 96), ("sha512", 128)]), st.data())
+def test_attachment_belongs_to_the_image_whose_digest_is_in_its_name(algorithm: Any, data: Any) -> None:
+    name, length = algorithm
+    digest = data.draw(st.text("0123456789abcdef", min_size=length, max_size=length))
+    tag = f"{name}-{digest}{data.draw(st.sampled_from(['', '.sig', '.att', '.sbom']))}"
+
+    assert names.image_of_tag(tag) == names.digest_stem(f"{name}:{digest}")
+    assert names.is_attachment(tag, factories.DIGEST) or digest == factories.DIGEST
+    assert not names.is_attachment(tag, f"{name}:{digest}")
+
+
+IMAGE, OTHER_IMAGE = DIGESTS
+SIGNATURE = IMAGE.replace(":", "-") + ".sig"
+SBOM = IMAGE.replace(":", "-") + ".sbom"
+
+
+def attachments(client: Client, url: str = URL, **query: Any) -> list[tuple[str, ...]]:
+    """Return the name of each tag on the page, with the kind and the name of each attachment under it."""
+    html = client.get(url, query).content.decode()
+    found: list[tuple[str, ...]] = []
+    for is_attachment, cell in re.findall(
+        r'<tr( class="attachment")?>\s*<td[^>]*>(.*?)</td>', html, re.DOTALL
+    ):
+        words = re.sub("<[^>]*>", " ", cell).split()
+        if is_attachment:
+            found[-1] += (" ".join(words),)
+        else:
+            found.append((" ".join(words),))
+    return found
+
+
+class TestAttachments:
+    def record_attachment(self, web: Repository, tag: str, **values: Any) -> None:
+        digest = f"sha256:{hashlib.sha256(tag.encode()).hexdigest()}"
+        factories.record("update_tag", web, tag=tag, **{"digest": digest, **values})
+
+    def test_attachments_are_listed_under_each_tag_of_their_image(
+        self, reader: Client, web: Repository
+    ) -> None:
+        for tag, digest in (("v1", IMAGE), ("latest", IMAGE), ("v2", OTHER_IMAGE)):
+            factories.record("update_tag", web, tag=tag, digest=digest)
+        self.record_attachment(web, SIGNATURE)
+        self.record_attachment(web, SBOM)
+        self.record_attachment(web, OTHER_IMAGE.replace(":", "-"))
+
+        of_image = (f"SBOM {SBOM}", f"Signature {SIGNATURE}")
+        assert attachments(reader) == [
+            ("v2", f"Referrers {OTHER_IMAGE.replace(':', '-')}"),
+            ("latest", *of_image),
+            ("v1", *of_image),
+        ]
+
+    def test_attachments_have_the_same_columns_as_tags(
+        self, reader: Client, repoadmin: Client, web: Repository
+    ) -> None:
+        factories.record("update_tag", web, tag="v1", digest=IMAGE)
+        self.record_attachment(web, SIGNATURE, digest=OTHER_IMAGE, actor_name="signer")
+        factories.record("get_tag", web, tag=SIGNATURE, digest=OTHER_IMAGE)
+
+        page = reader.get(URL).content.decode()
+        attachment = page[page.index('<tr class="attachment">') :]
+        assert "sha256:bbbbbbbb" in attachment
+        assert '<td data-label="Pushed by">signer</td>' in attachment
+        assert f'href="/repositories/acme/web/activity/?tag={SIGNATURE}"' in attachment
+        assert "pulled" not in page.lower()
+        page = repoadmin.get(URL).content.decode()
+        assert '<td data-label="Pulls">1</td>' in page[page.index('<tr class="attachment">') :]
+
+    def test_attachment_without_a_tag_of_its_image_is_listed_with_the_digest(
+        self, reader: Client, web: Repository
+    ) -> None:
+        factories.record("update_tag", web, tag="v1", digest=IMAGE)
+        self.record_attachment(web, SIGNATURE)
+        factories.record("update_tag", web, tag="v1", digest=OTHER_IMAGE)
+
+        assert attachments(reader) == [("v1",), (f"{SIGNATURE} Signature of sha256:aaaaaaaa",)]
+
+        factories.record("update_tag", web, tag="v1", digest=IMAGE)
+        assert attachments(reader) == [("v1", f"Signature {SIGNATURE}")]
+        factories.record("delete_manifest", web, digest=IMAGE)
+        assert attachments(reader) == [(f"{SIGNATURE} Signature of sha256:aaaaaaaa",)]
+        factories.record("delete_tag", web, tag=SIGNATURE)
+        assert attachments(reader) == []
+
+    def test_tags_never_hide_each_other(self, reader: Client, web: Repository) -> None:
+        """Tags can be named after the digest that they point to, or after each other's digests."""
+        named_after_itself = IMAGE.replace(":", "-") + ".imgpkg"
+        factories.record("update_tag", web, tag=named_after_itself, digest=IMAGE)
+        for digest, other in (("c" * 64, "d" * 64), ("d" * 64, "c" * 64)):
+            factories.record("update_tag", web, tag=f"sha256-{other}.sig", digest=f"sha256:{digest}")
+
+        assert [name for name, *_ in attachments(reader)] == [
+            f"sha256-{'c' * 64}.sig Signature of sha256:cccccccc",
+            f"sha256-{'d' * 64}.sig Signature of sha256:dddddddd",
+            named_after_itself,
+        ]
+
+    def test_attachments_of_another_repository_are_not_listed(self, reader: Client, web: Repository) -> None:
+        factories.record("update_tag", web, tag="v1", digest=IMAGE)
+        self.record_attachment(factories.repository("acme/other"), SIGNATURE)
+
+        assert attachments(reader) == [("v1",)]
+
+    def test_search_finds_an_attachment_with_its_image(self, reader: Client, web: Repository) -> None:
+        factories.record("update_tag", web, tag="v1", digest=IMAGE)
+        factories.record("update_tag", web, tag="v2", digest=OTHER_IMAGE)
+        for number in range(12):
+            self.record_attachment(web, f"{IMAGE.replace(':', '-')}.a{number}")
+        self.record_attachment(web, SIGNATURE)
+
+        ((tag, *found),) = attachments(reader, q=SIGNATURE[20:])
+        assert tag == "v1"
+        assert f"Signature {SIGNATURE}" in found
+        assert attachments(reader, q="v2") == [("v2",)]
+        assert attachments(reader, q=".att") == []
+
+    def test_limited_number_of_attachments_is_shown(self, reader: Client, web: Repository) -> None:
+        factories.record("update_tag", web, tag="v1", digest=IMAGE)
+        for number in range(13):
+            self.record_attachment(web, f"{IMAGE.replace(':', '-')}.a{number}")
+
+        ((tag, *shown, more),) = attachments(reader)
+        assert (tag, len(shown), more) == ("v1", 10, "And 3 more.")
+
+    def test_attachments_take_one_query_and_no_places_on_the_page(
+        self, repoadmin: Client, web: Repository
+    ) -> None:
+        for number in range(30):
+            digest = f"sha256:{number:064}"
+            factories.record("update_tag", web, tag=f"v{number}", digest=digest)
+            if number == 0:
+                with CaptureQueriesContext(connection) as queries:
+                    rows(repoadmin)
+            self.record_attachment(web, f"sha256-{number:064}.sig")
+            self.record_attachment(web, f"sha256-{number:064}")
+
+        with CaptureQueriesContext(connection) as more_queries:
+            first = attachments(repoadmin)
+        following = repoadmin.get(URL).context["page"].next
+        second = attachments(repoadmin, cursor=following)
+
+        assert len(more_queries) == len(queries)
+        assert [tag for tag, *_ in first + second] == [f"v{number}" for number in reversed(range(30))]
+        assert {len(row) for row in first + second} == {3}
+
+    @pytest.mark.skipif(
+        connection.vendor != "sqlite", reason="PostgreSQL doesn't use indexes of small tables"
+    )
+    def test_attachments_are_found_through_indexes(self, web: Repository) -> None:
+        assert "SCAN" not in stored_attachments.listed_tags(web, "v1").order_by("-last_push").explain()
+
+    def test_referrers_that_oras_pushed_are_listed_under_the_image(self, registry: Any, log_in: Any) -> None:
+        capture = capture_files.read(capture_files.FOLDER / "clients" / "oras-attach-discover.jsonl")
+        image = capture.notifications[0]["target"]["digest"]
+        registry(factories.notification(target={"repository": "acme/r1-x", "tag": "v1", "digest": image}))
+        for message in capture.messages:
+            registry(body=message.encode())
+
+        admin = log_in(factories.msr_admin())
+        assert attachments(admin, "/repositories/acme/r1-x/tags/") == [
+            ("v1", f"Referrers {image.replace(':', '-')}")
+        ]

@@ -1,5 +1,6 @@
 import django.core.validators
 import django.db.models.deletion
+import django.db.models.functions.text
 import django.utils.timezone
 import repositories.utils.fields
 import uuid
@@ -225,8 +226,10 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=128)),
+                ('image', models.CharField(blank=True, max_length=71)),
                 ('last_push', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
                 ('digest', models.CharField(blank=True, max_length=255)),
+                ('stem', models.GeneratedField(db_persist=True, expression=django.db.models.functions.text.Left('digest', 71), output_field=models.CharField(max_length=71))),
                 ('pushed_by_type', models.CharField(blank=True, choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('unnamed', 'Unnamed account'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
                 ('pushed_by_name', models.CharField(blank=True, max_length=255)),
                 ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
@@ -398,6 +401,14 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='tag',
             index=models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'last_push'], name='tag_push'),
+        ),
+        migrations.AddIndex(
+            model_name='tag',
+            index=models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'image'], name='tag_image'),
+        ),
+        migrations.AddIndex(
+            model_name='tag',
+            index=models.Index(condition=models.Q(('last_push__gt', models.F('last_deletion'))), fields=['repository', 'stem'], name='tag_stem'),
         ),
         migrations.AddConstraint(
             model_name='tag',

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Left
 
 from activity.identity import moment_of
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
@@ -26,12 +27,24 @@ class Tag(models.Model):
 
     repository = UnconstrainedForeignKey(Repository, related_name="tags")
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
+    image = models.CharField(max_length=names.DIGEST_STEM_LENGTH, blank=True)
+    """The digest stem of the image that the tag belongs to by its name, see `names.image_of_tag`."""
     last_push = models.UUIDField(default=NEVER)
     """The id of the newest push event, with the time of its receipt if the clock of its node was ahead.
 
-    The next four fields describe that push.
+    The next five fields describe that push.
     """
     digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
+    stem = models.GeneratedField(
+        expression=Left("digest", names.DIGEST_STEM_LENGTH),
+        output_field=models.CharField(max_length=names.DIGEST_STEM_LENGTH),
+        db_persist=True,
+    )
+    """The digest's stem, see `names.digest_stem`.
+
+    Without the column, SQLite reads all tags to find those of an image, because it compares `image` with an
+    expression as text, but the index of an expression has no type.
+    """
     pushed_by_type = models.CharField(max_length=20, choices=ActorType, blank=True)
     pushed_by_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
     pushed_by_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
@@ -60,6 +73,16 @@ class Tag(models.Model):
                 condition=Q(last_push__gt=F("last_deletion")),
                 name="tag_push",
             ),
+            models.Index(
+                fields=["repository", "image"],
+                condition=Q(last_push__gt=F("last_deletion")),
+                name="tag_image",
+            ),
+            models.Index(
+                fields=["repository", "stem"],
+                condition=Q(last_push__gt=F("last_deletion")),
+                name="tag_stem",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -77,6 +100,18 @@ class Tag(models.Model):
     @property
     def short_digest(self) -> str:
         return names.short_digest(self.digest)
+
+    @property
+    def is_attachment(self) -> bool:
+        return names.is_attachment(self.name, self.digest)
+
+    @property
+    def attachment_kind(self) -> str:
+        return names.attachment_kind(self.name)
+
+    @property
+    def short_image(self) -> str:
+        return names.short_digest(self.image)
 
 
 class Manifest(models.Model):

@@ -20,7 +20,11 @@ def insert_rows(rows: Sequence[Model], ending: str = "") -> list[tuple]:
     """
     if not rows:
         return []
-    fields = [field for field in rows[0]._meta.local_concrete_fields if field is not rows[0]._meta.auto_field]
+    fields = [
+        field
+        for field in rows[0]._meta.local_concrete_fields
+        if field is not rows[0]._meta.auto_field and not field.generated
+    ]
     size = min(BATCH, connection.ops.bulk_batch_size(fields, rows))
     returned: list[tuple] = []
     for start in range(0, len(rows), size):

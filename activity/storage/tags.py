@@ -28,6 +28,7 @@ from django.db.models.functions import Coalesce, Greatest, NullIf
 from activity.identity import EPOCH, with_time
 from activity.models import Event, Manifest, Tag, TagPull
 from activity.storage.rows import insert_rows
+from repositories import names
 from repositories.models import Repository
 
 PUSHES = frozenset({"create_tag", "update_tag"})
@@ -93,7 +94,7 @@ def update_requests(requests: Iterable[tuple[Repository, str, datetime]]) -> Non
     """
     tags: dict[Key, Tag] = {}
     for repository, name, moment in requests:
-        tag = tags.setdefault((repository.pk, name), Tag(repository=repository, name=name))
+        tag = tags.setdefault((repository.pk, name), _tag(repository.pk, name))
         minute = moment.replace(second=0, microsecond=0)
         tag.requested_at = max(minute, tag.requested_at or minute)
     _merge(tags, MERGE_REQUEST)
@@ -143,7 +144,7 @@ def _fold_batch() -> int:
     tags: dict[Key, Tag] = {}
     for row in pulls:
         key = row.repository_id, row.name
-        tag = tags.setdefault(key, Tag(repository_id=row.repository_id, name=row.name))
+        tag = tags.setdefault(key, _tag(*key))
         tag.pulls += row.pulls
         tag.pulled_at = max(row.pulled_at, tag.pulled_at or row.pulled_at)
     _merge(tags, MERGE_TAG)
@@ -154,8 +155,8 @@ def _fold_batch() -> int:
 def _update_changed_tags(events: list[Event]) -> None:
     tags: dict[Key, Tag] = {}
     for event in events:
-        repository, name = key = _key(event)
-        tag = tags.setdefault(key, Tag(repository_id=repository, name=name))
+        key = _key(event)
+        tag = tags.setdefault(key, _tag(*key))
         id = _effective_id(event)
         if event.kind == "delete_tag":
             tag.last_deletion = max(tag.last_deletion, id)
@@ -191,6 +192,11 @@ def _append_pulls(events: list[Event]) -> None:
 def _effective_id(event: Event) -> UUID:
     """Return the id of an event, with the time of its receipt if the clock of its node is ahead."""
     return with_time(event.pk, event.effective_at) if event.is_ahead else event.pk
+
+
+def _tag(repository_id: Any, name: str) -> Tag:
+    """Return a new row for a tag."""
+    return Tag(repository_id=repository_id, name=name, image=names.image_of_tag(name))
 
 
 def _key(event: Event, field: str = "tag") -> Key:

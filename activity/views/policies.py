@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -16,7 +17,7 @@ from repositories.access.resolving import Access
 from repositories.models import Criterion, Policy, Repository
 from repositories.policies.changes import FIELDS
 from repositories.policies.criteria import TagActivity, matching_tags
-from repositories.policies.tag_templates import render
+from repositories.policies.tag_templates import SAME_TAG, render
 from repositories.views.policies import PolicyPage, target_name, visible_name
 
 MAX_TAGS_READ = 1_000
@@ -70,15 +71,25 @@ def preview(policy: Policy) -> Preview | None:
     if policy.kind == Policy.Kind.PULL_MIRRORING or policy.repository.deleted_at:
         return None
     rows = tags.with_pulls(tags.current_tags(policy.repository)).order_by("-last_push")[: MAX_TAGS_READ + 1]
-    read = [TagActivity(row.name, row.pushed_at, row.last_used_at) for row in rows]
-    now, template = timezone.now(), policy.tag_template
-    found = matching_tags(read[:MAX_TAGS_READ], list(policy.criteria.all()), now)
+    read = [TagActivity(row.name, row.pushed_at, row.last_used_at, row.digest) for row in rows]
+    now = timezone.now()
+    rule = all if policy.kind == Policy.Kind.PRUNING else any
+    found = matching_tags(read[:MAX_TAGS_READ], list(policy.criteria.all()), now, rule)
     return Preview(
         read=min(len(read), MAX_TAGS_READ),
         matching=len(found),
-        shown=[(tag, render(template, tag.name, now)) for tag in found[:MAX_TAGS_SHOWN]],
+        shown=[(tag, _new_name(policy, tag, now)) for tag in found[:MAX_TAGS_SHOWN]],
         complete=len(read) <= MAX_TAGS_READ,
     )
+
+
+def _new_name(policy: Policy, tag: TagActivity, now: datetime) -> str:
+    """Return the name of a tag's copy, or an empty string if the policy doesn't name copies.
+
+    Attachments keep their names, because clients find them by the digest of their image.
+    """
+    template = SAME_TAG if tag.image and policy.tag_template else policy.tag_template
+    return render(template, tag.name, now)
 
 
 def attach_changes(events: Iterable[Event], access: Access) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,9 @@ from django import forms
 from django.db.models import QuerySet
 from django.urls import reverse
 
+from activity.models import Tag
 from activity.storage import tags
+from activity.storage.attachments import attachments_of, listed_tags
 from repositories.access.levels import Category
 from repositories.forms import SearchForm
 from repositories.utils.keyset import Key, Keyset
@@ -31,8 +34,21 @@ class TagSearchForm(SearchForm):
     sort = forms.ChoiceField(required=False, choices=[(value, label) for value, (label, _) in ORDERS.items()])
 
 
+@dataclass
+class Row:
+    """A tag, and the attachments of the image that it points to."""
+
+    tag: Tag
+    attachments: list[Tag] = field(default_factory=list)
+    not_shown: int = 0
+    """The number of attachments that are not in `attachments`."""
+
+
 class TagsView(RepositoryPage, KeysetListView):
-    """The Tags tab of a repository. Pull counts are shown only to viewers who may see pulls."""
+    """The Tags tab of a repository. Attachments, such as signatures, are shown under the tags of their image.
+
+    Pull counts are shown only to viewers who may see pulls.
+    """
 
     tab = "Tags"
     template_name = "activity/tags.html"
@@ -48,10 +64,24 @@ class TagsView(RepositoryPage, KeysetListView):
         return Category.PULL.permission in self.permissions
 
     def get_queryset(self) -> QuerySet:
-        found = tags.current_tags(self.repository).filter(name__icontains=self.search.values["q"])
+        return self.with_columns(listed_tags(self.repository, self.search.values["q"]))
+
+    def get_rows(self, rows: list[Tag]) -> list[Row]:
+        attached: dict[str, list[Any]] = {}
+        for tag in self.with_columns(attachments_of(rows, self.repository, self.search.values["q"])):
+            attached.setdefault(tag.image, []).append(tag)
+        return [_row(tag, attached) for tag in rows]
+
+    def with_columns(self, found: QuerySet) -> QuerySet:
+        """Return tags with the columns that the viewer may see."""
         found = found.select_related("pushed_by_user")
         return tags.with_pulls(found) if self.sees_pulls else found
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         events_url = reverse("registry_activity:repository", kwargs=self.kwargs)
         return super().get_context_data(**kwargs, sees_pulls=self.sees_pulls, events_url=events_url)
+
+
+def _row(tag: Tag, attached: dict[str, list[Any]]) -> Row:
+    attachments = [] if tag.is_attachment else attached.get(tag.stem, [])
+    return Row(tag, attachments, attachments[0].number - len(attachments) if attachments else 0)

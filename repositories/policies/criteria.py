@@ -64,16 +64,50 @@ class TagActivity:
     pushed_at: datetime
     last_used_at: datetime | None = None
     """When the tag was last pulled, or requested by a client that had it already. None if it never was."""
+    digest: str = ""
+
+    @property
+    def image(self) -> str:
+        """The digest stem of the image that the tag is attached to, or an empty string."""
+        return names.image_of_tag(self.name) if names.is_attachment(self.name, self.digest) else ""
+
+    @property
+    def attachment_kind(self) -> str:
+        return names.attachment_kind(self.name)
 
 
 def matching_tags(
-    tags: Iterable[TagActivity], criteria: Sequence[Criterion], now: datetime
+    tags: Iterable[TagActivity],
+    criteria: Sequence[Criterion],
+    now: datetime,
+    rule: Callable[[Iterable[bool]], bool] = all,
 ) -> list[TagActivity]:
     """Return the tags that meet all criteria, in the given order. All tags must be from the same repository.
 
     "All but the newest" counts only tags that meet all criteria for names. A push counts as a pull, so that
     tags aren't pruned before anybody has had time to pull them.
+
+    Criteria don't apply to attachments, such as signatures. By default, an attachment matches if all tags
+    that point to its image match, so that it is pruned with its image. With the rule `any`, one such tag is
+    enough. If no tag points to its image, the attachment doesn't match.
     """
+    tags = list(tags)
+    matches = set(_matching_images([tag for tag in tags if not tag.image], criteria, now))
+    tags_by_stem: dict[str, list[TagActivity]] = {}
+    for tag in tags:
+        tags_by_stem.setdefault(names.digest_stem(tag.digest), []).append(tag)
+    waiting = {tag for tag in tags if tag.image and tag.image in tags_by_stem}
+    # An attachment can itself have attachments, such as the signature of an SBOM.
+    while found := {tag for tag in waiting if rule(other in matches for other in tags_by_stem[tag.image])}:
+        matches |= found
+        waiting -= found
+    return [tag for tag in tags if tag in matches]
+
+
+def _matching_images(
+    tags: list[TagActivity], criteria: Sequence[Criterion], now: datetime
+) -> list[TagActivity]:
+    """Return the tags that meet all criteria, without regard to attachments."""
     name_matches = [tag for tag in tags if meets_name_criteria(tag.name, criteria)]
     matches = name_matches
     for criterion in criteria:

@@ -45,6 +45,7 @@ class ProfileInline(admin.StackedInline):
 
 class RegistryUserAdmin(ImmutableFieldsMixin, DelegationMixin, UserAdmin):
     immutable_fields = ["username"]
+    readonly_fields = ["last_login", "date_joined"]  # Django sets these, so no events record their changes
     add_form = RegistryUserCreationForm
     change_password_form = PasswordForm
     change_user_password_template = "admin/registry_repositories/change_password.html"  # noqa: S105

@@ -39,6 +39,7 @@ WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "tagpull": set(),
     "tally": set(),
     "tallychange": set(),
+    "waitingchange": set(),
 }
 """Models that only the app writes, with the permissions that its code checks in addition to `view`."""
 UNUSED = '<td class="field-last_used_at nowrap">-</td>'
@@ -78,8 +79,6 @@ def form(user: Any, **values: Any) -> dict[str, Any]:
     return {
         "username": user.username,
         "is_active": "on",
-        "date_joined_0": "2026-11-22",
-        "date_joined_1": "12:00:00",
         "profile-TOTAL_FORMS": "0",
         "profile-INITIAL_FORMS": "0",
         **values,

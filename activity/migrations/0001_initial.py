@@ -94,7 +94,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['pk'],
-                'default_permissions': [],
+                'default_permissions': ['view'],
             },
         ),
         migrations.CreateModel(

@@ -231,7 +231,7 @@ class WaitingChange(models.Model):
 
     class Meta:
         ordering = ["pk"]
-        default_permissions = []
+        default_permissions = ["view"]
 
     def __str__(self) -> str:
         return f"{self.subject} ({self.changed_by}, effective {self.effective_at:%Y-%m-%d %H:%M} UTC)"

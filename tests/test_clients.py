@@ -276,11 +276,35 @@ class TestMultiPlatformImage:
         assert counted_pulls(driver, registry.app, f"{repository}:multi") == (1, 1)
 
 
+# --- Attachments --------------------------------------------------------------------------------
+
+
+def test_tags_tab_shows_signatures_and_referrers_under_their_image(
+    registry: Registry, index: Path, repository: str, driver: Chrome, tmp_path: Path
+) -> None:
+    subject = images.described(registry.image)
+    referrers = f"{repository}:{subject['digest'].replace(':', '-')}"
+    registry.skopeo.push(index, f"{repository}:multi")
+    registry.skopeo.push(registry.image, f"{repository}:v1")
+    registry.skopeo.push(images.create_referrers(tmp_path / "referrers", subject), referrers)
+    registry.skopeo.push(images.create_signature(tmp_path / "signature"), f"{referrers}.sig")
+    registry.wait_for_notifications()
+
+    driver.get(f"{registry.app.url}/repositories/{repository}/tags/")
+
+    assert [(row.get("Tag"), row.get("Attached")) for row in rows(driver)] == [
+        ("v1", None),
+        (None, "Referrers"),
+        (None, "Signature"),
+        ("multi", None),
+    ]
+
+
 # --- Tags that are used, but not pulled ---------------------------------------------------------
 
 
 class TestLookUp:
-    """A client that has stored the image, or that only asks for its digest, sends a HEAD request alone."""
+    """A client that has stored the image, or that only asks for its digest, sends only a HEAD request."""
 
     @pytest.mark.parametrize("name", ["ctr", "curl"])
     def test_look_up_is_no_event_but_its_time_is_kept(

@@ -155,6 +155,16 @@ def with_all_details(access: Access) -> Q:
     return delivered | _own_account(access)
 
 
+def sees_delivery(access: Access) -> bool:
+    """Return whether a viewer may see which account and token delivered an event."""
+    return access.sees_everything
+
+
+def with_delivery(access: Access) -> Q:
+    """Return the condition for the events of which a viewer may see the delivery, as in `sees_delivery`."""
+    return Q() if sees_delivery(access) else Q(pk__in=[])
+
+
 def _own_account(access: Access) -> Q:
     if access.viewer_id is None:
         return Q(pk__in=[])

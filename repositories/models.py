@@ -17,6 +17,8 @@ from solo.models import SingletonModel
 from repositories import names
 from repositories.access import levels
 from repositories.accounts import current_request
+from repositories.accounts.models import MAX_TOKEN_KEY_LENGTH as MAX_TOKEN_KEY_LENGTH
+from repositories.accounts.models import SHOWN_DIGITS as SHOWN_DIGITS
 from repositories.accounts.models import AccessToken as AccessToken
 from repositories.accounts.models import Counter as Counter
 from repositories.accounts.models import Profile as Profile

@@ -57,6 +57,8 @@ class TestEvent:
             },
             "policy_url": None,
             "occurred_at": "2026-11-22T12:00:00Z",
+            "delivered_by": None,
+            "delivered_with": None,
             "details": {"size": 7},
         }
         assert get(admin, f"{URL}{event.pk}/")["id"] == str(event.pk)

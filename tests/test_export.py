@@ -78,6 +78,8 @@ class TestFile:
             "digest": DIGEST,
             "actor_type": "user",
             "actor": "jane",
+            "delivered_by": "",
+            "delivered_with": "",
             "details": {"user_agent": "ü"},
         }
 

@@ -71,7 +71,7 @@ class EventAdmin(ReadOnlyAdmin):
         (None, {"fields": ["summary", "type_badge", "category", "kind", "time"]}),
         ("Subject", {"fields": ["repository_links", "tag", "digest", "pull_link", "remarks"]}),
         ("Actor", {"fields": ["actor_links", "actor_type", "same_actor"]}),
-        ("Origin", {"fields": ["id", "received", "imported", "same_request"]}),
+        ("Origin", {"fields": ["id", "received", "delivery", "imported", "same_request"]}),
         ("Additional information from the source", {"fields": ["formatted_details"]}),
     ]
 
@@ -188,7 +188,13 @@ class EventAdmin(ReadOnlyAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
         """Return the event with the related objects that its links need."""
         event = super().get_object(request, object_id, from_field)
-        related = ("actor_user", "policy__repository__namespace", "repository__namespace", "imported")
+        related = (
+            "actor_user",
+            "policy__repository__namespace",
+            "repository__namespace",
+            "imported",
+            "delivered_by",
+        )
         return self.get_queryset(request).select_related(*related).get(pk=event.pk) if event else None
 
     def render_change_form(
@@ -217,6 +223,10 @@ class EventAdmin(ReadOnlyAdmin):
         hour = event.occurred_at.replace(minute=0, second=0, microsecond=0)
         search = Search((Term("actor", event.actor_name),), hour, hour + timedelta(hours=1))
         return _render_links("", [("Events by this actor in the same hour", search_url(search))])
+
+    @admin.display(description="delivered by")
+    def delivery(self, event: Event) -> str:
+        return _render_links(delivery_text(event), delivery_links(event))
 
     @admin.display(description="same request")
     def same_request(self, event: Event) -> str:
@@ -260,6 +270,24 @@ def repository_links(event: Event) -> Iterator[tuple[str, str]]:
         names = [repository.namespace.name, repository.name]
         yield "Activity", reverse("registry_activity:repository", args=names)
     yield "All events in this repository", search_url(Search((Term("repo", repository.full_name),)))
+
+
+def delivery_text(event: Event) -> str:
+    """Return which account and token delivered an event."""
+    if not event.delivery_account:
+        return "this application"
+    token = f", with the access token {event.delivery_token}…" if event.delivery_token else ""
+    return f"{event.delivery_account}{token}"
+
+
+def delivery_links(event: Event) -> Iterator[tuple[str, str]]:
+    """Yield the labels and URLs of links to the account and the token that delivered an event."""
+    if event.delivered_by:
+        yield "Administer", reverse("admin:auth_user_change", args=[event.delivered_by.pk])
+        name = event.delivered_by.get_username()
+        yield "All events from this account", search_url(Search((Term("via", name),)))
+    if event.delivery_token:
+        yield "All events from this token", search_url(Search((Term("via", event.delivery_token),)))
 
 
 def actor_links(event: Event) -> Iterator[tuple[str, str]]:

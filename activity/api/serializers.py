@@ -7,7 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from activity.gating import visible_details
+from activity.gating import sees_delivery, visible_details
 from activity.models import ActorType, Event
 from repositories.models import Repository
 
@@ -45,6 +45,13 @@ class EventSerializer(serializers.ModelSerializer):
         ),
     )
 
+    delivered_by = serializers.SerializerMethodField(
+        help_text="The account that delivered the event, if you are an MSR admin or an auditor."
+    )
+    delivered_with = serializers.SerializerMethodField(
+        help_text="The first digits of the access token that delivered the event, if you may see them."
+    )
+
     class Meta:
         model = Event
         fields = [
@@ -60,6 +67,8 @@ class EventSerializer(serializers.ModelSerializer):
             "policy_url",
             "occurred_at",
             "received_at",
+            "delivered_by",
+            "delivered_with",
             "details",
         ]
 
@@ -74,6 +83,12 @@ class EventSerializer(serializers.ModelSerializer):
     @extend_schema_field({"type": "object", "additionalProperties": {}})
     def get_details(self, event: Event) -> Any:
         return visible_details(event, self.context["access"])
+
+    def get_delivered_by(self, event: Event) -> str | None:
+        return event.delivery_account if sees_delivery(self.context["access"]) else None
+
+    def get_delivered_with(self, event: Event) -> str | None:
+        return event.delivery_token if sees_delivery(self.context["access"]) else None
 
     def get_policy_url(self, event: Event) -> str | None:
         return self._absolute(event.policy_url(self.context["access"]))

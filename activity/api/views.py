@@ -32,7 +32,7 @@ from activity.sources import notifications, producers, registries
 from activity.sources.dead_letters import TRUNCATED_SIZE
 from repositories.access.resolving import repository_or_404
 from repositories.accounts.authentication import TokenAuthentication
-from repositories.models import Repository
+from repositories.models import AccessToken, Repository
 
 
 class EventListView(ApiView, ListAPIView):
@@ -64,7 +64,7 @@ class EventListView(ApiView, ListAPIView):
         serializer = producers.ProducedEventSerializer(data=data, many=many, **limits)
         serializer.is_valid(raise_exception=True)
         events = serializer.validated_data if many else [serializer.validated_data]
-        results = producers.receive(events, request.user)
+        results = producers.receive(events, request.user, _token_key(request))
         return Response(results if many else results[0], status=status.HTTP_201_CREATED)
 
 
@@ -123,14 +123,21 @@ class RegistryNotificationView(ApiView):
     @document(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
     def post(self, request: Request) -> Response:
         body, size = read_body(request, notifications.MAX_SIZE, TRUNCATED_SIZE)
-        receipt = notifications.receive(body, account_id=request.user.pk or 0, size=size)
+        receipt = notifications.receive(body, request.user.pk or 0, _token_key(request), size)
         registries.update_last_contact(request.user)
         return Response(ReceiptSerializer(receipt).data)
 
 
+def _token_key(request: Request) -> str:
+    """Return the beginning of the access token that authenticates a request, or "" for a session."""
+    return request.auth.token_key if isinstance(request.auth, AccessToken) else ""
+
+
 def with_actors(events: EventQuerySet) -> EventQuerySet:
-    """Load the rows needed to build actor and policy URLs, to avoid a query for each event."""
-    return events.select_related("actor_user", "policy__repository__namespace", "repository__namespace")
+    """Load the rows needed to show actors, policies and accounts, to avoid a query for each event."""
+    return events.select_related(
+        "actor_user", "delivered_by", "policy__repository__namespace", "repository__namespace"
+    )
 
 
 class SchemaView(ApiView, SpectacularAPIView):

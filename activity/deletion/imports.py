@@ -180,6 +180,7 @@ def _detach(events: list[Event], imported: Import) -> None:
             raise ValueError("The details of an event have characters that can't be stored.")
         for field in FOREIGN_KEYS:
             setattr(event, field.attname, None)
+        event.delivered_with = ""
         event.repository = finder.find(event.repository_name, event.occurred_at)
         origin = {"archive": imported.archive_name, "sha256": imported.sha256}
         event.details = {**event.details, FOREIGN_ARCHIVE: origin}

@@ -132,8 +132,10 @@ def _write(
             yield _csv([columns.keys()])
         for chunk in chunks:
             exported += len(chunk)
-            if not access.sees_everything:  # otherwise, the details don't depend on the repository
-                prefetch_related_objects(chunk, "repository__namespace")
+            # The details depend on the repository unless the viewer can see everything.
+            prefetch_related_objects(
+                chunk, "delivered_by" if access.sees_everything else "repository__namespace"
+            )
             rows = [{name: value(event) for name, value in columns.items()} for event in chunk]
             if format == "csv":
                 yield _csv([*map(_cell, row.values())] for row in rows)
@@ -158,10 +160,16 @@ COLUMNS: Columns = {
     "actor": lambda event: event.actor_name,
 }
 
+DELIVERY_COLUMNS: Columns = {
+    "delivered_by": lambda event: event.delivery_account or "",
+    "delivered_with": lambda event: event.delivery_token or "",
+}
+
 
 def columns_for(access: Access) -> Columns:
-    """Return the columns of an export, including the details that the viewer may see."""
-    return {**COLUMNS, "details": partial(gating.visible_details, access=access)}
+    """Return the columns of an export, including what the viewer may see of the delivery and the details."""
+    delivery = DELIVERY_COLUMNS if gating.sees_delivery(access) else {}
+    return {**COLUMNS, **delivery, "details": partial(gating.visible_details, access=access)}
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

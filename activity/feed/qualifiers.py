@@ -11,12 +11,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.db.models import Q
 
 from activity.catalogue import KINDS, Type
-from activity.gating import with_all_details
+from activity.gating import with_all_details, with_delivery
 from activity.models import ActorType
 from repositories import names
 from repositories.access.levels import Category
@@ -26,6 +28,11 @@ from repositories.utils.addresses import canonical_host
 
 MAX_BRANCHES = 20
 """The maximum number of values, such as repositories, whose events are read separately and then merged."""
+TOKEN = re.compile(r"[0-9a-fA-F]{4,}")
+"""The first digits of a token."""
+DELETED_ACCOUNT = re.compile(r"#[0-9]{1,9}")
+"""The id of an account, as shown if it was deleted."""
+User: Any = get_user_model()
 NOTHING = Q(pk__in=[])
 
 
@@ -203,6 +210,15 @@ def of_requests(values: Sequence[str]) -> Condition:
     return Condition(known & Q(details__has_key="request_id"))
 
 
+def delivered_by(values: Sequence[str]) -> Condition:
+    named = User._default_manager.filter(**{f"{User.USERNAME_FIELD}__in": values})
+    accounts = [*named.values_list("pk", flat=True)]
+    accounts += [int(value[1:]) for value in values if DELETED_ACCOUNT.fullmatch(value)]
+    tokens = [value.lower() for value in values if TOKEN.fullmatch(value)]
+    by_token = _any(Q(delivered_with__startswith=token) for token in tokens)
+    return Condition(Q(delivered_by__in=accounts) | by_token)
+
+
 def _any(conditions: Iterable[Q]) -> Q:
     return Q(NOTHING, *conditions, _connector=Q.OR)
 
@@ -292,6 +308,13 @@ QUALIFIERS = {
             "all events of one request",
             condition=of_requests,
             only=with_all_details,
+        ),
+        Qualifier(
+            "via",
+            ("via:acme-registry", "via:4f1c09ab"),
+            "the account that delivered the event, or the first digits of its access token",
+            condition=delivered_by,
+            only=with_delivery,
         ),
         Qualifier(
             "id",

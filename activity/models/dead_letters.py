@@ -9,6 +9,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from repositories.models import MAX_TOKEN_KEY_LENGTH
+
 
 class DeadLetter(models.Model):
     """A message, or part of a message, that could not be recorded, and the reason why."""
@@ -28,6 +30,8 @@ class DeadLetter(models.Model):
         related_name="+",
         help_text="The account that delivered the message.",
     )
+    token_key = models.CharField(max_length=MAX_TOKEN_KEY_LENGTH, blank=True, editable=False)
+    """The first digits of the access token that delivered the message."""
     received_at = models.DateTimeField(default=timezone.now, db_index=True)
     reason = models.CharField(max_length=500)
     content = models.BinaryField(help_text="The raw bytes of the message.")

@@ -21,7 +21,7 @@ from activity.models.deletion import Import
 from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
-from repositories.models import Policy, Repository
+from repositories.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS, Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 
 FOREIGN_ARCHIVE = "foreign_archive"
@@ -90,6 +90,8 @@ class Event(models.Model):
     actor_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     delivered_by = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     """The account that delivered the event. None if the application itself recorded it."""
+    delivered_with = models.CharField(max_length=MAX_TOKEN_KEY_LENGTH, blank=True)
+    """The first digits of the access token that delivered the event, which identify the token."""
     policy = UnconstrainedForeignKey(Policy, null=True)
     """The policy that is the actor or the subject of the event."""
     imported = UnconstrainedForeignKey(Import, null=True)
@@ -182,6 +184,21 @@ class Event(models.Model):
     def actor_label(self) -> str:
         """The label of the actor; see `label_of_actor`."""
         return label_of_actor(self.actor_type, self.actor_name)
+
+    @property
+    def delivery_account(self) -> str | None:
+        """The name of the account that delivered the event, or its id if the account was deleted.
+
+        Load events with `select_related("delivered_by")` to avoid extra queries.
+        """
+        if self.delivered_by_id is None:
+            return None
+        return self.delivered_by.get_username() if self.delivered_by else f"#{self.delivered_by_id}"
+
+    @property
+    def delivery_token(self) -> str | None:
+        """The first digits of the access token that delivered the event."""
+        return self.delivered_with[:SHOWN_DIGITS] or None
 
     def repository_url(self, access: Access) -> str:
         """Return the URL of the repository, or an empty string if it was deleted or the viewer can't open it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -23,10 +24,11 @@ POLICY_ACTOR_TYPES = frozenset(Policy.Kind.values)
 
 
 @transaction.atomic(savepoint=False)
-def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> list[UUID]:
+def record_events(drafts: Sequence[Draft], account_id: int | None = None, token_key: str = "") -> list[UUID]:
     """Record the events that don't exist yet, and return the ids of all events, in the order of the drafts.
 
-    `account_id` is the id of the user whose token delivered the events, or None for the application itself.
+    `account_id` is the id of the user whose token delivered the events, or None for the application itself,
+    and `token_key` is the beginning of this token.
     Either all events are committed or none are. Existing events are left unchanged.
     """
     ids = [draft.event_id(account_id) for draft in drafts]
@@ -35,7 +37,8 @@ def record_events(drafts: Sequence[Draft], account_id: int | None = None) -> lis
     users = _user_ids(resolved.values())
     policies = _policy_ids(resolved.values())
     # Sorted, so that two messages with the same events can't deadlock.
-    events = [_build_event(id, resolved[id], users, policies, account_id) for id in sorted(resolved)]
+    delivery = {"delivered_by_id": account_id or None, "delivered_with": token_key}
+    events = [_build_event(id, resolved[id], users, policies, delivery) for id in sorted(resolved)]
     tags.update_tags(insert(events))
     return ids
 
@@ -104,7 +107,7 @@ def _policy_ids(drafts) -> dict[str, int]:
 
 
 def _build_event(
-    id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int], account_id: int | None
+    id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int], delivery: dict[str, Any]
 ) -> Event:
     return Event(
         id=id,
@@ -120,9 +123,9 @@ def _build_event(
         actor_type=draft.actor_type,
         actor_name=draft.actor_name,
         actor_user_id=users.get(draft.actor_name) if draft.actor_type == ActorType.USER else None,
-        delivered_by_id=account_id or None,
         policy_id=_policy_id(draft, policies),
         details=draft.details,
+        **delivery,
     )
 
 

@@ -54,6 +54,7 @@ from repositories import signals
 from repositories.access import levels
 from repositories.accounts import current_request
 from repositories.models import (
+    SHOWN_DIGITS,
     AccessToken,
     Membership,
     Namespace,
@@ -176,7 +177,7 @@ AUDITED: dict[type[models.Model], Audited] = {
             AccessToken,
             "token",
             ignored={"token_key", "created", "name", "last_used_at"},
-            subject=lambda token: f"{token.token_key[:8]}… ({token.user})",
+            subject=lambda token: f"{token.token_key[:SHOWN_DIGITS]}… ({token.user})",
         ),
         Audited(
             Profile,

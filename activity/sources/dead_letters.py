@@ -15,6 +15,7 @@ def store_dead_letters(
     rejected: Iterable[tuple[bytes, str]],
     source: DeadLetter.Source,
     account_id: int | None,
+    token_key: str = "",
     size: int | None = None,
 ) -> None:
     """Store each message, or part of a message, with the reason why it can't be recorded. Ignores duplicates.
@@ -27,6 +28,7 @@ def store_dead_letters(
             fingerprint=fingerprint(content, source, account_id, size),
             source=source,
             account_id=account_id,
+            token_key=token_key,
             reason=escape_non_ascii(reason)[:MAX_REASON_LENGTH],
             content=content,
             size=len(content) if size is None else size,

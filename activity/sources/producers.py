@@ -104,18 +104,21 @@ class ProducedEventSerializer(serializers.Serializer):
 
 
 @transaction.atomic
-def receive(events: Sequence[dict[str, Any]], account: Any) -> list[dict[str, Any]]:
+def receive(events: Sequence[dict[str, Any]], account: Any, token_key: str = "") -> list[dict[str, Any]]:
     """Record all validated events or none, and return one result per event, in the same order.
 
-    While scanning is disabled, scan events are stored as dead letters.
+    `account` and `token_key` tell who delivers the events; see `record_events`. While scanning is disabled,
+    scan events are stored as dead letters.
     """
     scanning = RegistrySettings.get_solo().scanning_enabled
     kinds = {key for key, kind in KINDS.items() if scanning or kind.category != Category.SCAN}
     drafts = [_draft(event, account) for event in events if event["kind"] in kinds]
-    ids = iter(record_events(drafts, account.pk))
+    ids = iter(record_events(drafts, account.pk, token_key))
     rejected = [json.dumps(event["sent"]).encode() for event in events if event["kind"] not in kinds]
     reason = SCANNING_DISABLED
-    store_dead_letters([(sent, reason) for sent in rejected], DeadLetter.Source.PRODUCER, account.pk)
+    store_dead_letters(
+        [(sent, reason) for sent in rejected], DeadLetter.Source.PRODUCER, account.pk, token_key
+    )
     return [
         {"id": next(ids), "dead_letter": None}
         if event["kind"] in kinds

@@ -92,22 +92,22 @@ def replay(letter: DeadLetter) -> bool:
     if letter.is_truncated:
         rejected = [(content, "Only the beginning of the message was stored, so it can't be replayed.")]
     elif letter.source == DeadLetter.Source.REGISTRY:
-        rejected = _replay_notification(content, letter.account_id)
+        rejected = _replay_notification(content, letter)
     else:
         rejected = _replay_event(content, letter)
     reasons = [reason for part, reason in rejected if _is_whole_letter(part, letter)]
     if reasons:
         letter.reason = escape_non_ascii(reasons[0])
     else:
-        store_dead_letters(rejected, DeadLetter.Source(letter.source), letter.account_id)
+        store_dead_letters(rejected, DeadLetter.Source(letter.source), letter.account_id, letter.token_key)
         letter.replayed_at = timezone.now()
     letter.save(update_fields=["reason", "replayed_at"])
     return not reasons
 
 
-def _replay_notification(content: bytes, account_id: int | None) -> list[tuple[bytes, str]]:
+def _replay_notification(content: bytes, letter: DeadLetter) -> list[tuple[bytes, str]]:
     parsed = notification_parser.parse(content)
-    notifications.record_message(parsed, account_id or 0)
+    notifications.record_message(parsed, letter.account_id or 0, letter.token_key)
     return parsed.rejected
 
 
@@ -117,7 +117,7 @@ def _replay_event(content: bytes, letter: DeadLetter) -> list[tuple[bytes, str]]
     serializer = producers.ProducedEventSerializer(data=json.loads(content))
     if not serializer.is_valid():
         return [(content, str(serializer.errors))]
-    (result,) = producers.receive([serializer.validated_data], letter.account)
+    (result,) = producers.receive([serializer.validated_data], letter.account, letter.token_key)
     return [(content, result["dead_letter"])] if result["dead_letter"] else []
 
 

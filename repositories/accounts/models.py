@@ -10,6 +10,11 @@ from django.utils import timezone
 from knox.models import AbstractAuthToken
 from timezone_field import TimeZoneField
 
+MAX_TOKEN_KEY_LENGTH = 25
+"""The length of the column in which Knox stores the first digits of a token."""
+SHOWN_DIGITS = 8
+"""The number of the first digits of a token that are shown. They tell tokens apart, and give no access."""
+
 
 class Profile(models.Model):
     """A user's display preferences."""

@@ -115,6 +115,8 @@ KINDS: dict[str, Kind] = {
         ),
         Kind("stop_deletion", "Stop Deletion", Type.UPDATE, Category.SYSTEM, is_permanent=True),
         Kind("delete_events", "Delete Events", Type.DELETE, Category.SYSTEM, is_permanent=True),
+        *_kinds("dispute", Category.SYSTEM, "create", is_permanent=True),
+        Kind("lift_dispute", "Lift Dispute", Type.DELETE, Category.SYSTEM, is_permanent=True),
         *_kinds("periodic_task", Category.SYSTEM),
         Kind("run_periodic_task", "Run Periodic Task", Type.UPDATE, Category.SYSTEM),
         *_kinds("schedule", Category.SYSTEM),

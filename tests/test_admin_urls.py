@@ -29,6 +29,7 @@ from activity.models import (
     AutoDeletion,
     DeadLetter,
     DeletionRule,
+    Dispute,
     Event,
     Hold,
     Import,
@@ -54,7 +55,8 @@ EDITABLE = (
     "registry_repositories_(membership|organization|team|namespace|repository|policy))"
 )
 SINGLETON = "(registry_activity_autodeletion|registry_repositories_registrysettings)"
-OTHERS = "(django_celery_beat_.*|registry_repositories_accesstoken)"
+IMMUTABLE = "(registry_activity_dispute|registry_repositories_accesstoken)"
+OTHERS = "(django_celery_beat_.*|registry_activity_dispute|registry_repositories_accesstoken)"
 
 # Columns are separated by at least two spaces. The first row that matches the name of a URL applies.
 TABLE = f"""
@@ -110,7 +112,8 @@ auth_group_(changelist|history)                        403, 403   200, 200   200
 auth_group_change                                      403, 403   200, 403   200, 403
 auth_group_(add|delete)                                403, 403   403, 403   403, 403
 
-registry_repositories_accesstoken_change               403, 403   200, 403   200, 403
+registry_activity_dispute_delete                       403, 403   403, 403   403, 403
+{IMMUTABLE}_change                                     403, 403   200, 403   200, 403
 {OTHERS}_changelist                                    403, 403   200, 200   200, 302
 {OTHERS}_history                                       403, 403   200, 200   200, 200
 {OTHERS}_change                                        403, 403   200, 403   200, 200
@@ -217,6 +220,7 @@ class SampleData:
             lambda: beat.SolarSchedule.objects.create(event="sunrise", latitude=0, longitude=0),
             lambda: beat.IntervalSchedule.objects.create(every=1, period="days"),
             lambda: AccessToken.objects.create(user=self.user)[0],
+            lambda: Dispute.objects.create(account=self.user, since=now, reason="A leak."),
         ]
         self.rows = {type(row): row for row in (create() for create in creators)}
 

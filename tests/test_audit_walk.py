@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.audited, pytest.mark.long]
 
 PASSWORD = "a-long-pass-1"
 SAMPLES = {
+    "account": ["{user}"],
     "age": ["500", "3"],
     "clocked_time_0": ["2030-01-01"],
     "clocked_time_1": ["12:00"],
@@ -51,6 +52,8 @@ SAMPLES = {
     "quiet_after": ["48"],
     "reason": ["An inquiry"],
     "repository": ["{repository}"],
+    "since_0": ["2026-11-22"],
+    "since_1": ["12:00"],
     "tag_template": ["%n-copy"],
     "target": ["{other_repository}"],
     "task": ["activity.tasks.create_partitions"],

@@ -86,7 +86,7 @@ def test_holds_are_read_in_two_queries(
     Hold.objects.create(repository=held, reason="An inquiry")
 
     with django_assert_num_queries(2):
-        condition = holds.held_events({"repositories": [], "namespaces": [], "imports": [0]})
+        condition = holds.held_events({"repositories": [], "namespaces": [], "imports": [0], "disputes": []})
 
     repositories = sorted([web.pk, api.pk, held.pk])
     expected = Q(repository__in=repositories) | Q(imported__in=[0, imported.pk])

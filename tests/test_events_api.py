@@ -59,6 +59,7 @@ class TestEvent:
             "occurred_at": "2026-11-22T12:00:00Z",
             "delivered_by": None,
             "delivered_with": None,
+            "disputed": False,
             "details": {"size": 7},
         }
         assert get(admin, f"{URL}{event.pk}/")["id"] == str(event.pk)

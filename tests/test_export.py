@@ -78,6 +78,7 @@ class TestFile:
             "digest": DIGEST,
             "actor_type": "user",
             "actor": "jane",
+            "disputed": False,
             "delivered_by": "",
             "delivered_with": "",
             "details": {"user_agent": "ü"},
@@ -87,7 +88,7 @@ class TestFile:
         (row,) = rows(export_as("csv", person))[:1]
 
         assert line == expected
-        assert {**row, "details": json.loads(row["details"])} == expected
+        assert {**row, **{key: json.loads(row[key]) for key in ("disputed", "details")}} == expected
         assert list(row) == list(expected)
 
     @pytest.mark.parametrize("count", [0, 1, 3, 4, 7])

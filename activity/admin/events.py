@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -286,6 +287,10 @@ def delivery_links(event: Event) -> Iterator[tuple[str, str]]:
         yield "Administer", reverse("admin:auth_user_change", args=[event.delivered_by.pk])
         name = event.delivered_by.get_username()
         yield "All events from this account", search_url(Search((Term("via", name),)))
+        form = {"account": event.delivered_by.pk, "since": event.received_at.isoformat()}
+        if event.delivered_with:
+            form["token_key"] = event.delivered_with
+        yield "Dispute", f"{reverse('admin:registry_activity_dispute_add')}?{urlencode(form)}"
     if event.delivery_token:
         yield "All events from this token", search_url(Search((Term("via", event.delivery_token),)))
 

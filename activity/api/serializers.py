@@ -45,6 +45,11 @@ class EventSerializer(serializers.ModelSerializer):
         ),
     )
 
+    disputed = serializers.BooleanField(
+        source="is_disputed",
+        read_only=True,
+        help_text="Whether an MSR admin has disputed what the event's account or token delivered.",
+    )
     delivered_by = serializers.SerializerMethodField(
         help_text="The account that delivered the event, if you are an MSR admin or an auditor."
     )
@@ -69,6 +74,7 @@ class EventSerializer(serializers.ModelSerializer):
             "received_at",
             "delivered_by",
             "delivered_with",
+            "disputed",
             "details",
         ]
 

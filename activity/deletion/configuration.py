@@ -20,7 +20,7 @@ from activity.deletion import rules
 from activity.deletion.holds import Holds
 from activity.deletion.rules import Rule
 from activity.identity import EPOCH
-from activity.models import MIN_AGES, AutoDeletion, DeletionRule, Hold, Import
+from activity.models import MIN_AGES, AutoDeletion, DeletionRule, Dispute, Hold, Import
 from repositories.models import Repository
 
 Key = tuple[type[Model], Any]
@@ -34,7 +34,7 @@ SCHEDULE_FIELDS = {
     "solar": SolarSchedule,
     "clocked": ClockedSchedule,
 }
-MODELS = (AutoDeletion, DeletionRule, Hold, Import, PeriodicTask, *SCHEDULE_FIELDS.values())
+MODELS = (AutoDeletion, DeletionRule, Dispute, Hold, Import, PeriodicTask, *SCHEDULE_FIELDS.values())
 """The models whose rows determine which events are deleted, and when."""
 
 
@@ -66,6 +66,7 @@ def saved_rows() -> Rows:
         *DeletionRule.objects.select_related("repository__namespace", "namespace"),
         *Hold.objects.all(),
         *Import.objects.filter(released_at=None),
+        *Dispute.objects.filter(lifted_at=None),
         *tasks,
     ]
     for field, model in SCHEDULE_FIELDS.items():
@@ -91,6 +92,7 @@ def configuration_of(rows: Rows) -> Configuration:
             "repositories": _sorted(hold.repository_id for hold in holds),
             "namespaces": _sorted(hold.namespace_id for hold in holds),
             "imports": _sorted(each.pk for each in all_of(Import) if each.released_at is None),
+            "disputes": _sorted(each.pk for each in all_of(Dispute) if each.lifted_at is None),
         },
         schedules=sorted(
             f"{task.name}: {_schedule_of(task, rows)}"

@@ -158,6 +158,7 @@ COLUMNS: Columns = {
     "digest": lambda event: event.digest,
     "actor_type": lambda event: event.actor_type,
     "actor": lambda event: event.actor_name,
+    "disputed": lambda event: event.is_disputed,
 }
 
 DELIVERY_COLUMNS: Columns = {

@@ -9,7 +9,7 @@ from django.db.models import Case, CharField, F, QuerySet, Value, When
 from django.db.models.functions import Concat
 
 from activity.catalogue import KINDS
-from activity.models import ActorType, load_attempts
+from activity.models import ActorType, load_marks
 from repositories.utils.keyset import Key, Keyset, Page
 
 LONGEST_SORT = timedelta(days=90)
@@ -21,7 +21,7 @@ class EventKeyset(Keyset):
 
     def page(self, queryset: QuerySet, size: int, cursor: str | None = None) -> Page:
         page = super().page(queryset, size, cursor)
-        load_attempts(page.rows)
+        load_marks(page.rows)
         return page
 
 

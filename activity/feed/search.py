@@ -32,7 +32,7 @@ from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import NOTHING, QUALIFIERS, Condition, Qualifier, branches_of
 from activity.feed.search_language import Search
 from activity.identity import moment_of
-from activity.models import Event, EventQuerySet, load_attempts
+from activity.models import Event, EventQuerySet, load_marks
 from repositories.access.levels import Category
 from repositories.access.resolving import Access
 
@@ -204,7 +204,7 @@ class Subquery(BaseTable):
 def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | None, newer: bool) -> SearchPage:
     more = len(rows) > size
     rows = rows[:size]
-    load_attempts(rows)
+    load_marks(rows)
     stopped = None if more else end
     # `forward` continues in the same direction. `back` reads the other way, beginning with `start`.
     last = rows[-1].pk if more else stopped

@@ -98,6 +98,24 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Dispute',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('token_key', models.CharField(blank=True, help_text='Leave empty to dispute whatever the account delivered, with any token.', max_length=25, validators=[django.core.validators.RegexValidator('^[0-9a-f]{8,}$', 'Enter the digits as an event shows them.')], verbose_name='first digits of the token')),
+                ('since', models.DateTimeField(help_text='Events received at this time or later.', verbose_name='received since')),
+                ('until', models.DateTimeField(blank=True, help_text='Leave empty to include all later events.', null=True, verbose_name='received before')),
+                ('reason', models.TextField()),
+                ('disputed_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ('lifted_at', models.DateTimeField(editable=False, null=True)),
+                ('account', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('disputed_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'ordering': ['-disputed_at', '-pk'],
+                'default_permissions': ['add', 'change', 'view'],
+            },
+        ),
+        migrations.CreateModel(
             name='Import',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -26,13 +26,14 @@ from activity.models.deletion import (
     WaitingChange,
     subtract_age,
 )
+from activity.models.disputes import Dispute
 from activity.models.events import (
     FOREIGN_ARCHIVE,
     MAX_CLOCK_LEAD,
     Event,
     EventQuerySet,
     effective_time,
-    load_attempts,
+    load_marks,
 )
 from activity.models.failed_logins import FailedLogins
 from activity.models.registries import Registry, RegistryNode
@@ -56,6 +57,7 @@ __all__ = [
     "Conditions",
     "DeadLetter",
     "DeletionRule",
+    "Dispute",
     "DroppedTallies",
     "Event",
     "EventQuerySet",
@@ -75,6 +77,6 @@ __all__ = [
     "actor_name_from_label",
     "effective_time",
     "label_of_actor",
-    "load_attempts",
+    "load_marks",
     "subtract_age",
 ]

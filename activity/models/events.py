@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self
 
@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Q, prefetch_related_objects
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from activity import catalogue
 from activity.catalogue import FAILED_LOGIN
@@ -18,6 +19,7 @@ from activity.gating import GatedEventQuerySet
 from activity.identity import first_id
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
 from activity.models.deletion import Import
+from activity.models.disputes import Dispute
 from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
@@ -157,7 +159,7 @@ class Event(models.Model):
     def attempts(self) -> int | None:
         """The number of attempts, if the event is about failed logins; see `FailedLogins`.
 
-        Call `load_attempts` for a list of events, to avoid a query for each event.
+        Call `load_marks` for a list of events, to avoid a query for each event.
         """
         if self.kind != FAILED_LOGIN:
             return None
@@ -170,9 +172,19 @@ class Event(models.Model):
 
     @property
     def summary(self) -> str:
-        """The label, with the number of failed logins if there were several, and with a doubtful origin."""
+        """The label, with the number of failed logins if there were several, and with any doubts."""
         attempts = f" ({self.attempts} attempts)" if (self.attempts or 1) > 1 else ""
-        return f"{self.label}{attempts}{' (from a foreign archive)' if self.foreign_archive else ''}"
+        foreign = " (from a foreign archive)" if self.foreign_archive else ""
+        return f"{self.label}{attempts}{foreign}{' (disputed)' if self.is_disputed else ''}"
+
+    @cached_property
+    def is_disputed(self) -> bool:
+        """Whether an MSR admin has disputed what the event's account or token delivered; see `Dispute`.
+
+        Call `load_marks` for a list of events, to avoid a query for each event.
+        """
+        disputes = Dispute.in_force([self.delivered_by_id] if self.delivered_by_id else [])
+        return any(dispute.includes(self) for dispute in disputes)
 
     @property
     def foreign_archive(self) -> str:
@@ -257,6 +269,9 @@ class Event(models.Model):
         raise TypeError("Events are append-only.")
 
 
-def load_attempts(events: Iterable[Event]) -> None:
-    """Load the number of attempts of those events that are about failed logins."""
+def load_marks(events: Collection[Event]) -> None:
+    """Load the number of attempts of failed logins, and which events are disputed, in at most two queries."""
+    disputes = Dispute.in_force({event.delivered_by_id for event in events} - {None})
+    for event in events:
+        event.is_disputed = any(dispute.includes(event) for dispute in disputes)
     prefetch_related_objects([event for event in events if event.kind == FAILED_LOGIN], "failed_logins")

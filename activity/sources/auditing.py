@@ -44,6 +44,7 @@ from activity.models import (
     ActorType,
     AutoDeletion,
     DeletionRule,
+    Dispute,
     Hold,
     Registry,
     Run,
@@ -135,6 +136,10 @@ def _repository_event_kind(repository: Repository, verb: str, changes: Changes) 
     return "create_repository" if verb == "create" else "delete_repository"
 
 
+def _dispute_event_kind(dispute: Dispute, verb: str, changes: Changes) -> str:
+    return "create_dispute" if verb == "create" else "lift_dispute"
+
+
 def _run_event_kind(run: Run, verb: str, changes: Changes) -> str:
     return f"{verb}_deletion_{'preview' if run.preview else 'run'}"
 
@@ -191,6 +196,7 @@ AUDITED: dict[type[models.Model], Audited] = {
         Audited(Registry, "registry", only={"quiet_after"}),
         Audited(AutoDeletion, "auto_deletion"),
         Audited(DeletionRule, "deletion_rule"),
+        Audited(Dispute, "dispute", ignored={"disputed_by", "disputed_at"}, kind=_dispute_event_kind),
         Audited(Run, "deletion_run", only={"started_by", "cutoff"}, kind=_run_event_kind),
         Audited(
             beat.PeriodicTask,

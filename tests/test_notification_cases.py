@@ -308,6 +308,7 @@ SECRETS: dict[str, dict[str, Any]] = {
     "token within a text": {"extension": f"as {JWT}."},
     "token in an unknown member of the actor": {"actor": {"name": "jane", "session": JWT}},
     "token in the user agent": {"request": {"id": "r1", "method": "PUT", "useragent": f"client/1 {JWT}"}},
+    "token as the name of the actor": {"actor": {"name": JWT}},
     "token as a key": {"extension": {JWT: 1}},
 }
 
@@ -342,6 +343,28 @@ class TestCredentials:
             registry({**notification(), **SECRETS[case], **damage})
 
         assert DeadLetter.objects.count() == len(damages)
+        assert not has_secret(stored_texts(admin))
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"action": JWT},
+            {"timestamp": JWT},
+            {"actor": JWT},
+            {"actor": {"name": JWT + " x" * 200}},
+            {"target": {"repository": JWT}},
+            {"target": {"tag": f"{JWT} "}},
+            {"target": {"digest": JWT}},
+            {"target": {"mediaType": JWT, "tag": None}},
+        ],
+        ids=lambda damage: "-".join(damage),
+    )
+    def test_credentials_are_removed_from_the_reason_of_a_dead_letter(
+        self, damage: dict[str, Any], registry: Any, admin: Client
+    ) -> None:
+        registry(notification(**damage))
+
+        assert DeadLetter.objects.count() == 1
         assert not has_secret(stored_texts(admin))
 
     @pytest.mark.parametrize("case", SECRETS)

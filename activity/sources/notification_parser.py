@@ -73,7 +73,8 @@ def parse(body: bytes) -> ParsedMessage:
     except InvalidNotification as error:
         parsed.rejected.append((body, str(error)))
         return parsed
-    for notification in notifications:
+    # Credentials must not get into the reasons of dead letters either.
+    for notification in map(remove_credentials, notifications):
         try:
             _parse_notification(notification, parsed)
         except InvalidNotification as error:
@@ -275,7 +276,7 @@ def parse_time(text: str) -> datetime:
 
 
 def _details(notification: dict) -> dict[str, Any]:
-    notification = remove_credentials(_without_references(notification))
+    notification = _without_references(notification)
     request, source = _get_object(notification, "request"), _get_object(notification, "source")
     target = _get_object(notification, "target")
     found = {

@@ -5,8 +5,10 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
+from repositories.admin.lookup import LookupMixin
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+
+class ReadOnlyAdmin(LookupMixin, admin.ModelAdmin):
     """Lets MSR admins and auditors view objects. Nobody can add, change or delete them."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:

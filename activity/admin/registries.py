@@ -8,10 +8,11 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from activity.models import Registry
+from repositories.admin.lookup import LookupMixin
 
 
 @admin.register(Registry)
-class RegistryAdmin(admin.ModelAdmin):
+class RegistryAdmin(LookupMixin, admin.ModelAdmin):
     """Shows registries. A registry is added when its first message arrives, and it can be deleted here."""
 
     list_display = ["account", "last_contact_at", "quiet_after", "is_active"]

@@ -14,6 +14,7 @@ from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError as QueueError
 
 from activity.sources import auditing
+from repositories.admin.lookup import LookupMixin
 
 
 class ScheduledTaskForm(PeriodicTaskForm):
@@ -23,7 +24,7 @@ class ScheduledTaskForm(PeriodicTaskForm):
         return self._clean_json("headers") if self.cleaned_data["headers"] else "{}"
 
 
-class ScheduledTaskAdmin(PeriodicTaskAdmin):
+class ScheduledTaskAdmin(LookupMixin, PeriodicTaskAdmin):
     """Offers the actions of `PeriodicTaskAdmin` only to users who can change schedules, and records them.
 
     The actions of `PeriodicTaskAdmin` don't check permissions, so they would let anyone who can view tasks

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from activity.deletion import changes, runs
 from activity.feed.chart import event_count_text
+from repositories.admin.lookup import LookupMixin
 
 
 def waiting_changes(user: Any) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def waiting_changes(user: Any) -> dict[str, Any]:
     }
 
 
-class WaitingChangesMixin(admin.ModelAdmin):
+class WaitingChangesMixin(LookupMixin, admin.ModelAdmin):
     """Shows the changes that wait above the list of objects, or above the form."""
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:

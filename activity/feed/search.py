@@ -36,6 +36,7 @@ from activity.models import Event, EventQuerySet, load_marks
 from repositories.access.levels import Category
 from repositories.access.resolving import Access
 
+LAST_ID = 2**128 - 1
 MAX_EVENTS_READ = 10_000
 """The maximum number of events to read for a page."""
 PULLS = {key for key, kind in KINDS.items() if kind.category == Category.PULL}
@@ -211,7 +212,8 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
     forward = BY_TIME.encode(Event(pk=last), newer) if last else None
     back = None
     if start:
-        first = rows[0].pk if rows else UUID(int=start.int + (1 if newer else -1))
+        beyond = max(start.int - 1, 0) if not newer else min(start.int + 1, LAST_ID)
+        first = rows[0].pk if rows else UUID(int=beyond)
         back = BY_TIME.encode(Event(pk=first), not newer)
     if newer:
         rows.reverse()

@@ -57,12 +57,20 @@ def remove_credentials(value: Any, depth: int = 0) -> Any:
 
 def remove_credentials_from_body(body: bytes) -> bytes:
     """Return a message without credentials. A message that isn't JSON, or has none, is returned unchanged."""
+    has_duplicates = False
+
+    def build(pairs: list[tuple[str, Any]]) -> dict:
+        nonlocal has_duplicates
+        value = dict(pairs)
+        has_duplicates |= len(value) < len(pairs)  # parsing drops the first values, so they can't be checked
+        return value
+
     try:
-        parsed = json.loads(body)
+        parsed = json.loads(body, object_pairs_hook=build)
     except (ValueError, RecursionError):
         return body
     cleaned = remove_credentials(parsed)
-    return body if cleaned == parsed else json.dumps(cleaned).encode()
+    return body if cleaned == parsed and not has_duplicates else json.dumps(cleaned).encode()
 
 
 def _without_actor_credentials(value: dict) -> dict:

@@ -166,7 +166,7 @@ class _Target:
             return self.endpoint == "blobs"
         if self.tag or self.media_type in MANIFEST_TYPES:
             return False
-        if self.media_type in BLOB_TYPES or action == "mount":
+        if self.media_type in BLOB_TYPES:
             return True
         # Notifications of deletions usually have neither a media type nor a URL. They are about manifests,
         # unless a client deleted a blob directly, which such a notification doesn't tell.

@@ -23,6 +23,7 @@ from repositories.access import levels
 from repositories.access.effective_access import LABELS
 from repositories.access.levels import Level
 from repositories.admin.links import grant_url
+from repositories.admin.lookup import LookupMixin
 from repositories.models import (
     NamespaceGroupPermission,
     NamespaceUserPermission,
@@ -161,14 +162,14 @@ def _with_numeric_ids(view: Callable[..., HttpResponse]) -> Any:
     """Make one of guardian's views return 404 for ids that aren't numbers, which guardian doesn't check."""
 
     def checked(model_admin: Any, request: HttpRequest, **ids: str) -> HttpResponse:
-        if not all(text.isascii() and text.isdecimal() for text in ids.values()):
+        if not all(text.isascii() and text.isdecimal() and len(text) < 20 for text in ids.values()):
             raise Http404
         return view(model_admin, request, **ids)
 
     return checked
 
 
-class GrantableModelAdmin(GuardedModelAdmin):
+class GrantableModelAdmin(LookupMixin, GuardedModelAdmin):
     """A model admin for objects that have grants. Adds guardian's pages and inlines for grants."""
 
     change_form_template = "admin/registry_repositories/granted_change_form.html"  # type: ignore[misc]

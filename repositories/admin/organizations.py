@@ -25,6 +25,7 @@ from repositories.admin.grants import (
 )
 from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.admin.links import change_url, grant_url, join_links, model_url
+from repositories.admin.lookup import LookupMixin
 from repositories.models import (
     Membership,
     Namespace,
@@ -70,7 +71,7 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(Membership)
-class MembershipAdmin(ImmutableFieldsMixin, admin.ModelAdmin):
+class MembershipAdmin(LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
     """The admin for all memberships, including memberships that an organization's page doesn't show."""
 
     list_display = ["user", "organization", "role"]
@@ -81,7 +82,7 @@ class MembershipAdmin(ImmutableFieldsMixin, admin.ModelAdmin):
 
 
 @admin.register(Organization)
-class OrganizationAdmin(ImmutableFieldsMixin, admin.ModelAdmin):
+class OrganizationAdmin(LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
     immutable_fields = ["name"]
     list_display = ["name"]
     search_fields = ["name"]
@@ -129,7 +130,7 @@ class TeamForm(forms.ModelForm):
 
 
 @admin.register(Team)
-class TeamAdmin(admin.ModelAdmin):
+class TeamAdmin(LookupMixin, admin.ModelAdmin):
     form = TeamForm
     list_display = ["__str__", "organization"]
     list_select_related = ["organization"]

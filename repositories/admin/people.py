@@ -16,6 +16,7 @@ from repositories.access.delegation import DelegationMixin
 from repositories.accounts.passwords import RevokeTokensMixin
 from repositories.admin.effective_access import access_page, user_access_view
 from repositories.admin.immutable import ImmutableFieldsMixin
+from repositories.admin.lookup import LookupMixin
 from repositories.models import Namespace, Profile, validate_not_reserved
 
 User = get_user_model()
@@ -43,7 +44,7 @@ class ProfileInline(admin.StackedInline):
     can_delete = False
 
 
-class RegistryUserAdmin(ImmutableFieldsMixin, DelegationMixin, UserAdmin):
+class RegistryUserAdmin(LookupMixin, ImmutableFieldsMixin, DelegationMixin, UserAdmin):
     immutable_fields = ["username"]
     readonly_fields = ["last_login", "date_joined"]  # Django sets these, so no events record their changes
     add_form = RegistryUserCreationForm

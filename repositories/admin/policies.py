@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from repositories.admin.immutable import ImmutableFieldsMixin
+from repositories.admin.lookup import LookupMixin
 from repositories.models import Criterion, Policy
 from repositories.policies import changes
 from repositories.policies.forms import MAX_CRITERIA, CriteriaFormSet, PolicyForm
@@ -22,7 +23,7 @@ class CriterionInline(admin.TabularInline):
 
 
 @admin.register(Policy)
-class PolicyAdmin(ImmutableFieldsMixin, admin.ModelAdmin):
+class PolicyAdmin(LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
     form = PolicyForm
     list_display = ["public_id", "kind", "repository", "criteria_in_words", "enabled", "created_at"]
     list_filter = ["kind", "enabled"]

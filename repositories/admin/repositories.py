@@ -11,6 +11,7 @@ from solo.admin import SingletonModelAdmin
 from repositories.admin.effective_access import access_page, repository_access_view
 from repositories.admin.grants import GrantableModelAdmin, RepositoryTeamInline, RepositoryUserInline
 from repositories.admin.immutable import ImmutableFieldsMixin
+from repositories.admin.lookup import LookupMixin
 from repositories.models import RegistrySettings, Repository
 
 
@@ -38,4 +39,6 @@ class RepositoryAdmin(ImmutableFieldsMixin, GrantableModelAdmin):
         return names, {"repositories": len(names)}, set(), []
 
 
-admin.site.register(RegistrySettings, SingletonModelAdmin)
+@admin.register(RegistrySettings)
+class RegistrySettingsAdmin(LookupMixin, SingletonModelAdmin):
+    """The settings of the whole registry."""

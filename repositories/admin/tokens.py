@@ -9,11 +9,12 @@ from django.http import HttpRequest
 from knox.admin import AuthTokenAdmin
 
 from repositories.access.delegation import can_manage, manageable_users
+from repositories.admin.lookup import LookupMixin
 from repositories.models import AccessToken
 
 
 @admin.register(AccessToken)
-class TokenAdmin(AuthTokenAdmin):
+class TokenAdmin(LookupMixin, AuthTokenAdmin):
     """Lets the viewer create and revoke only the tokens of users that they can manage, and forbids changes.
 
     With Knox's own admin, tokens can be created for any user, even for superusers, and existing tokens

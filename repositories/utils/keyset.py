@@ -18,6 +18,9 @@ from django.db.models import Q, QuerySet
 
 from repositories.utils.text import is_storable
 
+MAX_INTEGER = 2**63 - 1
+"""The highest id that every supported database can compare."""
+
 
 class InvalidCursor(ValueError):
     """The cursor is malformed, or belongs to a different sort order."""
@@ -106,6 +109,8 @@ class Keyset:
             if direction not in ("n", "p") or not is_storable("".join(values)):
                 raise ValueError
             typed = [key.type(value) for key, value in zip(self.keys, values, strict=True)]
+            if any(isinstance(value, int) and abs(value) > MAX_INTEGER for value in typed):
+                raise ValueError
         except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidCursor("The cursor is invalid for this list.") from error
         return direction == "p", typed

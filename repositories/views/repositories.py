@@ -6,7 +6,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import FormView
@@ -57,9 +57,7 @@ class RepositoryListView(RepositoriesMixin):
         repositories = self.access.repositories().with_names()
         if self.search.values["namespace"]:
             repositories = repositories.filter(namespace__name=self.search.values["namespace"])
-        for part in self.search.values["q"].split("/"):
-            repositories = repositories.filter(Q(namespace_name__icontains=part) | Q(name__icontains=part))
-        return repositories
+        return repositories.filter(full_name__icontains=self.search.values["q"])
 
 
 class NewRepositoryView(ViewerMixin, FormView):

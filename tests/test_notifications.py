@@ -390,6 +390,13 @@ class TestDeadLetters:
         assert (response.status_code, response.json()) == (200, {"events": 0, "dead_letters": 1})
         assert reason in DeadLetter.objects.get().reason
 
+    def test_message_leaves_a_bounded_number_of_dead_letters(self, registry: Any) -> None:
+        body = json.dumps({"events": [*range(5_000), notification()]}).encode()
+
+        assert registry(body=body).json() == {"events": 2, "dead_letters": 101}
+        rest = DeadLetter.objects.get(reason__startswith="4900 events of a message")
+        assert len(json.loads(bytes(rest.content))["events"]) == 4_900
+
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [

@@ -229,3 +229,17 @@ class TestGranting:
         strict.force_login(factories.user_with("level_admin", web))
 
         assert grant(strict, "jane").status_code == 403
+
+
+@pytest.mark.parametrize("grant", ["", "x", "\0", "0", "-1", str(2**63), "9" * 5000, "[]"])
+@pytest.mark.parametrize("field", ["user_grant", "team_grant", "other"])
+def test_form_that_revokes_nothing_says_so(
+    client_for: Any, web: Repository, jane: Any, field: str, grant: str
+) -> None:
+    assign_perm("level_read", jane, web)
+
+    response = client_for("admin").post(URL, {"revoke": "", field: grant}, follow=True)
+
+    assert "Nothing was revoked." in response.content.decode()
+    assert "Access revoked." not in response.content.decode()
+    assert Access.for_user(jane).repositories().exists()

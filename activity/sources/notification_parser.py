@@ -27,6 +27,11 @@ from repositories.utils.text import is_storable, storable_text
 ACTIONS = ("push", "pull", "delete", "mount")
 MAX_ID_LENGTH = 255
 MAX_DETAIL_LENGTH = 1024
+MAX_REJECTED = 100
+"""The number of invalid notifications per message that become dead letters of their own.
+
+Registries send one notification per message.
+"""
 UNKNOWN_USER_TYPE = "account"
 MAX_REFERENCES = 500
 """The number of references of an index to use. An index has one reference for each of its platforms."""
@@ -73,13 +78,24 @@ def parse(body: bytes) -> ParsedMessage:
     except InvalidNotification as error:
         parsed.rejected.append((body, str(error)))
         return parsed
+    others = []
     # Credentials must not get into the reasons of dead letters either.
     for notification in map(remove_credentials, notifications):
         try:
             _parse_notification(notification, parsed)
         except InvalidNotification as error:
-            parsed.rejected.append((json.dumps({"events": [notification]}).encode(), str(error)))
+            if len(parsed.rejected) < MAX_REJECTED:
+                parsed.rejected.append((_envelope(notification), str(error)))
+            else:
+                others.append(notification)
+    if others:
+        reason = f"{len(others)} events of a message in which {MAX_REJECTED} other events are also invalid."
+        parsed.rejected.append((_envelope(*others), reason))
     return parsed
+
+
+def _envelope(*notifications: Any) -> bytes:
+    return json.dumps({"events": notifications}).encode()
 
 
 def _parse_envelope(body: bytes) -> list[Any]:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
 
@@ -97,12 +98,16 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
 
     def revoke(self) -> str:
         form = RevokeForm(self.request.POST)
+        users, teams = (
+            model.objects.filter(content_object=self.repository)
+            for model in (RepositoryUserPermission, RepositoryGroupPermission)
+        )
+        grants: list[Any] = []
         if form.is_valid():
-            for field, model in (
-                ("user_grant", RepositoryUserPermission),
-                ("team_grant", RepositoryGroupPermission),
-            ):
-                rows = model.objects.filter(content_object=self.repository, pk=form.cleaned_data[field])
-                for row in rows:  # one by one, so that each deletion sends signals
-                    row.delete()
+            grants += users.filter(pk=form.cleaned_data["user_grant"])
+            grants += teams.filter(pk=form.cleaned_data["team_grant"])
+        if not grants:
+            raise ValidationError("Nothing was revoked. This access was revoked before, or never given.")
+        for grant in grants:  # one by one, so that each deletion sends signals
+            grant.delete()
         return "Access revoked."

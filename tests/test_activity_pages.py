@@ -269,7 +269,7 @@ class TestExport:
     def test_export_and_api_hide_raw_messages_from_reader(
         self, client: Client, admin: Client, registry: Any
     ) -> None:
-        registry(factories.notification(actor={"name": "jane", "secret": "s3cr3t"}))
+        registry(factories.notification(actor={"name": "jane", "remark": "s3cr3t"}))
 
         for viewer, included in ((client, False), (admin, True)):
             exports = [viewer.post("/activity/", {"export": format}) for format in ("csv", "jsonl")]

@@ -188,7 +188,7 @@ class Migration(migrations.Migration):
                 ('received_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={
-                'default_permissions': [],
+                'default_permissions': ['view'],
                 'indexes': [models.Index(fields=['client', 'id'], name='manifest_request_client')],
             },
         ),

@@ -32,7 +32,7 @@ class ManifestRequest(models.Model):
     received_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:
-        default_permissions = []
+        default_permissions = ["view"]
         indexes = [models.Index(fields=["client", "id"], name="manifest_request_client")]
 
     def __str__(self) -> str:

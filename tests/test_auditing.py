@@ -770,11 +770,12 @@ class TestRecording:
     def test_every_audited_model_has_an_update_kind(self) -> None:
         """Runs are an exception, because they are only started and stopped, never updated.
 
-        Repositories are an exception, because each of their fields has its own update kind.
+        Repositories are an exception, because each of their fields has its own update kind. Disputes are only
+        lifted.
         """
         nouns = {audited.noun for audited in auditing.AUDITED.values()}
 
-        exceptions = {"update_deletion_run", "update_repository"}
+        exceptions = {"update_deletion_run", "update_dispute", "update_repository"}
         assert {f"update_{noun}" for noun in nouns} - set(auditing.KINDS) == exceptions
 
 

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client, override_settings
@@ -107,6 +109,12 @@ def admin(log_in: Callable[[Any], Client]) -> Client:
 def auditor(log_in: Callable[[Any], Client]) -> Client:
     """A client logged in as a security auditor."""
     return log_in(factories.auditor(username="auditor"))
+
+
+@pytest.fixture
+def schedule(db: None) -> None:
+    """Celery beat's schedule, which a migration creates, and which tests with real transactions delete."""
+    import_module("activity.migrations.0002_schedule").create_schedule(apps, None)
 
 
 @pytest.fixture

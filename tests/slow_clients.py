@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from urllib.parse import urlencode, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from tests.running import PASSWORD, TIMEOUT, Application
 
@@ -48,6 +50,8 @@ def sign_in(app: Application, username: str) -> requests.Session:
     """Return a session in which a demo user is logged in."""
     session = requests.Session()
     session.headers["Connection"] = "close"  # or the server may close an idle connection at the wrong time
+    # On a busy machine, a server with short time limits may close a connection before the request arrives.
+    session.mount("http://", HTTPAdapter(max_retries=Retry(3, allowed_methods=None)))
     page = session.get(f"{app.url}/accounts/login/", timeout=TIMEOUT)
     form = {"username": username, "password": PASSWORD, "csrfmiddlewaretoken": _csrf_token(page)}
     assert session.post(f"{app.url}/accounts/login/", form, timeout=TIMEOUT).ok

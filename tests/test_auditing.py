@@ -49,7 +49,7 @@ from tests import factories
 from tests.admin_forms import empty_formsets, grant_prefixes
 
 COMMAND_LINE = f"SYSTEM the command line ({getpass.getuser()})"
-pytestmark = [pytest.mark.django_db, pytest.mark.audited]
+pytestmark = [pytest.mark.django_db, pytest.mark.audited, pytest.mark.usefixtures("schedule")]
 
 User: Any = get_user_model()
 PASSWORD = "a-long-pass-1"

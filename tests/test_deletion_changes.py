@@ -23,7 +23,7 @@ from tests.deletion import manage
 from tests.test_deletion_rules import World, worlds
 from tests.worlds import rolled_back
 
-pytestmark = [pytest.mark.django_db, pytest.mark.audited]
+pytestmark = [pytest.mark.django_db, pytest.mark.audited, pytest.mark.usefixtures("schedule")]
 
 SETTINGS = "/admin/registry_activity/autodeletion/"
 RULES = "/admin/registry_activity/deletionrule/"

@@ -25,6 +25,8 @@ SECONDS = 5
 """Within how many seconds each of the requests must be answered, beside that many slow clients."""
 
 # An export of these doesn't fit into the buffers of the server and the operating system.
+pytestmark = pytest.mark.long
+
 ADD_LARGE_EVENTS = """
 from tests.factories import event_row
 from activity.models import Event
@@ -88,7 +90,6 @@ def request_pages_and_record(app: Application, session: requests.Session) -> Cou
 
 
 class TestSlowClients:
-    @pytest.mark.long
     @pytest.mark.parametrize("beginning", BEGINNINGS.values(), ids=BEGINNINGS.keys())
     def test_requests_are_answered_beside_clients_that_send_slowly(
         self, app: Application, beginning: bytes
@@ -98,7 +99,6 @@ class TestSlowClients:
         with connected(app, beginning, SLOW):
             assert request_pages_and_record(app, session) == {200: REQUESTS}
 
-    @pytest.mark.long
     def test_requests_are_answered_beside_exports_that_nobody_reads(self, app: Application) -> None:
         session = slow_clients.sign_in(app, "reader")
 

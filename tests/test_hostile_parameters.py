@@ -26,6 +26,8 @@ NAMES = {
     "format": "csv",
 }
 """Valid values of the parameters in paths. For all others, `web` is valid."""
+PATHS = {"admin:app_list": "/admin/auth/", "registry_api:event": f"/api/v0/events/{UUID(int=0)}/"}
+"""The paths of routes whose parameters have types of their own."""
 IDS = ["\0", "é", "-1", str(2**63), "9" * 5000, "00000000-0000-0000-0000-000000000000", "a/" * 900]
 OBJECT_PAGES = ("_add", "_change", "_delete", "_history")
 """The pages of the admin that have no parameters of their own, except in their path."""
@@ -93,6 +95,8 @@ ROUTES = sorted({(name, *parameters) for name, parameters in routes(get_resolver
 
 def path_of(name: str, parameters: tuple[str, ...], value: str | None = None) -> str | None:
     """Return the path of a route, with the same value for all parameters, or with valid values."""
+    if value is None and name in PATHS:
+        return PATHS[name]
     kwargs = {
         key: NAMES.get(key, "web" if key != "pk" else "1") if value is None else value for key in parameters
     }
@@ -139,8 +143,7 @@ def encode(value: str) -> str:
 def test_no_parameter_causes_a_server_error(admin: Client, route: tuple[str, ...]) -> None:
     name, *parameters = route
     path = path_of(name, tuple(parameters))
-    if path is None:
-        pytest.skip("This address has parameters of its own kind, and is tested below.")
+    assert path
 
     def urls() -> Iterator[str]:
         for value in [] if name.endswith(OBJECT_PAGES) else HOSTILE:

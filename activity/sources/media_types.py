@@ -1,4 +1,4 @@
-"""The media types that tell manifests from the layers and configurations that they refer to."""
+"""The media types of manifests, and of the layers and configurations that manifests refer to."""
 
 INDEX_TYPES = frozenset(
     {

@@ -185,7 +185,7 @@ class _Target:
         if self.media_type in BLOB_TYPES:
             return True
         # Notifications of deletions usually have neither a media type nor a URL. They are about manifests,
-        # unless a client deleted a blob directly, which such a notification doesn't tell.
+        # unless a client deleted a blob directly, which looks the same.
         if action == "delete":
             return False
         raise InvalidNotification(

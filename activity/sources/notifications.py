@@ -30,7 +30,7 @@ class Receipt:
 def receive(body: bytes, account_id: int, token_key: str = "", size: int | None = None) -> Receipt:
     """Record a message, and commit everything in it, as events or as dead letters.
 
-    `account_id` and `token_key` tell who delivers the message; see `record_events`.
+    `account_id` and `token_key` identify who delivers the message; see `record_events`.
     If `body` is only the beginning of an oversized message, `size` is the full size of the message in bytes.
     Raises OperationalError or InterfaceError if the database is unavailable, so that the registry retries
     the message. Raises no other exceptions.

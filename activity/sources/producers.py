@@ -107,8 +107,8 @@ class ProducedEventSerializer(serializers.Serializer):
 def receive(events: Sequence[dict[str, Any]], account: Any, token_key: str = "") -> list[dict[str, Any]]:
     """Record all validated events or none, and return one result per event, in the same order.
 
-    `account` and `token_key` tell who delivers the events; see `record_events`. While scanning is disabled,
-    scan events are stored as dead letters.
+    `account` and `token_key` identify who delivers the events; see `record_events`. While scanning is
+    disabled, scan events are stored as dead letters.
     """
     scanning = RegistrySettings.get_solo().scanning_enabled
     kinds = {key for key, kind in KINDS.items() if scanning or kind.category != Category.SCAN}

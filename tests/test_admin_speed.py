@@ -36,13 +36,13 @@ pytestmark = [
 
 FILL = """
 INSERT INTO registry_activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
-    repository_name, tag, digest, actor_type, actor_name, details)
+    repository_name, tag, digest, actor_type, actor_name, delivered_with, details)
 SELECT
     (lpad(to_hex((extract(epoch FROM occurred_at) * 1000)::bigint), 12, '0') || '70008'
         || lpad(to_hex(number), 15, '0'))::uuid,
     occurred_at, occurred_at, kind, category, category = 'pull', repository_id,
     'acme/web', 'v' || number %% 20, 'sha256:' || md5(number::text) || md5(number::text),
-    'user', 'user-' || number %% 100,
+    'user', 'user-' || number %% 100, '',
     jsonb_build_object('client_address', '10.0.' || number %% 250 || '.7', 'request_id', number::text)
 FROM (
     SELECT number, %s::timestamptz - number * interval '8 seconds' AS occurred_at,

@@ -51,11 +51,11 @@ for month in (1, 4):
 FILL = """
     WITH filled AS (
     INSERT INTO registry_activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
-        repository_name, tag, digest, actor_type, actor_name, details)
+        repository_name, tag, digest, actor_type, actor_name, delivered_with, details)
     SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0')
             || '7000' || substr(md5(n::text || %(repository)s), 1, 16))::uuid,
         moment, moment, 'create_manifest', 'push', false, %(repository)s, 'acme/web', 'v' || n, '',
-        'user', 'jane', jsonb_build_object('number', n)
+        'user', 'jane', '', jsonb_build_object('number', n)
     FROM (SELECT n, %(begin)s::timestamptz + n * %(step)s::interval AS moment
           FROM generate_series(1, %(count)s) AS n) AS moments
     RETURNING repository_id, occurred_at, category, is_pull

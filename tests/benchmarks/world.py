@@ -119,6 +119,7 @@ SHIFTED = {
     "id": "(lpad(to_hex(('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint + shift), 12, '0')"
     " || substr(translate(id::text, '-', ''), 13))::uuid",
     "occurred_at": "occurred_at + shift * interval '1 millisecond'",
+    "received_at": "received_at + shift * interval '1 millisecond'",
 }
 COUNT_TALLIES = """
     INSERT INTO registry_activity_tally (repository_id, unit, start, category, is_pull, events)
@@ -165,6 +166,7 @@ def _drafts(world: World, numbers: range) -> Iterator[Draft]:
             kind=kind,
             repository_name=repository,
             occurred_at=world.moment(number),
+            received_at=world.moment(number),
             source_id=notification_id,
             tag=f"v{number % 20}" if kind.endswith("_tag") else "",
             digest="" if kind == "delete_tag" else f"sha256:{rng.getrandbits(256):064x}",

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from tests import images, services
@@ -77,6 +79,11 @@ class Skopeo(Client):
 class Podman(Client):
     """Stores images in the machine's folder."""
 
+    @cached_property
+    def runroot(self) -> TemporaryDirectory[str]:
+        """A folder with a short path: podman accepts at most 50 characters."""
+        return TemporaryDirectory(prefix="podman-", dir="/tmp")
+
     def check(self) -> None:
         layout = images.create_image(self.folder / "image")
         services.check_program(self._command("pull", f"oci:{layout}"))
@@ -92,7 +99,8 @@ class Podman(Client):
         run(self._command(verb, "--tls-verify=false", "--creds", credentials(by), *arguments))
 
     def _command(self, *arguments: str) -> list[str]:
-        folders = [f"--{name}={self.folder / name}" for name in ("root", "runroot", "tmpdir")]
+        folders = [f"--{name}={self.folder / name}" for name in ("root", "tmpdir")]
+        folders.append(f"--runroot={self.runroot.name}")
         # The other storage drivers mount folders, which most containers don't allow.
         options = [*folders, "--storage-driver=vfs", "--events-backend=none"]
         return [services.find_program("podman", "podman"), *options, *arguments]

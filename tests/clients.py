@@ -23,7 +23,7 @@ USERS = {"repoadmin": "secret of repoadmin", "reader": "secret of reader"}
 
 @dataclass
 class Client:
-    """A program on a machine of its own."""
+    """A program on a machine of its own. Abstract: each program has its own commands."""
 
     address: str
     """The registry's host and port."""

@@ -49,7 +49,7 @@ def poll(read: Callable[[], T], expected: T, timeout: float = TIMEOUT) -> T:
     """Call `read` until it returns the expected value or the time is up, and return its last result."""
     deadline = time.monotonic() + timeout
     while (value := read()) != expected and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # the result comes from another process, which signals nothing
     return value
 
 

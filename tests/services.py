@@ -123,7 +123,7 @@ def _wait_until_ready(check: Callable[[], object], process: subprocess.Popen[byt
         with suppress(*NOT_READY):
             check()
             return
-        time.sleep(0.02)
+        time.sleep(0.02)  # the program doesn't signal when it is ready
     problem = "doesn't respond" if process.returncode is None else f"ended with status {process.returncode}"
     raise RuntimeError(f"{log.stem} {problem}. The end of its log:\n{_tail(log)}")
 

@@ -8,7 +8,7 @@ from activity.models import Event, Manifest, Tag
 
 PART_OF_PULL = "Part of a pull"
 CLOCK_AHEAD = "The clock of the registry’s node was ahead"
-MAY_BE_LAYER = "Or a layer: the registry doesn’t tell which"
+MAY_BE_LAYER = "Or a layer: the registry doesn’t say which"
 
 
 def attach_remarks(events: Sequence[Event]) -> None:

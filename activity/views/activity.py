@@ -301,7 +301,7 @@ class UserView(ActivityPage):
         if not is_storable(username := self.kwargs["username"]):
             raise Http404
         user_model, key = get_user_model(), {get_user_model().USERNAME_FIELD: username}
-        # A name that nobody has takes the same queries. Otherwise, a faster response would tell a viewer that
+        # A name that nobody has takes the same queries. Otherwise, a faster response would reveal that
         # there is no such user, instead of one whom they can't see.
         person: Any = user_model._default_manager.filter(**key).first() or user_model(pk=0, **key)
         viewer = self.request.user

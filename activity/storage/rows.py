@@ -1,11 +1,11 @@
-"""Bulk inserts, optionally with an ON CONFLICT or RETURNING clause."""
+"""Inserts many rows, optionally with an ON CONFLICT or RETURNING clause, and takes rows out of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from django.db import connection
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.db.models.sql import InsertQuery
 
 BATCH = 1000
@@ -30,6 +30,18 @@ def insert_rows(rows: Sequence[Model], ending: str = "") -> list[tuple]:
     for start in range(0, len(rows), size):
         returned += _insert(fields, rows[start : start + size], ending)
     return returned
+
+
+def take_rows(rows: QuerySet, number: int) -> list:
+    """Delete up to `number` rows, oldest first, and return them. Call this within a transaction.
+
+    Rows that another transaction is taking are skipped.
+    """
+    if connection.features.has_select_for_update_skip_locked:
+        rows = rows.select_for_update(skip_locked=True)
+    taken = list(rows.order_by("pk")[:number])
+    rows.model._base_manager.filter(pk__in=[row.pk for row in taken]).delete()
+    return taken
 
 
 def _insert(fields: Sequence, rows: Sequence[Model], ending: str) -> list[tuple]:

@@ -21,13 +21,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import DateTimeField, Exists, F, Max, Model, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Greatest, NullIf
 
 from activity.identity import EPOCH, with_time
 from activity.models import Event, Manifest, Tag, TagPull
-from activity.storage.rows import insert_rows
+from activity.storage.rows import insert_rows, take_rows
 from repositories import names
 from repositories.models import Repository
 
@@ -129,18 +129,12 @@ def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:
 
 def fold() -> int:
     """Fold all `TagPull` rows into their tags, in batches, and return the number of folded rows."""
-    total = 0
-    while folded := _fold_batch():
-        total += folded
-    return total
+    return sum(iter(_fold_batch, 0))
 
 
 @transaction.atomic
 def _fold_batch() -> int:
-    unfolded = TagPull.objects.order_by("pk")
-    if connection.features.has_select_for_update_skip_locked:
-        unfolded = unfolded.select_for_update(skip_locked=True)  # another worker may be folding
-    pulls = list(unfolded[:FOLD_BATCH])
+    pulls = take_rows(TagPull.objects.all(), FOLD_BATCH)
     tags: dict[Key, Tag] = {}
     for row in pulls:
         key = row.repository_id, row.name
@@ -148,7 +142,6 @@ def _fold_batch() -> int:
         tag.pulls += row.pulls
         tag.pulled_at = max(row.pulled_at, tag.pulled_at or row.pulled_at)
     _merge(tags, MERGE_TAG)
-    TagPull.objects.filter(pk__in=[row.pk for row in pulls]).delete()
     return len(pulls)
 
 

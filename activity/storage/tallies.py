@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
@@ -23,6 +22,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from activity.gating import GatedQuerySet
 from activity.identity import first_id
 from activity.models import DroppedTallies, Event, Tally, TallyChange
+from activity.storage.rows import insert_rows, take_rows
 from repositories.access.levels import Category
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
@@ -38,8 +38,6 @@ repositories don't need weekly tallies.
 """
 FOLD_BATCH = 2_000
 """The number of changes to fold in one transaction."""
-UPSERT_BATCH = 1_000
-"""The number of tallies to change in one statement. Each tally needs six parameters; SQLite allows 32,766."""
 DELETE_BATCH = 20_000
 """The number of invalid tallies to delete in one transaction."""
 LOCK_KEY = 7_021_964
@@ -199,9 +197,7 @@ def _mark_invalid(is_pull: bool, start: datetime, end: datetime) -> None:
         )
 
 
-UPSERT_TALLIES = """
-    INSERT INTO registry_activity_tally (repository_id, unit, start, category, is_pull, events)
-    VALUES {values}
+MERGE_TALLY = """
     ON CONFLICT (repository_id, unit, start, category)
     DO UPDATE SET events = registry_activity_tally.events + excluded.events
 """
@@ -212,10 +208,7 @@ def fold() -> int:
 
     Returns the number of rows processed. Stops if another process is folding.
     """
-    total = 0
-    while folded := _fold_batch():
-        total += folded
-    return total
+    return sum(iter(_fold_batch, 0))
 
 
 @transaction.atomic
@@ -224,14 +217,13 @@ def _fold_batch() -> int:
         return 0
     if dropped := DroppedTallies.objects.first():
         return _delete_invalid_batch(dropped)
-    changes = list(TallyChange.objects.order_by("pk")[:FOLD_BATCH])
+    changes = take_rows(TallyChange.objects.all(), FOLD_BATCH)
     sums: Counter[tuple] = Counter()
     for row in changes:
         for repository in {Tally.ALL, row.repository_id or Tally.ALL}:
             for unit, length in LENGTHS.items():
                 sums[repository, unit.value, floor(row.hour, length), row.category, row.is_pull] += row.events
-    _upsert_tallies(sums)
-    TallyChange.objects.filter(pk__in=[row.pk for row in changes]).delete()
+    _merge(sums)
     Tally.objects.filter(events=0).delete()
     return len(changes)
 
@@ -269,19 +261,18 @@ def _recalculate_weeks(dropped: DroppedTallies) -> None:
         "repository", "start", "category", "events"
     ).iterator():
         sums[repository, Tally.Unit.WEEK.value, floor(start, WEEK), category, dropped.is_pull] += number
-    _upsert_tallies(sums)
+    _merge(sums)
 
 
-def _upsert_tallies(sums: Mapping[tuple, int]) -> None:
-    to_database = connection.ops.adapt_datetimefield_value
-    rows = (  # sorted, so that two workers can't deadlock
-        (repository, unit, to_database(start), category, is_pull, number)
-        for (repository, unit, start, category, is_pull), number in sorted(sums.items())
-    )
-    while batch := list(islice(rows, UPSERT_BATCH)):
-        values = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(batch))
-        with connection.cursor() as cursor:
-            cursor.execute(UPSERT_TALLIES.format(values=values), list(chain.from_iterable(batch)))
+def _merge(sums: Mapping[tuple, int]) -> None:
+    """Add numbers of events to the tallies, in sorted order, so that two workers can't deadlock."""
+    tallies = [
+        Tally(
+            repository_id=repository, unit=unit, start=start, category=category, is_pull=pull, events=number
+        )
+        for (repository, unit, start, category, pull), number in sorted(sums.items())
+    ]
+    insert_rows(tallies, MERGE_TALLY)
 
 
 def floor(moment: datetime, length: timedelta) -> datetime:

@@ -17,13 +17,14 @@ from repositories import names
 from repositories.models import Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 
+NOT_DELETED = Q(last_push__gt=F("last_deletion"))
+
 
 class Tag(models.Model):
     """The state of a tag, existing or deleted, derived from its events. See `activity.storage.tags`."""
 
     NEVER: ClassVar[UUID] = UUID(int=0)
     """A placeholder for the id of an event that never happened. It is lower than any event id."""
-    NOT_DELETED: ClassVar[Q] = Q(last_push__gt=F("last_deletion"))
 
     repository = UnconstrainedForeignKey(Repository, related_name="tags")
     name = models.CharField(max_length=names.MAX_TAG_LENGTH)
@@ -63,26 +64,8 @@ class Tag(models.Model):
         default_permissions = ["view"]
         constraints = [models.UniqueConstraint(fields=["repository", "name"], name="unique_tag_name")]
         indexes = [
-            models.Index(
-                fields=["repository", "name"],
-                condition=Q(last_push__gt=F("last_deletion")),
-                name="tag_name",
-            ),
-            models.Index(
-                fields=["repository", "last_push"],
-                condition=Q(last_push__gt=F("last_deletion")),
-                name="tag_push",
-            ),
-            models.Index(
-                fields=["repository", "image"],
-                condition=Q(last_push__gt=F("last_deletion")),
-                name="tag_image",
-            ),
-            models.Index(
-                fields=["repository", "stem"],
-                condition=Q(last_push__gt=F("last_deletion")),
-                name="tag_stem",
-            ),
+            models.Index(fields=["repository", field], condition=NOT_DELETED, name=f"tag_{name}")
+            for field, name in (("name", "name"), ("last_push", "push"), ("image", "image"), ("stem", "stem"))
         ]
 
     def __str__(self) -> str:

@@ -27,6 +27,7 @@ from django.db.models.functions import Coalesce, Greatest, NullIf
 
 from activity.identity import EPOCH, with_time
 from activity.models import Event, Manifest, Tag, TagPull
+from activity.models.tags import NOT_DELETED
 from activity.storage.rows import insert_rows, take_rows
 from repositories import names
 from repositories.models import Repository
@@ -105,7 +106,7 @@ def current_tags(repository: Repository) -> QuerySet[Tag]:
     deleted = Manifest.objects.filter(
         repository=OuterRef("repository"), digest=OuterRef("digest"), last_deletion__gt=OuterRef("last_push")
     )
-    return Tag.objects.filter(Tag.NOT_DELETED, ~Exists(deleted), repository=repository)
+    return Tag.objects.filter(NOT_DELETED, ~Exists(deleted), repository=repository)
 
 
 def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:

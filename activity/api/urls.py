@@ -4,6 +4,7 @@ from django.contrib.auth.decorators import login_required
 from django.urls import path, re_path
 
 from activity.api import views
+from repositories.urls import REPOSITORY
 from repositories.utils.private import make_private
 
 app_name = "registry_api"
@@ -21,11 +22,7 @@ urlpatterns = [
     path("events", views.EventListView.as_view(schema=None)),
     path("events/<uuid:pk>/", views.EventDetailView.as_view(), name="event"),
     path("repositories/", views.RepositoryListView.as_view(), name="repositories"),
-    path(
-        "repositories/<str:namespace>/<path:name>/events/",
-        views.RepositoryEventListView.as_view(),
-        name="repository-events",
-    ),
+    path(f"{REPOSITORY}events/", views.RepositoryEventListView.as_view(), name="repository-events"),
     path("schema/", views.SchemaView.as_view(), name="schema"),
     path("docs/", docs, name="docs"),
 ]

@@ -332,6 +332,7 @@ def test_counts_of_failed_logins_are_deleted_with_their_events(admin: Client, we
         FailedLogins.objects.create(username="jane", network="::1", start=moment, event=event)
 
     manage("delete_events")
+    tasks.delete_failed_logins()
 
     assert FailedLogins.objects.get().start == young
 

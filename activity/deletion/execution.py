@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import Counter, defaultdict
@@ -14,19 +13,19 @@ from typing import Any
 from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.utils import timezone
 
 from activity.deletion import archives, rules
 from activity.deletion.holds import held_events
 from activity.identity import first_id, moment_of
-from activity.models import FAILED_LOGINS, MIN_AGES, Archive, Event, FailedLogins, Run
+from activity.models import Archive, Event, Run
 from activity.storage import partitions
 from activity.storage.events import delete_days, delete_events
 from activity.storage.partitions import Partition
 from activity.storage.tallies import DAY, DeletedCounts, floor
 from repositories.models import Repository
+from repositories.utils.among import among
 
 logger = logging.getLogger(__name__)
 
@@ -213,15 +212,6 @@ class DeletionExecution(Execution):
                 self.archive_and_delete(selection)
             else:
                 self.delete_selection(selection)
-        self.delete_counts_of_failed_logins()
-
-    @transaction.atomic
-    def delete_counts_of_failed_logins(self) -> None:
-        """Delete the counts of failed logins whose events have been deleted."""
-        of_event = Event.objects.filter(pk=OuterRef("event"))
-        old = FailedLogins.objects.filter(start__lt=self.run.cutoff - MIN_AGES[FAILED_LOGINS])
-        with transaction.atomic():
-            old.filter(~Exists(of_event)).delete()
 
     def count_expected(self) -> None:
         """Count the events to delete, including events that have already been deleted."""
@@ -404,15 +394,8 @@ class DeletionExecution(Execution):
 
 
 def _id_in(ids: list[UUID]) -> Q:
-    """Return the condition for events with any of the given ids, which must be sorted.
-
-    The ids are passed to the database as a single parameter.
-    """
-    if connection.vendor == "postgresql":
-        listed = RawSQL("SELECT unnest(%s::uuid[])", [ids])
-    else:
-        listed = RawSQL("SELECT value FROM json_each(%s)", [json.dumps([id.hex for id in ids])])
-    return Q(id__gte=ids[0], id__lte=ids[-1], id__in=listed)
+    """Return the condition for events with any of the given ids, which must be sorted."""
+    return Q(id__gte=ids[0], id__lte=ids[-1], id__in=among(ids))
 
 
 def _ids(events: QuerySet[Event]) -> QuerySet:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 from django.db.models.expressions import RawSQL
@@ -11,7 +12,7 @@ MAX_LISTED = 100
 """Up to this many ids are separate parameters, so that the planner can estimate the number of rows."""
 
 
-def among(ids: Collection[int]) -> Any:
+def among(ids: Collection[int] | Collection[UUID]) -> Any:
     """Return a value for an `__in` lookup with these ids.
 
     A chart's query refers to the same ids several times. With 2,000 grants, it would have up to
@@ -19,6 +20,9 @@ def among(ids: Collection[int]) -> Any:
     """
     if len(ids) <= MAX_LISTED:
         return ids
-    if connection.vendor == "postgresql":
-        return RawSQL("SELECT unnest(%s::bigint[])", [sorted(ids)])
-    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(sorted(ids))])
+    listed: list[Any] = sorted(ids)
+    if connection.vendor == "sqlite":
+        return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(listed, default=lambda id: id.hex)])
+    if isinstance(listed[0], UUID):
+        return RawSQL("SELECT unnest(%s::uuid[])", [listed])
+    return RawSQL("SELECT unnest(%s::bigint[])", [listed])

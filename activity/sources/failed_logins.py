@@ -6,7 +6,7 @@ usernames doesn't fill it either, because only a limited number of them per netw
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -18,6 +18,7 @@ from django.utils import timezone
 from activity.catalogue import FAILED_LOGIN
 from activity.models import MAX_ACTOR_LENGTH, FailedLogins
 from activity.sources import auditing
+from activity.storage.tallies import floor
 from repositories.accounts import current_request
 from repositories.utils.text import storable_text
 
@@ -39,7 +40,7 @@ def _record(credentials: dict[str, Any], **_: Any) -> None:
     if not auditing.is_recorded(FAILED_LOGIN):
         return
     username = storable_text(str(credentials.get(get_user_model().USERNAME_FIELD, "")), MAX_ACTOR_LENGTH)
-    network, start = current_request.client_network(), _quarter(timezone.now())
+    network, start = current_request.client_network(), floor(timezone.now(), QUARTER)
     rows = FailedLogins.objects.filter(network=network, start=start)
     if rows.filter(username=username).update(attempts=F("attempts") + 1):
         return
@@ -50,7 +51,3 @@ def _record(credentials: dict[str, Any], **_: Any) -> None:
         row.event_id = auditing.record(FAILED_LOGIN, username=username)
         row.save(update_fields=["event"])
     rows.filter(pk=row.pk).update(attempts=F("attempts") + 1)
-
-
-def _quarter(moment: datetime) -> datetime:
-    return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % QUARTER

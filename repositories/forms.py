@@ -168,12 +168,6 @@ class TeamForm(forms.ModelForm):
             "name": "Use lowercase letters and digits, with single separators (. _ -) between them."
         }
 
-    def clean_name(self) -> str:
-        name = self.cleaned_data["name"]
-        if Team.objects.filter(organization=self.instance.organization, name=name).exists():
-            raise ValidationError("The organization already has a team with this name.")
-        return name
-
 
 class RepositoryGrantForm(forms.Form):
     """A form to grant a user or a team access to a repository. The viewer must be able to see the team."""

@@ -151,7 +151,7 @@ class TeamsView(ManagedPage):
 
     @property
     def actions(self) -> dict[str, Any]:  # type: ignore[override]
-        return {"create_team": partial(TeamForm, instance=Team(organization=self.organization))}
+        return {"create_team": TeamForm}
 
     def get_queryset(self) -> QuerySet[Team]:
         return self.organization.teams.all()
@@ -160,7 +160,7 @@ class TeamsView(ManagedPage):
         try:
             with transaction.atomic():
                 team = Team.objects.create(organization=self.organization, name=name)
-        except IntegrityError as error:  # another request created the team, or a group has this name
+        except IntegrityError as error:  # a team or another group has this name
             raise ValidationError({"name": "This name is taken."}) from error
         self.success_url = reverse("registry_repositories:team", args=[self.organization.name, name])
         return f"{team} was created."

@@ -52,10 +52,13 @@ def connect() -> None:
         post_delete.connect(_note_deletion, sender=model)
 
 
-def in_effect(now: datetime | None = None) -> Configuration:
-    """Return the configuration according to which events may be deleted at a moment (default: now)."""
+def in_effect(now: datetime | None = None, changes: Sequence[WaitingChange] | None = None) -> Configuration:
+    """Return the configuration according to which events may be deleted at a moment (default: now).
+
+    `changes` are those that wait at that moment, if the caller has loaded them already.
+    """
     now = now or timezone.now()
-    return _in_effect(saved_rows(), list(waiting(now)), now)
+    return _in_effect(saved_rows(), list(waiting(now)) if changes is None else changes, now)
 
 
 def saved() -> Configuration:

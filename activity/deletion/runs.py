@@ -45,7 +45,8 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
     with transaction.atomic():
         locked = AutoDeletion.objects.select_for_update()  # serializes concurrent starts
         locked.get_or_create(pk=AutoDeletion.singleton_instance_id)
-        configuration = changes.saved() if preview else changes.in_effect(now)
+        waiting = list(changes.waiting(now))
+        configuration = changes.saved() if preview else changes.in_effect(now, waiting)
         active = active_runs()
         if current := active.filter(lease_until__gt=now).first():
             raise AlreadyRunning(f"{current}, started by {current.started_by}, has not finished yet.")
@@ -57,7 +58,7 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
             started_at=now,
             lease_until=now + LEASE,
             settings=configuration.as_json(),
-            waiting=[str(change) for change in changes.waiting(now)],
+            waiting=[str(change) for change in waiting],
         )
         Run.objects.filter(pk__lte=run.pk - KEPT_RUNS).delete()
     return run

@@ -86,6 +86,16 @@ def log_in(db: None) -> Callable[[Any], Client]:
 
 
 @pytest.fixture
+def reader(log_in: Any, web: Repository) -> Client:
+    return log_in(factories.user_with("level_read", web))
+
+
+@pytest.fixture
+def repoadmin(log_in: Any, web: Repository) -> Client:
+    return log_in(factories.user_with("level_admin", web))
+
+
+@pytest.fixture
 def web(db: None) -> Repository:
     """The private acme/web repository."""
     return factories.repository("acme/web")

@@ -20,16 +20,6 @@ from tests.factories import DIGEST
 URL = "/repositories/acme/web/activity/"
 
 
-@pytest.fixture
-def reader(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.user_with("level_read", web))
-
-
-@pytest.fixture
-def repoadmin(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.user_with("level_admin", web))
-
-
 def page(client: Client, url: str = URL, **query: Any) -> str:
     return get_page(client, url, **query)
 

@@ -24,11 +24,6 @@ from tests.running import Application, application, poll, rows, sign_in, text
 URL = "/repositories/acme/web/activity/"
 
 
-@pytest.fixture
-def reader(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.user_with("level_read", web))
-
-
 def polling_url(client: Client, **query: Any) -> str:
     """Request the page, and return the URL that it polls for new events, or "" if it doesn't poll."""
     found = re.search(r'hx-get="([^"]*since=[^"]*)"', client.get(URL, query).content.decode())

@@ -242,16 +242,6 @@ def listed_tags(client: Client, **query: Any) -> list[str]:
     return [row["Tag"] for row in rows(client, **query)]
 
 
-@pytest.fixture
-def reader(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.user_with("level_read", web))
-
-
-@pytest.fixture
-def repoadmin(log_in: Any, web: Repository) -> Client:
-    return log_in(factories.user_with("level_admin", web))
-
-
 class TestPage:
     @pytest.mark.parametrize(
         ("create_viewer", "status"),

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activity.models import Dispute, Event
+from repositories.models import AccessToken
 from tests import factories
 from tests.deletion import JANUARY, add_events, execute_run, remaining_events, turn_on
 from tests.worlds import rolled_back
@@ -138,6 +139,21 @@ def test_event_links_to_the_form(events: dict[str, Event], registry: Any, log_in
     assert form.initial["account"] == str(registry.pk)
     assert form.initial["token_key"] == LEAKED
     assert "2026-11-22" in str(form["since"])
+
+
+@pytest.mark.parametrize("page", ["auth/user", "registry_repositories/accesstoken"])
+def test_pages_of_account_and_token_link_to_the_form(registry: Any, log_in: LogIn, page: str) -> None:
+    factories.new_token(registry)
+    token = AccessToken.objects.get()
+    url = f"/admin/{page}/{registry.pk if page == 'auth/user' else token.pk}/change/"
+    admin = log_in(factories.msr_admin())
+    html = admin.get(url).content.decode()
+    query = html.partition(f'href="{ADMIN}add/?')[2].partition('"')[0].replace("&amp;", "&")
+
+    initial = admin.get(f"{ADMIN}add/?{query}").context["adminform"].form.initial
+    expected = {"account": str(registry.pk), "token_key": token.token_key}
+    assert initial == ({"account": str(registry.pk)} if page == "auth/user" else expected)
+    assert f"{ADMIN}add/" not in log_in(factories.auditor()).get(url).content.decode()
 
 
 def test_disputed_events_are_held_until_the_dispute_is_lifted(

@@ -392,6 +392,22 @@ class TestOldPassword:
 
         assert (response.status_code, response["Location"]) == (302, "/settings/password/")
 
+    @pytest.mark.parametrize("superuser", [False, True])
+    def test_admin_does_not_set_the_own_password_without_the_old_one(self, superuser: bool) -> None:
+        iris = factories.msr_admin(username="iris", is_superuser=superuser)
+        iris.set_password(PASSWORD)
+        iris.save()
+        client = Client()
+        client.force_login(iris)
+        values = {"password1": self.NEW, "password2": self.NEW, "usable_password": "true", "set-password": ""}
+
+        for pk in (iris.pk, f"0{iris.pk}", f"+{iris.pk}", f"%20{iris.pk}"):
+            for response in (client.get(url := f"/admin/auth/user/{pk}/password/"), client.post(url, values)):
+                assert (response.status_code, response["Location"]) == (302, "/settings/password/")
+        iris.refresh_from_db()
+        assert iris.check_password(PASSWORD)
+        assert "Change your own password here" in client.get("/settings/password/").content.decode()
+
 
 @pytest.mark.long
 def test_processes_of_the_web_server_share_the_limits(tmp_path: Path) -> None:

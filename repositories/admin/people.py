@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from repositories.access.delegation import DelegationMixin
 from repositories.accounts.passwords import RevokeTokensMixin
@@ -54,14 +56,20 @@ class RegistryUserAdmin(LookupMixin, ImmutableFieldsMixin, DelegationMixin, User
     # Every team has a group, so there can be thousands of groups, too many for a select box.
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
-    # Django's other admin views that change data already run in a transaction.
-    user_change_password = transaction.atomic(UserAdmin.user_change_password)
 
     def get_urls(self) -> list[Any]:
         return [access_page(self, user_access_view), *super().get_urls()]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         return self.inlines if obj else []
+
+    @transaction.atomic  # Django's other admin views that change data already run in a transaction
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Set the password of another user. The page for the own password asks for the old one."""
+        if self.get_object(request, unquote(id)) == request.user:
+            messages.warning(request, "Change your own password here, with your old password.")
+            return redirect("registry_repositories:password")
+        return super().user_change_password(request, id, form_url)
 
 
 admin.site.unregister(User)

@@ -15,7 +15,7 @@ class ActivityConfig(AppConfig):
         from activity.deletion import changes
         from activity.feed.last_activity import last_activity as last_visible_activity
         from activity.sources import auditing, failed_logins
-        from activity.storage import append_only
+        from activity.storage import append_only, heartbeats
         from repositories import last_activity, links, tabs
         from repositories.access import groups, levels
 
@@ -27,6 +27,7 @@ class ActivityConfig(AppConfig):
         auditing.connect()
         failed_logins.connect()
         changes.connect()
+        heartbeats.connect()
         last_activity.register(last_visible_activity)
         tabs.register(tabs.Tab(20, "Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
         tabs.register(tabs.Tab(30, "Activity", "registry_activity:repository", frozenset(permissions)))
@@ -34,11 +35,14 @@ class ActivityConfig(AppConfig):
         links.URL_NAMES.update(user="registry_activity:user", policy="registry_activity:policy")
 
         connection_created.connect(append_only.prepare_sqlite)
-        post_migrate.connect(protect_events, sender=self)
+        post_migrate.connect(prepare_database, sender=self)
 
 
-def protect_events(**_: Any) -> None:
-    """Create the triggers that make events append-only. Receiver for the `post_migrate` signal."""
-    from activity.storage import append_only, partitions
+def prepare_database(**_: Any) -> None:
+    """Protect the events, restore the schedule and note that the clock is right. For `post_migrate`."""
+    from activity import schedule
+    from activity.storage import append_only, heartbeats, partitions
 
     append_only.protect(*partitions.tables())
+    schedule.restore(schedule.SCHEDULE)
+    heartbeats.beat(heartbeats.MIGRATIONS)

@@ -6,7 +6,7 @@ from django.utils import timezone
 from activity.deletion import changes, runs
 from activity.models import ActorType, Run
 from activity.sources import auditing
-from activity.storage import failed_logins, partitions, tags, tallies
+from activity.storage import failed_logins, heartbeats, partitions, tags, tallies
 
 
 @shared_task
@@ -55,6 +55,7 @@ def fold_tallies() -> None:
     """Fold recent changes into the tallies, and recent pulls into the tags."""
     tallies.fold()
     tags.fold()
+    heartbeats.beat(heartbeats.FOLDING)
 
 
 def _execute(started_by: str, *, preview: bool = False) -> None:

@@ -1,6 +1,6 @@
-from django.urls import path
+from django.urls import path, re_path
 
-from activity.views import activity, atom, policies, tags
+from activity.views import activity, atom, health, policies, tags
 from repositories.urls import ORGANIZATION, REPOSITORY
 from repositories.utils.private import make_private
 
@@ -17,6 +17,9 @@ urlpatterns = [
     path("users/<str:username>/", activity.UserView.as_view(), name="user"),
     path("users/<str:username>/atom/", atom.UserAtom.as_view(), name="user-atom"),
     path("policies/<slug:policy_id>/", policies.PolicyView.as_view(), name="policy"),
+    # Monitors and Prometheus conventionally leave out the slash.
+    re_path("^healthz/?$", health.health_status, name="health"),
+    re_path("^metrics/?$", health.metrics, name="metrics"),
 ]
 
 make_private(urlpatterns)

@@ -1,6 +1,19 @@
-from django.apps import AppConfig
+from typing import Any
+
+from django.apps import AppConfig, apps
 from django.contrib import admin
-from django.contrib.admin import apps
+from django.contrib.admin import apps as admin_apps
+from django.db.models.signals import post_migrate
+
+from activity import schedule
+
+SCHEDULE = {
+    "Clear expired sessions": (
+        "msr_project.tasks.clear_expired_sessions",
+        {"hour": "4", "minute": "30"},
+    ),
+}
+"""The tasks of the host project that Celery beat starts."""
 
 
 class ProjectConfig(AppConfig):
@@ -9,8 +22,16 @@ class ProjectConfig(AppConfig):
     def ready(self) -> None:
         from msr_project import checks  # noqa: F401  # registers the checks
 
+        # Django sends the signal only for apps with models.
+        post_migrate.connect(restore_schedule, sender=apps.get_app_config("registry_activity"))
 
-class AdminConfig(apps.AdminConfig):
+
+def restore_schedule(**_: Any) -> None:
+    """Restore the scheduled tasks of the host project that were deleted. Receiver for `post_migrate`."""
+    schedule.restore(SCHEDULE)
+
+
+class AdminConfig(admin_apps.AdminConfig):
     """Replaces Django's admin site with the host project's admin site."""
 
     default = False  # this isn't the configuration for `msr_project` itself

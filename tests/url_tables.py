@@ -48,6 +48,8 @@ SITE_URLS = {
     "registry_activity:tags": READERS,
     "registry_activity:user": READERS,
     "registry_activity:user-atom": [401, *READERS[1:]],
+    "registry_activity:health": [503] * 7,
+    "registry_activity:metrics": [401, 401, 401, 401, 401, 200, 200],
     "registry_activity:policy": REPOADMINS_AND_AUDITORS,
 }
 """For each view name, the expected statuses, in the same order as `ROLES`."""

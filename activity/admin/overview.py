@@ -13,6 +13,7 @@ from typing import Any
 from django.db.models import Sum
 from django.utils import timezone
 
+from activity import health
 from activity.admin.capped import capped_count
 from activity.admin.event_list import search_url
 from activity.admin.waiting_changes import waiting_changes
@@ -51,6 +52,7 @@ def build_context(user: Any) -> dict[str, Any]:
     now = timezone.now()
     failures = search.plan(Event.objects.visible_to(access), FAILURES, access)
     return {
+        "health": health.report(),
         "days": DAYS,
         "chart": events_by_day(access, now),
         "busiest": busiest_repositories(now),

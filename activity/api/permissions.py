@@ -2,14 +2,12 @@
 
 from typing import Any
 
-from django.contrib.auth.models import Permission
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import QuerySet
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from activity.sources.registries import may_add_events
 from repositories.models import AccessToken
-
-ADD_EVENT = Permission.objects.filter(content_type__app_label="registry_activity", codename="add_event")
 
 
 def tokens_with_permission() -> QuerySet[AccessToken]:
@@ -17,8 +15,7 @@ def tokens_with_permission() -> QuerySet[AccessToken]:
 
     Registries send hundreds of messages a second, so the permission is loaded with the token, in one query.
     """
-    holders = Q(user=OuterRef("user")) | Q(group__user=OuterRef("user"))
-    return AccessToken.objects.annotate(can_add_events=Exists(ADD_EVENT.filter(holders)))
+    return AccessToken.objects.annotate(can_add_events=may_add_events("user"))
 
 
 class CanAddEvents(BasePermission):

@@ -2,24 +2,11 @@
 
 from django.db import migrations
 
-TASKS = {
-    "Auto-delete events": ("activity.tasks.delete_events", {"hour": "0", "minute": "0"}),
-    "Create partitions of the event table": ("activity.tasks.create_partitions", {"hour": "3", "minute": "15"}),
-    "Preview waiting changes to auto-deletion": (
-        "activity.tasks.preview_waiting_changes",
-        {"hour": "*", "minute": "*"},
-    ),
-    "Delete counts of failed logins": ("activity.tasks.delete_failed_logins", {"hour": "3", "minute": "30"}),
-    "Fold tallies": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
-}
+from activity import schedule
 
 
 def create_schedule(apps, schema_editor):
-    Crontab = apps.get_model("django_celery_beat", "CrontabSchedule")
-    Task = apps.get_model("django_celery_beat", "PeriodicTask")
-    for name, (task, when) in TASKS.items():
-        crontab, _ = Crontab.objects.get_or_create(timezone="UTC", **when)
-        Task.objects.get_or_create(name=name, defaults={"task": task, "crontab": crontab})
+    schedule.restore(schedule.SCHEDULE, apps)
 
 
 class Migration(migrations.Migration):

@@ -36,6 +36,7 @@ from activity.models.events import (
     load_marks,
 )
 from activity.models.failed_logins import FailedLogins
+from activity.models.heartbeats import Heartbeat
 from activity.models.registries import Registry, RegistryNode
 from activity.models.requests import ManifestRequest
 from activity.models.tags import Manifest, Tag, TagPull

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -48,12 +49,14 @@ class RegistryNode(models.Model):
 class Registry(models.Model):
     """A registry, identified by the account that delivers its notifications.
 
+    It outlives its account, so that nobody overlooks that it can't deliver anything anymore.
     See `activity.sources.registries`.
     """
 
     account = models.OneToOneField(
-        settings.AUTH_USER_MODEL, models.CASCADE, editable=False, related_name="registry"
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="registry"
     )
+    name = models.CharField(max_length=255, editable=False, help_text="The last known name of the account.")
     last_contact_at = models.DateTimeField(
         default=timezone.now,
         editable=False,
@@ -71,7 +74,12 @@ class Registry(models.Model):
         verbose_name_plural = "registries"
 
     def __str__(self) -> str:
-        return str(self.account)
+        return str(self.account or self.name)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.account:
+            self.name = self.account.get_username()
+        super().save(*args, **kwargs)
 
     @property
     def is_quiet(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from activity.models import Registry
@@ -34,6 +35,7 @@ def update_last_contact(account: Any) -> None:
 
 
 REGISTRY_ACCOUNT = "registry"
+ADD_EVENT = Permission.objects.filter(content_type__app_label="registry_activity", codename="add_event")
 
 
 @transaction.atomic
@@ -49,8 +51,12 @@ def registry_account() -> Any:
     return account
 
 
+def may_add_events(account: str) -> Exists:
+    """Return the condition that an account may add events. `account` is the name of the foreign key to it."""
+    holders = Q(user=OuterRef(account)) | Q(group__user=OuterRef(account))
+    return Exists(ADD_EVENT.filter(holders))
+
+
 def grant_add_event_permission(account: Any) -> None:
     """Grant an account the permission to add events."""
-    account.user_permissions.add(
-        Permission.objects.get(content_type__app_label="registry_activity", codename="add_event")
-    )
+    account.user_permissions.add(ADD_EVENT.get())

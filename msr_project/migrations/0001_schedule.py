@@ -2,15 +2,12 @@
 
 from django.db import migrations
 
+from activity import schedule
+from msr_project.apps import SCHEDULE
+
 
 def make_schedule(apps, schema_editor):
-    Crontab = apps.get_model("django_celery_beat", "CrontabSchedule")
-    Task = apps.get_model("django_celery_beat", "PeriodicTask")
-    crontab, _ = Crontab.objects.get_or_create(timezone="UTC", hour="4", minute="30")
-    Task.objects.get_or_create(
-        name="Clear expired sessions",
-        defaults={"task": "msr_project.tasks.clear_expired_sessions", "crontab": crontab},
-    )
+    schedule.restore(SCHEDULE, apps)
 
 
 class Migration(migrations.Migration):

@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 DATABASES := sqlite postgresql
 
-.PHONY: run test test-long lint audit bench screenshots lock
+.PHONY: run test test-long lint audit bench bench-large screenshots lock
 
 run: .venv/run
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -34,8 +34,16 @@ test-long-%: .venv/test
 test-%: .venv/test
 	$(PYTEST) -m "not long" --database $*
 
+# EVENTS=50000 make bench-large is a quick trial.
 bench: .venv/test
-	$(BIN)/python -m tests.benchmarks
+	rm -rf var/bench
+	$(BIN)/python -m tests.benchmarks --events $${EVENTS:-1000000} --folder var/bench --report docs/benchmarks.md
+	rm -rf var/bench
+
+# Says what it takes, and continues when it has been stopped. Its data stay in var/bench-large.
+bench-large: .venv/test
+	$(BIN)/python -m tests.benchmarks --events $${EVENTS:-20000000} --folder var/bench-large \
+		--report docs/benchmarks-large.md
 
 # Asks PyPI which locked versions have known vulnerabilities. CI doesn't run it, because the answer changes daily.
 audit:

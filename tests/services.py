@@ -136,13 +136,13 @@ def _tail(log: Path) -> str:
 
 
 @contextmanager
-def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
-    """Run an empty PostgreSQL cluster, and yield its URL. Connections from localhost need no password.
+def postgresql(folder: Path, *, durable: bool = False, data: Path | None = None) -> Iterator[str]:
+    """Run a PostgreSQL cluster, and yield its URL. Connections from localhost need no password.
 
     Unless `durable` is true, the server never waits for the disk. Only the log is written to `folder`. The
     data and the socket are in a separate folder under TMPDIR. PostgreSQL refuses to run as root, so root
     starts it as the `postgres` user, who can't enter root's private folders. The socket's path must also be
-    short.
+    short. The cluster is empty, unless an earlier call left it in the folder `data`, where it is kept.
     """
     # On Debian, the server's programs aren't on PATH but in one folder per version. Use the newest version.
     folders = sorted(glob("/usr/lib/postgresql/*/bin"), reverse=True)
@@ -151,11 +151,15 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
     url = f"postgresql://postgres@{LOOPBACK}:{port}/postgres"
     with TemporaryDirectory(prefix="postgresql-", ignore_cleanup_errors=True) as home:
         options: dict[str, Any] = {"cwd": home}
+        data = data or Path(home, "data")
+        is_new = not data.exists()
+        data.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            shutil.chown(home, "postgres", "postgres")
+            for path in (home, data):
+                shutil.chown(path, "postgres", "postgres")
             options |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-        data = f"{home}/data"
-        _initialize([initdb, "--pgdata", data], folder / "initdb.log", **options)
+        if is_new:
+            _initialize([initdb, "--pgdata", str(data)], folder / "initdb.log", **options)
         settings = {
             "listen_addresses": LOOPBACK,
             "port": port,
@@ -164,7 +168,7 @@ def postgresql(folder: Path, *, durable: bool = False) -> Iterator[str]:
         }
         if not durable:
             settings |= dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "off")
-        command = [postgres, "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
+        command = [postgres, "-D", str(data), *(f"--{name}={value}" for name, value in settings.items())]
         # SIGTERM would wait until every client disconnects. SIGINT disconnects them.
         with running(
             command,

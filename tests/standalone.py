@@ -11,5 +11,5 @@ def configure(**environment: str) -> None:
     """Set up Django with these environment variables, ignoring the developer's own values."""
     for name in ENVIRONMENT_VARIABLES:
         os.environ.pop(name, None)
-    os.environ.update(environment, DJANGO_SETTINGS_MODULE="msr_project.settings")
+    os.environ.update({"DJANGO_SETTINGS_MODULE": "msr_project.settings", **environment})
     django.setup()

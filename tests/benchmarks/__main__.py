@@ -1,78 +1,103 @@
-"""Measure how fast events are recorded, deleted and listed, and whether lists get slower with more events.
+"""Measure how fast events are recorded, found and deleted, and how much space they take, and write a report.
 
-`make bench` starts its own Redis and its own PostgreSQL, which flushes to disk as in production. To measure
-with more events, run `EVENTS=20000000 make bench`, for example. `world.py` defines the data. The results are
-printed to standard output as tables. The times vary on a busy machine, but the numbers of buffers (pages that
-PostgreSQL reads from memory or disk) don't.
+`make bench` measures a million events, `make bench-large` 20 million; `EVENTS` is another number. Both start
+their own PostgreSQL, which flushes to disk as in production, and Redis. What has been measured is kept in a
+folder. If the benchmarks are stopped and started again, they continue there.
+
+| module | measures |
+| --- | --- |
+| `world.py`, `messages.py`, `filling.py` | nothing: they create the data |
+| `sizes.py` | bytes an event |
+| `pages.py` | first pages |
+| `peers.py` | first pages of other audit logs |
+| `recording.py`, `load.py`, `servers.py`, `bare.py` | recording |
+| `deletion.py` | auto-deletion |
+| `embedded.py` | an installation on SQLite |
+| `report.py`, `chart.py` | nothing: they write the report |
 """
 
-import os
-import platform
-from argparse import ArgumentParser
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from __future__ import annotations
 
-import django
+import shutil
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
 
 from tests import services
+from tests.benchmarks import report
+from tests.benchmarks.report import Notebook
 from tests.standalone import configure
 
-FEW_EVENTS = 10_000
-"""The number of events in the first measurement of the lists."""
-CLIENTS = (1, 8)
-"""How many clients deliver notifications at the same time. Each number is measured separately."""
+SECONDS, SECONDS_PER_MILLION = 330, 300
+GIGABYTES, GIGABYTES_PER_MILLION = 1.5, 1.4
+"""What the benchmarks take, apart from and for each million events, on two cores."""
 
 
 def main() -> None:
-    parser = ArgumentParser(description=__doc__)
-    default = int(os.environ.get("EVENTS", 1_000_000))
-    parser.add_argument(
-        "--events", type=int, default=default, help=f"number of events (more than {FEW_EVENTS:,})"
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000, help="number of events")
+    parser.add_argument("--folder", type=Path, required=True, help="keeps the data and the findings")
+    parser.add_argument("--report", type=Path, required=True, help="the report to write, a Markdown file")
+    arguments = parser.parse_args()
+    arguments.folder = arguments.folder.resolve()
+    millions = arguments.events / 1e6
+    minutes = (SECONDS + SECONDS_PER_MILLION * millions) / 60
+    gigabytes = GIGABYTES + GIGABYTES_PER_MILLION * millions
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(arguments.folder).free / 1e9
+    print(
+        f"{arguments.events:,} events take about {minutes:.0f} minutes and up to {gigabytes:.0f} GB in"
+        f" {arguments.folder}, where {free:.0f} GB are free. Ctrl-C stops, and the same command continues.",
+        flush=True,
     )
-    many = parser.parse_args().events
+    if free < gigabytes:
+        raise SystemExit("Not enough free space. `--folder` selects another place.")
     with (
-        TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name,
-        services.postgresql(Path(name), durable=True) as database,
-        services.redis(Path(name)) as cache,
+        services.postgresql(arguments.folder, durable=True, data=arguments.folder / "postgresql") as database,
+        services.redis(arguments.folder) as cache,
     ):
-        configure(DATABASE_URL=database, REDIS_URL=cache, DATA_DIR=name, SECRET_KEY="bench")
-        measure(Path(name), many)
+        configure(
+            DATABASE_URL=database,
+            REDIS_URL=cache,
+            DATA_DIR=str(arguments.folder / "data"),
+            SECRET_KEY="bench",
+            DELETION_DELAY="0",
+            DJANGO_SETTINGS_MODULE="tests.benchmarks.settings",
+        )
+        measure(arguments)
 
 
-def measure(folder: Path, many: int) -> None:
+def measure(arguments: Namespace) -> None:
     # These modules import models, so Django must be set up first.
-    from django.core.management import call_command
+    from tests.benchmarks import deletion, embedded, filling, pages, peers, recording
+    from tests.benchmarks.world import World
 
-    from tests.benchmarks import admin, deletion, delivery, lists
-    from tests.benchmarks import world as worlds
-
-    call_command("migrate", verbosity=0)
-    print(f"{os.cpu_count()} cores, Python {platform.python_version()}, Django {django.__version__}")
-    world = worlds.create_world(many)
-    print(f"{many:,} events, {worlds.PULLS:.0%} of them pulls, in {len(world.names):,} repositories")
-    worlds.record(world, range(FEW_EVENTS))
-    few_lists, few_pages = lists.measure_all(world, FEW_EVENTS), admin.measure_all(world, FEW_EVENTS)
-    remaining = range(FEW_EVENTS, min(many, worlds.PROTOTYPE_EVENTS))
-    seconds = worlds.record(world, remaining)
-    worlds.copy_events(world, many)
-
-    print_title("Lists, 10 events per page: median time, and buffers of all queries")
-    print(lists.table({FEW_EVENTS: few_lists, many: lists.measure_all(world, many)}))
-    print_title("Event pages of the admin, 50 events per page: median time, and buffers of all queries")
-    print(lists.table({FEW_EVENTS: few_pages, many: admin.measure_all(world, many)}))
-    print_title("Notifications delivered to the HTTP endpoint, each a push that creates two events")
-    for clients in CLIENTS:
-        print(f"  {delivery.measure(folder, world.names, clients)}")
-    print_title(
-        f"Recording in batches of {worlds.BATCH:,} events: {len(remaining) / seconds:,.0f} events per second"
-    )
-    print_title("Auto-deletion, compared to one DELETE statement on an unpartitioned table")
-    print(deletion.table(deletion.measure_all(world.names)))
-
-
-def print_title(title: str) -> None:
-    """Print a title immediately, without buffering, because the benchmarks take minutes."""
-    print(f"\n{title}\n", flush=True)
+    folder, notebook = arguments.folder, Notebook(arguments.folder / "findings.json")
+    world = World(notebook.once("events", lambda: arguments.events))
+    if world.events != arguments.events:
+        raise SystemExit(f"{folder} contains a world of {world.events:,} events. Delete it to start anew.")
+    filled = filling.fill(world, notebook)
+    subjects = {
+        "Deliveries": ("deliveries", lambda: recording.measure_all(folder, world)),
+        "Recording in bulk": ("bulk", lambda: recording.measure_bulk(world)),
+        "Space": ("sizes", lambda: filled.sizes),
+        "First pages": ("matrix", lambda: pages.measure_matrix(world, filled.start)),
+        "First pages of other audit logs": ("peers", lambda: peers.measure_all(filled.bounds)),
+        "Auto-deletion": ("deletion", lambda: deletion.measure_all(world.names())),
+        "An installation on SQLite": ("embedded", lambda: embedded.measure(folder / "embedded")),
+    }
+    # Deliveries come last, because they add events. The report begins with them.
+    order = ("sizes", "matrix", "peers", "deletion", "bulk", "deliveries", "embedded")
+    for title, (name, work) in sorted(subjects.items(), key=lambda item: order.index(item[1][0])):
+        print(f"{title} …", flush=True)
+        notebook.findings(name, work)
+    found = {title: notebook.findings(*subject) for title, subject in subjects.items()}
+    found["First pages"].tables.insert(0, pages.responses_table(filled.responses))
+    found["First pages"].figures |= {
+        f"pages, {label}|{size}": ms
+        for size, times in filled.responses.items()
+        for label, ms in times.items()
+    }
+    report.write(arguments.report, filled.description, found)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Compare auto-deletion to one DELETE on PostgreSQL, and measure how much it slows down other processes.
 
-`make bench` runs this benchmark on the table that the other benchmarks have filled.
-`python -m tests.benchmarks.deletion` fills the table itself, with any number of events spread over half a
-year. Each run gets a new copy of the database, so all runs start with the same table.
+Each run gets a new copy of the database, so all runs start with the same table.
 
 Each run is executed in a separate process, just as a worker would execute it. Before and during the run, a
 second process reads the first page of events in the busiest repository, and a third process records events
@@ -15,14 +13,12 @@ import multiprocessing
 import os
 import re
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median, quantiles
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -31,8 +27,7 @@ import psycopg
 from dateutil.relativedelta import relativedelta
 from tqdm import tqdm
 
-from tests import services
-from tests.standalone import configure
+from tests.benchmarks.report import Cell, Findings, Table
 
 BASELINE_SECONDS = 5.0
 """How long reading and recording are measured before the run starts, in seconds."""
@@ -88,12 +83,6 @@ class Latencies:
     before: list[float]
     during: list[float]
 
-    def __str__(self) -> str:
-        pairs = list(zip(_percentiles(self.before), _percentiles(self.during), strict=True))
-        ratios = " ".join(f"{during / before:>5.1f}x" for before, during in pairs)
-        cells = [f"{before:>8.1f} {during:>8.1f}" for before, during in pairs]
-        return f"{' '.join(cells)} {max(self.during, default=0) * 1000:>8.1f} {ratios}"
-
 
 @dataclass(frozen=True)
 class Measurement:
@@ -105,44 +94,16 @@ class Measurement:
     pages: Latencies
     recording: Latencies
 
-    def __str__(self) -> str:
-        seconds, deleted = self.outcome.ended - self.outcome.started, self.outcome.deleted
-        expected = (self.statement.delete + self.statement.vacuum) * deleted / self.statement.deleted
-        return (
-            f"{deleted:>10,} {seconds:>8.2f} s {deleted / seconds:>10,.0f}"
-            f" {self.statement.delete:>8.2f} s {self.statement.vacuum:>6.2f} s"
-            f" {seconds / expected:>9.3f}x {self.outcome.megabytes:>6.1f} MB"
+    @property
+    def ratio(self) -> float:
+        """The time of the run, divided by the time that the statement would take for as many events."""
+        expected = (
+            (self.statement.delete + self.statement.vacuum) * self.outcome.deleted / self.statement.deleted
         )
+        return (self.outcome.ended - self.outcome.started) / expected
 
 
-def main() -> None:
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=int(os.environ.get("EVENTS", 1_000_000)))
-    many = parser.parse_args().events
-    with (
-        TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as name,
-        services.postgresql(Path(name), durable=True) as database,
-        services.redis(Path(name)) as cache,
-    ):
-        configure(
-            DATABASE_URL=database, REDIS_URL=cache, DATA_DIR=name, SECRET_KEY="bench", DELETION_DELAY="0"
-        )
-        print(table(measure_all(_fill_database(many))))
-
-
-def _fill_database(many: int) -> list[str]:
-    """Fill the database, and return the names of the repositories, busiest first."""
-    from django.core.management import call_command
-
-    from tests.benchmarks import world as worlds
-
-    call_command("migrate", verbosity=0)
-    world = worlds.create_world(many)
-    worlds.fill(world, many)
-    return world.names
-
-
-def measure_all(names: list[str]) -> list[Measurement]:
+def measure_all(names: list[str]) -> Findings:
     """Measure all runs. `names` are the names of the repositories, busiest first."""
     cases = all_cases(held=names[20])
     with tqdm(total=len(cases), desc="Deletion", unit="run") as progress:
@@ -151,7 +112,7 @@ def measure_all(names: list[str]) -> list[Measurement]:
         for case in cases:
             measurements.append(measure(case, statement))
             progress.update()
-    return measurements
+    return findings(measurements)
 
 
 def all_cases(held: str) -> list[Case]:
@@ -305,9 +266,14 @@ def repeat_request(create_request: Callable[[], Callable[[], object]], over: Any
 
 def create_reader() -> Callable[[], object]:
     """Return a function that reads the first page of events in the busiest repository."""
-    from tests.benchmarks import lists
+    from django.urls import reverse
 
-    return lists.repository_lists(None)["query with pulls"]
+    from repositories.names import split_name
+    from tests.benchmarks.pages import create_request
+    from tests.benchmarks.world import BUSIEST
+
+    url = reverse("registry_api:repository-events", args=split_name(BUSIEST))
+    return create_request("repoadmin", url, {"page_size": "10"})
 
 
 def create_recorder() -> Callable[[], object]:
@@ -347,30 +313,53 @@ def _split_latencies(times: Times, run: Outcome) -> Latencies:
 # --- The tables ---------------------------------------------------------------------------------
 
 
-def table(measurements: list[Measurement]) -> str:
-    """Return a table of the runs, followed by latency tables for page requests and for recording."""
-    if not measurements:
-        return "  Too few events: all of them are from the same month."
-    width = max(len(measurement.case.label) for measurement in measurements)
-    lines = [
-        f"  {'':{width}} {'deleted':>10} {'time':>10} {'per second':>10} {'statement':>10} {'vacuum':>8}"
-        f" {'ratio':>10} {'memory':>9}"
-    ]
-    lines += [f"  {measurement.case.label:{width}} {measurement}" for measurement in measurements]
-    head = f"{'median':>8} {'during':>8} {'p99':>8} {'during':>8} {'longest':>8} {'median':>6} {'p99':>6}"
-    for title, kind in (("First page", "pages"), ("Recording", "recording")):
-        lines += ["", f"  {f'{title}, ms before and during a run':{width}} {head}"]
-        lines += [
-            f"  {measurement.case.label:{width}} {getattr(measurement, kind)}" for measurement in measurements
-        ]
-    return "\n".join(lines)
+def findings(measurements: list[Measurement]) -> Findings:
+    """Return a table of the runs, and a table of what they did to first pages and to recording."""
+    runs: list[list[Cell]] = []
+    others: list[list[Cell]] = []
+    figures: dict[str, float] = {}
+    for measurement in measurements:
+        label, outcome, statement = measurement.case.label, measurement.outcome, measurement.statement
+        seconds = outcome.ended - outcome.started
+        runs.append(
+            [
+                label,
+                outcome.deleted,
+                seconds,
+                statement.delete,
+                statement.vacuum,
+                measurement.ratio,
+                outcome.megabytes,
+            ]
+        )
+        figures[f"deletion, {label}"] = measurement.ratio
+        for kind, latencies in (("first page", measurement.pages), ("recording", measurement.recording)):
+            before, during = _percentiles(latencies.before), _percentiles(latencies.during)
+            ratio = during[1] / before[1] if before[1] else None
+            others.append(
+                [f"{label}: {kind}", *before, *during, max(latencies.during, default=0) * 1000, ratio]
+            )
+            if ratio is not None:
+                figures[f"{kind} beside deletion"] = max(ratio, figures.get(f"{kind} beside deletion", 0))
+    return Findings(
+        [
+            Table(
+                "Auto-deletion beside one DELETE and VACUUM on an unpartitioned copy of the table",
+                ["deleted", "seconds", "DELETE", "VACUUM", "ratio", "memory, MB"],
+                runs,
+                "The statement deletes more events than some runs; the ratio takes this into account.",
+            ),
+            Table(
+                "Others during a run, ms",
+                ["median before", "p99", "median during", "p99", "longest", "p99 ratio"],
+                others,
+            ),
+        ],
+        figures,
+    )
 
 
 def _percentiles(seconds: list[float]) -> tuple[float, float]:
     """Return the median and the 99th percentile, in milliseconds."""
     many = [*seconds, *seconds] or [0.0, 0.0]
     return median(many) * 1000, quantiles(many, n=100, method="inclusive")[-1] * 1000
-
-
-if __name__ == "__main__":
-    main()

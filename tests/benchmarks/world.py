@@ -1,127 +1,237 @@
-"""Create the data for the benchmarks: a few busy repositories, many quiet ones, and mostly pulls."""
+"""Create the data for the benchmarks: an ageing registry in which a few repositories are busy.
+
+- The second repository has half as many events as the first, the third has a third as many, and so on.
+- A third of the repositories went out of use, each at its own time.
+- 88% of the events are pulls.
+
+The first events are recorded as messages, as in production. They are then copied to later times, again and
+again. Copying a million events takes PostgreSQL a minute, recording them takes several.
+"""
+
+from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from itertools import accumulate
 from time import perf_counter
-from uuid import UUID
+from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import connection, transaction
 from tqdm import tqdm
 
 from activity.identity import MILLISECOND, first_id
-from activity.models import ActorType, Event
-from activity.recording.drafts import Draft
+from activity.models import Event
 from activity.recording.record import record_events
+from activity.sources import manifest_requests, notification_parser
 from activity.sources.registries import registry_account
 from activity.storage import tags, tallies
 from activity.storage.partitions import create_ahead
-from activity.storage.rows import BATCH
 from msr_project import demo
-from repositories.access.levels import Level
-from repositories.models import Namespace, Organization, Repository, RepositoryUserPermission
+from repositories.access.levels import Category, Level
+from repositories.models import (
+    Namespace,
+    NamespaceUserPermission,
+    Organization,
+    Repository,
+    RepositoryUserPermission,
+)
+from tests.benchmarks import messages
 
-REPOSITORIES = 2_000
-ORGANIZATIONS = 50
-USERS = 100
+ORGANIZATIONS = 200
+PEOPLE = 5_000
 BUSIEST = "acme/web"
-QUIET = 5
-"""The number of repositories that the users named `few-…` can access.
-
-If there are 10,000 events, the ones in these repositories don't fill a page.
-"""
-PULLS = 0.88
 KINDS = {
-    "get_tag": 0.6,
-    "get_manifest": PULLS - 0.6,
-    "create_manifest": 0.045,
-    "update_tag": 0.045,
-    "scan": 0.025,
-    "delete_tag": 0.005,
+    messages.PULL: 0.66,
+    messages.PULL_BY_DIGEST: 0.24,
+    messages.PUSH: 0.055,  # a push creates two events
+    messages.DELETE: 0.01,
+    messages.HEAD: 0.035,  # creates no event
 }
-SPAN = timedelta(days=180)
-"""The time span of the events, regardless of how many there are."""
-PROTOTYPE_EVENTS = 20_000
-"""The number of events that are recorded normally. All other events are copies of these."""
+BATCH = 1_000
 
 
 @dataclass(frozen=True)
 class World:
-    """The repositories, and the times of the events."""
+    """The size of a world, from which everything else follows."""
 
-    names: list[str]
-    """The full names of the repositories, busiest first."""
-    start: datetime
-    interval: timedelta
-    """The time between two events, in whole milliseconds."""
+    events: int
 
-    def moment(self, number: int) -> datetime:
-        """Return the time of an event, given its number."""
-        return self.start + number * self.interval
+    @property
+    def recorded(self) -> int:
+        """The number of messages that are recorded, and then copied."""
+        return max(20_000, min(100_000, self.events // 10))
+
+    @property
+    def slices(self) -> int:
+        """The number of times that the recorded events appear, including the original."""
+        return max(1, round(self.events / self.recorded))
+
+    @property
+    def repositories(self) -> int:
+        """The number of repositories: 2,000 with a million events, 20,000 with 20 million."""
+        return min(20_000, max(2_000, self.events // 500))
+
+    @property
+    def span(self) -> timedelta:
+        """The time span of the events: half a year with a million events, two years with 20 million."""
+        return timedelta(days=min(730, max(180, self.events // 25_000)))
+
+    @property
+    def slice(self) -> timedelta:
+        """The time span of the recorded events, in whole milliseconds."""
+        return self.span / self.slices // MILLISECOND * MILLISECOND
+
+    def start(self, now: datetime) -> datetime:
+        return now - self.slices * self.slice
+
+    def name(self, rank: int) -> str:
+        """Return the name of a repository, given its rank among the busiest, beginning with 0."""
+        return f"team-{rank % ORGANIZATIONS}/service-{rank}" if rank else BUSIEST
+
+    def names(self) -> list[str]:
+        """Return the names of all repositories, busiest first."""
+        return [self.name(rank) for rank in range(self.repositories)]
+
+    def in_use(self, rank: int) -> float:
+        """Return which part of the time span a repository is used, from its beginning."""
+        return 0.05 + 0.8 * random.Random(rank).random() if rank > 100 and rank % 3 == 0 else 1
+
+    def quiet(self, number: int, before: float = 0.85) -> list[str]:
+        """Return the names of repositories that went out of use, spread over the time before `before`."""
+        ranks = [rank for rank in range(self.repositories) if self.in_use(rank) < before]
+        return [self.name(rank) for rank in ranks[:: max(1, len(ranks) // number)][:number]]
 
 
-def create_world(events: int) -> World:
-    """Create users and repositories, and return a world whose events are spread over the last 180 days."""
+def create(world: World) -> None:
+    """Create users, repositories and the viewers whose pages are measured."""
     demo.create_objects()
-    user_model = get_user_model()
-    user_model._default_manager.bulk_create(
-        user_model(username=f"person-{number}") for number in range(USERS)
-    )
+    users = get_user_model()._default_manager
+    users.bulk_create(get_user_model()(username=f"person-{number}") for number in range(1, PEOPLE + 1))
     for number in range(ORGANIZATIONS):
         Organization.objects.create(name=f"team-{number}")  # also creates its namespace
-    namespaces = list(Namespace.objects.filter(name__startswith="team-"))
-    created = Repository.objects.bulk_create(
-        Repository(namespace=namespaces[number % ORGANIZATIONS], name=f"service-{number}")
-        for number in range(REPOSITORIES)
+    namespaces = {namespace.name: namespace for namespace in Namespace.objects.all()}
+    split = (name.split("/") for name in world.names()[1:])
+    Repository.objects.bulk_create(
+        Repository(namespace=namespaces[namespace], name=name, known_since=datetime.now(UTC) - world.span)
+        for namespace, name in split
     )
-    for level in (Level.READ, Level.ADMIN):
-        _create_viewer(f"few-{level.label}", level, created[-QUIET:])
-        _create_viewer(f"many-{level.label}", level, created)
-    names = [BUSIEST, *(repository.full_name for repository in created)]
-    interval = SPAN / events // MILLISECOND * MILLISECOND
-    return World(names, datetime.now(UTC) - events * interval, interval)
+    everywhere = users.create(username="reader-everywhere")
+    NamespaceUserPermission.objects.bulk_assign_perm(Level.READ, everywhere, Namespace.objects.all())
+    names, many = world.names(), world.repositories // 10
+    for username, permission, granted in (
+        ("busy", Level.ADMIN, names[:many]),
+        ("quiet", Level.ADMIN, world.quiet(many)),
+        ("quiet-150", Level.ADMIN, world.quiet(150)),
+        ("quiet-51", Level.ADMIN, world.quiet(51)),
+        ("quiet-3", Level.ADMIN, world.quiet(3, before=0.7)),
+        ("deletions", Category.DELETE.permission, names[:many]),
+    ):
+        viewer = users.create(username=username)
+        repositories = Repository.objects.filter(full_name__in=granted)
+        RepositoryUserPermission.objects.bulk_assign_perm(permission, viewer, repositories)
+    users.create(username="no-grants")
 
 
-def _create_viewer(username: str, level: Level, repositories: list[Repository]) -> None:
-    user = get_user_model()._default_manager.create(username=username)
-    granted = Repository.objects.filter(pk__in=[repository.pk for repository in repositories])
-    RepositoryUserPermission.objects.bulk_assign_perm(level.value, user, granted)
+# --- Recording ----------------------------------------------------------------------------------
+
+Message = tuple[datetime, bytes]
+"""The time at which a message was received, and its body."""
 
 
-def record(world: World, numbers: range) -> float:
-    """Record the events with these numbers, and return how many seconds the recording took."""
-    account, seconds = registry_account(), 0.0
-    with tqdm(total=len(numbers), desc="Recording", unit="event", unit_scale=True) as progress:
-        for start in range(0, len(numbers), BATCH):
-            drafts = list(_drafts(world, numbers[start : start + BATCH]))
-            create_ahead(drafts[0].occurred_at)  # in production, Celery beat does this daily
-            started = perf_counter()
-            record_events(drafts, account.pk)
-            seconds += perf_counter() - started
-            progress.update(len(drafts))
-    tallies.fold()  # in production, Celery beat does this every minute
-    tags.fold()
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")  # otherwise, autovacuum would do this some time later
+def record_all(world: World, start: datetime) -> float:
+    """Record the world's messages, and return how many seconds the recording took."""
+    seconds, bar = 0.0, tqdm(total=world.recorded, desc="Recording", unit="message", unit_scale=True)
+    batch: list[Message] = []
+    for message in _messages(world, start):
+        batch.append(message)
+        if len(batch) == BATCH:
+            create_ahead(batch[0][0])  # in production, Celery beat does this daily
+            seconds += record(batch)
+            bar.update(len(batch))
+            batch = []
+    bar.close()
+    fold()
     return seconds
 
+
+def record(batch: Sequence[Message]) -> float:
+    """Record messages, and return how many seconds that took."""
+    account = registry_account()
+    started = perf_counter()
+    with transaction.atomic():
+        drafts = []
+        for received_at, body in batch:
+            parsed = notification_parser.parse(body)
+            found = parsed.drafts + manifest_requests.resolve(parsed.requests, account.pk)
+            drafts += [replace(draft, received_at=received_at) for draft in found]
+        record_events(drafts, account.pk)
+    return perf_counter() - started
+
+
+def fold() -> None:
+    """Do what background tasks do in production some time after recording."""
+    tallies.fold()
+    tags.fold()
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE" if connection.vendor == "postgresql" else "ANALYZE")
+
+
+def _messages(world: World, start: datetime) -> Iterator[Message]:
+    rng = random.Random(world.events)
+    names = world.names()
+    shares = list(accumulate(1 / rank for rank in range(1, len(names) + 1)))
+    repositories = [*names, *rng.choices(names, cum_weights=shares, k=world.recorded - len(names))]
+    rng.shuffle(repositories)
+    kinds = rng.choices(list(KINDS), list(KINDS.values()), k=world.recorded)
+    pushes: Counter[str] = Counter()
+    for number, (repository, kind) in enumerate(zip(repositories, kinds, strict=True)):
+        moment = start + number * (world.slice / world.recorded)
+        pushes[repository] += kind == messages.PUSH
+        # Most pulls are of the newest image.
+        push = (
+            pushes[repository]
+            if kind == messages.PUSH
+            else max(0, pushes[repository] - int(rng.expovariate(2)))
+        )
+        digest = f"sha256:{sha256(f'{repository}:{push}'.encode()).hexdigest()}"
+        body = messages.fill(
+            kind,
+            rng,
+            moment,
+            repository=repository,
+            tag="latest" if push % 4 == 0 else f"v{push}",
+            digest=digest,
+            actor=messages.person(rng),
+        )
+        yield moment, body
+
+
+# --- Copying ------------------------------------------------------------------------------------
 
 COPY_EVENTS = """
     INSERT INTO registry_activity_event ({columns})
     SELECT {values}
-    FROM registry_activity_event CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS params
+    FROM registry_activity_event AS event CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS params
+        LEFT JOIN bench_quiet ON bench_quiet.repository = event.repository_id
     WHERE id < %(end)s
+        AND (bench_quiet.until IS NULL OR occurred_at + shift * interval '1 ms' < bench_quiet.until)
+    ORDER BY id
+    ON CONFLICT DO NOTHING -- if copying was interrupted
 """
 SHIFTED = {
     # The first 48 bits of an event id are the time in milliseconds.
     "id": "(lpad(to_hex(('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint + shift), 12, '0')"
     " || substr(translate(id::text, '-', ''), 13))::uuid",
-    "occurred_at": "occurred_at + shift * interval '1 millisecond'",
-    "received_at": "received_at + shift * interval '1 millisecond'",
+    "occurred_at": "occurred_at + shift * interval '1 ms'",
+    "received_at": "received_at + shift * interval '1 ms'",
 }
 COUNT_TALLIES = """
+    TRUNCATE registry_activity_tally;
     INSERT INTO registry_activity_tally (repository_id, unit, start, category, is_pull, events)
     SELECT repository, unit, date_trunc(unit, occurred_at, 'UTC'), category, is_pull, COUNT(*)
     FROM registry_activity_event, unnest(ARRAY['hour', 'day', 'week']) AS unit,
@@ -130,55 +240,37 @@ COUNT_TALLIES = """
 """
 
 
-def fill(world: World, events: int) -> None:
-    """Fill the table quickly: record some events, and copy them to later times."""
-    record(world, range(PROTOTYPE_EVENTS))
-    copy_events(world, events)
+def prepare_copying(world: World, start: datetime) -> None:
+    """Write down when each repository goes out of use."""
+    ids = dict(Repository.objects.values_list("full_name", "pk"))
+    rows = [
+        (ids[world.name(rank)], start + world.in_use(rank) * world.span)
+        for rank in range(world.repositories)
+        if world.in_use(rank) < 1
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE TABLE IF NOT EXISTS bench_quiet (repository bigint PRIMARY KEY, until timestamptz)"
+        )
+        cursor.executemany("INSERT INTO bench_quiet VALUES (%s, %s) ON CONFLICT DO NOTHING", rows)
 
 
-def copy_events(world: World, events: int) -> None:
-    """Copy the first `PROTOTYPE_EVENTS` events to later times, until the table has at least `events` rows."""
+def copy_slice(world: World, start: datetime, number: int) -> None:
+    """Copy the recorded events to the slice with this number, which begins `number` slices later."""
     columns = [field.column for field in Event._meta.local_concrete_fields if field.column]
     statement = COPY_EVENTS.format(
         columns=", ".join(columns), values=", ".join(SHIFTED.get(column, column) for column in columns)
     )
+    shift = number * world.slice
+    for month in range(0, world.slice.days + 1, 28):
+        create_ahead(start + shift + timedelta(days=month))
     with connection.cursor() as cursor:
-        for start in tqdm(range(PROTOTYPE_EVENTS, events, PROTOTYPE_EVENTS), desc="Copying"):
-            create_ahead(world.moment(start))
-            shift = (world.moment(start) - world.start) // MILLISECOND
-            cursor.execute(
-                statement, {"milliseconds": shift, "end": first_id(world.moment(PROTOTYPE_EVENTS))}
-            )
-        cursor.execute("TRUNCATE registry_activity_tally")
+        params: dict[str, Any] = {"milliseconds": shift // MILLISECOND, "end": first_id(start + world.slice)}
+        cursor.execute(statement, params)
+
+
+def count_tallies() -> None:
+    """Count the copied events, which recording would have done one by one."""
+    with connection.cursor() as cursor:
         cursor.execute(COUNT_TALLIES)
         cursor.execute("VACUUM ANALYZE")
-
-
-def _drafts(world: World, numbers: range) -> Iterator[Draft]:
-    rng = random.Random(numbers.start)
-    # The second repository has half as many events as the first, the third has a third as many, and so on.
-    shares = [1 / rank for rank in range(1, len(world.names) + 1)]
-    repositories = rng.choices(world.names, shares, k=len(numbers))
-    kinds = rng.choices(list(KINDS), list(KINDS.values()), k=len(numbers))
-    for number, repository, kind in zip(numbers, repositories, kinds, strict=True):
-        notification_id = str(UUID(int=rng.getrandbits(128), version=4))
-        yield Draft(
-            kind=kind,
-            repository_name=repository,
-            occurred_at=world.moment(number),
-            received_at=world.moment(number),
-            source_id=notification_id,
-            tag=f"v{number % 20}" if kind.endswith("_tag") else "",
-            digest="" if kind == "delete_tag" else f"sha256:{rng.getrandbits(256):064x}",
-            actor_type=ActorType.USER,
-            actor_name=f"person-{number % USERS}",
-            details={
-                "client_address": f"10.0.{number % 250}.7",
-                "user_agent": "docker/29.1.2 go/go1.25 os/linux",
-                "media_type": "application/vnd.oci.image.manifest.v1+json",
-                "size": 1024,
-                "request_id": str(UUID(int=rng.getrandbits(128), version=4)),
-                "node": "registry-1:5000",
-                "notification_id": notification_id,
-            },
-        )

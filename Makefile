@@ -56,7 +56,7 @@ screenshots: .venv/test
 
 # Locks the versions that `pyproject.toml` allows.
 lock:
-	uv pip compile --universal --python-version 3.11 --no-header --no-annotate pyproject.toml -o requirements.txt
+	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --all-extras pyproject.toml -o requirements.txt
 	uv pip compile --universal --python-version 3.11 --no-header --no-annotate --group dev -c requirements.txt -o requirements-dev.txt
 	sed -i '1i -r requirements.txt' requirements-dev.txt
 

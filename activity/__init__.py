@@ -1,1 +1,3 @@
-"""Records the events of container registries, and shows each event to the people who may see it."""
+"""The audit trail of a container registry, as an application for Django sites."""
+
+__version__ = "0.1.0"

@@ -1,14 +1,23 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.apps import apps as installed_apps
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
+
+from repositories.utils.installed import require_apps
+from repositories.utils.migrated import mark_migrated
 
 
 class ActivityConfig(AppConfig):
     name = "activity"
     label = "registry_activity"
     verbose_name = "Activity"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def import_models(self) -> None:
+        require_apps(self.name, "repositories", "django_celery_beat")
+        super().import_models()
 
     def ready(self) -> None:
         from activity import checks  # noqa: F401
@@ -35,11 +44,17 @@ class ActivityConfig(AppConfig):
         links.URL_NAMES.update(user="registry_activity:user", policy="registry_activity:policy")
 
         connection_created.connect(append_only.prepare_sqlite)
+        post_migrate.connect(mark_migrated, sender=self)
         post_migrate.connect(prepare_database, sender=self)
 
 
-def prepare_database(**_: Any) -> None:
-    """Protect the events, restore the schedule and note that the clock is right. For `post_migrate`."""
+def prepare_database(apps: Any = installed_apps, **_: Any) -> None:
+    """Protect the events, restore the schedule and note that the clock is right. For `post_migrate`.
+
+    `apps` contains the models that exist after a migration, which may have removed those of this app.
+    """
+    if not apps.all_models[ActivityConfig.label]:
+        return
     from activity import schedule
     from activity.storage import append_only, heartbeats, partitions
 

@@ -1,33 +1,284 @@
-"""System checks for the settings in `activity.config`."""
+"""System checks: what a site's settings lack, and what would go wrong without it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.contrib.auth import get_user_model
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.auth.models import Group, Permission
+from django.contrib.messages.middleware import MessageMiddleware
+from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.files.storage import InvalidStorageError
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.shortcuts import resolve_url
+from django.template import Engine, TemplateDoesNotExist, TemplateSyntaxError
+from django.template.loader import get_template
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.utils.module_loading import import_string
 
 from activity import config
+from repositories.accounts.current_request import CurrentRequestMiddleware
+from repositories.accounts.passwords import LimitedModelBackend, LoginLimitMiddleware
+from repositories.config import KEYS, namespace_of_user
+
+NEEDED_APPS = (
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "guardian",
+    "knox",
+    "rest_framework",
+    "solo",
+)
+MIDDLEWARE = {
+    AuthenticationMiddleware: "nobody can log in.",
+    MessageMiddleware: "pages can't say what a form has changed.",
+    CurrentRequestMiddleware: "people's actions are recorded as actions of the command line.",
+}
+CONTEXT_PROCESSORS = (
+    "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+)
+VENDORS = ("sqlite", "postgresql")
 
 
 @register
-def check_settings(**_: Any) -> list[CheckMessage]:
-    """Return an error for each missing setting."""
-    errors: list[CheckMessage] = []
-    if not getattr(settings, "PUBLIC_URL", ""):
-        errors.append(
-            Error(
-                "PUBLIC_URL is not set.",
-                hint="Set it to the URL of this site, for example https://audit.example.com.",
-                id="registry_activity.E001",
+def check_keys(**_: Any) -> list[CheckMessage]:
+    """Check that the `REGISTRY_ACTIVITY` setting contains known keys with valid values."""
+    values = getattr(settings, "REGISTRY_ACTIVITY", {})
+    if not isinstance(values, dict):
+        return [Error("REGISTRY_ACTIVITY is not a dictionary.", id="registry_activity.E001")]
+    messages: list[CheckMessage] = [
+        Error(
+            f"REGISTRY_ACTIVITY has an unknown key, {name!r}.",
+            hint=f"The known keys are {', '.join(sorted(KEYS))}.",
+            id="registry_activity.E002",
+        )
+        for name in values
+        if name not in KEYS
+    ]
+    for name, default in KEYS.items():
+        if name in values and not isinstance(values[name], type(default)):
+            messages.append(
+                Error(
+                    f"REGISTRY_ACTIVITY[{name!r}] is not a {type(default).__name__}.",
+                    hint=f"For example: {default!r}.",
+                    id="registry_activity.E003",
+                )
+            )
+    return messages or [*_check_values(values)]
+
+
+def _check_values(values: dict[str, Any]) -> Iterator[CheckMessage]:
+    for name, example, consequence in (
+        ("PUBLIC_URL", "https://www.example.com", "`manage.py registry_config` prints a wrong address"),
+        ("REGISTRY_HOST", "registry.example.com", "the commands that pages show name a wrong registry"),
+    ):
+        if not values.get(name):
+            yield Warning(
+                f"REGISTRY_ACTIVITY has no key {name!r}, so {consequence}.",
+                hint=f"For example: REGISTRY_ACTIVITY = {{{name!r}: {example!r}}}.",
+                id=f"registry_activity.W00{1 if name == 'PUBLIC_URL' else 2}",
+            )
+    try:
+        config.archive_storage()
+    except InvalidStorageError as error:
+        yield Warning(
+            f"Auto-deletion can't archive events before it deletes them: {error}",
+            hint=f"Add a storage named {config.ARCHIVES!r} to STORAGES. Its files must not be "
+            "public, because they contain events.",
+            id="registry_activity.W003",
+        )
+    try:
+        namespace_of_user()
+    except ImportError as error:
+        yield Error(
+            f"REGISTRY_ACTIVITY['NAMESPACE_OF_USER'] can't be imported: {error}", id="registry_activity.E004"
+        )
+
+
+@register(deploy=True)
+def check_append_only(**_: Any) -> list[CheckMessage]:
+    """Check that the database rejects changes to events."""
+    if config.append_only():
+        return []
+    return [
+        Error(
+            "REGISTRY_ACTIVITY['APPEND_ONLY'] is False, so the database accepts changes to events.",
+            hint="Only tests need this value.",
+            id="registry_activity.E013",
+        )
+    ]
+
+
+@register
+def check_apps(**_: Any) -> list[CheckMessage]:
+    """Check that the apps are installed whose templates, tags and static files the pages use."""
+    return [
+        Error(
+            f"{name!r} is not in INSTALLED_APPS.",
+            hint="The pages of registry-activity don't work without it.",
+            id="registry_activity.E005",
+        )
+        for name in NEEDED_APPS
+        if not apps.is_installed(name)
+    ]
+
+
+@register
+def check_middleware(**_: Any) -> list[CheckMessage]:
+    """Check that the middleware is installed without which pages fail or events are wrong."""
+    installed = [import_string(path) for path in settings.MIDDLEWARE]
+    classes = [middleware for middleware in installed if isinstance(middleware, type)]
+
+    def is_installed(needed: type) -> bool:
+        return any(issubclass(middleware, needed) for middleware in classes)
+
+    messages: list[CheckMessage] = [
+        Error(
+            f"'{needed.__module__}.{needed.__name__}' is not in MIDDLEWARE. Without it, {consequence}",
+            hint="Add it to MIDDLEWARE, in any place after the middleware of sessions and authentication.",
+            id="registry_activity.E006",
+        )
+        for needed, consequence in MIDDLEWARE.items()
+        if not is_installed(needed)
+    ]
+    backends = map(import_string, settings.AUTHENTICATION_BACKENDS)
+    limited = any(issubclass(backend, LimitedModelBackend) for backend in backends)
+    if limited and not is_installed(LoginLimitMiddleware):
+        messages.append(
+            Warning(
+                "LimitedModelBackend refuses logins without an explanation.",
+                hint="Add 'repositories.accounts.passwords.LoginLimitMiddleware' to MIDDLEWARE.",
+                id="registry_activity.W004",
             )
         )
-    if config.ARCHIVES not in settings.STORAGES:
-        errors.append(
+    return messages
+
+
+@register
+def check_templates(**_: Any) -> list[CheckMessage]:
+    """Check that Django's template engine finds the apps' templates and gives them what they use."""
+    try:
+        get_template("activity/base.html")
+    except TemplateDoesNotExist:
+        return [
             Error(
-                f"STORAGES has no storage named {config.ARCHIVES!r}.",
-                hint="Add a storage for the archives of deleted events.",
-                id="registry_activity.E002",
+                "No template engine finds the templates of apps.",
+                hint="Set APP_DIRS to True for DjangoTemplates in TEMPLATES.",
+                id="registry_activity.E007",
+            )
+        ]
+    except TemplateSyntaxError:  # `check_apps` names the app that defines the missing tags
+        return []
+    engine = Engine.get_default()
+    missing = [path for path in CONTEXT_PROCESSORS if path not in engine.context_processors]
+    return [
+        Error(
+            f"{path!r} is not in the context processors of TEMPLATES.",
+            hint="The pages of registry-activity don't show who is logged in, or what has been changed.",
+            id="registry_activity.E008",
+        )
+        for path in missing
+    ]
+
+
+@register
+def check_time_zones(**_: Any) -> list[CheckMessage]:
+    """Check that times have time zones."""
+    if settings.USE_TZ:
+        return []
+    return [
+        Error(
+            "USE_TZ is False, so the times of events would be ambiguous.",
+            hint="Set USE_TZ to True.",
+            id="registry_activity.E009",
+        )
+    ]
+
+
+@register
+def check_databases(**_: Any) -> list[CheckMessage]:
+    """Check that one database, of a known kind, contains everything that transactions and joins span."""
+    models: list[Any] = [get_user_model(), Group, Permission]
+    for label in ("registry_activity", "registry_repositories"):
+        models += apps.get_app_config(label).get_models()
+    elsewhere = sorted(
+        model._meta.label for model in models if router.db_for_write(model) != DEFAULT_DB_ALIAS
+    )
+    messages: list[CheckMessage] = []
+    if elsewhere:
+        messages.append(
+            Error(
+                f"DATABASE_ROUTERS write these models elsewhere than the others: {', '.join(elsewhere)}.",
+                hint=f"The {DEFAULT_DB_ALIAS!r} database has to contain users, groups, permissions and all "
+                "models of registry-activity. They can be read from a replica.",
+                id="registry_activity.E010",
             )
         )
-    return errors
+    vendor = connections[DEFAULT_DB_ALIAS].vendor
+    if vendor not in VENDORS:
+        messages.append(
+            Error(
+                f"Events can't be stored in {connections[DEFAULT_DB_ALIAS].display_name}.",
+                hint="Use PostgreSQL or SQLite.",
+                id="registry_activity.E011",
+            )
+        )
+    return messages
+
+
+@register
+def check_urls(**_: Any) -> list[CheckMessage]:
+    """Check that the pages can be reached, and that they can redirect to the login page."""
+    try:
+        reverse("registry_activity:all")
+        reverse("registry_repositories:list")
+        reverse("registry_api:events")
+    except NoReverseMatch as error:
+        return [
+            Error(
+                f"The URLs of registry-activity are not included: {error}",
+                hint="Add path('registry/', include('activity.urls')) to the URL configuration.",
+                id="registry_activity.E012",
+            )
+        ]
+    try:
+        url = resolve_url(settings.LOGIN_URL)
+        if url.startswith("/") and not url.startswith("//"):
+            resolve(url.partition("?")[0])
+    except (NoReverseMatch, Resolver404):
+        return [
+            Warning(
+                f"LOGIN_URL is {str(settings.LOGIN_URL)!r}, where this site has no page.",
+                hint="Set LOGIN_URL to the address or to the name of the login page.",
+                id="registry_activity.W005",
+            )
+        ]
+    return []
+
+
+@register
+def check_packages(**_: Any) -> list[CheckMessage]:
+    """Check the settings of other packages that change what they do to the site."""
+    messages: list[CheckMessage] = []
+    if getattr(settings, "ANONYMOUS_USER_NAME", "AnonymousUser") is not None:
+        messages.append(
+            Warning(
+                "django-guardian creates a user for people who aren't logged in.",
+                hint="Set ANONYMOUS_USER_NAME to None, or silence this warning if the site needs that user.",
+                id="registry_activity.W006",
+            )
+        )
+    return messages

@@ -1,45 +1,57 @@
-"""The settings of this app, with one function per setting."""
+"""The keys of the `REGISTRY_ACTIVITY` setting that this app reads, with one function for each key."""
 
 from datetime import timedelta
 
-from django.conf import settings
 from django.core.files.storage import Storage, storages
+
+from repositories.config import key
 
 ARCHIVES = "archives"
 
 
-def public_url() -> str:
-    """Return the `PUBLIC_URL` setting: the URL at which users and registries reach this site.
+@key
+def public_url(url: str = "http://localhost:8000") -> str:
+    """Return the URL at which users and registries reach the site, without a slash at the end.
 
-    The URL must not end with a slash. The `registry_config` command prints it as part of the registry's
-    configuration.
+    The `registry_config` command prints it as part of the registry's configuration.
     """
-    return settings.PUBLIC_URL
+    return url.rstrip("/")
 
 
-def archive_storage() -> Storage:
+@key
+def archive_storage(alias: str = ARCHIVES) -> Storage:
     """Return the storage where events are archived before they are deleted.
 
-    It is the `archives` storage in the `STORAGES` setting. Any Django storage backend works, such as one from
-    django-storages.
+    The value is the name of a storage in Django's `STORAGES` setting. Any storage backend works, such as one
+    from django-storages.
     """
-    return storages[ARCHIVES]
+    return storages[alias]
 
 
-def deletion_delay() -> timedelta:
+@key
+def deletion_delay(delay: timedelta = timedelta(hours=24)) -> timedelta:
     """Return how long a change waits if it makes auto-deletion delete more events.
 
-    Controlled by the `DELETION_DELAY` setting, which defaults to 24 hours. With a delay of zero, all changes
-    take effect at once.
+    With a delay of zero, all changes take effect at once.
     """
-    return getattr(settings, "DELETION_DELAY", timedelta(hours=24))
+    return delay
 
 
-def audits_host_models() -> bool:
+@key
+def append_only(protected: bool = True) -> bool:
+    """Return whether the database rejects changes to events.
+
+    Tests that empty the database, such as those of Django's `TransactionTestCase`, need the value False. It
+    has to be set before their database is created.
+    """
+    return protected
+
+
+@key
+def audit_host_models(audited: bool = True) -> bool:
     """Return whether to record logins, logouts, and changes to the host site's own models.
 
-    Controlled by the `AUDIT_HOST_MODELS` setting, which defaults to True. The host site's models are users,
-    groups (including their permissions and members), and Celery beat schedules. Changes to this application's
-    own models, including team memberships, are always recorded.
+    The host site's models are users, groups (including their permissions and members), and Celery beat
+    schedules. Changes to this application's own models, including team memberships, are always recorded.
     """
-    return getattr(settings, "AUDIT_HOST_MODELS", True)
+    return audited

@@ -1,25 +1,9 @@
-from django.urls import path, re_path
+"""All URLs of the apps. A site includes this module under any prefix."""
 
-from activity.views import activity, atom, health, policies, tags
-from repositories.urls import ORGANIZATION, REPOSITORY
-from repositories.utils.private import make_private
-
-app_name = "registry_activity"
+from django.urls import include, path
 
 urlpatterns = [
-    path("activity/", activity.ActivityView.as_view(), name="all"),
-    path("activity/atom/", atom.ActivityAtom.as_view(), name="all-atom"),
-    path(f"{REPOSITORY}activity/", activity.RepositoryActivityView.as_view(), name="repository"),
-    path(f"{REPOSITORY}activity/atom/", atom.RepositoryAtom.as_view(), name="repository-atom"),
-    path(f"{REPOSITORY}tags/", tags.TagsView.as_view(), name="tags"),
-    path(f"{ORGANIZATION}activity/", activity.OrganizationActivityView.as_view(), name="organization"),
-    path(f"{ORGANIZATION}activity/atom/", atom.OrganizationAtom.as_view(), name="organization-atom"),
-    path("users/<str:username>/", activity.UserView.as_view(), name="user"),
-    path("users/<str:username>/atom/", atom.UserAtom.as_view(), name="user-atom"),
-    path("policies/<slug:policy_id>/", policies.PolicyView.as_view(), name="policy"),
-    # Monitors and Prometheus conventionally leave out the slash.
-    re_path("^healthz/?$", health.health_status, name="health"),
-    re_path("^metrics/?$", health.metrics, name="metrics"),
+    path("api/v0/", include("activity.api.urls")),
+    path("", include("activity.views.urls")),
+    path("", include("repositories.urls")),
 ]
-
-make_private(urlpatterns)

@@ -12,6 +12,8 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path
 
+from repositories.accounts.profiles import with_preferences
+
 
 class AdminSite(admin.AdminSite):
     """The admin site. Its index page shows the overview to MSR admins and auditors."""
@@ -30,6 +32,10 @@ class AdminSite(admin.AdminSite):
     def get_urls(self) -> list[Any]:
         view = self.admin_view(self.view_on_site)
         return [path("r/<path:content_type>/<path:pk>/", view, name="view_on_site"), *super().get_urls()]
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """Show times in the user's time zone."""
+        return with_preferences(super().admin_view(view, cacheable))
 
     def view_on_site(self, request: HttpRequest, content_type: str, pk: str) -> Any:
         """Redirect to an object's page on the site, but only if the user may view the object in the admin.

@@ -3,6 +3,7 @@ from typing import Any
 from django.apps import AppConfig, apps
 from django.contrib import admin
 from django.contrib.admin import apps as admin_apps
+from django.db.models import Q
 from django.db.models.signals import post_migrate
 
 from activity import schedule
@@ -14,6 +15,9 @@ SCHEDULE = {
     ),
 }
 """The tasks of the host project that Celery beat starts."""
+USERS = Q(content_type__app_label="auth", codename__endswith="_user")
+SCHEDULES = Q(content_type__app_label="django_celery_beat")
+"""Permissions that the admin of the host project makes safe to give."""
 
 
 class ProjectConfig(AppConfig):
@@ -21,6 +25,9 @@ class ProjectConfig(AppConfig):
 
     def ready(self) -> None:
         from msr_project import checks  # noqa: F401  # registers the checks
+        from repositories.access import groups
+
+        groups.EXTRA |= USERS | SCHEDULES
 
         # Django sends the signal only for apps with models.
         post_migrate.connect(restore_schedule, sender=apps.get_app_config("registry_activity"))
@@ -39,6 +46,13 @@ class AdminConfig(admin_apps.AdminConfig):
 
     def ready(self) -> None:
         super().ready()
+        from django.contrib.auth import get_user_model
+        from django_celery_beat.models import PeriodicTask
         from knox.models import AuthToken
 
-        admin.site.unregister(AuthToken)  # the apps' own `AccessToken` replaces Knox's model
+        from activity.admin.schedules import PeriodicTaskAdmin
+        from msr_project.people import UserAdmin
+
+        admin.site.unregister([AuthToken, get_user_model(), PeriodicTask])
+        admin.site.register(get_user_model(), UserAdmin)
+        admin.site.register(PeriodicTask, PeriodicTaskAdmin)

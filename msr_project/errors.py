@@ -1,4 +1,4 @@
-"""The handler for server errors."""
+"""The handlers for unknown addresses and server errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.views import defaults
 
+from repositories.accounts.profiles import with_preferences
+
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Return a 503 page if the database can't be reached, or a 500 page for any other error."""
@@ -16,3 +18,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
         return defaults.server_error(request)
     page = loader.render_to_string("503.html")
     return HttpResponse(page, status=503, headers={"Retry-After": "60"})
+
+
+not_found = with_preferences(defaults.page_not_found)
+"""The page for unknown addresses, in the theme that the user prefers."""

@@ -53,7 +53,6 @@ HTTPS = _public.scheme == "https"
 # A registry in a container reaches its host machine as host.docker.internal.
 LOCAL_HOSTS = [] if HTTPS else ["localhost", "127.0.0.1", "[::1]", "host.docker.internal"]
 ALLOWED_HOSTS = [_public.hostname or "localhost", *LOCAL_HOSTS, *env.list("ALLOWED_HOSTS", default=[])]
-REGISTRY_HOST = env.str("REGISTRY_HOST", default="localhost:5000")
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 
 INSTALLED_APPS = [
@@ -92,10 +91,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "msr_project.private.PrivateResponsesMiddleware",
     "repositories.accounts.current_request.CurrentRequestMiddleware",
-    "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "repositories.accounts.profiles.ProfileMiddleware",
     "repositories.accounts.passwords.LoginLimitMiddleware",
 ]
 
@@ -228,24 +225,19 @@ STORAGES = {
     },
 }
 
-# Until a change of auto-deletion takes effect, any MSR admin can cancel it.
-DELETION_DELAY = timedelta(hours=env.float("DELETION_DELAY", default=24))
+# --- The apps -----------------------------------------------------------------------------------
+
+REGISTRY_ACTIVITY = {
+    "PUBLIC_URL": PUBLIC_URL,
+    "REGISTRY_HOST": env.str("REGISTRY_HOST", default="localhost:5000"),
+    # Until a change of auto-deletion takes effect, any MSR admin can cancel it.
+    "DELETION_DELAY": timedelta(hours=env.float("DELETION_DELAY", default=24)),
+}
 
 # --- API ----------------------------------------------------------------------------------------
 
 # The API views define all other settings themselves.
 REST_FRAMEWORK: dict[str, Any] = {"TEST_REQUEST_DEFAULT_FORMAT": "json"}
-KNOX_TOKEN_MODEL = "knox.AuthToken"  # noqa: S105  # Knox's migrations require this setting
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Registry activity",
-    "DESCRIPTION": "The audit events of a container registry. Users see only what they have access to.",
-    "VERSION": "v0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "POSTPROCESSING_HOOKS": [],
-}
 
 # --- Celery -------------------------------------------------------------------------------------
 

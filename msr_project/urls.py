@@ -2,11 +2,11 @@
 
 from django.contrib import admin
 from django.contrib.auth import views as auth
-from django.contrib.auth.decorators import login_not_required
 from django.templatetags.static import static
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+handler404 = "msr_project.errors.not_found"
 handler500 = "msr_project.errors.server_error"
 
 urlpatterns = [
@@ -19,10 +19,8 @@ urlpatterns = [
         for package, label in (("activity", "registry_activity"), ("repositories", "registry_repositories"))
     ),
     path("admin/", admin.site.urls),
-    path("favicon.ico", login_not_required(RedirectView.as_view(url=static("activity/icon.svg")))),
+    path("favicon.ico", RedirectView.as_view(url=static("activity/icon.svg"))),
     path("accounts/login/", auth.LoginView.as_view(), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
-    path("api/v0/", include("activity.api.urls")),
     path("", include("activity.urls")),
-    path("", include("repositories.urls")),
 ]

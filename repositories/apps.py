@@ -1,15 +1,23 @@
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
+
+from repositories.utils.installed import require_apps
+from repositories.utils.migrated import mark_migrated
 
 
 class RepositoriesConfig(AppConfig):
     name = "repositories"
     label = "registry_repositories"
     verbose_name = "Repositories"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def import_models(self) -> None:
+        require_apps(self.name, "django.contrib.auth", "django.contrib.contenttypes", "guardian", "knox")
+        super().import_models()
 
     def ready(self) -> None:
         from repositories import receivers, tabs  # noqa: F401
-        from repositories.access.groups import create_groups
+        from repositories.access.groups import create_groups, remove_groups
         from repositories.access.levels import READ_PERMISSIONS, VIEW_POLICIES, VIEW_UNKNOWN_EVENTS
 
         for position, label, url_name, permissions in (
@@ -21,4 +29,6 @@ class RepositoriesConfig(AppConfig):
             (80, "Settings", "repository_settings", frozenset({"edit", "delete"})),
         ):
             tabs.register(tabs.Tab(position, label, f"registry_repositories:{url_name}", permissions))
+        pre_migrate.connect(remove_groups, sender=self)
+        post_migrate.connect(mark_migrated, sender=self)
         post_migrate.connect(create_groups, dispatch_uid="repositories.groups")

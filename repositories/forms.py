@@ -189,9 +189,14 @@ class RepositoryGrantForm(forms.Form):
             return user_named(organization, self.viewer)
         organizations = visible_organizations(self.viewer).filter(name=organization)
         team = Team.objects.filter(organization__in=organizations, name=name).select_related("group").first()
-        if team is None:
-            raise ValidationError("There is no team with this name in the organizations that you can see.")
-        return team.group
+        if team is not None:
+            return team.group
+        try:
+            return user_named(self.cleaned_data["holder"], self.viewer)
+        except ValidationError as error:
+            raise ValidationError(
+                "There is no team with this name in the organizations that you can see."
+            ) from error
 
 
 class TeamGrantForm(forms.Form):

@@ -84,6 +84,23 @@ class Organization(models.Model):
             namespace.claim(organization=self)
 
 
+class RoleGroup(models.Model):
+    """The group of a role in the whole registry. See `repositories.access.groups`."""
+
+    class Role(models.TextChoices):
+        MSR_ADMINS = "msr_admins", "MSR admins"
+        AUDITORS = "auditors", "Security auditors"
+
+    role = models.CharField(max_length=10, choices=Role, unique=True)
+    group = models.OneToOneField(Group, models.CASCADE, related_name="role")
+
+    class Meta:
+        default_permissions = ["view"]
+
+    def __str__(self) -> str:
+        return self.get_role_display()
+
+
 class Membership(models.Model):
     """A user's membership in an organization.
 

@@ -8,8 +8,10 @@ from django.db.models.signals import post_delete, post_save, pre_save
 from django.dispatch import receiver
 
 from repositories import names
+from repositories.access.people import create_namespace_of
 from repositories.accounts import current_request
-from repositories.models import Membership, Namespace, Team, validate_not_reserved
+from repositories.models import Membership, Team, validate_not_reserved
+from repositories.utils.migrated import is_migrated
 
 
 @receiver(pre_save, sender=get_user_model())
@@ -27,15 +29,10 @@ def refuse_reserved_name(sender: Any, instance: Any, raw: bool, **_: Any) -> Non
 
 
 @receiver(post_save, sender=get_user_model())
-def create_namespace(instance: Any, created: bool, raw: bool, **_: Any) -> None:
-    """Create a namespace with a new user's name, unless it already exists or the name isn't valid for one.
-
-    A namespace that the registry reported earlier stays unclaimed. Its repositories might belong to somebody
-    else, so an MSR admin has to assign an owner.
-    """
-    username = instance.get_username()
-    if created and not raw and names.is_namespace(username):
-        Namespace.objects.get_or_create(name=username, defaults={"user": instance})
+def create_namespace_of_new_user(instance: Any, created: bool, raw: bool, **_: Any) -> None:
+    """Create the namespace of a new user."""
+    if created and not raw and is_migrated("registry_repositories"):
+        create_namespace_of(instance)
 
 
 @receiver(post_delete, sender=Team)

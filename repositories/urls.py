@@ -2,7 +2,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from repositories.accounts import views as accounts
-from repositories.utils.private import make_private
+from repositories.accounts.profiles import make_pages
 from repositories.views import info, organizations, pages, permissions, policies, repositories
 
 app_name = "registry_repositories"
@@ -47,4 +47,4 @@ urlpatterns = [
     path(REPOSITORY, pages.first_tab, name="repository"),
 ]
 
-make_private(urlpatterns)
+make_pages(urlpatterns)

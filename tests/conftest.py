@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import settings as site
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client, override_settings
@@ -33,7 +34,7 @@ settings.load_profile("deterministic")
 FAST_SETTINGS = {
     "WHITENOISE_AUTOREFRESH": True,
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
-    "DELETION_DELAY": timedelta(0),
+    "REGISTRY_ACTIVITY": {**site.REGISTRY_ACTIVITY, "DELETION_DELAY": timedelta(0)},
 }
 
 

@@ -113,7 +113,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "admin-overview": "/admin/registry_activity/event/overview/",
             "admin-event": f"/admin/registry_activity/event/{ids['event']}/change/",
             "admin-repository-access": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
-            "admin-user-access": f"/admin/auth/user/{ids['user']}/access/",
+            "admin-user-access": f"/admin/registry_repositories/repository/access-of-user/{ids['user']}/",
             "admin-auto-deletion": "/admin/registry_activity/autodeletion/",
             "admin-applicable-rules": "/admin/registry_activity/deletionrule/applicable/?repository=acme/web",
             "admin-runs": "/admin/registry_activity/run/",

@@ -96,7 +96,7 @@ registry_repositories_registrysettings_change(list)?   403, 403   200, 403   200
 registry_activity_deletionrule_applicable                302, 302   200, 200   200, 200
 registry_activity_registry_add                         403, 403   403, 403   403, 403
 registry_repositories_repository_access                403, 403   200, 200   200, 200
-auth_user_access                                       403, 403   200, 200   200, 200
+registry_repositories_user_access                      403, 403   200, 200   200, 200
 auth_user_password_change                              403, 403   403, 403   200, 200
 .*_permissions                                         302, 302   302, 302   200, 200
 .*_permissions_manage_(user|group)                     302, 302   302, 302   200, 302

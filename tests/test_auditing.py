@@ -731,7 +731,7 @@ class TestRecording:
             "create_periodic_task",
             "delete_periodic_task",
         }
-        settings.AUDIT_HOST_MODELS = False
+        settings.REGISTRY_ACTIVITY = {"AUDIT_HOST_MODELS": False}
 
         assert act() == always
 

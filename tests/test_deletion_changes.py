@@ -37,7 +37,7 @@ RULE = {"category": "", "age": "6", "age_unit": "months", "max_events": "500", "
 @pytest.fixture
 def announced(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let changes wait for a day from now on."""
-    settings.DELETION_DELAY = DAY
+    settings.REGISTRY_ACTIVITY = {"DELETION_DELAY": DAY}
     monkeypatch.setattr(execution, "PAUSE", 0)
 
 
@@ -51,7 +51,7 @@ def configured(admin: Client, web: Repository, settings: Any) -> dict[str, Any]:
     admin.post(f"{HOLDS}add/", {"repository": held.pk, "reason": "An inquiry"})
     admin.post("/admin/registry_activity/autodeletion/", ON)
     Import.objects.create(archive_name="imported")
-    settings.DELETION_DELAY = DAY
+    settings.REGISTRY_ACTIVITY = {"DELETION_DELAY": DAY}
     assert not WaitingChange.objects.exists()
     return {"web": web, "held": held}
 
@@ -212,9 +212,9 @@ def test_until_a_change_takes_effect_only_events_go_that_go_before_and_after_it(
         world.rules = [rule for rule in world.rules if isinstance(rule.scope, str) or rule.scope in numbers]
         world.holds = [scope for scope in world.holds if isinstance(scope, str) or scope in numbers]
     with rolled_back():
-        settings.DELETION_DELAY = timedelta(0)
+        settings.REGISTRY_ACTIVITY = {"DELETION_DELAY": timedelta(0)}
         ids = old.create()
-        settings.DELETION_DELAY = DAY
+        settings.REGISTRY_ACTIVITY = {"DELETION_DELAY": DAY}
         for row in (*DeletionRule.objects.all(), *Hold.objects.all()):
             row.delete()
         new.configure(list(Repository.objects.order_by("pk")))

@@ -31,6 +31,7 @@ WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "dispute": {"add", "change"},
     "droppedtallies": set(),
     "counter": set(),
+    "rolegroup": set(),
     "event": {"add"},
     "failedlogins": set(),
     "import": {"change"},

@@ -163,24 +163,88 @@ def test_api_ignores_the_rest_framework_settings_of_the_site(tmp_path: Path) -> 
     assert schema[0] == 200
 
 
-# --- Settings -----------------------------------------------------------------------------------
+# --- System checks ------------------------------------------------------------------------------
 
 
-def errors_with(**values: Any) -> list[str]:
+def problems(**values: Any) -> list[str]:
     """Run the system checks with these settings, and return the ids of the messages from the apps."""
     with override_settings(**values):
         return [str(message.id) for message in run_checks() if str(message.id).startswith(APPS)]
 
 
+def without(setting: str, name: str) -> dict[str, Any]:
+    """Return a setting without one of its entries."""
+    value = getattr(settings, setting)
+    if isinstance(value, dict):
+        return {setting: {key: option for key, option in value.items() if key != name}}
+    return {setting: [entry for entry in value if entry != name]}
+
+
+def template_options(**changes: Any) -> dict[str, Any]:
+    (options,) = settings.TEMPLATES
+    return {"TEMPLATES": [{**options, **changes}]}
+
+
+class Router:
+    """Stores the models of one app in another database, which may be the replica."""
+
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        return "other" if model._meta.app_label == "auth" else None
+
+
+class ReplicaRouter:
+    def db_for_read(self, model: Any, **hints: Any) -> str:
+        return "other"
+
+
 def test_checks_pass_in_this_project() -> None:
-    assert errors_with() == []
+    assert problems() == []
 
 
-def test_checks_report_a_missing_public_url() -> None:
-    assert errors_with(PUBLIC_URL="") == ["registry_activity.E001"]
+def test_apps_work_without_any_of_their_settings(admin: Client, web: Repository) -> None:
+    with override_settings():
+        del settings.REGISTRY_ACTIVITY
+        assert problems() == ["registry_activity.W001", "registry_activity.W002"]
+        assert admin.get("/repositories/acme/web/info/").status_code == 200
 
 
-def test_checks_report_a_missing_archive_storage() -> None:
-    storages = {name: options for name, options in settings.STORAGES.items() if name != "archives"}
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"REGISTRY_ACTIVITY": ["PUBLIC_URL"]}, "E001"),
+        ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "DELETION_DELY": 1}}, "E002"),
+        ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "DELETION_DELAY": 24}}, "E003"),
+        ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "NAMESPACE_OF_USER": "shop.no"}}, "E004"),
+        (without("REGISTRY_ACTIVITY", "PUBLIC_URL"), "W001"),
+        (without("REGISTRY_ACTIVITY", "REGISTRY_HOST"), "W002"),
+        (without("STORAGES", "archives"), "W003"),
+        (without("MIDDLEWARE", "repositories.accounts.current_request.CurrentRequestMiddleware"), "E006"),
+        (without("MIDDLEWARE", "repositories.accounts.passwords.LoginLimitMiddleware"), "W004"),
+        (template_options(APP_DIRS=False), "E007"),
+        (template_options(OPTIONS={}), "E008"),
+        ({"USE_TZ": False}, "E009"),
+        ({"DATABASE_ROUTERS": ["tests.test_host_site.Router"]}, "E010"),
+        ({"ROOT_URLCONF": "tests.urls_without_pages"}, "E012"),
+        ({"LOGIN_URL": "/nowhere/"}, "W005"),
+        ({"LOGIN_URL": "no-such-page"}, "W005"),
+        ({"ANONYMOUS_USER_NAME": "AnonymousUser"}, "W006"),
+    ],
+)
+def test_checks_name_what_is_missing(values: dict[str, Any], found: str) -> None:
+    assert {id.removeprefix("registry_activity.") for id in problems(**values)} == {found}
 
-    assert errors_with(STORAGES=storages) == ["registry_activity.E002"]
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"DATABASE_ROUTERS": ["tests.test_host_site.ReplicaRouter"]},
+        {"LOGIN_URL": "https://sso.example.com/"},
+        {"MIDDLEWARE": [*settings.MIDDLEWARE, "tests.test_host_site.function_middleware"]},
+    ],
+)
+def test_checks_accept_what_works(values: dict[str, Any]) -> None:
+    assert problems(**values) == []
+
+
+def function_middleware(get_response: Any) -> Any:
+    return get_response

@@ -156,7 +156,7 @@ class TestInfo:
         assert "First line<br>second &lt;script&gt;alert(1)" in html
 
     def test_push_command_is_shown_only_to_users_who_can_push(self, client_for: Any, settings: Any) -> None:
-        settings.REGISTRY_HOST = "registry.example.com"
+        settings.REGISTRY_ACTIVITY = {"REGISTRY_HOST": "registry.example.com"}
 
         assert "docker push registry.example.com/acme/web:TAG" in page_text(
             client_for("repoadmin"), f"{WEB}info/"

@@ -13,7 +13,7 @@ REDIRECT = [302] * 7
 
 SITE_URLS = {
     "login": PUBLIC,
-    "logout": POST_ONLY,
+    "logout": [405] * 7,
     "registry_repositories:home": REDIRECT,
     "registry_repositories:preferences": LOGGED_IN,
     "registry_repositories:password": LOGGED_IN,

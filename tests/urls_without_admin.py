@@ -3,7 +3,5 @@
 from django.urls import include, path
 
 urlpatterns = [
-    path("api/v0/", include("activity.api.urls")),
     path("", include("activity.urls")),
-    path("", include("repositories.urls")),
 ]

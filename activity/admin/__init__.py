@@ -1,3 +1,19 @@
-"""The admin for events, registries, dead letters, auto-deletion and schedules, with one module for each."""
+"""The admin for events, registries, dead letters and auto-deletion, with one module for each."""
 
-from activity.admin import dead_letters, deletion, disputes, events, registries, schedules  # noqa: F401
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+
+from activity.admin import dead_letters, deletion, disputes, events, registries  # noqa: F401
+
+APPS = ("registry_activity", "registry_repositories")
+
+
+def register(site: admin.AdminSite) -> None:
+    """Register the models of the apps with an admin site of its own, as with Django's default site."""
+    for label in APPS:
+        for model in apps.get_app_config(label).get_models():
+            if admin.site.is_registered(model):
+                model_admin: Any = type(admin.site.get_model_admin(model))
+                site.register(model, model_admin)

@@ -13,16 +13,17 @@ from django.utils import timezone
 
 from activity.admin.waiting_changes import WaitingChangesMixin
 from activity.models import Dispute
+from repositories.admin.picking import PickerMixin
 
 
 @admin.register(Dispute)
-class DisputeAdmin(WaitingChangesMixin, admin.ModelAdmin):
+class DisputeAdmin(PickerMixin, WaitingChangesMixin, admin.ModelAdmin):
     """Disputes can be added and lifted, but not changed. An event's page links to the form."""
 
     list_display = ["__str__", "reason", "disputed_by", "disputed_at", "lifted_at"]
     list_select_related = ["account", "disputed_by"]
     fields = ["account", "token_key", "since", "until", "reason"]
-    autocomplete_fields = ["account"]
+    picked_fields = ["account"]
     actions = ["lift"]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search, Term
 from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
+from repositories.admin.links import change_url
 from repositories.utils.text import visible_text
 
 NEARBY_EVENTS = 3
@@ -284,7 +285,8 @@ def delivery_text(event: Event) -> str:
 def delivery_links(event: Event) -> Iterator[tuple[str, str]]:
     """Yield the labels and URLs of links to the account and the token that delivered an event."""
     if event.delivered_by:
-        yield "Administer", reverse("admin:auth_user_change", args=[event.delivered_by.pk])
+        if url := change_url(event.delivered_by):
+            yield "Administer", url
         name = event.delivered_by.get_username()
         yield "All events from this account", search_url(Search((Term("via", name),)))
         form = {"account": event.delivered_by.pk, "since": event.received_at.isoformat()}
@@ -298,7 +300,8 @@ def delivery_links(event: Event) -> Iterator[tuple[str, str]]:
 def actor_links(event: Event) -> Iterator[tuple[str, str]]:
     """Yield the labels and URLs of links to an event's actor, and to all events by the same actor."""
     if user := event.actor_user:
-        yield "Administer", reverse("admin:auth_user_change", args=[user.pk])
+        if url := change_url(user):
+            yield "Administer", url
         yield "Profile", reverse("registry_activity:user", args=[user.get_username()])
     if policy := event.policy:
         yield "Policy", policy.get_absolute_url()

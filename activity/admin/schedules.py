@@ -9,7 +9,8 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django_celery_beat.admin import PeriodicTaskAdmin, PeriodicTaskForm
+from django_celery_beat.admin import PeriodicTaskAdmin as BeatAdmin
+from django_celery_beat.admin import PeriodicTaskForm
 from django_celery_beat.models import PeriodicTask
 from kombu.exceptions import OperationalError as QueueError
 
@@ -24,10 +25,10 @@ class ScheduledTaskForm(PeriodicTaskForm):
         return self._clean_json("headers") if self.cleaned_data["headers"] else "{}"
 
 
-class ScheduledTaskAdmin(LookupMixin, PeriodicTaskAdmin):
-    """Offers the actions of `PeriodicTaskAdmin` only to users who can change schedules, and records them.
+class PeriodicTaskAdmin(LookupMixin, BeatAdmin):
+    """Offers the actions of Celery beat's admin only to users who can change schedules, and records them.
 
-    The actions of `PeriodicTaskAdmin` don't check permissions, so they would let anyone who can view tasks
+    The actions of Celery beat's admin don't check permissions, so they would let anyone who can view tasks
     disable them. They also update tasks without sending signals, so no event would be recorded.
     """
 
@@ -70,7 +71,3 @@ class ScheduledTaskAdmin(LookupMixin, PeriodicTaskAdmin):
                 super().run_tasks(request, queryset)
         except (QueueError, OSError) as error:
             self.message_user(request, f"The task queue is unreachable: {error}", messages.ERROR)
-
-
-admin.site.unregister(PeriodicTask)
-admin.site.register(PeriodicTask, ScheduledTaskAdmin)

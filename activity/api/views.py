@@ -7,12 +7,10 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
 from drf_spectacular.utils import OpenApiTypes
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework import status
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import IsAuthenticated
-from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -138,19 +136,3 @@ def with_actors(events: EventQuerySet) -> EventQuerySet:
     return events.select_related(
         "actor_user", "delivered_by", "policy__repository__namespace", "repository__namespace"
     )
-
-
-class SchemaView(ApiView, SpectacularAPIView):
-    """The OpenAPI schema of this API."""
-
-    renderer_classes = SpectacularAPIView.renderer_classes
-    schema = None  # excluded from the schema
-
-
-class DocsView(ApiView, SpectacularSwaggerSplitView):
-    """The API documentation, in Swagger UI."""
-
-    renderer_classes = [TemplateHTMLRenderer]
-    url_name = "registry_api:schema"
-    template_name = "activity/api.html"
-    schema = None  # excluded from the schema

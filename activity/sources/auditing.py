@@ -71,6 +71,7 @@ from repositories.models import (
     Team,
 )
 from repositories.utils.diff import Changes, diff
+from repositories.utils.migrated import is_migrated
 from repositories.utils.text import storable_text
 
 User: Any = get_user_model()
@@ -85,7 +86,7 @@ STARTED_BY = "started_by"
 
 ACCOUNT_NOUNS = {"user", "password", "group", "group_member", "session", "session_failed"}
 HOST_NOUNS = ACCOUNT_NOUNS | {"periodic_task", "schedule"}
-"""The nouns of the event kinds that are recorded only if `config.audits_host_models` returns True."""
+"""The nouns of the event kinds that are recorded only if `config.audit_host_models` returns True."""
 
 
 @dataclass(frozen=True)
@@ -271,10 +272,11 @@ def record(
 def is_recorded(kind: str) -> bool:
     """Return whether events of a kind are recorded.
 
-    Inside `current_request.auditing_disabled()`, nothing is recorded.
+    Inside `current_request.auditing_disabled()`, and before the tables exist, nothing is recorded.
     """
     is_host_event = kind.partition("_")[2] in HOST_NOUNS
-    return current_request.is_audited() and (not is_host_event or config.audits_host_models())
+    is_wanted = current_request.is_audited() and (not is_host_event or config.audit_host_models())
+    return is_wanted and is_migrated("registry_activity") and is_migrated("registry_repositories")
 
 
 def current_actor() -> tuple[ActorType, str]:

@@ -39,7 +39,9 @@ def _record(credentials: dict[str, Any], **_: Any) -> None:
     """Count a failed login under the entered username. The user with that name can see its event."""
     if not auditing.is_recorded(FAILED_LOGIN):
         return
-    username = storable_text(str(credentials.get(get_user_model().USERNAME_FIELD, "")), MAX_ACTOR_LENGTH)
+    # Django's login form says `username`, whatever the field of the user model is called.
+    tried = credentials.get("username", credentials.get(get_user_model().USERNAME_FIELD, ""))
+    username = storable_text(str(tried), MAX_ACTOR_LENGTH)
     network, start = current_request.client_network(), floor(timezone.now(), QUARTER)
     rows = FailedLogins.objects.filter(network=network, start=start)
     if rows.filter(username=username).update(attempts=F("attempts") + 1):

@@ -202,7 +202,7 @@ def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
     if include_registry_roles:
         ids += [
             User._default_manager.filter(is_superuser=True).values_list("pk"),
-            User.user_permissions.through.objects.filter(permission__in=role_permissions).values_list("user"),
+            User._default_manager.filter(user_permissions__in=role_permissions).values_list("pk"),
             User._default_manager.filter(groups__permissions__in=role_permissions).values_list("pk"),
         ]
     if grants_apply_to(repository):
@@ -233,19 +233,18 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
     for permission in direct:
         holder = by_id[permission.holder]
         yield Right(holder, None, permission.codename, "user permission", holder)
-    memberships: Any = User.groups.through.objects.filter(
-        user__in=by_id, group__permissions__in=Permission.objects.filter(_IS_REGISTRY_ROLE)
+    groups: Any = Group.objects.filter(
+        user__in=by_id, permissions__in=Permission.objects.filter(_IS_REGISTRY_ROLE)
     )
     # The MSR admins group also has the auditors' permission. List only the stronger role for each group.
     strongest = {
-        (row.user_id, row.group_id): row
-        for row in memberships.select_related("group")
-        .annotate(codename=F("group__permissions__codename"))
-        .order_by("-codename")  # `administer_registry` comes after `audit_registry`
+        (group.holder, group.pk): group
+        for group in groups.annotate(holder=F("user"), codename=F("permissions__codename")).order_by(
+            "-codename"
+        )  # `administer_registry` comes after `audit_registry`
     }
-    for row in strongest.values():
-        reason = f"member of the group {row.group}"
-        yield Right(by_id[row.user_id], None, row.codename, reason, row.group)
+    for group in strongest.values():
+        yield Right(by_id[group.holder], None, group.codename, f"member of the group {group}", group)
 
 
 def _granted_rights(

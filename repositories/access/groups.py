@@ -2,36 +2,79 @@
 
 A `post_migrate` receiver creates the groups. A migration can't, because Django creates the permissions that
 the groups need only after the migrations have run. Permissions that an operator adds to a group are kept.
+
+The groups are known by their rows in `RoleGroup`, not by their names, so a group that the site itself has
+created under such a name gets no permissions.
 """
 
+from __future__ import annotations
+
+from itertools import count
 from typing import Any
 
+from django.apps import apps as installed_apps
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
 from repositories.accounts import current_request
+from repositories.models import RoleGroup
 
-MSR_ADMINS = "MSR admins"
-AUDITORS = "Security auditors"
+MSR_ADMINS = RoleGroup.Role.MSR_ADMINS.label
+AUDITORS = RoleGroup.Role.AUDITORS.label
 
 APPS = {"registry_repositories"}
 """Labels of the apps whose models the groups can access. Other apps add their labels in `AppConfig.ready`."""
 
-USERS = Q(content_type__app_label="auth", codename__endswith="_user")
-VIEW_GROUPS = Q(content_type__app_label="auth", codename="view_group")
-SCHEDULES = Q(content_type__app_label="django_celery_beat")
+EXTRA = Q(pk=None)
+"""Permissions on other models. Auditors get those that only permit to view.
+
+A site whose admin prevents staff from giving more permissions than they have can add users here.
+"""
+
 VIEW = Q(codename__startswith="view_")
 AUDIT = Q(content_type__app_label="registry_repositories", codename="audit_registry")
 
 
 @current_request.auditing_disabled()
-def create_groups(**_: Any) -> None:
-    """Create both groups with the permissions that they need in the admin. Calling it again is harmless."""
-    managed = Q(content_type__app_label__in=APPS) | USERS | SCHEDULES
-    _add_permissions(MSR_ADMINS, managed | VIEW_GROUPS)
-    _add_permissions(AUDITORS, (managed & VIEW) | VIEW_GROUPS | AUDIT)
+def create_groups(apps: Any = installed_apps, **_: Any) -> None:
+    """Create both groups with the permissions that they need in the admin. Calling it again is harmless.
+
+    `apps` contains the models that exist after a migration, which may have removed those of this app.
+    """
+    if not apps.all_models["registry_repositories"]:
+        return
+    managed = Q(content_type__app_label__in=APPS) | EXTRA
+    _add_permissions(RoleGroup.Role.MSR_ADMINS, managed | _view_people())
+    _add_permissions(RoleGroup.Role.AUDITORS, (managed & VIEW) | _view_people() | AUDIT)
 
 
-def _add_permissions(group_name: str, permissions: Q) -> None:
-    group, _ = Group.objects.get_or_create(name=group_name)
-    group.permissions.add(*Permission.objects.filter(permissions))
+def remove_groups(plan: Any, **_: Any) -> None:
+    """Remove both groups before a migration removes this app. Receiver for the `pre_migrate` signal."""
+    names = {(migration.app_label, migration.name) for migration, backwards in plan if backwards}
+    if ("registry_repositories", "0001_initial") in names:
+        with current_request.auditing_disabled():
+            Group.objects.filter(role__isnull=False).delete()
+
+
+def group_of(role: RoleGroup.Role) -> Group:
+    """Return the group of a role, which is created if it doesn't exist."""
+    found = RoleGroup.objects.filter(role=role).select_related("group").first()
+    if found:
+        return found.group
+    names = (f"{role.label} ({number})" if number > 1 else role.label for number in count(1))
+    group = Group.objects.create(name=next(name for name in names if not Group.objects.filter(name=name)))
+    RoleGroup.objects.create(role=role, group=group)
+    return group
+
+
+def _view_people() -> Q:
+    """The permissions to find users and teams, in order to grant something to them."""
+    user = get_user_model()._meta
+    return Q(content_type__app_label="auth", codename="view_group") | Q(
+        content_type__app_label=user.app_label, codename=f"view_{user.model_name}"
+    )
+
+
+def _add_permissions(role: RoleGroup.Role, permissions: Q) -> None:
+    group_of(role).permissions.add(*Permission.objects.filter(permissions))

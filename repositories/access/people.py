@@ -9,12 +9,30 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
+from repositories import config, names
 from repositories.access.resolving import registry_role
 from repositories.accounts import limits
-from repositories.models import Organization
+from repositories.models import Namespace, Organization
 from repositories.utils.text import is_storable
 
 WRONG_USERNAMES = limits.Limit("wrong usernames", 20, timedelta(hours=1))
+
+
+def username(user: Any) -> str:
+    """Return the name with which a user logs in. By default, it is also the name of their own namespace."""
+    return user.get_username()
+
+
+def create_namespace_of(user: Any) -> Namespace | None:
+    """Create and return the user's own namespace, or return the existing namespace with its name.
+
+    Returns None if the name isn't valid for a namespace. A namespace that the registry reported earlier stays
+    unclaimed. Its repositories might belong to somebody else, so an MSR admin has to assign an owner.
+    """
+    name = config.namespace_of_user()(user)
+    if not names.is_namespace(name) or names.is_reserved(name):
+        return None
+    return Namespace.objects.get_or_create(name=name, defaults={"user": user})[0]
 
 
 def visible_organizations(viewer: Any) -> QuerySet[Organization]:

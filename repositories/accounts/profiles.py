@@ -1,28 +1,42 @@
-"""Middleware for the viewer's display preferences: the time zone, and the light or dark theme."""
+"""Pages for logged-in users, in the time zone and the theme that the user prefers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest
 from django.utils import timezone
 
 from repositories.models import Profile
+from repositories.utils.private import make_private
 
 
-class ProfileMiddleware:
-    """Load the logged-in user's profile as `request.profile`, and activate their time zone.
+def make_pages(patterns: list[Any]) -> None:
+    """Make the views of URL patterns private pages that require a login and follow the user's preferences.
 
-    Anonymous users see times in UTC. API requests are skipped, because their responses contain UTC offsets.
+    Views marked with `login_not_required` check the user themselves.
     """
+    make_private(patterns)
+    for pattern in patterns:
+        view = with_preferences(pattern.callback)
+        pattern.callback = login_required(view) if getattr(view, "login_required", True) else view
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path.startswith("/api/") or not request.user.is_authenticated:
-            return self.get_response(request)
+def with_preferences(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Load the user's profile as `request.profile`, and execute a view in the user's time zone."""
+
+    @wraps(view)
+    def render_in_time_zone(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if not request.user.is_authenticated:
+            return view(request, *args, **kwargs)
         profile = Profile.for_user(request.user)
         request.profile = profile  # type: ignore[attr-defined]
         with timezone.override(profile.time_zone):
-            return self.get_response(request)
+            response = view(request, *args, **kwargs)
+            # Django would render a template response later, in the time zone of the site.
+            return response.render() if callable(getattr(response, "render", None)) else response
+
+    return render_in_time_zone

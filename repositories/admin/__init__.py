@@ -1,3 +1,3 @@
-"""The admin for users, organizations, repositories, policies and tokens. Each module registers its models."""
+"""The admin for organizations, repositories, policies and tokens. Each module registers its models."""
 
-from repositories.admin import organizations, people, policies, repositories, tokens  # noqa: F401
+from repositories.admin import organizations, policies, repositories, tokens  # noqa: F401

@@ -9,7 +9,8 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import permission_required
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
@@ -17,20 +18,21 @@ from guardian.models import BaseObjectPermission
 
 from repositories.access.effective_access import Right, public_right, rights_of, rights_on
 from repositories.access.resolving import grants_apply_to
-from repositories.admin.links import change_url, grant_url
+from repositories.admin.links import change_url, changelist_url, grant_url
 from repositories.forms import SearchForm
 from repositories.models import Membership, Repository
 
 
-def access_page(model_admin: admin.ModelAdmin, view: Callable[..., HttpResponse]) -> URLPattern:
-    """Return the URL pattern of a model's effective access pages. Only MSR admins and auditors can see them.
+def access_page(
+    model_admin: admin.ModelAdmin, view: Callable[..., HttpResponse], route: str, name: str
+) -> URLPattern:
+    """Return the URL pattern of effective access pages. Only MSR admins and auditors can see them.
 
     The pages contain the names of repositories that other users may not be able to see.
     """
     require_permission = permission_required("registry_repositories.audit_registry", raise_exception=True)
     protected = model_admin.admin_site.admin_view(require_permission(partial(view, model_admin)))
-    name = f"{model_admin.opts.app_label}_{model_admin.opts.model_name}_access"
-    return path("<int:pk>/access/", protected, name=name)
+    return path(route, protected, name=name)
 
 
 def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
@@ -50,9 +52,12 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
     return _render(model_admin, request, "repository", repository, context)
 
 
-def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: int) -> HttpResponse:
+def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
     """Show a user's access: in the whole registry, in namespaces and in repositories."""
-    user: Any = get_object_or_404(get_user_model(), pk=pk)
+    try:
+        user: Any = get_object_or_404(get_user_model(), pk=pk)
+    except (ValueError, OverflowError, ValidationError) as error:  # not a key of this user model
+        raise Http404 from error
     access = rights_of(user, request.GET.get("namespaces"), request.GET.get("repositories"))
     context = {
         "person": user,
@@ -69,7 +74,13 @@ def _render(
     model_admin: admin.ModelAdmin, request: HttpRequest, kind: str, original: Any, context: dict[str, Any]
 ) -> HttpResponse:
     request.current_app = model_admin.admin_site.name
-    shared = {"title": "Effective access", "opts": model_admin.opts, "original": original}
+    shared = {
+        "title": "Effective access",
+        "opts": original._meta,
+        "original": original,
+        "list_url": changelist_url(type(original)),
+        "change_url": change_url(original),
+    }
     context = {**model_admin.admin_site.each_context(request), **shared, **context}
     return TemplateResponse(request, f"admin/registry_repositories/access_of_{kind}.html", context)
 

@@ -24,6 +24,7 @@ from repositories.access.effective_access import LABELS
 from repositories.access.levels import Level
 from repositories.admin.links import grant_url
 from repositories.admin.lookup import LookupMixin
+from repositories.admin.picking import PickerMixin
 from repositories.models import (
     NamespaceGroupPermission,
     NamespaceUserPermission,
@@ -84,7 +85,7 @@ class GrantFormSet(FirstRowsFormSet):
             seen.add(row)
 
 
-class GrantInline(admin.TabularInline):
+class GrantInline(PickerMixin, admin.TabularInline):
     """An inline in which grants can be added and deleted, but not changed."""
 
     form = GrantForm
@@ -95,7 +96,7 @@ class GrantInline(admin.TabularInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         grants = super().get_queryset(request).filter(permission__codename__in=GRANTABLE)
-        return grants.select_related("permission", self.place, *self.autocomplete_fields).order_by("pk")
+        return grants.select_related("permission", self.place, *self.picked_fields).order_by("pk")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -109,14 +110,14 @@ class GrantToUserInline(GrantInline):
     verbose_name = "grant to a user"
     verbose_name_plural = f"grants to users (the first {MAX_SHOWN})"
     fields = ["user", "access"]
-    autocomplete_fields = ["user"]
+    picked_fields = ["user"]
 
 
 class GrantToTeamInline(GrantInline):
     verbose_name = "grant to a team"
     verbose_name_plural = f"grants to teams (the first {MAX_SHOWN})"
     fields = ["group", "access"]
-    autocomplete_fields = ["group"]
+    picked_fields = ["group"]
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         return super().get_formset(request, obj, labels={"group": "team"}, **kwargs)

@@ -6,13 +6,24 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Model
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html_join
 
 
 def change_url(row: Model) -> str:
-    """Return the URL of a row's change page."""
-    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    """Return the URL of a row's change page, or "" if the site's admin has none, for example for users."""
+    try:
+        return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+    except NoReverseMatch:
+        return ""
+
+
+def changelist_url(model: type[Model]) -> str:
+    """Return the URL of a model's list, or "" if the site's admin has none."""
+    try:
+        return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    except NoReverseMatch:
+        return ""
 
 
 def model_url(model: type[Model], page: str, query: str) -> str:

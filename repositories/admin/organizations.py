@@ -7,7 +7,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.widgets import AutocompleteSelectMultiple
+from django.contrib.admin import AdminSite
+from django.contrib.admin.widgets import AutocompleteSelectMultiple, ManyToManyRawIdWidget
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -26,6 +27,7 @@ from repositories.admin.grants import (
 from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.admin.links import change_url, grant_url, join_links, model_url
 from repositories.admin.lookup import LookupMixin
+from repositories.admin.picking import PickerMixin, is_searchable
 from repositories.models import (
     Membership,
     Namespace,
@@ -46,7 +48,8 @@ class UserLinkWidget(forms.Widget):
         self.user = user
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        return format_html('<a href="{}">{}</a>', change_url(self.user), self.user)
+        url = change_url(self.user)
+        return format_html('<a href="{}">{}</a>', url, self.user) if url else format_html("{}", self.user)
 
 
 class MembershipForm(forms.ModelForm):
@@ -57,13 +60,13 @@ class MembershipForm(forms.ModelForm):
             self.fields["user"].widget = UserLinkWidget(self.instance.user)
 
 
-class MembershipInline(admin.TabularInline):
+class MembershipInline(PickerMixin, admin.TabularInline):
     model = Membership
     form = MembershipForm
     formset = FirstRowsFormSet
     extra = 1
     ordering = ["-role", f"user__{User.USERNAME_FIELD}"]
-    autocomplete_fields = ["user"]
+    picked_fields = ["user"]
     verbose_name_plural = f"memberships (the first {MAX_SHOWN}, owners first)"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
@@ -71,14 +74,14 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(Membership)
-class MembershipAdmin(LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
+class MembershipAdmin(PickerMixin, LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
     """The admin for all memberships, including memberships that an organization's page doesn't show."""
 
     list_display = ["user", "organization", "role"]
     list_filter = ["role"]
     list_select_related = ["user", "organization"]
     search_fields = [f"user__{User.USERNAME_FIELD}", "organization__name"]
-    autocomplete_fields = immutable_fields = ["user", "organization"]
+    picked_fields = immutable_fields = ["user", "organization"]
 
 
 @admin.register(Organization)
@@ -113,11 +116,9 @@ def _links_to_first(organization: Organization, relation: str) -> str:
 class TeamForm(forms.ModelForm):
     """A form for a team and its members, who are the users in the team's group."""
 
-    members = forms.ModelMultipleChoiceField(
-        User._default_manager.all(),
-        required=False,
-        widget=AutocompleteSelectMultiple(Membership._meta.get_field("user"), admin.site),
-    )
+    members = forms.ModelMultipleChoiceField(User._default_manager.all(), required=False)
+    admin_site: AdminSite
+    """Set by `TeamAdmin`."""
 
     class Meta:
         model = Team
@@ -125,19 +126,34 @@ class TeamForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "members" in self.fields:
+            self.fields["members"].widget = self._members_widget()
         if self.instance.pk:
             self.initial["members"] = self.instance.group.user_set.all()
 
+    def _members_widget(self) -> forms.Widget:
+        field: Any = Membership._meta.get_field("user")
+        choices = self.fields["members"].choices  # type: ignore[attr-defined]
+        if is_searchable(User, self.admin_site):
+            return AutocompleteSelectMultiple(field, self.admin_site, choices=choices)
+        return ManyToManyRawIdWidget(field.remote_field, self.admin_site)
+
 
 @admin.register(Team)
-class TeamAdmin(LookupMixin, admin.ModelAdmin):
+class TeamAdmin(PickerMixin, LookupMixin, admin.ModelAdmin):
     form = TeamForm
     list_display = ["__str__", "organization"]
     list_select_related = ["organization"]
     search_fields = ["name", "organization__name"]
-    autocomplete_fields = ["organization"]
+    picked_fields = ["organization"]
     fields = ["organization", "name", "members", "grant_links"]
     readonly_fields = ["grant_links"]
+
+    def get_form(
+        self, request: HttpRequest, obj: Team | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"admin_site": self.admin_site})
 
     @admin.display(description="grants")
     def grant_links(self, team: Team) -> str:
@@ -178,7 +194,7 @@ class OwnerFilter(admin.SimpleListFilter):
 
 
 @admin.register(Namespace)
-class NamespaceAdmin(ImmutableFieldsMixin, GrantableModelAdmin):
+class NamespaceAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
     """The admin for namespaces. MSR admins give an unclaimed namespace an owner here."""
 
     immutable_fields = ["name"]
@@ -186,5 +202,5 @@ class NamespaceAdmin(ImmutableFieldsMixin, GrantableModelAdmin):
     list_filter = [OwnerFilter]
     list_select_related = ["user", "organization"]
     search_fields = ["name"]
-    autocomplete_fields = ["user", "organization"]
+    picked_fields = ["user", "organization"]
     inlines = [NamespaceUserInline, NamespaceTeamInline]

@@ -1,4 +1,4 @@
-"""The admin for users."""
+"""What this app adds to the admin for users, which is the site's own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.contrib.auth import get_user_model
-from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -16,15 +14,11 @@ from django.shortcuts import redirect
 
 from repositories.access.delegation import DelegationMixin
 from repositories.accounts.passwords import RevokeTokensMixin
-from repositories.admin.effective_access import access_page, user_access_view
-from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.admin.lookup import LookupMixin
 from repositories.models import Namespace, Profile, validate_not_reserved
 
-User = get_user_model()
 
-
-class RegistryUserCreationForm(AdminUserCreationForm):
+class UserCreationForm(AdminUserCreationForm):
     """A form for new users. It rejects a username if the namespace with that name already has an owner."""
 
     def clean_username(self) -> str:
@@ -46,31 +40,25 @@ class ProfileInline(admin.StackedInline):
     can_delete = False
 
 
-class RegistryUserAdmin(LookupMixin, ImmutableFieldsMixin, DelegationMixin, UserAdmin):
-    immutable_fields = ["username"]
-    readonly_fields = ["last_login", "date_joined"]  # Django sets these, so no events record their changes
-    add_form = RegistryUserCreationForm
+class UserAdminMixin(DelegationMixin, LookupMixin):
+    """What the user admin of a site with this app offers. Put it before the site's own base class.
+
+    Staff can't give others more permissions than they have, each user's profile is part of their page, which
+    links to their effective access, and a password change offers to revoke the access tokens.
+    """
+
+    change_form_template = "admin/registry_repositories/user_change_form.html"
     change_password_form = PasswordForm
     change_user_password_template = "admin/registry_repositories/change_password.html"  # noqa: S105
-    inlines = [ProfileInline]
-    # Every team has a group, so there can be thousands of groups, too many for a select box.
-    autocomplete_fields = ["groups"]
-    filter_horizontal = ["user_permissions"]
 
-    def get_urls(self) -> list[Any]:
-        return [access_page(self, user_access_view), *super().get_urls()]
-
-    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
-        return self.inlines if obj else []
-
-    @transaction.atomic  # Django's other admin views that change data already run in a transaction
+    # Django's other admin views that change data already run in a transaction.
+    @transaction.atomic
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         """Set the password of another user. The page for the own password asks for the old one."""
         if self.get_object(request, unquote(id)) == request.user:
             messages.warning(request, "Change your own password here, with your old password.")
             return redirect("registry_repositories:password")
-        return super().user_change_password(request, id, form_url)
+        return super().user_change_password(request, id, form_url)  # type: ignore[misc]
 
-
-admin.site.unregister(User)
-admin.site.register(User, RegistryUserAdmin)
+    def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
+        return [*super().get_inlines(request, obj), ProfileInline] if obj else []

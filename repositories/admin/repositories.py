@@ -8,26 +8,36 @@ from django.contrib import admin
 from django.http import HttpRequest
 from solo.admin import SingletonModelAdmin
 
-from repositories.admin.effective_access import access_page, repository_access_view
+from repositories.admin.effective_access import access_page, repository_access_view, user_access_view
 from repositories.admin.grants import GrantableModelAdmin, RepositoryTeamInline, RepositoryUserInline
 from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.admin.lookup import LookupMixin
+from repositories.admin.picking import PickerMixin
 from repositories.models import RegistrySettings, Repository
 
 
 @admin.register(Repository)
-class RepositoryAdmin(ImmutableFieldsMixin, GrantableModelAdmin):
+class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
     list_display = ["full_name", "visibility", "created_at", "known_since", "deleted_at"]
     list_filter = ["visibility", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["namespace"]
     search_fields = ["namespace__name", "name"]
-    autocomplete_fields = ["namespace"]
+    picked_fields = ["namespace"]
     immutable_fields = ["namespace", "name"]
     readonly_fields = ["created_at", "known_since", "deleted_at"]
     inlines = [RepositoryUserInline, RepositoryTeamInline]
 
     def get_urls(self) -> list[Any]:
-        return [access_page(self, repository_access_view), *super().get_urls()]
+        return [
+            access_page(
+                self, repository_access_view, "<int:pk>/access/", "registry_repositories_repository_access"
+            ),
+            # Not part of the admin for users, because the site may have its own, or none.
+            access_page(
+                self, user_access_view, "access-of-user/<str:pk>/", "registry_repositories_user_access"
+            ),
+            *super().get_urls(),
+        ]
 
     def save_model(self, request: HttpRequest, obj: Repository, form: Any, change: bool) -> None:
         # Save only the changed fields, so that a deletion in the meantime isn't undone.

@@ -194,6 +194,17 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='RoleGroup',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('role', models.CharField(choices=[('msr_admins', 'MSR admins'), ('auditors', 'Security auditors')], max_length=10, unique=True)),
+                ('group', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='role', to='auth.group')),
+            ],
+            options={
+                'default_permissions': ['view'],
+            },
+        ),
+        migrations.CreateModel(
             name='Team',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

@@ -19,6 +19,7 @@ from django.template import Engine, TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
+from guardian.backends import ObjectPermissionBackend
 
 from activity import config
 from repositories.accounts.current_request import CurrentRequestMiddleware
@@ -154,8 +155,20 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
         for needed, consequence in MIDDLEWARE.items()
         if not is_installed(needed)
     ]
-    backends = map(import_string, settings.AUTHENTICATION_BACKENDS)
+    backends = [import_string(path) for path in settings.AUTHENTICATION_BACKENDS]
     limited = any(issubclass(backend, LimitedModelBackend) for backend in backends)
+    if not any(
+        hasattr(backend, "get_all_permissions")
+        for backend in backends
+        if backend is not ObjectPermissionBackend
+    ):
+        messages.append(
+            Error(
+                "No backend in AUTHENTICATION_BACKENDS knows the permissions of groups, such as MSR admins.",
+                hint="Add 'django.contrib.auth.backends.ModelBackend', or a class that extends it.",
+                id="registry_activity.E014",
+            )
+        )
     if limited and not is_installed(LoginLimitMiddleware):
         messages.append(
             Warning(

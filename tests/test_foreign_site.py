@@ -37,6 +37,7 @@ def code_blocks(language: str) -> list[str]:
 
 
 SETTINGS, URLS, TEST_SETTINGS = code_blocks("python")[:3]
+(BASE_TEMPLATE,) = code_blocks("html")
 _, COMMANDS, CONNECT = code_blocks("sh")[:3]
 
 
@@ -75,6 +76,9 @@ class Site:
         needed = [line for line in settings.splitlines() if not (line.startswith("    ") and line in own)]
         self.append("shop/settings.py", "\n".join([*needed, TEST_SETTINGS]))
         self.append("shop/urls.py", urls)
+        template = self.folder / "shop" / "templates" / "activity" / "base.html"
+        template.parent.mkdir(exist_ok=True)
+        template.write_text(BASE_TEMPLATE)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +171,57 @@ def runs(python: Path) -> bool:
     return subprocess.run([python, "-c", "import venv"], capture_output=True, check=False).returncode == 0
 
 
+LOG_IN = """
+from django.test import Client
+from shop.tests import people
+client, user = Client(headers={"host": "localhost"}), people.create("jane")
+wrong = client.post("/anmelden/", {"username": "jane", "password": "falsch"})
+right = client.post("/anmelden/", {"username": "jane", "password": people.PASSWORD})
+print(wrong.status_code, right.status_code, right["Location"])
+"""
+LEFT_BEHIND = """
+from django.contrib.auth.models import Group
+from django.db import connection
+from django_celery_beat.models import PeriodicTask
+print(list(Group.objects.values_list("name", "permissions")))
+print(list(PeriodicTask.objects.values_list("task", flat=True)))
+print([table for table in connection.introspection.table_names() if table.startswith("registry_")])
+"""
+GROUPS = """
+from django.contrib.auth.models import Group
+for group in Group.objects.order_by("pk"):
+    print(group.name, group.permissions.exists())
+"""
+
+
+def test_people_log_in_before_the_tables_exist(python: Path, new_site: Callable[..., Site]) -> None:
+    site = new_site(python, database=postgresql() if "DATABASE_URL" in os.environ else None)
+    site.manage("migrate", "--verbosity", "0")
+    site.install()
+
+    output = site.manage("shell", "--no-imports", "--command", LOG_IN)
+
+    assert "200 302 /" in output
+    assert "Nothing is recorded" in output
+
+
+def test_nothing_is_left_behind_when_the_app_is_removed(python: Path, new_site: Callable[..., Site]) -> None:
+    site = new_site(python)
+    site.install()
+    site.manage("migrate", "auth", "--verbosity", "0")
+    own = "from django.contrib.auth.models import Group; Group.objects.create(name='MSR admins')"
+    site.manage("shell", "--no-imports", "--command", own)
+
+    site.manage("migrate", "--verbosity", "0")
+    groups = site.manage("shell", "--no-imports", "--command", GROUPS).splitlines()
+    assert groups == ["MSR admins False", "MSR admins (2) True", "Security auditors True"]
+
+    site.manage("migrate", "registry_activity", "zero", "--verbosity", "0")
+    site.manage("migrate", "registry_repositories", "zero", "--verbosity", "0")
+    left = site.manage("shell", "--no-imports", "--command", LEFT_BEHIND).splitlines()
+    assert left == ["[('MSR admins', None)]", "[]", "[]"]
+
+
 def newer_python() -> str | None:
     """Return the newest Python of this machine that Django 6.0 supports, or None if there is none."""
     folders = [*os.environ["PATH"].split(os.pathsep), *map(str, Path.home().glob(".pyenv/versions/*/bin"))]
@@ -195,7 +250,8 @@ def removable_lines() -> list[str]:
     """Return the lines of the settings and URLs that can be left out one at a time."""
     entries = [line for line in SETTINGS.splitlines() if re.fullmatch(r'    "[^":]+",', line)]
     keys = [line for line in SETTINGS.splitlines() if re.fullmatch(r'    "[A-Z_]+": "[^"]+",', line)]
-    return [*entries, *keys]
+    own = (SITE / "shop" / "settings.py").read_text()
+    return [line for line in [*entries, *keys] if line not in own]
 
 
 def removable_settings() -> list[str]:

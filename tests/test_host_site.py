@@ -220,6 +220,7 @@ def test_apps_work_without_any_of_their_settings(admin: Client, web: Repository)
         (without("STORAGES", "archives"), "W003"),
         (without("MIDDLEWARE", "repositories.accounts.current_request.CurrentRequestMiddleware"), "E006"),
         (without("MIDDLEWARE", "repositories.accounts.passwords.LoginLimitMiddleware"), "W004"),
+        ({"AUTHENTICATION_BACKENDS": ["guardian.backends.ObjectPermissionBackend"]}, "E014"),
         (template_options(APP_DIRS=False), "E007"),
         (template_options(OPTIONS={}), "E008"),
         ({"USE_TZ": False}, "E009"),

@@ -12,12 +12,13 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.forms import PasswordChangeForm
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import render, resolve_url
 
 from repositories.accounts import current_request, limits
 from repositories.accounts.limits import Limit, LimitExceeded, Result
@@ -90,7 +91,8 @@ class LoginLimitMiddleware:
         if not getattr(request, "login_refused", False):
             return response
         minutes = int(PERIOD.total_seconds() // 60)
-        page = render(request, "429.html", {"minutes": minutes}, status=429)
+        context = {"minutes": minutes, "login_url": resolve_url(settings.LOGIN_URL)}
+        page = render(request, "repositories/too_many_logins.html", context, status=429)
         page.headers["Retry-After"] = str(minutes * 60)
         return page
 

@@ -69,7 +69,9 @@ class RegistryTest(TestCase):
     def test_activity_tab_shows_the_push_inside_the_pages_of_the_shop(self) -> None:
         page = self.page("/registry/repositories/kunde/web/activity/")
 
-        self.assertIn("v1", page)
+        self.assertIn("kunde/web:v1", page)
+        self.assertIn("Laden am Eck", page)
+        self.assertIn('viewBox="0 0 880 1000"', page)
         self.assertIn("sha256:aaaaaaaa", page)
         self.assertIn("/statisch/", page)
 

@@ -163,8 +163,9 @@ class RegistryTest(TestCase):
             self.assertEqual(self.client.get(url).status_code, 404)
 
     def test_grants_are_given_and_revoked(self) -> None:
-        from repositories.models import RepositoryUserPermission
+        from repositories.models import Namespace, RepositoryUserPermission
 
+        Namespace.objects.filter(name="kunde").update(user=self.kunde)  # for users with e-mail addresses
         nutzer = people.create("nutzer")
         self.client.post(
             "/registry/repositories/kunde/web/permissions/",

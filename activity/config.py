@@ -55,3 +55,13 @@ def audit_host_models(audited: bool = True) -> bool:
     schedules. Changes to this application's own models, including team memberships, are always recorded.
     """
     return audited
+
+
+@key
+def record_in_request(recorded: bool = True) -> bool:
+    """Return whether requests record what they have received.
+
+    Otherwise, a recorder (`manage.py record_journal`) must run, which records several times as many events a
+    second.
+    """
+    return recorded

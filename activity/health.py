@@ -24,13 +24,13 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django_celery_beat.models import PeriodicTask
 
-from activity.config import archive_storage
+from activity.config import archive_storage, records_in_request
 from activity.deletion import archive_files, changes
 from activity.deletion.configuration import DELETION_TASK
 from activity.models import DeadLetter, Event, Heartbeat, Registry, RegistryNode, Run, TallyChange
 from activity.schedule import SCHEDULE
 from activity.sources.registries import may_add_events
-from activity.storage import heartbeats, partitions
+from activity.storage import heartbeats, journal, partitions
 from repositories.access.levels import AUDITOR_PERMISSIONS, Category
 from repositories.access.resolving import Access
 from repositories.models import AccessToken, Namespace, Repository
@@ -45,6 +45,9 @@ MAX_NAMESPACES = 3
 MAX_QUEUED = timedelta(minutes=2)
 MAX_OVERDUE = timedelta(minutes=10)
 """Celery beat stores up to three minutes later that it has started a task."""
+MAX_WAITING = timedelta(seconds=30)
+"""Messages are usually recorded after a tenth of a second."""
+MAX_JOURNAL = 100_000
 MAX_UNFOLDED_AGE = timedelta(minutes=5)
 MAX_UNFOLDED = 100_000
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=1)
@@ -139,6 +142,18 @@ def find_silent(program: str, name: str, now: datetime) -> Iterator[Finding]:
         yield Finding(State.ERROR, f"{name} is not running: no sign of life yet.")
     elif row.beat_at < now - heartbeats.ALIVE:
         yield Finding(State.ERROR, f"{name} is not running: last sign of life {_ago(row.beat_at, now)}.")
+
+
+def check_recorder(now: datetime) -> Iterator[Finding]:
+    """Find out whether messages wait in the journal for too long, or nobody records them."""
+    if not records_in_request():
+        yield from find_silent(heartbeats.RECORDER, "The recorder", now)
+    oldest = journal.oldest()
+    if oldest and oldest < now - MAX_WAITING:
+        waiting = journal.count_waiting(MAX_JOURNAL + 1)
+        number = f"more than {MAX_JOURNAL:,}" if waiting > MAX_JOURNAL else f"{waiting:,}"
+        words = f"Recording is behind: {number} messages wait, the oldest since {_length(now - oldest)}."
+        yield Finding(State.ERROR, words)
 
 
 def check_schedule(now: datetime) -> Iterator[Finding]:
@@ -350,6 +365,7 @@ def _length(length: timedelta) -> str:
 CHECKS = [
     Check("worker", "Worker", check_worker, "The Celery worker is running."),
     Check("beat", "Beat", check_beat, "Celery beat is running."),
+    Check("recorder", "Recorder", check_recorder, "Messages are recorded in time."),
     Check("schedule", "Schedule", check_schedule, "The scheduled tasks start on time."),
     Check("runs", "Auto-deletion", check_runs, "No run is stuck, and the last one did not fail."),
     Check("folding", "Folding", check_folding, "Counts are folded in time."),

@@ -17,7 +17,7 @@ from guardian.shortcuts import assign_perm
 
 from activity.catalogue import KINDS, REPOSITORY_KINDS
 from activity.models import MANUAL_PROMOTION_NAME, ActorType
-from activity.recording.drafts import Draft
+from activity.recording.drafts import Delivery, Draft
 from repositories import names
 from repositories.access.groups import AUDITORS, MSR_ADMINS
 from repositories.access.levels import Level
@@ -125,9 +125,10 @@ def _create_policies(web: Repository, production: Repository) -> None:
 class EventGenerator:
     """Generates random events of all kinds, most of them pulls."""
 
-    def __init__(self, until: datetime, seed: int = 1) -> None:
+    def __init__(self, until: datetime, delivery: Delivery, seed: int = 1) -> None:
         self.random = random.Random(seed)
         self.until = until
+        self.delivery = delivery
         self.policies = {policy.kind: policy for policy in Policy.objects.filter(enabled=True)}
         self.digests = {name: self._random_digest() for name in [*EVENT_WEIGHTS, DELETED_REPOSITORY]}
 
@@ -185,6 +186,7 @@ class EventGenerator:
             repository_name=name,
             occurred_at=occurred_at,
             received_at=occurred_at,
+            delivery=self.delivery,
             source_id=str(UUID(int=self.random.getrandbits(128), version=4)),
             tag=self._pick(tags) if "tag" in KINDS[kind].requires else "",
             digest="" if kind in ("delete_tag", "create_repository") else self.digests[name],

@@ -21,6 +21,8 @@
 | `ARCHIVE_OPTIONS` |                                 | the options for that storage class, as JSON        |
 | `DELETION_DELAY` | `24`                             | hours until a change of auto-deletion takes effect |
 |                 |                                   | if more events are deleted; can be 0               |
+| `RECORD_IN_REQUEST` | `false`       | record notifications in their requests, without    |
+|                 |                                   | the recorder, which records many more a second     |
 | `DEBUG`         | `false`                           | Django's debug mode, only for development          |
 """
 
@@ -80,6 +82,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "activity.api.notifications.NotificationsMiddleware",
     "msr_project.proxies.TrustedProxyMiddleware",
     "msr_project.proxies.HttpsApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -118,12 +121,14 @@ TEMPLATES = [
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'db.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # The web server, the worker and beat share the file. With WAL, readers don't wait for a writer.
+    # A registry discards a message that was acknowledged, so the message must survive a power failure: with
+    # synchronous=FULL, the file is flushed at every commit.
     # Transactions are IMMEDIATE, because a read transaction that starts to write fails without waiting if
     # another connection has written since the transaction began.
     DATABASES["default"]["OPTIONS"] = {
         "timeout": 30,
         "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 else:
     # JIT compilation of a query over many partitions takes seconds; the query itself takes milliseconds.
@@ -232,6 +237,8 @@ REGISTRY_ACTIVITY = {
     "REGISTRY_HOST": env.str("REGISTRY_HOST", default="localhost:5000"),
     # Until a change of auto-deletion takes effect, any MSR admin can cancel it.
     "DELETION_DELAY": timedelta(hours=env.float("DELETION_DELAY", default=24)),
+    # The recorder (see the Procfile) records what requests have received.
+    "RECORD_IN_REQUEST": env.bool("RECORD_IN_REQUEST", default=False),
 }
 
 # --- API ----------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from django.db import connection
 from django.test import Client, override_settings
 from hypothesis import settings
 
+from activity.api import senders
 from activity.models import Event
 from repositories.accounts import current_request
 from repositories.models import Repository
@@ -30,11 +31,12 @@ settings.load_profile("deterministic")
 # Without autorefresh, WhiteNoise would scan all static files on the first request of each `Client`.
 # With autorefresh, WhiteNoise looks up a file only when that file is requested.
 # MD5 is much faster than a real password hasher.
+# Events are recorded at once, without a recorder.
 # Changes to auto-deletion take effect at once, except in the tests of the delay.
 FAST_SETTINGS = {
     "WHITENOISE_AUTOREFRESH": True,
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
-    "REGISTRY_ACTIVITY": {**site.REGISTRY_ACTIVITY, "DELETION_DELAY": timedelta(0)},
+    "REGISTRY_ACTIVITY": {**site.REGISTRY_ACTIVITY, "DELETION_DELAY": timedelta(0), "RECORD_IN_REQUEST": True},
 }
 
 
@@ -47,8 +49,9 @@ def fast_settings() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def empty_cache() -> None:
-    """Clear the cache, so that no test reads values cached by an earlier test."""
+    """Clear the caches, so that no test reads values cached by an earlier test."""
     cache.clear()
+    senders.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -111,6 +111,11 @@ class Application:
         url = f"{self.url}/api/v0/notifications/registry"
         return requests.post(url, message.encode(), headers=headers, timeout=TIMEOUT)
 
+    def waiting(self) -> int:
+        """Return how many messages wait to be recorded."""
+        query = "from activity.models import JournalEntry; print(JournalEntry.objects.count())"
+        return int(self.shell(query))
+
     def get(self, path: str, viewer: str, **query: Any) -> requests.Response:
         """Send a GET request to the API as a user."""
         headers = {"Authorization": f"Bearer {self.token(viewer)}"}
@@ -260,6 +265,7 @@ def _environ(data: Path) -> dict[str, str]:
     """Return the environment for an application, based on the environment set by the pytest plugin."""
     environ = os.environ | {"DATA_DIR": str(data), "DEMO_PASSWORD": PASSWORD}
     environ["DELETION_DELAY"] = "0"
+    environ["RECORD_IN_REQUEST"] = "true"
     environ.pop("DATABASE_URL", None)
     return environ
 

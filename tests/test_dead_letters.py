@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from activity.admin import dead_letters
 from activity.models import DeadLetter, Event
+from activity.recording.drafts import Delivery
 from activity.sources import notifications, replay
 from activity.sources.dead_letters import store_dead_letters
 from tests import factories
@@ -70,7 +71,9 @@ class TestReplay:
         assert "Replay" not in page(admin, recordable).partition("<form")[2].partition("Replayed at")[0]
 
     def test_replay_fails_if_the_sending_account_was_deleted(self, admin: Client) -> None:
-        store_dead_letters([(b'{"kind": "scan"}', "The database failed.")], DeadLetter.Source.PRODUCER, None)
+        store_dead_letters(
+            [(b'{"kind": "scan"}', "The database failed.")], DeadLetter.Source.PRODUCER, Delivery()
+        )
         letter = DeadLetter.objects.get()
 
         submit(admin, letter, "replay")
@@ -205,7 +208,7 @@ class TestList:
 class TestContent:
     def test_content_of_dead_letter_is_escaped(self, auditor: Client, db: None) -> None:
         content = "<script>\u202egnp.exe\n\tü \x1b[31m".encode() + b"\xff"
-        store_dead_letters([(content, "A reason.")], DeadLetter.Source.REGISTRY, None)
+        store_dead_letters([(content, "A reason.")], DeadLetter.Source.REGISTRY, Delivery())
 
         html = page(auditor, DeadLetter.objects.get())
 
@@ -216,7 +219,7 @@ class TestContent:
     ) -> None:
         monkeypatch.setattr(dead_letters, "MAX_SHOWN", 10)
         content = b"0123456789<rest>\xff"
-        store_dead_letters([(content, "A reason.")], DeadLetter.Source.REGISTRY, None)
+        store_dead_letters([(content, "A reason.")], DeadLetter.Source.REGISTRY, Delivery())
         letter = DeadLetter.objects.get()
 
         html = page(auditor, letter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.http import HttpRequest
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -13,7 +14,7 @@ CHUNK = 64 * 1024
 MAX_SIZE = 16 * 1024 * 1024
 
 
-def read_body(request: Request, max_size: int, truncate_to: int = 0) -> tuple[bytes, int]:
+def read_body(request: HttpRequest, max_size: int, truncate_to: int = 0) -> tuple[bytes, int]:
     """Return the body and its size in bytes.
 
     A body larger than `max_size` is truncated to `truncate_to` bytes, but its full size is returned. The web
@@ -21,7 +22,7 @@ def read_body(request: Request, max_size: int, truncate_to: int = 0) -> tuple[by
     """
     # Django treats a chunked body as empty, so read it from the web server if the server marks its end.
     environ = request.META
-    stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request._request
+    stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request
     parts: list[bytes] = []
     size = 0
     while chunk := stream.read(CHUNK):
@@ -46,7 +47,7 @@ class JSONParser(BaseParser):
 
 def parse_json(request: Request) -> Any:
     """Return the parsed body of a request. Raises ParseError if it isn't valid or too large."""
-    body, size = read_body(request, MAX_SIZE)
+    body, size = read_body(request._request, MAX_SIZE)
     if size > MAX_SIZE:
         raise ParseError(f"The request body is larger than {MAX_SIZE} bytes.")
     try:

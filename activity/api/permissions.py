@@ -24,6 +24,4 @@ class CanAddEvents(BasePermission):
     message = "This account can't add events. It needs the permission registry_activity.add_event."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        if getattr(request.auth, "can_add_events", False):
-            return True
         return bool(request.user and request.user.has_perm("registry_activity.add_event"))

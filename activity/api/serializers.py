@@ -139,9 +139,9 @@ class ResultSerializer(serializers.Serializer):
 
 
 class ReceiptSerializer(serializers.Serializer):
-    """The result for one message sent by a registry."""
+    """The result for one message sent by a registry. All values are null while the message waits."""
 
     events = serializers.IntegerField(
-        help_text="The number of events, including events that were already recorded."
+        allow_null=True, help_text="The number of events, including events that were already recorded."
     )
-    dead_letters = serializers.IntegerField(help_text="The number of dead letters stored.")
+    dead_letters = serializers.IntegerField(allow_null=True, help_text="The number of dead letters stored.")

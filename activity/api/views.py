@@ -6,30 +6,20 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
-from drf_spectacular.utils import OpenApiTypes
 from rest_framework import status
 from rest_framework.generics import ListAPIView, RetrieveAPIView
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from activity.api.base import ApiView, document
 from activity.api.pagination import RepositoryPagination
-from activity.api.parsers import parse_json, read_body
-from activity.api.permissions import CanAddEvents, tokens_with_permission
-from activity.api.serializers import (
-    EventSerializer,
-    ReceiptSerializer,
-    RepositorySerializer,
-    ResultSerializer,
-)
+from activity.api.parsers import parse_json
+from activity.api.permissions import CanAddEvents
+from activity.api.serializers import EventSerializer, RepositorySerializer, ResultSerializer
 from activity.feed.filters import EventFilterBackend, EventFilterSet
 from activity.models import Event, EventQuerySet
-from activity.sources import notifications, producers, registries
-from activity.sources.dead_letters import TRUNCATED_SIZE
+from activity.sources import producers
 from repositories.access.resolving import repository_or_404
-from repositories.accounts.authentication import TokenAuthentication
 from repositories.models import AccessToken, Repository
 
 
@@ -93,37 +83,6 @@ class RepositoryListView(ApiView, ListAPIView):
 
     def get_queryset(self) -> QuerySet[Repository]:
         return self.access.repositories().with_names()
-
-
-class AnyContentNegotiation(BaseContentNegotiation):
-    """Ignores the Accept and Content-Type headers, so that no message is rejected because of them."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
-
-
-class RegistryNotificationView(ApiView):
-    """Receive notifications from CNCF Distribution registries.
-
-    Responds with 200 once everything in a message has been committed, as events or as dead letters.
-    """
-
-    authentication_classes = [TokenAuthentication]
-    permission_classes = [IsAuthenticated, CanAddEvents]
-    content_negotiation_class = AnyContentNegotiation
-
-    def get_authenticators(self) -> Any:
-        return [TokenAuthentication(tokens_with_permission())]
-
-    @document(request=OpenApiTypes.OBJECT, responses=ReceiptSerializer)
-    def post(self, request: Request) -> Response:
-        body, size = read_body(request, notifications.MAX_SIZE, TRUNCATED_SIZE)
-        receipt = notifications.receive(body, request.user.pk or 0, _token_key(request), size)
-        registries.update_last_contact(request.user)
-        return Response(ReceiptSerializer(receipt).data)
 
 
 def _token_key(request: Request) -> str:

@@ -22,7 +22,7 @@ from activity.deletion.execution import (
 )
 from activity.models import SYSTEM_ACTORS, ActorType, AutoDeletion, Run
 from activity.recording.drafts import Draft
-from activity.recording.record import record_events
+from activity.sources import auditing
 
 logger = logging.getLogger(__name__)
 
@@ -110,18 +110,16 @@ def finish(run: Run, state: Run.State, error: str) -> None:
 def record_run(run: Run) -> None:
     """For a run that deleted events, record an event that MSR admins and auditors can see."""
     counts = {rule: entry["events"] for rule, entry in run.report.items()}
-    record_events(
-        [
-            Draft(
-                kind="delete_events",
-                repository_name="",
-                occurred_at=timezone.now(),
-                source_id=str(uuid4()),
-                actor_type=ActorType.SYSTEM if run.started_by.startswith(SYSTEM_ACTORS) else ActorType.USER,
-                actor_name=run.started_by,
-                details={"run": run.pk, "deleted": run.deleted, "by_rule": counts, "state": run.state},
-            )
-        ]
+    auditing.record_draft(
+        Draft(
+            kind="delete_events",
+            repository_name="",
+            occurred_at=timezone.now(),
+            source_id=str(uuid4()),
+            actor_type=ActorType.SYSTEM if run.started_by.startswith(SYSTEM_ACTORS) else ActorType.USER,
+            actor_name=run.started_by,
+            details={"run": run.pk, "deleted": run.deleted, "by_rule": counts, "state": run.state},
+        )
     )
 
 

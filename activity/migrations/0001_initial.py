@@ -55,14 +55,13 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Heartbeat',
+            name='Recorder',
             fields=[
-                ('program', models.CharField(max_length=50, primary_key=True, serialize=False)),
-                ('beat_at', models.DateTimeField()),
-                ('trusted_at', models.DateTimeField()),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('alive_at', models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'default_permissions': ['view'],
+                'default_permissions': [],
             },
         ),
         migrations.CreateModel(
@@ -172,6 +171,22 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='JournalEntry',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('source', models.SmallIntegerField(choices=[(1, 'Registry notification'), (2, 'Action in this application')])),
+                ('token_key', models.CharField(blank=True, max_length=25)),
+                ('received_at', models.DateTimeField()),
+                ('content', models.BinaryField()),
+                ('size', models.BigIntegerField()),
+                ('account', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'verbose_name_plural': 'journal entries',
+                'default_permissions': [],
+            },
+        ),
+        migrations.CreateModel(
             name='Manifest',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -207,10 +222,9 @@ class Migration(migrations.Migration):
             name='Registry',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(editable=False, help_text='The last known name of the account.', max_length=255)),
                 ('last_contact_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, help_text="When the registry last delivered a message, to the minute, by this server's clock.")),
                 ('quiet_after', models.PositiveIntegerField(default=24, help_text='Report the registry as quiet if it delivers nothing for longer than this.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(8784)], verbose_name='quiet after (hours)')),
-                ('account', models.OneToOneField(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='registry', to=settings.AUTH_USER_MODEL)),
+                ('account', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='registry', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'verbose_name_plural': 'registries',
@@ -322,7 +336,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('fingerprint', models.CharField(editable=False, help_text='SHA-256 of source, account, size and content.', max_length=64, unique=True)),
-                ('source', models.CharField(choices=[('registry', 'Registry notification'), ('producer', 'Events API')], max_length=10)),
+                ('source', models.CharField(choices=[('registry', 'Registry notification'), ('producer', 'Events API'), ('application', 'This application')], max_length=11)),
                 ('token_key', models.CharField(blank=True, editable=False, max_length=25)),
                 ('received_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
                 ('reason', models.CharField(max_length=500)),

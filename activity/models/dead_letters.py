@@ -18,11 +18,12 @@ class DeadLetter(models.Model):
     class Source(models.TextChoices):
         REGISTRY = "registry", "Registry notification"
         PRODUCER = "producer", "Events API"
+        APPLICATION = "application", "This application"
 
     fingerprint = models.CharField(
         max_length=64, unique=True, editable=False, help_text="SHA-256 of source, account, size and content."
     )
-    source = models.CharField(max_length=10, choices=Source)
+    source = models.CharField(max_length=11, choices=Source)
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
+
+from django.utils import timezone
 
 from activity import identity
 from activity.catalogue import KINDS
 from activity.models import ActorType, effective_time
 from repositories.access.levels import Category
 from repositories.models import Policy, Repository
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Who delivered a message, and when. By default, the application itself, now."""
+
+    account_id: int | None = None
+    """The id of the user whose token delivered the message, or None for the application itself."""
+    token_key: str = ""
+    """The beginning of this token."""
+    received_at: datetime = field(default_factory=timezone.now)
+    number: int = 0
+    """The position of the message among those that are recorded at once, in the order of their receipt."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +50,9 @@ class Draft:
     actor_type: ActorType = ActorType.ANONYMOUS
     actor_name: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    delivery: Delivery = field(default_factory=Delivery)
     received_at: datetime | None = None
-    """When the event was received, by default now."""
+    """When the event was received, by default when its message was delivered."""
     pull: UUID | None = None
     """The id of the pull that the event is a part of. See `Event.pull`."""
     repository: Repository | None = None
@@ -47,11 +64,41 @@ class Draft:
         """Return a copy with a different kind and, optionally, with other fields changed."""
         return replace(self, kind=kind, **changes)
 
-    def effective_at(self, received_at: datetime) -> datetime:
-        """Return when the event happened, or when it was received if the clock of its node is ahead."""
-        return effective_time(self.occurred_at, received_at)
+    @property
+    def effective_at(self) -> datetime:
+        """When the event happened, or when it was received if the clock of its node is ahead."""
+        return effective_time(self.occurred_at, self.received_at or self.delivery.received_at)
 
-    def event_id(self, account_id: int | None) -> UUID:
-        """Return the id of the event. `account_id` is the id of the user whose token delivered the draft."""
+    def event_id(self) -> UUID:
+        """Return the id of the event."""
         is_pull = KINDS[self.kind].category == Category.PULL
-        return identity.event_id(self.occurred_at, self.ordinal, account_id, self.source_id, is_pull=is_pull)
+        return identity.event_id(
+            self.occurred_at, self.ordinal, self.delivery.account_id, self.source_id, is_pull=is_pull
+        )
+
+    def as_json(self) -> bytes:
+        """Return the draft of an event of this application in the form in which the journal stores it."""
+        values = {name: getattr(self, name) for name in _STORED} | {
+            "occurred_at": self.occurred_at.isoformat(),
+            "repository": self.repository and self.repository.pk,
+            "policy": self.policy and self.policy.pk,
+        }
+        return json.dumps(values).encode()
+
+    @classmethod
+    def from_json(cls, stored: bytes, delivery: Delivery) -> Self:
+        """Return the draft that `as_json` has stored."""
+        values = json.loads(stored)
+        # The repository and the policy may have been deleted since, but events refer to them all the same.
+        return cls(
+            **values
+            | {
+                "occurred_at": datetime.fromisoformat(values["occurred_at"]),
+                "repository": Repository(pk=values["repository"]) if values["repository"] else None,
+                "policy": Policy(pk=values["policy"]) if values["policy"] else None,
+                "delivery": delivery,
+            }
+        )
+
+
+_STORED = {field.name for field in fields(Draft)} - {"delivery", "received_at", "pull"}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from datetime import datetime
+from itertools import chain
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.utils import timezone
 
 from activity.catalogue import KINDS
 from activity.models import ActorType, Event
@@ -24,30 +24,39 @@ POLICY_ACTOR_TYPES = frozenset(Policy.Kind.values)
 
 
 @transaction.atomic(savepoint=False)
-def record_events(drafts: Sequence[Draft], account_id: int | None = None, token_key: str = "") -> list[UUID]:
+def record_events(drafts: Sequence[Draft], requests: Sequence[Draft] = ()) -> list[UUID]:
     """Record the events that don't exist yet, and return the ids of all events, in the order of the drafts.
 
-    `account_id` is the id of the user whose token delivered the events, or None for the application itself,
-    and `token_key` is the beginning of this token.
-    Either all events are committed or none are. Existing events are left unchanged.
+    `requests` are tags that were asked for, but not pulled, which are no events. Those of unknown
+    repositories are ignored. Either everything is committed or nothing is. Existing events are left
+    unchanged. Of several drafts of the same event, the first one counts.
     """
-    ids = [draft.event_id(account_id) for draft in drafts]
-    resolved = _resolve_repositories(dict(zip(ids, drafts, strict=True)), account_id)
+    ids = [draft.event_id() for draft in drafts]
+    first: dict[UUID, Draft] = {}
+    for id, draft in zip(ids, drafts, strict=True):
+        first.setdefault(id, draft)
+    finder = RepositoryFinder(
+        draft.repository_name
+        for draft in chain(first.values(), requests)
+        if draft.repository_name and not draft.repository
+    )
+    resolved = _resolve_repositories(first, finder)
     _mark_deleted(resolved.values())
     users = _user_ids(resolved.values())
     policies = _policy_ids(resolved.values())
     # Sorted, so that two messages with the same events can't deadlock.
-    delivery = {"delivered_by_id": account_id or None, "delivered_with": token_key}
-    events = [_build_event(id, resolved[id], users, policies, delivery) for id in sorted(resolved)]
+    events = [_build_event(id, resolved[id], users, policies) for id in sorted(resolved)]
     tags.update_tags(insert(events))
+    tags.update_requests(
+        (repository, draft.tag, draft.effective_at)
+        for draft in requests
+        if (repository := finder.find_at(draft)) is not None
+    )
     return ids
 
 
-def _resolve_repositories(drafts: dict[UUID, Draft], account_id: int | None) -> dict[UUID, Draft]:
+def _resolve_repositories(drafts: dict[UUID, Draft], finder: RepositoryFinder) -> dict[UUID, Draft]:
     """Set the repository of each draft, and add a draft for each newly registered repository."""
-    finder = RepositoryFinder(
-        draft.repository_name for draft in drafts.values() if draft.repository_name and not draft.repository
-    )
     resolved: dict[UUID, Draft] = {}
     unresolved: dict[UUID, Draft] = {}
     for id, draft in drafts.items():
@@ -62,33 +71,26 @@ def _resolve_repositories(drafts: dict[UUID, Draft], account_id: int | None) -> 
     for id in Event.objects.filter(pk__in=unresolved).values_list("pk", flat=True):
         del unresolved[id]
     first_seen: dict[str, Draft] = {}
-    for draft in sorted(unresolved.values(), key=lambda draft: (draft.occurred_at, draft.ordinal)):
+    for draft in sorted(unresolved.values(), key=_order):
         first_seen.setdefault(draft.repository_name, draft)
     for draft in finder.register(first_seen):
-        resolved[draft.event_id(account_id)] = draft
+        resolved[draft.event_id()] = draft
     for id, draft in unresolved.items():
         resolved[id] = replace(draft, repository=finder.find(draft.repository_name, draft.occurred_at))
     return resolved
 
 
-def record_requests(drafts: Iterable[Draft]) -> None:
-    """Record that tags were asked for, but not pulled. Tags of unknown repositories are ignored."""
-    drafts = list(drafts)
-    finder = RepositoryFinder(draft.repository_name for draft in drafts)
-    found = ((finder.find(draft.repository_name, draft.occurred_at), draft) for draft in drafts)
-    now = timezone.now()
-    tags.update_requests(
-        (repository, draft.tag, draft.effective_at(now)) for repository, draft in found if repository
-    )
+def _order(draft: Draft) -> tuple[int, datetime, int]:
+    """Return the position of a draft among those that are recorded at once: message by message, by time."""
+    return draft.delivery.number, draft.occurred_at, draft.ordinal
 
 
 def _mark_deleted(drafts: Iterable[Draft]) -> None:
     """Set the deletion time of repositories that were deleted in the registry."""
-    now = timezone.now()
     for draft in drafts:
         if draft.kind == "delete_repository" and draft.repository:
             live = Repository.objects.filter(pk=draft.repository.pk, deleted_at=None)
-            live.update(deleted_at=draft.effective_at(now))
+            live.update(deleted_at=draft.effective_at)
 
 
 def _user_ids(drafts) -> dict[str, int]:
@@ -106,13 +108,11 @@ def _policy_ids(drafts) -> dict[str, int]:
     return dict(Policy.objects.filter(public_id__in=public_ids).values_list("public_id", "pk"))
 
 
-def _build_event(
-    id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int], delivery: dict[str, Any]
-) -> Event:
+def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int]) -> Event:
     return Event(
         id=id,
         occurred_at=draft.occurred_at,
-        received_at=draft.received_at or timezone.now(),
+        received_at=draft.received_at or draft.delivery.received_at,
         kind=draft.kind,
         category=KINDS[draft.kind].category.value,
         repository=draft.repository,
@@ -125,7 +125,8 @@ def _build_event(
         actor_user_id=users.get(draft.actor_name) if draft.actor_type == ActorType.USER else None,
         policy_id=_policy_id(draft, policies),
         details=draft.details,
-        **delivery,
+        delivered_by_id=draft.delivery.account_id,
+        delivered_with=draft.delivery.token_key,
     )
 
 

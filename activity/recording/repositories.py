@@ -27,6 +27,8 @@ class RepositoryFinder:
 
     def __init__(self, full_names: Iterable[str]) -> None:
         self.full_names = set(full_names)
+        self.registered: dict[str, int] = {}
+        """The number of the message that registered a repository, by its name."""
         self.by_name: dict[str, list[Repository]] = defaultdict(list)
         pairs = [names.split_name(name) for name in self.full_names]
         found = Repository.objects.select_related("namespace").filter(
@@ -42,6 +44,12 @@ class RepositoryFinder:
             if repository.deleted_at is None or repository.deleted_at >= moment:
                 return repository
         return None
+
+    def find_at(self, draft: Draft) -> Repository | None:
+        """Return the repository of a draft, or None if it was unknown when the draft's message arrived."""
+        if self.registered.get(draft.repository_name, 0) > draft.delivery.number:
+            return None
+        return self.find(draft.repository_name, draft.occurred_at)
 
     def register(self, first_seen: dict[str, Draft]) -> list[Draft]:
         """Register repositories as private, and return drafts for their Create Repository events.
@@ -70,6 +78,7 @@ class RepositoryFinder:
                     {"created_at": created_at}, namespace=namespaces[namespace], name=name, deleted_at=None
                 )
             self.by_name[full_name].append(repository)
+            self.registered[full_name] = draft.delivery.number
             if registered and category == Category.PUSH:
                 registrations.append(
                     draft.with_kind(

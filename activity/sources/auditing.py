@@ -46,11 +46,13 @@ from activity.models import (
     DeletionRule,
     Dispute,
     Hold,
+    JournalEntry,
     Registry,
     Run,
 )
 from activity.recording.drafts import Draft
 from activity.recording.record import record_events
+from activity.storage import journal
 from repositories import signals
 from repositories.access import levels
 from repositories.accounts import current_request
@@ -251,22 +253,32 @@ def record(
         actor_type, actor_name = current_actor()
     else:
         actor_type, actor_name = (ActorType.USER if username else ActorType.ANONYMOUS), username
-    (id,) = record_events(
-        [
-            Draft(
-                kind=kind,
-                repository=repository,
-                repository_name=repository.full_name if repository else "",
-                actor_type=actor_type,
-                actor_name=storable_text(actor_name, MAX_ACTOR_LENGTH),
-                occurred_at=at or timezone.now(),
-                source_id=str(uuid4()),
-                policy=policy,
-                details={**details, **current_request.client_details()},
-            )
-        ]
+    draft = Draft(
+        kind=kind,
+        repository=repository,
+        repository_name=repository.full_name if repository else "",
+        actor_type=actor_type,
+        actor_name=storable_text(actor_name, MAX_ACTOR_LENGTH),
+        occurred_at=at or timezone.now(),
+        source_id=str(uuid4()),
+        policy=policy,
+        details={**details, **current_request.client_details()},
     )
-    return id
+    return record_draft(draft)
+
+
+def record_draft(draft: Draft) -> UUID:
+    """Record an action that a draft describes, and return its event's id.
+
+    The event is committed with the action, but as an entry of the journal: a recorder turns it into a row of
+    the event table. So an action never waits for other recording, and its transaction, however long, never
+    keeps other events from being recorded.
+    """
+    if config.records_in_request():
+        (id,) = record_events([draft])
+        return id
+    journal.append(JournalEntry.Source.APPLICATION, draft.as_json())
+    return draft.event_id()
 
 
 def is_recorded(kind: str) -> bool:

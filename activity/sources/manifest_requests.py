@@ -23,16 +23,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from itertools import chain
+from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import BooleanField, Case, Q, QuerySet, Value, When
 from django.utils import timezone
 
-from activity.identity import first_id, last_id
+from activity.identity import first_id, last_id, moment_of
 from activity.models import ManifestRequest
 from activity.recording.drafts import Draft
 from activity.storage.rows import insert_rows
@@ -50,6 +51,8 @@ MAX_FOUND = 100
 
 Registries report one request per message.
 """
+MAX_READ = 10_000
+"""The maximum number of earlier requests to read at once. The newest are read."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,16 @@ class Request:
     """The digests of the manifests that the index refers to, if the registry sends them."""
     request_id: str
 
-    def row(self, account_id: int) -> ManifestRequest:
-        id = self.draft.event_id(account_id)
+    @property
+    def asks_for_tag(self) -> bool:
+        """Whether the request only asks what a tag points to."""
+        return self.is_head and bool(self.draft.tag)
+
+    def row(self) -> ManifestRequest:
+        id = self.draft.event_id()
         return ManifestRequest(
             id=id,
-            client=self._client(account_id),
+            client=self._client(),
             request_id=_hash(self.request_id) if self.request_id else "",
             is_head=self.is_head,
             is_index=self.is_index,
@@ -78,10 +86,10 @@ class Request:
             pull=None if self.is_head else id,
         )
 
-    def _client(self, account_id: int) -> str:
+    def _client(self) -> str:
         draft = self.draft
         return _hash(
-            account_id,
+            draft.delivery.account_id,
             draft.repository_name,
             draft.actor_type,
             draft.actor_name,
@@ -90,75 +98,124 @@ class Request:
         )
 
 
-def resolve(requests: Sequence[Request], account_id: int) -> list[Draft]:
-    """Store requests, and return a draft for each GET request: a pull of a tag, or of a manifest.
+class Requests:
+    """The requests of some clients: those that are stored already, and new ones."""
 
-    Call this in the transaction that records the drafts.
+    def __init__(self, stored: Iterable[ManifestRequest] = ()) -> None:
+        self.new: dict[UUID, ManifestRequest] = {}
+        self.by_client: dict[str, dict[UUID, ManifestRequest]] = defaultdict(dict)
+        for row in stored:
+            self.by_client[row.client][row.id] = row
+
+    def add(self, row: ManifestRequest) -> None:
+        """Add a request, unless it is known already because its message has been redelivered."""
+        if row.id not in self.by_client[row.client]:
+            self.by_client[row.client][row.id] = self.new[row.id] = row
+
+    def of_client(self, row: ManifestRequest) -> Iterable[ManifestRequest]:
+        return self.by_client[row.client].values()
+
+
+def resolve(messages: Sequence[Sequence[Request]]) -> list[list[Draft]]:
+    """Store the requests of messages, and return drafts for the GET requests of each message.
+
+    The draft is a pull of a tag, or of a manifest. A request is related to those of the same message and of
+    earlier ones. Call this in the transaction that records the drafts.
     """
-    rows = sorted(
-        ((request.row(account_id), request.draft) for request in requests), key=lambda pair: pair[0].id
+    pairs = [[(request.row(), request.draft) for request in requests] for requests in messages]
+    known = _read([row for row, _ in chain.from_iterable(pairs) if _is_get_by_digest(row)])
+    resolved = [_resolve_message(sorted(rows, key=lambda pair: pair[0].id), known) for rows in pairs]
+    _store([known.new[id] for id in sorted(known.new)])  # sorted, so that two messages can't deadlock
+    return resolved
+
+
+def _is_get_by_digest(row: ManifestRequest) -> bool:
+    return not row.is_head and not row.tag
+
+
+def _read(rows: Sequence[ManifestRequest]) -> Requests:
+    """Return the stored requests that can decide what GET requests by digest have pulled."""
+    if not rows:
+        return Requests()
+    ids = [row.id for row in rows]
+    stored = ManifestRequest.objects.filter(
+        client__in={row.client for row in rows},
+        id__gte=first_id(moment_of(min(ids)) - PULL_WINDOW),
+        id__lte=last_id(max(ids)),
     )
-    by_digest = [(row, draft) for row, draft in rows if not row.is_head and not row.tag][:MAX_FOUND]
+    return Requests(stored.order_by("-id")[:MAX_READ])
+
+
+def _resolve_message(pairs: Sequence[tuple[ManifestRequest, Draft]], known: Requests) -> list[Draft]:
+    by_digest = [(row, draft) for row, draft in pairs if _is_get_by_digest(row)][:MAX_FOUND]
     resolved = {row.id for row, _ in by_digest}
-    _store([row for row, _ in rows if row.id not in resolved])
-    found = {row.id: _resolve(row, draft) for row, draft in by_digest}
-    return [found.get(row.id, draft) for row, draft in rows if not row.is_head]
+    for row, _ in pairs:
+        if row.id not in resolved:
+            known.add(row)
+    found = {row.id: _resolve(row, draft, known) for row, draft in by_digest}
+    return [found.get(row.id, draft) for row, draft in pairs if not row.is_head]
 
 
-def _resolve(row: ManifestRequest, draft: Draft) -> Draft:
+def _resolve(row: ManifestRequest, draft: Draft, known: Requests) -> Draft:
     """Return the draft of a GET request by digest with the tag and the pull that it belongs to."""
-    earlier = _find_deciding_request(row, draft)
+    earlier, is_named = _find_deciding_request(row, draft, known)
     if earlier is None:
-        _store([row])
+        known.add(row)
         return draft
-    row.tag = earlier.tag or _tag_of_same_request(earlier)
+    row.tag = earlier.tag or _tag_of_same_request(earlier, known)
     if not earlier.is_head:
         row.pull = earlier.pull
     # No later request can belong to this one, unless it was of an index. But if the digest wasn't named, the
     # HEAD of the tag was for this request only.
-    if row.is_index or not earlier.named:
-        _store([row])
+    if row.is_index or not is_named:
+        known.add(row)
     if not earlier.is_head:
         return replace(draft, tag=row.tag, pull=row.pull)
     return draft.with_kind("get_tag", tag=row.tag) if row.tag else draft
 
 
-def _find_deciding_request(row: ManifestRequest, draft: Draft) -> Any:
+def _find_deciding_request(
+    row: ManifestRequest, draft: Draft, known: Requests
+) -> tuple[ManifestRequest | None, bool]:
     """Return the request that decides which tag a GET request by digest has pulled, or None.
 
-    Its attribute `named` says whether it named the digest.
+    Also return whether that request named the digest.
     """
-    named = Q(is_head=True, digest=row.digest) | Q(references__contains=row.digest)
-    if row.request_id:
-        named |= Q(is_head=False, request_id=row.request_id)
-    before = _requests_of(row).filter(
-        Q(id__lt=row.id) | Q(id__lte=last_id(row.id), is_head=True),
-        id__gte=first_id(draft.occurred_at - PULL_WINDOW),
-    )
-    # The newest request that named the digest, or else the client's last request, in one query.
-    by_name = before.annotate(
-        named=Case(When(named, then=Value(True)), default=False, output_field=BooleanField())
-    )
-    found = by_name.order_by("-named", "-id").first()
-    if found is None or found.named:
-        return found
-    had_index = found.is_head and found.tag and found.is_index and not found.references
-    return found if had_index and found.id >= first_id(draft.occurred_at - PLATFORM_WINDOW) else None
+    first, last = first_id(draft.occurred_at - PULL_WINDOW), last_id(row.id)
+    before = [
+        other
+        for other in known.of_client(row)
+        if first <= other.id and (other.id < row.id or (other.is_head and other.id <= last))
+    ]
+    if named := [other for other in before if _names(other, row)]:
+        return max(named, key=lambda other: other.id), True
+    # If none named the digest, the client's last request decides.
+    found = max(before, key=lambda other: other.id, default=None)
+    had_index = found and found.is_head and found.tag and found.is_index and not found.references
+    is_recent = found and found.id >= first_id(draft.occurred_at - PLATFORM_WINDOW)
+    return (found if had_index and is_recent else None), False
 
 
-def _tag_of_same_request(row: ManifestRequest) -> str:
+def _names(other: ManifestRequest, row: ManifestRequest) -> bool:
+    """Return whether another request named the digest of a GET request."""
+    if row.digest in other.references or (other.is_head and other.digest == row.digest):
+        return True
+    return not other.is_head and bool(row.request_id) and other.request_id == row.request_id
+
+
+def _tag_of_same_request(row: ManifestRequest, known: Requests) -> str:
     """Return the tag of a HEAD request whose other part has no tag, or an empty string.
 
     A registry that converts an index for an old client reports a HEAD of the tag, and one of the manifest.
     """
     if not row.is_head or not row.request_id:
         return ""
-    others = _requests_of(row).filter(is_head=True, request_id=row.request_id).exclude(tag="")
-    return others.values_list("tag", flat=True).first() or ""
-
-
-def _requests_of(row: ManifestRequest) -> QuerySet[ManifestRequest]:
-    return ManifestRequest.objects.filter(client=row.client)
+    others = (
+        other.tag
+        for other in known.of_client(row)
+        if other.is_head and other.request_id == row.request_id and other.tag
+    )
+    return next(others, "")
 
 
 def _store(rows: Sequence[ManifestRequest]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,10 +11,9 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import Max, Q
 from django.db.models.functions import Greatest
-from django.utils import timezone
 
 from activity.models import MAX_CLOCK_LEAD, ActorType, RegistryNode
-from activity.recording.drafts import Draft
+from activity.recording.drafts import Delivery, Draft
 
 MAX_NODE_LENGTH = 255
 MAX_DELAY = timedelta(days=1)
@@ -29,9 +28,6 @@ MAX_REMEMBERED = 10_000
 NODE_ORDINAL = 7
 """The ordinal of the event of a start, which no event from a notification has."""
 
-_updated: dict[tuple[int, str], tuple[float, bool]] = {}
-"""When this process last updated each node, and whether its clock was off, by account and instance id."""
-
 
 @dataclass(frozen=True)
 class Sighting:
@@ -45,7 +41,40 @@ class Sighting:
     """The time of the notification, by the clock of the node."""
 
 
-def update_nodes(sightings: Iterable[Sighting], account_id: int) -> list[Draft]:
+class Memory:
+    """When something was last done about each node, and whether the clock of the node was off."""
+
+    def __init__(self) -> None:
+        self.done: dict[tuple[int | None, str], tuple[float, bool]] = {}
+
+    def outdated(self, sightings: Iterable[Sighting], delivery: Delivery) -> list[Sighting]:
+        """Return the newest sighting of each node about which something must be done again.
+
+        That is the case once a minute, and if the clock of the node has become wrong, or right.
+        """
+        newest = {sighting.instance_id: sighting for sighting in sightings}
+        outdated = []
+        for instance_id, sighting in sorted(newest.items()):
+            key = (delivery.account_id, instance_id)
+            done_at, was_off = self.done.get(key, (-UPDATE_INTERVAL, False))
+            is_off = _clock_offset(sighting, delivery) is not None
+            if was_off != is_off or time.monotonic() >= done_at + UPDATE_INTERVAL:
+                outdated.append(sighting)
+        return outdated
+
+    def remember(self, sightings: Iterable[Sighting], delivery: Delivery) -> None:
+        if len(self.done) > MAX_REMEMBERED:
+            self.done.clear()
+        for sighting in sightings:
+            is_off = _clock_offset(sighting, delivery) is not None
+            self.done[delivery.account_id, sighting.instance_id] = (time.monotonic(), is_off)
+
+
+_updated = Memory()
+"""What this process has updated in the database."""
+
+
+def update_nodes(messages: Iterable[tuple[Sequence[Sighting], Delivery]]) -> list[Draft]:
     """Update the rows of the nodes, and return a draft of an event for each node that has started.
 
     What a node had queued before it was restarted is lost, because registries keep their queue in memory. The
@@ -54,35 +83,24 @@ def update_nodes(sightings: Iterable[Sighting], account_id: int) -> list[Draft]:
     Call this in the transaction that records the drafts. Each process updates a row at most once a minute,
     unless the clock of the node becomes wrong, or right.
     """
-    drafts = []
-    for sighting in _outdated(sightings, account_id)[:MAX_NODES]:
-        drafts += _update(sighting, account_id)
-        _remember_on_commit(sighting, account_id)
+    drafts, now_updated = [], Memory()
+    for sightings, delivery in messages:
+        outdated = now_updated.outdated(_updated.outdated(sightings, delivery), delivery)[:MAX_NODES]
+        for sighting in outdated:
+            drafts += _update(sighting, delivery)
+        now_updated.remember(outdated, delivery)
+    transaction.on_commit(lambda: _updated.done.update(now_updated.done))
     return drafts
 
 
-def are_up_to_date(sightings: Iterable[Sighting], account_id: int) -> bool:
-    """Return whether `update_nodes` would change nothing."""
-    return not _outdated(sightings, account_id)
-
-
-def _outdated(sightings: Iterable[Sighting], account_id: int) -> list[Sighting]:
-    """Return the newest sighting of each node whose row must be updated."""
-    newest = {sighting.instance_id: sighting for sighting in sightings}
-    outdated = []
-    for instance_id, sighting in sorted(newest.items()):
-        updated_at, was_off = _updated.get((account_id, instance_id), (-UPDATE_INTERVAL, False))
-        is_off = _clock_offset(sighting.occurred_at) is not None
-        if was_off != is_off or time.monotonic() >= updated_at + UPDATE_INTERVAL:
-            outdated.append(sighting)
-    return outdated
-
-
-def _update(sighting: Sighting, account_id: int) -> list[Draft]:
-    nodes = RegistryNode.objects.filter(account_id=account_id)
-    offset = _clock_offset(sighting.occurred_at)
+def _update(sighting: Sighting, delivery: Delivery) -> list[Draft]:
+    nodes = RegistryNode.objects.filter(account_id=delivery.account_id)
+    offset = _clock_offset(sighting, delivery)
     known = nodes.filter(instance_id=sighting.instance_id)
     if known.update(last_event_at=Greatest("last_event_at", sighting.occurred_at), clock_offset=offset):
+        return []
+    account = get_user_model()._default_manager.filter(pk=delivery.account_id or 0).first()
+    if account is None:  # deleted while its message waited in the journal
         return []
     # The node that was restarted has the same address. Behind a load balancer, addresses can change.
     before = nodes.exclude(instance_id=sighting.instance_id)
@@ -90,7 +108,7 @@ def _update(sighting: Sighting, account_id: int) -> list[Draft]:
         same=Max("last_event_at", filter=Q(address=sighting.node)), any=Max("last_event_at")
     )
     _, created = nodes.get_or_create(
-        account_id=account_id,
+        account=account,
         instance_id=sighting.instance_id,
         defaults={
             "address": sighting.node,
@@ -100,11 +118,10 @@ def _update(sighting: Sighting, account_id: int) -> list[Draft]:
         },
     )
     last = times["same"] or times["any"]
-    return [_draft(sighting, account_id, last)] if created and last else []
+    return [_draft(sighting, delivery, account.get_username(), last)] if created and last else []
 
 
-def _draft(sighting: Sighting, account_id: int, last_event_at: datetime) -> Draft:
-    account = get_user_model()._default_manager.get(pk=account_id)
+def _draft(sighting: Sighting, delivery: Delivery, username: str, last_event_at: datetime) -> Draft:
     return Draft(
         kind="start_registry_node",
         repository_name="",
@@ -112,7 +129,8 @@ def _draft(sighting: Sighting, account_id: int, last_event_at: datetime) -> Draf
         source_id=f"node {sighting.instance_id}",
         ordinal=NODE_ORDINAL,
         actor_type=ActorType.USER,
-        actor_name=account.get_username(),
+        actor_name=username,
+        delivery=delivery,
         details={
             "node": sighting.node,
             "instance_id": sighting.instance_id,
@@ -123,14 +141,7 @@ def _draft(sighting: Sighting, account_id: int, last_event_at: datetime) -> Draf
     )
 
 
-def _clock_offset(occurred_at: datetime) -> timedelta | None:
+def _clock_offset(sighting: Sighting, delivery: Delivery) -> timedelta | None:
     """Return how far the clock of a node is ahead (negative if it is behind), or None if it is right."""
-    offset = occurred_at - timezone.now()
+    offset = sighting.occurred_at - delivery.received_at
     return offset if offset > MAX_CLOCK_LEAD or offset < -MAX_DELAY else None
-
-
-def _remember_on_commit(sighting: Sighting, account_id: int) -> None:
-    key, is_off = (account_id, sighting.instance_id), _clock_offset(sighting.occurred_at) is not None
-    if len(_updated) > MAX_REMEMBERED:
-        _updated.clear()
-    transaction.on_commit(lambda: _updated.update({key: (time.monotonic(), is_off)}))

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, ActorType
-from activity.recording.drafts import Draft
+from activity.recording.drafts import Delivery, Draft
 from activity.sources.credentials import remove_credentials
 from activity.sources.manifest_requests import Request
 from activity.sources.media_types import BLOB_TYPES, INDEX_TYPES, MANIFEST_TYPES, normalize
@@ -55,6 +55,7 @@ class InvalidNotification(Exception):
 class ParsedMessage:
     """The result of parsing a message."""
 
+    delivery: Delivery
     drafts: list[Draft] = field(default_factory=list)
     """Pushes and deletions."""
     requests: list[Request] = field(default_factory=list)
@@ -64,15 +65,29 @@ class ParsedMessage:
     sightings: list[Sighting] = field(default_factory=list)
     """The registry nodes that sent the notifications."""
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to record, because the message is about layers."""
-        return not (self.drafts or self.requests or self.rejected)
+
+def sightings_of_layers(body: bytes) -> list[Sighting] | None:
+    """Return which nodes sent a message that is only about layers, so that none of it is recorded.
+
+    Return None for any other message. Most messages are about layers, so this function does as little as
+    possible.
+    """
+    try:
+        sightings = []
+        for notification in _parse_envelope(body):
+            if not isinstance(notification, dict) or notification.get("action") not in ACTIONS:
+                return None
+            if not _Target(_get_object(notification, "target")).is_blob(notification["action"]):
+                return None
+            sightings.append(_sighting(notification))
+    except InvalidNotification:
+        return None
+    return [sighting for sighting in sightings if sighting]
 
 
-def parse(body: bytes) -> ParsedMessage:
+def parse(body: bytes, delivery: Delivery) -> ParsedMessage:
     """Parse a message. An invalid notification doesn't prevent the rest of the message from being parsed."""
-    parsed = ParsedMessage()
+    parsed = ParsedMessage(delivery)
     try:
         notifications = _parse_envelope(body)
     except InvalidNotification as error:
@@ -123,7 +138,7 @@ def _parse_notification(notification: Any, parsed: ParsedMessage) -> None:
         return
     if action == "mount":
         raise InvalidNotification("Only layers can be mounted, but the target is a manifest.")
-    draft = _draft(notification, target)
+    draft = _draft(notification, target, parsed.delivery)
     if action == "pull":
         parsed.requests.append(_request(notification, target, draft))
     else:
@@ -215,7 +230,7 @@ def _path(url: str) -> str:
         return ""
 
 
-def _draft(notification: dict, target: _Target) -> Draft:
+def _draft(notification: dict, target: _Target, delivery: Delivery) -> Draft:
     """Return the draft that all events from a notification are based on. The draft has no kind yet."""
     if not names.is_name(target.repository):
         raise InvalidNotification(f"{_quote(target.repository)} is not a valid repository name.")
@@ -241,6 +256,7 @@ def _draft(notification: dict, target: _Target) -> Draft:
         occurred_at=parse_time(_get_string(notification, "timestamp")),
         source_id=source_id,
         details=_details(notification),
+        delivery=delivery,
     )
 
 

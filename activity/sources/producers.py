@@ -13,7 +13,7 @@ from rest_framework import serializers
 from activity.catalogue import KINDS, REPOSITORY_KINDS
 from activity.identity import END, EPOCH
 from activity.models import MANUAL_PROMOTION_NAME, MAX_ACTOR_LENGTH, ActorType, DeadLetter
-from activity.recording.drafts import Draft
+from activity.recording.drafts import Delivery, Draft
 from activity.recording.record import record_events
 from activity.sources.dead_letters import store_dead_letters
 from repositories import names
@@ -107,18 +107,18 @@ class ProducedEventSerializer(serializers.Serializer):
 def receive(events: Sequence[dict[str, Any]], account: Any, token_key: str = "") -> list[dict[str, Any]]:
     """Record all validated events or none, and return one result per event, in the same order.
 
-    `account` and `token_key` identify who delivers the events; see `record_events`. While scanning is
+    `account` and `token_key` identify who delivers the events; see `Delivery`. While scanning is
     disabled, scan events are stored as dead letters.
     """
     scanning = RegistrySettings.get_solo().scanning_enabled
     kinds = {key for key, kind in KINDS.items() if scanning or kind.category != Category.SCAN}
-    drafts = [_draft(event, account) for event in events if event["kind"] in kinds]
-    ids = iter(record_events(drafts, account.pk, token_key))
+    delivery = Delivery(account.pk, token_key)
+    drafts = [_draft(event, account, delivery) for event in events if event["kind"] in kinds]
+    ids = iter(record_events(drafts))
     rejected = [json.dumps(event["sent"]).encode() for event in events if event["kind"] not in kinds]
     reason = SCANNING_DISABLED
-    store_dead_letters(
-        [(sent, reason) for sent in rejected], DeadLetter.Source.PRODUCER, account.pk, token_key
-    )
+    if rejected:
+        store_dead_letters([(sent, reason) for sent in rejected], DeadLetter.Source.PRODUCER, delivery)
     return [
         {"id": next(ids), "dead_letter": None}
         if event["kind"] in kinds
@@ -127,7 +127,7 @@ def receive(events: Sequence[dict[str, Any]], account: Any, token_key: str = "")
     ]
 
 
-def _draft(event: dict[str, Any], account: Any) -> Draft:
+def _draft(event: dict[str, Any], account: Any, delivery: Delivery) -> Draft:
     actor = event.get("actor") or {"type": ActorType.USER, "id": account.get_username()}
     return Draft(
         kind=event["kind"],
@@ -139,4 +139,5 @@ def _draft(event: dict[str, Any], account: Any) -> Draft:
         occurred_at=event["occurred_at"],
         source_id=event["id"],
         details={**event["details"], "source_id": event["id"]},
+        delivery=delivery,
     )

@@ -14,6 +14,8 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from activity.models import DeadLetter
+from activity.recording.drafts import Delivery, Draft
+from activity.recording.record import record_events
 from activity.sources import auditing, notification_parser, notifications, producers
 from activity.sources.dead_letters import escape_non_ascii, fingerprint, store_dead_letters
 from repositories.utils.text import storable_text
@@ -89,25 +91,29 @@ def replay(letter: DeadLetter) -> bool:
     reason. If only parts of a message are rejected, these parts become separate dead letters.
     """
     content = bytes(letter.content)
+    delivery = Delivery(letter.account_id, letter.token_key)
     if letter.is_truncated:
         rejected = [(content, "Only the beginning of the message was stored, so it can't be replayed.")]
     elif letter.source == DeadLetter.Source.REGISTRY:
-        rejected = _replay_notification(content, letter)
+        rejected = _replay_notification(content, delivery)
+    elif letter.source == DeadLetter.Source.APPLICATION:
+        record_events([Draft.from_json(content, Delivery(received_at=letter.received_at))])
+        rejected = []
     else:
         rejected = _replay_event(content, letter)
     reasons = [reason for part, reason in rejected if _is_whole_letter(part, letter)]
     if reasons:
         letter.reason = escape_non_ascii(reasons[0])
     else:
-        store_dead_letters(rejected, DeadLetter.Source(letter.source), letter.account_id, letter.token_key)
+        store_dead_letters(rejected, DeadLetter.Source(letter.source), delivery)
         letter.replayed_at = timezone.now()
     letter.save(update_fields=["reason", "replayed_at"])
     return not reasons
 
 
-def _replay_notification(content: bytes, letter: DeadLetter) -> list[tuple[bytes, str]]:
-    parsed = notification_parser.parse(content)
-    notifications.record_message(parsed, letter.account_id or 0, letter.token_key)
+def _replay_notification(content: bytes, delivery: Delivery) -> list[tuple[bytes, str]]:
+    parsed = notification_parser.parse(content, delivery)
+    notifications.record_messages([parsed])
     return parsed.rejected
 
 

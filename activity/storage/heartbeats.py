@@ -31,7 +31,8 @@ MAX_LEAD = timedelta(days=7)
 MAX_STEPS = 1_000
 """The maximum number of events to follow from the last heartbeat to the present."""
 
-WORKER, BEAT, FOLDING, RUNS, MIGRATIONS = "worker", "beat", "folding", "auto-deletion", "migrations"
+WORKER, BEAT, RECORDER = "worker", "beat", "recorder"
+FOLDING, RUNS, MIGRATIONS = "folding", "auto-deletion", "migrations"
 
 
 def connect() -> None:

@@ -8,9 +8,9 @@ from django.db.models import Sum
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from activity.health import MAX_COUNTED, MAX_UNFOLDED, Result
+from activity.health import MAX_COUNTED, MAX_JOURNAL, MAX_UNFOLDED, Result
 from activity.models import DeadLetter, Heartbeat, Registry, Run, Tally, TallyChange
-from activity.storage import tallies
+from activity.storage import journal, tallies
 
 
 class HealthCollector(Collector):
@@ -54,6 +54,11 @@ class HealthCollector(Collector):
         letters = DeadLetter.objects.filter(DeadLetter.WAITING).order_by()[: MAX_COUNTED + 1].count()
         yield GaugeMetricFamily(
             "activity_dead_letters", f"Dead letters that wait, at most {MAX_COUNTED + 1}", value=letters
+        )
+        yield GaugeMetricFamily(
+            "activity_journal_entries",
+            f"Messages that wait to be recorded, at most {MAX_JOURNAL + 1}",
+            value=journal.count_waiting(MAX_JOURNAL + 1),
         )
         changes = TallyChange.objects.order_by()[: MAX_UNFOLDED + 1].count()
         yield GaugeMetricFamily(

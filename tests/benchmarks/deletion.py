@@ -279,7 +279,7 @@ def create_reader() -> Callable[[], object]:
 def create_recorder() -> Callable[[], object]:
     """Return a function that records one event."""
     from activity.models import ActorType
-    from activity.recording.drafts import Draft
+    from activity.recording.drafts import Delivery, Draft
     from activity.recording.record import record_events
     from activity.sources.registries import registry_account
     from tests.benchmarks.world import BUSIEST
@@ -294,8 +294,9 @@ def create_recorder() -> Callable[[], object]:
             source_id=str(uuid4()),
             actor_type=ActorType.USER,
             actor_name="person-7",
+            delivery=Delivery(account.pk),
         )
-        return record_events([draft], account.pk)
+        return record_events([draft])
 
     return record
 

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.utils import timezone
 from tqdm import tqdm
 
+from activity.recording.drafts import Delivery
 from activity.recording.record import record_events
 from activity.sources.registries import registry_account
 from activity.storage import tags, tallies
@@ -59,9 +60,10 @@ class Command(BaseCommand):
 
     def _record_events(self, count: int) -> None:
         account = registry_account()
-        drafts = list(demo.EventGenerator(until=timezone.now()).events(count)) if count else []
+        generator = demo.EventGenerator(timezone.now(), Delivery(account.pk))
+        drafts = list(generator.events(count)) if count else []
         with tqdm(
             total=len(drafts), desc="Demo events", unit="event", file=self.stderr._out, disable=None
         ) as progress:
             for start in range(0, len(drafts), BATCH):
-                progress.update(len(record_events(drafts[start : start + BATCH], account.pk)))
+                progress.update(len(record_events(drafts[start : start + BATCH])))

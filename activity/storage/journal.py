@@ -1,0 +1,129 @@
+"""The journal: messages wait here from their receipt until a recorder records them.
+
+A message is acknowledged as soon as its entry is committed. It is recorded in the transaction that removes
+the entry, so it is recorded exactly once, whenever a process or the database stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from django.db import connection
+from django.utils import timezone
+
+from activity.models import JournalEntry
+
+CHANNEL = "registry_activity_journal"
+"""The channel on which PostgreSQL tells the recorder about new entries."""
+LOCK_KEY = 7_021_965
+"""The key of the advisory lock that a transaction takes before it records entries.
+
+Transactions that record several messages would otherwise deadlock, because each message locks its own rows.
+"""
+MAX_BYTES = 32 * 1024 * 1024
+"""The approximate size of the messages to take at once, so that they fit into memory."""
+
+
+class Entry(NamedTuple):
+    """An entry of the journal; see `JournalEntry`."""
+
+    id: int
+    source: int
+    account_id: int | None
+    token_key: str
+    received_at: datetime
+    content: bytes
+    size: int
+
+
+APPEND = """
+    INSERT INTO registry_activity_journalentry (source, account_id, token_key, received_at, content, size)
+    VALUES (%s, %s, %s, %s, %s, %s) RETURNING id
+"""
+# One statement, because a second one would cost as much time again. The notification is sent by the commit.
+APPEND_AND_NOTIFY = """
+    WITH appended AS (
+        INSERT INTO registry_activity_journalentry (source, account_id, token_key, received_at, content, size)
+        VALUES (%s, %s, %s, %s, %s, %s) RETURNING id
+    )
+    SELECT id, pg_notify('registry_activity_journal', '') FROM appended
+"""
+OLDEST = """
+    SELECT id FROM (
+        SELECT id, SUM(size) OVER (ORDER BY id) - size AS before
+        FROM (SELECT id, size FROM registry_activity_journalentry ORDER BY id LIMIT %s) AS oldest
+    ) AS summed
+    WHERE before < %s
+"""
+TAKE = """
+    DELETE FROM registry_activity_journalentry WHERE id IN ({ids})
+    RETURNING id, source, account_id, token_key, received_at, content, size
+"""
+
+
+def append(
+    source: JournalEntry.Source,
+    content: bytes,
+    account_id: int | None = None,
+    token_key: str = "",
+    size: int | None = None,
+) -> int:
+    """Append an entry, and return its id. If `content` is truncated, `size` is the size of the whole."""
+    received_at = connection.ops.adapt_datetimefield_value(timezone.now())
+    size = len(content) if size is None else size
+    with connection.cursor() as cursor:
+        cursor.execute(
+            APPEND_AND_NOTIFY if connection.vendor == "postgresql" else APPEND,
+            [source.value, account_id, token_key, received_at, content, size],
+        )
+        return cursor.fetchone()[0]
+
+
+def count_waiting(limit: int) -> int:
+    """Return the number of waiting entries, or `limit` if there are more."""
+    return JournalEntry.objects.order_by("pk").values("pk")[:limit].count()
+
+
+def oldest() -> datetime | None:
+    """Return when the oldest waiting entry was received, or None if there is none."""
+    return JournalEntry.objects.order_by("pk").values_list("received_at", flat=True).first()
+
+
+def is_empty() -> bool:
+    return not JournalEntry.objects.exists()
+
+
+def oldest_ids(limit: int) -> list[int]:
+    """Return the ids of the entries that `take` would remove."""
+    with connection.cursor() as cursor:
+        cursor.execute(OLDEST, [limit, MAX_BYTES])
+        return sorted(id for (id,) in cursor)
+
+
+def take(limit: int) -> list[Entry]:
+    """Remove up to this many of the oldest entries, and return them, oldest first.
+
+    Call this in the transaction that records them. Another such transaction waits until this one ends.
+    """
+    return _take(OLDEST, limit, MAX_BYTES)
+
+
+def take_one(id: int) -> list[Entry]:
+    """Remove an entry, and return it in a list, which is empty if the entry has been removed already."""
+    return _take("%s", id)
+
+
+def _take(ids: str, *params: int) -> list[Entry]:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
+        cursor.execute(TAKE.format(ids=ids), params)
+        return sorted(map(_entry, cursor.fetchall()))
+
+
+def _entry(row: Sequence) -> Entry:
+    entry = Entry(*row)
+    received_at = entry.received_at.replace(tzinfo=UTC)  # SQLite stores no time zone
+    return entry._replace(content=bytes(entry.content), received_at=received_at)

@@ -152,7 +152,7 @@ def check_recorder(now: datetime) -> Iterator[Finding]:
     if oldest and oldest < now - MAX_WAITING:
         waiting = journal.count_waiting(MAX_JOURNAL + 1)
         number = f"more than {MAX_JOURNAL:,}" if waiting > MAX_JOURNAL else f"{waiting:,}"
-        words = f"Recording is behind: {number} messages wait, the oldest since {_length(now - oldest)}."
+        words = f"Recording is behind: {number} messages wait, the oldest for {_length(now - oldest)}."
         yield Finding(State.ERROR, words)
 
 

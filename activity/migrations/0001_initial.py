@@ -55,13 +55,14 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Recorder',
+            name='Heartbeat',
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('alive_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('program', models.CharField(max_length=50, primary_key=True, serialize=False)),
+                ('beat_at', models.DateTimeField()),
+                ('trusted_at', models.DateTimeField()),
             ],
             options={
-                'default_permissions': [],
+                'default_permissions': ['view'],
             },
         ),
         migrations.CreateModel(
@@ -183,7 +184,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'journal entries',
-                'default_permissions': [],
+                'default_permissions': (),
             },
         ),
         migrations.CreateModel(
@@ -222,9 +223,10 @@ class Migration(migrations.Migration):
             name='Registry',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(editable=False, help_text='The last known name of the account.', max_length=255)),
                 ('last_contact_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, help_text="When the registry last delivered a message, to the minute, by this server's clock.")),
                 ('quiet_after', models.PositiveIntegerField(default=24, help_text='Report the registry as quiet if it delivers nothing for longer than this.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(8784)], verbose_name='quiet after (hours)')),
-                ('account', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='registry', to=settings.AUTH_USER_MODEL)),
+                ('account', models.OneToOneField(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='registry', to=settings.AUTH_USER_MODEL)),
             ],
             options={
                 'verbose_name_plural': 'registries',

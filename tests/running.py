@@ -82,14 +82,16 @@ class Application:
         return {"DATABASE_URL": url._replace(netloc=f"{WEB_ROLE}@{url.hostname}:{url.port}").geturl()}
 
     @contextmanager
-    def program(self, name: str, check: Callable[[], object] = lambda: None) -> Iterator[None]:
+    def program(
+        self, name: str, check: Callable[[], object] = lambda: None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """Run a Procfile program during the block. The block starts when `check` no longer raises."""
         folder = self.folder / name
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         command = _procfile_command(name, self.environ)
         environ = self.environ | (self.web_environ if name == "web" else {})
-        with services.running(command, folder, check, cwd=PROJECT, env=environ):
-            yield
+        with services.running(command, folder, check, cwd=PROJECT, env=environ) as process:
+            yield process
 
     def log(self, name: str) -> str:
         """Return the log of a Procfile program."""

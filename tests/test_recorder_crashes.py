@@ -1,0 +1,194 @@
+"""Nothing is lost or recorded twice when the recorder, the web server or the database fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import requests
+from django.db import connection
+
+from tests.factories import notification
+from tests.running import TIMEOUT, Application, application, poll
+
+pytestmark = pytest.mark.long
+on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
+WITH_RECORDER = {"RECORD_IN_REQUEST": "false"}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Application]:
+    with application(tmp_path, variables=WITH_RECORDER) as app:
+        yield app
+
+
+def push(**values: Any) -> dict[str, Any]:
+    return notification(id=str(uuid4()), target={"repository": "acme/web", "tag": "v1"}, **values)
+
+
+def deliver(app: Application, message: dict[str, Any]) -> None:
+    """Deliver a notification as a registry does: again and again, until it is acknowledged."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        try:
+            if app.notify(json.dumps({"events": [message]})).status_code < 300:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    raise TimeoutError
+
+
+def deliver_all(app: Application, messages: list[dict[str, Any]]) -> None:
+    """Deliver notifications from eight clients at once."""
+    with ThreadPoolExecutor(8) as clients:
+        list(clients.map(lambda message: deliver(app, message), messages))
+
+
+def pushes(app: Application) -> Counter[str]:
+    """Return how often each notification has been recorded as the update of a tag."""
+    events = app.events("admin", type="UPDATE", repository="acme/web")
+    return Counter(
+        event["details"]["notification_id"] for event in events if "notification_id" in event["details"]
+    )
+
+
+def ids(messages: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(message["id"] for message in messages)
+
+
+def sql(app: Application, statement: str, database: str = "") -> list[Any]:
+    """Execute a statement as the owner of the database."""
+    with psycopg.connect(app.environ["DATABASE_URL"], autocommit=True) as owner:
+        found = owner.execute(statement)
+        return found.fetchall() if found.description else []
+
+
+def test_recorder_that_is_killed_again_and_again_loses_and_doubles_nothing(app: Application) -> None:
+    messages = [push() for _ in range(600)]
+    rng = random.Random(1)
+    with ThreadPoolExecutor(1) as executor:
+        delivering = executor.submit(deliver_all, app, messages)
+        for _ in range(8):
+            with app.program("recorder") as recorder:
+                time.sleep(0.7 + rng.random())  # it starts, and is killed at some moment of its work
+                recorder.kill()
+        delivering.result()
+    with app.program("recorder"):
+        assert poll(app.waiting, 0) == 0
+
+    assert pushes(app) == ids(messages)
+
+
+def test_web_server_whose_workers_are_killed_loses_and_doubles_nothing(app: Application) -> None:
+    messages = [push() for _ in range(400)]
+    with app.program("recorder"), ThreadPoolExecutor(1) as executor:
+        delivering = executor.submit(deliver_all, app, messages)
+        while not delivering.done():
+            time.sleep(0.5)
+            for pid in workers_of(app):
+                os.kill(pid, signal.SIGKILL)
+        delivering.result()
+        assert poll(app.waiting, 0) == 0
+
+    assert pushes(app) == ids(messages)
+
+
+def workers_of(app: Application) -> list[int]:
+    """Return the process ids of the web server's workers."""
+    port = app.url.rpartition(":")[2]
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environ = (folder / "environ").read_bytes()
+            stat = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes()
+            parent = Path("/proc", stat[1], "cmdline").read_bytes()
+        except OSError:
+            continue
+        if f"PORT={port}\0".encode() in environ and b"gunicorn" in command and b"gunicorn" in parent:
+            found.append(int(folder.name))
+    return found
+
+
+@on_postgresql
+def test_recorder_that_stands_by_takes_over(app: Application, tmp_path: Path) -> None:
+    first, second = push(), push()
+    with app.program("recorder") as active:
+        deliver(app, first)
+        assert poll(lambda: pushes(app), ids([first])) == ids([first])
+        with app.program("recorder"):
+            active.kill()
+            deliver(app, second)
+            assert poll(lambda: pushes(app), ids([first, second])) == ids([first, second])
+
+
+def test_broken_message_becomes_a_dead_letter_beside_others(app: Application) -> None:
+    messages = [push() for _ in range(3)]
+    for message in messages:
+        deliver(app, message)
+        app.notify("{")
+    with app.program("recorder"):
+        assert poll(app.waiting, 0) == 0
+
+    assert pushes(app) == ids(messages)
+    assert app.shell("from activity.models import DeadLetter; print(DeadLetter.objects.count())") == "1\n"
+
+
+@on_postgresql
+def test_long_transaction_does_not_stop_recording(app: Application) -> None:
+    """Someone's transaction, in which an action was recorded, is still open."""
+    with app.program("recorder"), psycopg.connect(app.environ["DATABASE_URL"]) as other:
+        other.execute(
+            "INSERT INTO registry_activity_journalentry (source, token_key, received_at, content, size)"
+            " VALUES (2, '', now(), '{', 1)"
+        )
+        message = push()
+        deliver(app, message)
+
+        assert poll(lambda: pushes(app), ids([message])) == ids([message])
+        other.rollback()
+
+
+@on_postgresql
+def test_messages_wait_while_the_recorder_cannot_write(app: Application) -> None:
+    """The recorder's role becomes read-only, as on a server that has run out of disk space."""
+    first, second = push(), push()
+    with app.program("recorder"):
+        deliver(app, first)
+        assert poll(lambda: pushes(app), ids([first])) == ids([first])
+        with read_only_recorder(app):
+            deliver(app, second)
+            assert poll(lambda: "read-only" in app.log("recorder"), True)
+            assert app.waiting() == 1
+
+        assert poll(lambda: pushes(app), ids([first, second])) == ids([first, second])
+
+
+@contextmanager
+def read_only_recorder(app: Application) -> Iterator[None]:
+    """Make all connections of the database's owner read-only, but not those of the web server."""
+    (((database,),), disconnect) = (
+        sql(app, "SELECT current_database()"),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()",
+    )
+    setting = f'ALTER ROLE postgres IN DATABASE "{database}"'
+    sql(app, f"{setting} SET default_transaction_read_only = on")
+    sql(app, disconnect)
+    try:
+        yield
+    finally:
+        sql(app, f"SET default_transaction_read_only = off; {setting} RESET default_transaction_read_only")
+        sql(app, disconnect)

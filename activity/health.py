@@ -24,7 +24,7 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django_celery_beat.models import PeriodicTask
 
-from activity.config import archive_storage, records_in_request
+from activity.config import archive_storage, record_in_request
 from activity.deletion import archive_files, changes
 from activity.deletion.configuration import DELETION_TASK
 from activity.models import DeadLetter, Event, Heartbeat, Registry, RegistryNode, Run, TallyChange
@@ -146,7 +146,7 @@ def find_silent(program: str, name: str, now: datetime) -> Iterator[Finding]:
 
 def check_recorder(now: datetime) -> Iterator[Finding]:
     """Find out whether messages wait in the journal for too long, or nobody records them."""
-    if not records_in_request():
+    if not record_in_request():
         yield from find_silent(heartbeats.RECORDER, "The recorder", now)
     oldest = journal.oldest()
     if oldest and oldest < now - MAX_WAITING:

@@ -36,7 +36,11 @@ settings.load_profile("deterministic")
 FAST_SETTINGS = {
     "WHITENOISE_AUTOREFRESH": True,
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
-    "REGISTRY_ACTIVITY": {**site.REGISTRY_ACTIVITY, "DELETION_DELAY": timedelta(0), "RECORD_IN_REQUEST": True},
+    "REGISTRY_ACTIVITY": {
+        **site.REGISTRY_ACTIVITY,
+        "DELETION_DELAY": timedelta(0),
+        "RECORD_IN_REQUEST": True,
+    },
 }
 
 

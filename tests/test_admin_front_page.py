@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from activity.admin import overview
+from activity.api import senders
 from activity.feed import search, search_language
 from activity.models import DeadLetter, Event, Registry, Run
 from activity.storage import tallies
@@ -170,6 +171,7 @@ class TestRegistries:
         assert Registry.objects.get().last_contact_at == first
 
         Registry.objects.update(last_contact_at=first - timedelta(minutes=2))
+        senders.forget()
         registry(notification())
 
         assert Registry.objects.get().last_contact_at >= first

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from activity.recording.drafts import Delivery
 from activity.sources import notification_parser
 from tests.benchmarks import messages
 from tests.benchmarks.load import deliver
@@ -35,7 +36,7 @@ VALUES = {"repository": "acme/web", "tag": "v1", "digest": f"sha256:{7:064x}", "
 def test_messages_are_those_of_registries(kind: str, kinds: list[str], pulled: str | None) -> None:
     for seed in range(20):
         body = messages.fill(kind, random.Random(seed), datetime.now(UTC), **VALUES)
-        parsed = notification_parser.parse(body)
+        parsed = notification_parser.parse(body, Delivery())
 
         assert [draft.kind for draft in parsed.drafts] == kinds
         assert [request.draft.tag for request in parsed.requests] == ([] if pulled is None else [pulled])

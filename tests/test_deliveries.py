@@ -262,9 +262,9 @@ def test_messages_have_the_same_result_one_by_one_and_in_batches(
         while recorder.record_batch(size):
             pass
 
-    settings.RECORD_IN_REQUEST = False
+    settings.REGISTRY_ACTIVITY = {"RECORD_IN_REQUEST": False}
     found = results_of(messages, capture, registry, admin, record)
-    settings.RECORD_IN_REQUEST = True
+    settings.REGISTRY_ACTIVITY = {"RECORD_IN_REQUEST": True}
 
     assert found == results_of(messages, capture, registry, admin)
 

@@ -24,6 +24,7 @@ OWN_MODELS = sorted(
     model._meta.model_name or ""
     for label in ("registry_activity", "registry_repositories")
     for model in apps.get_app_config(label).get_models()
+    if model._meta.default_permissions  # nobody can view the journal, which may contain credentials
 )
 WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "archive": set(),
@@ -34,6 +35,7 @@ WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "rolegroup": set(),
     "event": {"add"},
     "failedlogins": set(),
+    "heartbeat": set(),
     "import": {"change"},
     "manifest": set(),
     "manifestrequest": set(),

@@ -325,6 +325,7 @@ class TestEvents:
     def test_counts_are_deleted_after_their_events(self) -> None:
         fail(1, username="old")
         fail(1, username="new")
+        FailedLogins.objects.update(start=timezone.now() - timedelta(days=2))
         old = Event.objects.get(actor_name="old")
         with transaction.atomic():
             delete_events(Event.objects.filter(pk=old.pk))

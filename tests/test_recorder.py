@@ -26,7 +26,7 @@ OTHER_DIGEST = "sha256:" + "0123abcd" * 8
 @pytest.fixture(autouse=True)
 def separate_recorder(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave recording to the tests, which call the recorder."""
-    settings.RECORD_IN_REQUEST = False
+    settings.REGISTRY_ACTIVITY = {"RECORD_IN_REQUEST": False}
     monkeypatch.setattr(intake, "_journaled", nodes.Memory())
 
 

@@ -45,7 +45,7 @@ def deliver(app: Application, message: dict[str, Any]) -> None:
         try:
             if app.notify(json.dumps({"events": [message]})).status_code < 300:
                 return
-        except requests.ConnectionError:
+        except requests.RequestException:
             time.sleep(0.05)
     raise TimeoutError
 

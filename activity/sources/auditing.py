@@ -274,7 +274,7 @@ def record_draft(draft: Draft) -> UUID:
     the event table. So an action never waits for other recording, and its transaction, however long, never
     keeps other events from being recorded.
     """
-    if config.records_in_request():
+    if config.record_in_request():
         (id,) = record_events([draft])
         return id
     journal.append(JournalEntry.Source.APPLICATION, draft.as_json())

@@ -47,7 +47,7 @@ def accept(body: bytes, account_id: int, token_key: str, size: int) -> Receipt |
         return Receipt(events=0, dead_letters=0)
     id = journal.append(JournalEntry.Source.REGISTRY, body, account_id, token_key, size)
     _journaled.remember(outdated, delivery)
-    if config.records_in_request():
+    if config.record_in_request():
         return _record(id)
     time.sleep(_brake.delay())
     return None

@@ -163,6 +163,7 @@ def _measure_visibility(site: Site, found: Findings) -> None:
 def _probe(address: servers.Address, token: str, over: Any) -> list[float]:
     """Deliver pushes one by one, and return how many seconds after the response each was visible."""
     from activity.models import Event
+    from activity.recording.drafts import Delivery
     from activity.sources import notification_parser
     from activity.sources.registries import registry_account
 
@@ -178,7 +179,7 @@ def _probe(address: servers.Address, token: str, over: Any) -> list[float]:
             digest=f"sha256:{rng.getrandbits(256):064x}",
             actor="person-1",
         )
-        id = notification_parser.parse(body).drafts[0].event_id(account.pk)
+        id = notification_parser.parse(body, Delivery(account.pk)).drafts[0].event_id()
         http.request(
             "POST", PATH, body, {"Authorization": f"Bearer {token}", "Content-Type": messages.CONTENT_TYPE}
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import accumulate
@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from activity.identity import MILLISECOND, first_id
 from activity.models import Event
-from activity.recording.record import record_events
-from activity.sources import manifest_requests, notification_parser
+from activity.recording.drafts import Delivery
+from activity.sources import notification_parser, notifications
 from activity.sources.registries import registry_account
 from activity.storage import tags, tallies
 from activity.storage.partitions import create_ahead
@@ -164,12 +164,12 @@ def record(batch: Sequence[Message]) -> float:
     account = registry_account()
     started = perf_counter()
     with transaction.atomic():
-        drafts = []
-        for received_at, body in batch:
-            parsed = notification_parser.parse(body)
-            found = parsed.drafts + manifest_requests.resolve(parsed.requests, account.pk)
-            drafts += [replace(draft, received_at=received_at) for draft in found]
-        record_events(drafts, account.pk)
+        notifications.record_messages(
+            [
+                notification_parser.parse(body, Delivery(account.pk, received_at=received_at, number=number))
+                for number, (received_at, body) in enumerate(batch)
+            ]
+        )
     return perf_counter() - started
 
 

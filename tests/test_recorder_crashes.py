@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -66,13 +67,6 @@ def pushes(app: Application) -> Counter[str]:
 
 def ids(messages: list[dict[str, Any]]) -> Counter[str]:
     return Counter(message["id"] for message in messages)
-
-
-def sql(app: Application, statement: str, database: str = "") -> list[Any]:
-    """Execute a statement as the owner of the database."""
-    with psycopg.connect(app.environ["DATABASE_URL"], autocommit=True) as owner:
-        found = owner.execute(statement)
-        return found.fetchall() if found.description else []
 
 
 def test_recorder_that_is_killed_again_and_again_loses_and_doubles_nothing(app: Application) -> None:
@@ -179,16 +173,19 @@ def test_messages_wait_while_the_recorder_cannot_write(app: Application) -> None
 @contextmanager
 def read_only_recorder(app: Application) -> Iterator[None]:
     """Make all connections of the database's owner read-only, but not those of the web server."""
-    (((database,),), disconnect) = (
-        sql(app, "SELECT current_database()"),
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()",
-    )
-    setting = f'ALTER ROLE postgres IN DATABASE "{database}"'
-    sql(app, f"{setting} SET default_transaction_read_only = on")
-    sql(app, disconnect)
-    try:
-        yield
-    finally:
-        sql(app, f"SET default_transaction_read_only = off; {setting} RESET default_transaction_read_only")
-        sql(app, disconnect)
+    name = urlsplit(app.environ["DATABASE_URL"]).path.removeprefix("/")
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as owner:
+
+        def change(setting: str) -> None:
+            owner.execute(f'ALTER ROLE postgres IN DATABASE "{name}" {setting}')
+            # The setting is that of new connections.
+            owner.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                f" WHERE datname = '{name}' AND usename = 'postgres'"
+            )
+
+        change("SET default_transaction_read_only = on")
+        try:
+            yield
+        finally:
+            change("RESET default_transaction_read_only")

@@ -20,8 +20,17 @@ MAX_SUGGESTIONS = 100
 """The maximum number of suggestions for a name field."""
 
 
-class SearchForm(forms.Form):
-    """A form to search a list. Invalid values, such as text with NUL characters, are treated as empty."""
+class ListForm(forms.Form):
+    """The filters of a list. A list has none, unless a subclass adds fields."""
+
+    @property
+    def values(self) -> dict[str, str]:
+        self.is_valid()
+        return {name: self.cleaned_data.get(name, "") for name in self.fields}
+
+
+class SearchForm(ListForm):
+    """A form to search a list."""
 
     q = forms.CharField(
         label="Search",
@@ -30,16 +39,23 @@ class SearchForm(forms.Form):
         widget=forms.SearchInput({"placeholder": "Part of the name"}),
     )
 
-    @property
-    def values(self) -> dict[str, str]:
-        self.is_valid()
-        return {name: self.cleaned_data.get(name, "") for name in self.fields}
-
 
 class RepositorySearchForm(SearchForm):
     """A form to search for repositories, optionally in a single namespace."""
 
     namespace = forms.CharField(required=False, widget=forms.TextInput({"placeholder": "All"}))
+
+
+class HolderSearchForm(SearchForm):
+    """A form to search the people who have access to a repository, or to list the teams instead."""
+
+    by = forms.ChoiceField(required=False, choices=[("team", "Teams")], widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("by") and cleaned.get("q"):
+            self.add_error("q", "Only people can be searched, not teams.")
+        return cleaned
 
 
 class NameField(forms.ModelChoiceField):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import permission_required
 from django.core.exceptions import ValidationError
@@ -21,6 +21,8 @@ from repositories.access.resolving import grants_apply_to
 from repositories.admin.links import change_url, changelist_url, grant_url
 from repositories.forms import SearchForm
 from repositories.models import Membership, Repository
+from repositories.utils.keyset import Page
+from repositories.utils.parameters import problems_of
 
 
 def access_page(
@@ -39,8 +41,10 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
     """Show who has access to a repository, at which level and why, and which events they can see."""
     repositories = Repository.objects.select_related("namespace__user", "namespace__organization")
     repository = get_object_or_404(repositories, pk=pk)
-    search = SearchForm(request.GET).values["q"]
-    page = rights_on(repository, request.GET.get("cursor"), search)
+    form = SearchForm(request.GET)
+    search, problems = form.values["q"], problems_of(request.GET, form, {"cursor"})
+    page = Page([], None, None) if problems else rights_on(repository, request.GET.get("cursor"), search)
+    _show_messages(request, problems, page)
     context = {
         "repository": repository,
         "grants_apply": grants_apply_to(repository),
@@ -59,6 +63,8 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: st
     except (ValueError, OverflowError, ValidationError) as error:  # not a key of this user model
         raise Http404 from error
     access = rights_of(user, request.GET.get("namespaces"), request.GET.get("repositories"))
+    for page in (access.namespaces, access.repositories):
+        _show_messages(request, [], page)
     context = {
         "person": user,
         "everywhere": _reasons(request, access.everywhere),
@@ -68,6 +74,14 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: st
         ],
     }
     return _render(model_admin, request, "user", user, context)
+
+
+def _show_messages(request: HttpRequest, problems: list[str], page: Page) -> None:
+    """Show what can't be understood of a request."""
+    for problem in problems:
+        messages.error(request, f"Nothing is shown. {problem}")
+    if page.is_first_instead:
+        messages.warning(request, "That page is not available, so the first page is shown instead.")
 
 
 def _render(

@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -49,6 +49,8 @@ class Page:
     rows: list[Any]
     next: str | None
     previous: str | None
+    is_first_instead: bool = False
+    """Whether this is the first page because the requested page is not available."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Keyset:
         try:
             return self.page(queryset, size, cursor)
         except InvalidCursor:
-            return self.page(queryset, size)
+            return replace(self.page(queryset, size), is_first_instead=True)
 
     def _after(self, values: Sequence[Any], reverse: bool) -> Q:
         """Return the condition for rows after these values, in lexicographic order."""

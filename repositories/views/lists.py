@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
-from repositories.forms import SearchForm
+from repositories.forms import ListForm
 from repositories.utils.keyset import Keyset, Page
+from repositories.utils.parameters import problems_of
 
 
 class KeysetListView(TemplateView):
@@ -17,10 +21,18 @@ class KeysetListView(TemplateView):
 
     keyset: Keyset
     page_size = 50
-    search_form = SearchForm
+    search_form = ListForm
+    parameters = frozenset({"cursor"})
+    """The parameters that are not fields of the search form."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Return the list, or say what can't be understood of the request instead of showing all rows."""
+        if problems := problems_of(request.GET, self.search, self.parameters):
+            return render(request, "repositories/unreadable.html", {"problems": problems})
+        return super().get(request, *args, **kwargs)
 
     @cached_property
-    def search(self) -> SearchForm:
+    def search(self) -> ListForm:
         return self.search_form(self.request.GET)
 
     def get_queryset(self) -> QuerySet:
@@ -36,6 +48,8 @@ class KeysetListView(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         page = self.get_page()
+        if page.is_first_instead:
+            messages.warning(self.request, "That page is not available, so the first page is shown instead.")
         return super().get_context_data(
             **kwargs,
             page=page,

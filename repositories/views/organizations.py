@@ -20,7 +20,7 @@ from django.utils.functional import cached_property
 from repositories import memberships
 from repositories.access import grants
 from repositories.access.people import visible_organizations
-from repositories.forms import MemberForm, TeamForm, TeamGrantForm, UserForm
+from repositories.forms import MemberForm, SearchForm, TeamForm, TeamGrantForm, UserForm
 from repositories.models import (
     Membership,
     Namespace,
@@ -89,6 +89,7 @@ class OrganizationListView(KeysetListView):
     """The organizations that the viewer belongs to, or all of them for MSR admins and auditors."""
 
     template_name = "repositories/organizations.html"
+    search_form = SearchForm
     extra_context = {"section": "organizations"}
     keyset = Keyset([Key("name")])
 

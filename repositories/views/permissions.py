@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 from repositories.access import effective_access, grants
 from repositories.access.people import visible_organizations
-from repositories.forms import MAX_SUGGESTIONS, RepositoryGrantForm
+from repositories.forms import MAX_SUGGESTIONS, HolderSearchForm, RepositoryGrantForm
 from repositories.models import RepositoryGroupPermission, RepositoryUserPermission, Team
 from repositories.utils.keyset import Key, Keyset, Page
 from repositories.views.actions import ActionsMixin
@@ -37,6 +37,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
 
     tab = "Permissions"
     template_name = "repositories/permissions.html"
+    search_form = HolderSearchForm
     keyset = Keyset([Key("name"), Key("pk", type=int)])
 
     @property
@@ -45,7 +46,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
 
     @property
     def by_team(self) -> bool:
-        return self.request.GET.get("by") == "team"
+        return self.search.values["by"] == "team"
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         self.require("manage_access")

@@ -159,20 +159,21 @@ class TestTimeRange:
         [
             {"range": "century"},
             {"range": "custom", "after": "soon"},
-            {"range": "custom", "before": "0001-01-01T00:00", "sort": "label"},
+            {"range": "custom", "sort": "label", "before": "0001-01-01T00:00"},
             {"range": "custom", "after": "2026-11-02T00:00", "before": "2026-11-01T00:00"},
             {"sort": "colour"},
             {"exclude_pull": "perhaps"},
         ],
         ids=str,
     )
-    def test_invalid_query_falls_back_to_the_default_with_a_message(
+    def test_invalid_query_shows_nothing_and_names_the_value(
         self, repoadmin: Client, query: dict[str, str]
     ) -> None:
         html = page(repoadmin, **query)
 
-        assert "Using the default instead." in html
-        assert len(column(html, "Label")) >= 5
+        assert "Nothing is shown" in html
+        assert list(query.values())[-1] in html.partition('id="problems"')[2].partition("</div>")[0]
+        assert column(html, "Label") == []
 
 
 class TestSorting:

@@ -161,7 +161,7 @@ class TestFilters:
             ({"actor": "joe"}, ["acme/web:v1", "acme/web:v2"]),
             ({"repository": "acme/web", "actor": "jane"}, ["acme/web:v1"]),
             ({"tag": "acme/web:v1", "actor": "jane"}, ["acme/web:v1"]),  # the format of the Tag column
-            ({"tag": "acme/web:v1", "repository": "globex/app"}, ["globex/app:v1"]),
+            ({"tag": "acme/web:v1", "repository": "acme/web", "actor": "jane"}, ["acme/web:v1"]),
             ({"actor": "PROMOTION MANUAL_P"}, ["acme/web:promoted"]),
             ({"tag": "none"}, []),
             (
@@ -196,10 +196,11 @@ class TestFilters:
         ],
         ids=str,
     )
-    def test_invalid_filter_shows_a_message(self, client: Client, query: dict[str, str]) -> None:
+    def test_invalid_filter_shows_nothing_and_a_message(self, client: Client, query: dict[str, str]) -> None:
         html = get_page(client, "/activity/", **query)
 
-        assert "Using the default instead." in html
+        assert "Nothing is shown" in html
+        assert column(html, "Label") == []
         assert "<script>alert" not in html
 
     @pytest.mark.parametrize("url", ["/activity/", "/activity/atom/", "/repositories/acme/web/activity/"])

@@ -142,9 +142,9 @@ class TestActivityTab:
         now = datetime.now(UTC)
         set_custom_range(page, now, now - timedelta(days=1))
 
-        message = "To: The end of the range must be after its start. Using the default instead."
-        assert poll(lambda: text(page, "#events [role=status]"), message) == message
-        assert rows(page) == expected_rows(events)
+        message = "The end of the range must be after its start."
+        assert poll(lambda: message in text(page, "#events [role=status]"), True)
+        assert rows(page) == []
 
     def test_unchecking_exclude_pull_shows_pulls(
         self, app: Application, page: Chrome, events: list[dict[str, Any]]

@@ -16,6 +16,7 @@ from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import QUALIFIERS, Qualifier
 from activity.feed.search_language import Search, Term, parse, quoted
 from activity.models import ActorType, Event
+from repositories.models import Repository
 from repositories.utils.keyset import InvalidCursor
 from tests import factories
 from tests.factories import DIGEST, NOON, SEES_EVERYTHING
@@ -56,6 +57,15 @@ class TestLanguage:
             ("_/alpine", "repo:alpine"),
             ("alpine:3.20", "repo:alpine:3.20"),
             ("repository:acme/team/web", "repo:acme/team/web"),
+            ("repo:Alpine:V1", "repo:alpine:V1"),
+            ("org:acme", "organization:acme"),
+            ("project:acme", "namespace:acme"),
+            ("username:jane", "actor:jane"),
+            ("SYSTEM", "actor:SYSTEM"),
+            ('"PRUNING 500004C0"', 'actor:"PRUNING 500004C0"'),
+            ('actor:"dana,li"', 'actor:"dana,li"'),
+            ("digest:sha256:bbf09ba3…", "digest:sha256:bbf09ba3"),
+            ("ada", "actor:ada"),
             ("jane", "actor:jane"),
             ("-jane", "-actor:jane"),
             ("user:jane", "actor:jane"),
@@ -95,6 +105,10 @@ class TestLanguage:
             ("after:2026-11-22T10:30Z", "2026-11-22T10:30", None),
             ("after:2026-11-22T10:30-08:00", "2026-11-22T18:30", None),
             ("after:7d", "2026-11-15T12:00", None),
+            ("after:monday", "2026-11-15T23:00", None),
+            ("on:Sunday", "2026-11-21T23:00", "2026-11-22T23:00"),
+            ("before:SAT", None, "2026-11-20T23:00"),
+            ("on:TODAY", "2026-11-21T23:00", "2026-11-22T23:00"),
             ("after:24h before:1h", "2026-11-21T12:00", "2026-11-22T11:00"),
             ("after:2026-11-01 after:2026-11-02", "2026-11-01T23:00", None),
         ],
@@ -110,6 +124,22 @@ class TestLanguage:
         ]
 
     @pytest.mark.parametrize(
+        ("text", "after", "notice"),
+        [
+            ("after:2026-10-25T02:30", "2026-10-25T00:30", "occurred twice"),
+            ("after:2026-10-25T02:30+01:00", "2026-10-25T01:30", ""),
+            ("after:2026-03-29T02:30", "2026-03-29T01:30", "03:30 CEST is used"),
+        ],
+    )
+    def test_time_that_a_clock_change_repeats_or_skips_is_mentioned(
+        self, text: str, after: str, notice: str
+    ) -> None:
+        search = parse_query(text)
+
+        assert search.after == datetime.fromisoformat(f"{after}+00:00")
+        assert [notice in text for text in search.notices] == ([True] if notice else [])
+
+    @pytest.mark.parametrize(
         ("text", "problem"),
         [
             ("tpye:delete", "'tpye:' is not a search term. Did you mean 'type:'?"),
@@ -119,7 +149,37 @@ class TestLanguage:
             ("ip:10.0.0", "is not an IP address"),
             ("id:7", "is not an event ID"),
             ("digest:xyz", "is not a digest"),
-            ("repo:Acme", "is not a repository"),
+            ("repo:a_-b", "is not a repository"),
+            ("tag:acme/web:v1", "Write repo:acme/web:v1"),
+            ("tag:/", "is not a tag"),
+            ("digest:sha256:", "is not a digest"),
+            ("delete tag", 'Write label:"delete tag"'),
+            ("jane joe", "write actor:jane actor:joe"),
+            ("a OR b", "OR has no meaning"),
+            ("actor:a AND actor:b", "AND has no meaning"),
+            ("NOT actor:a", "NOT has no meaning"),
+            ("actor:dana,li", "write actor:dana actor:li"),
+            ("actor:dana|li", "write actor:dana actor:li"),
+            ("actor:da*", "has no meaning"),
+            ("(actor:dana)", "has no meaning"),
+            ("actor:“dana”", "straight quotation marks"),
+            ("–dana", "has no meaning"),
+            ("on:7d", "Write after:7d"),
+            ("on:2026-11-22T12:00Z", "is not a day"),
+            ("bbf09ba3", "digest:bbf09ba3"),
+            ("09ab", "digest:09ab"),
+            ("deadbeef", "digest:deadbeef"),
+            ("delete", "type:delete"),
+            ("push", "category:push"),
+            ("2026-11-22", "on:2026-11-22"),
+            ("yesterday", "on:yesterday"),
+            ("7d", "after:7d"),
+            ("10.0.0.7", "ip:10.0.0.7"),
+            ("operation:delete", "Use type: or category:"),
+            ("created:2026-11-01", "Use after:, before: or on:"),
+            ("op_time:2026-11-01", "Use after:, before: or on:"),
+            ("action:delete", "Use kind:"),
+            ("type:push", "Did you mean category:push"),
             ("acme/web:v1:v2", "is not a repository"),
             ("namespace:A-", "is not a namespace"),
             ("actor:", "needs a value"),
@@ -154,7 +214,7 @@ class TestLanguage:
 
     @given(
         value=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
-        name=st.sampled_from(["actor", "tag", "request"]),
+        name=st.sampled_from(["actor", "request"]),
         negated=st.booleans(),
     )
     def test_formatted_terms_and_quoted_values_are_parsed_unchanged(
@@ -273,7 +333,15 @@ EXPECTED_TAGS = [
     ("category:push category:promotion -kind:promote", "ljda"),
     ("after:2026-11-22T20:00Z", "lkji"),
     ("before:2026-11-22T15:00Z type:get", "b"),
-    ("on:2026-11-22T12:00Z", ""),
+    ("organization:acme", "lkjigfecba"),
+    ("org:globex -tag:x", "h"),
+    ("actor:JANE", "ljieca"),
+    ("actor:Joe -type:get", "gd"),
+    ('actor:"PROMOTION CA5E7822"', "f"),
+    ('actor:"promotion ca5e7822"', "f"),
+    ("actor:PROMOTION actor:anonymous", "hf"),
+    ("PROMOTION", "f"),
+    ("-actor:promotion repo:acme/web", "ljigeba"),
 ]
 
 
@@ -300,8 +368,9 @@ class TestFinding:
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("repo:acme/wbe", "Repository acme/wbe does not exist."),
-            ("namespace:nobody", "There are no repositories in nobody."),
+            ("repo:acme/wbe", "no repository called acme/wbe that you can see. The nearest is acme/web."),
+            ("organization:acmi", "no organization called acmi that you can see. The nearest is acme."),
+            ("namespace:nobody", "no namespace with repositories called nobody that you can see."),
             ("tpye:delete", "Did you mean 'type:'?"),
         ],
     )
@@ -311,6 +380,26 @@ class TestFinding:
         assert problem in plan.problems[0]
         assert search.find(plan, 10).rows == []
         assert not plan.events().exists()
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("after:2026-11-02 before:2026-11-01", "No time is at or after 2026-11-01 23:00 and before"),
+            ("on:monday on:tuesday", "No time is"),
+            ("category:push type:get", "No kind of event matches all of these terms."),
+            ("actor:jane -actor:jane", "No event matches both actor:jane and -actor:jane."),
+        ],
+    )
+    def test_contradiction_is_a_problem(self, text: str, problem: str) -> None:
+        assert plan_query(text).problems[0].startswith(problem)
+
+    def test_excluded_name_that_does_not_exist_is_mentioned(self) -> None:
+        plan = plan_query("-repo:acme/wbe")
+
+        assert (plan.problems, plan.notices) == (
+            [],
+            ["There is no repository called acme/wbe that you can see. The nearest is acme/web."],
+        )
 
     def test_contradiction_is_detected_without_reading_events(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(search, "MAX_EVENTS_READ", 1)
@@ -337,6 +426,7 @@ class TestFinding:
         assert page.searched_to == NOON + timedelta(hours=7)
 
     def test_search_uses_the_index_that_gets_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        factories.PolicyFactory(public_id="CA5E7822", repository=Repository.objects.get(name="web"))
         monkeypatch.setattr(search, "MAX_EVENTS_READ", 3)
 
         page = search.find(plan_query("repo:acme/web actor:CA5E7822"), 10)

@@ -8,19 +8,19 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet, TextChoices
 from django.http import HttpRequest
 from django.utils import timezone
 
 from activity import catalogue
-from activity.feed.choices import validate_event_time
 from activity.feed.qualifiers import InvalidTerm
-from activity.feed.search_language import DATE, QUALIFIERS_BY_NAME_OR_ALIAS, Search, Term, parse, read_term
+from activity.feed.search_language import QUALIFIERS_BY_NAME_OR_ALIAS, Search, Term, parse, read_term
+from activity.feed.search_times import DATE, TimeField, input_of
 from activity.identity import moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
 from repositories.models import Namespace, RegistrySettings, Repository
+from repositories.utils.parameters import problems_of_fields
 
 
 class SearchFilter:
@@ -51,7 +51,7 @@ class TermFilter(SearchFilter, admin.SimpleListFilter):
         try:
             return Search((read_term(self.parameter_name, value),))
         except InvalidTerm as error:
-            raise IncorrectLookupParameters from error
+            return Search(problems=(str(error),))
 
 
 class CategoryFilter(TermFilter):
@@ -99,10 +99,9 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
 
     def _selected_parts(self) -> list[int]:
         """Return the selected [year], [year, month] or [year, month, day], or [] if no date is selected."""
-        if not (value := self.value()):
-            return []
+        value = self.value() or ""
         if not DATE.fullmatch(value) or self.search.problems:
-            raise IncorrectLookupParameters
+            return []
         return [int(part) for part in value.split("-")]
 
 
@@ -115,9 +114,19 @@ def event_years(events: QuerySet[Event]) -> range:
     return range(moment_of(first).year, moment_of(last).year + 1)
 
 
-def _time_field() -> forms.DateTimeField:
-    widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-    return forms.DateTimeField(required=False, widget=widget, validators=[validate_event_time])
+class TimeInput(forms.TextInput):
+    """A date and time picker, or a text field for a time that the picker can't show."""
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        try:
+            period = TimeField(required=False).clean(value)
+            type_, text = input_of(period.start) if period else ("datetime-local", "")
+        except forms.ValidationError:
+            type_, text = "text", value
+        context["widget"].update(type=type_, value=text)
+        context["widget"]["attrs"]["step"] = "any"
+        return context
 
 
 class FilterForm(forms.Form):
@@ -141,17 +150,21 @@ class FilterForm(forms.Form):
         required=False,
         choices=[("", "Any"), *((kind.key, kind.label) for kind in catalogue.KINDS.values())],
     )
-    after = _time_field()
-    before = _time_field()
+    after = TimeField(required=False, widget=TimeInput)
+    before = TimeField(required=False, widget=TimeInput)
 
     def search(self) -> Search:
-        """Return the search for the selected values, or raise IncorrectLookupParameters if one is invalid."""
+        """Return the search for the selected values."""
         if not self.is_valid():
-            raise IncorrectLookupParameters
+            return Search(problems=tuple(problems_of_fields(self)))
         chosen = {name: value for name, value in self.cleaned_data.items() if value}
-        after, before = chosen.pop("after", None), chosen.pop("before", None)
+        times = {name: chosen.pop(name) for name in ("after", "before") if name in chosen}
         names = {name: QUALIFIERS_BY_NAME_OR_ALIAS[name].name for name in chosen}
-        return Search(tuple(Term(names[name], str(value)) for name, value in chosen.items()), after, before)
+        return Search(
+            tuple(Term(names[name], str(value)) for name, value in chosen.items()),
+            **{name: period.start for name, period in times.items()},
+            notices=tuple(period.notice for period in times.values() if period.notice),
+        )
 
 
 class FormFilter(SearchFilter, admin.ListFilter):
@@ -164,8 +177,13 @@ class FormFilter(SearchFilter, admin.ListFilter):
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
         self.used_parameters = {name: params.pop(name)[-1] for name in self.NAMES if name in params}
-        self.form = FilterForm(self.used_parameters)
-        self.search = self.form.search()
+        form = FilterForm(self.used_parameters)
+        self.search = form.search()
+        # The widgets of these fields can show only ids.
+        unshowable = {"repository", "namespace"} & form.errors.keys()
+        self.form = FilterForm(
+            {name: self.used_parameters[name] for name in form.data if name not in unshowable}
+        )
 
     def has_output(self) -> bool:
         return True

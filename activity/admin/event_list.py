@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 from urllib.parse import urlencode
 
-from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -27,20 +27,27 @@ class EventChangeList(ChangeList):
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
         queryset: Any = super().get_queryset(request, exclude_parameters)
-        self.search = parse(self.query, timezone.get_current_timezone())
+        # Django's form drops a search with NUL characters.
+        self.search = parse(request.GET.get(SEARCH_VAR, ""), timezone.get_current_timezone())
         for spec in self.filter_specs:
             self.search &= cast(SearchFilter, spec).search
-        self.plan = search.plan(queryset, self.search, Access.for_user(request.user))
+        repeated = [name for name, values in request.GET.lists() if len(values) > 1]
+        self.search &= Search(problems=tuple(f"{name} can be given only once." for name in repeated))
+        self.access = Access.for_user(request.user)
+        self.plan = search.plan(queryset, self.search, self.access)
         return self.plan.events()
 
     def get_results(self, request: HttpRequest) -> None:
         self.problems = list(self.plan.problems)
+        self.notices = list(self.plan.notices)
         self.cursor = request.GET.get(PAGE_VAR)
         try:
             self.search_page = self._find_page(self.cursor)
         except InvalidCursor:
-            self.problems.append("That page is not available, so the first page is shown instead.")
+            self.notices.append("That page is not available, so the first page is shown instead.")
             self.search_page = self._find_page(None)
+        if not self.search_page.rows and not self.search_page.searched_to and not self.problems:
+            self.notices += search.explain_empty(self.search, self.access)
         self.result_list = self.search_page.rows
         self.newest_url = self.get_query_string() if self.cursor else ""
         cursors = (self.search_page.newer, self.search_page.older, self.search_page.continue_cursor)

@@ -9,7 +9,6 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.forms import Media
@@ -40,12 +39,13 @@ from activity.admin.event_list import EventChangeList, search_url
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.feed import export, search
 from activity.feed.ordering import BY_TIME
-from activity.feed.qualifiers import QUALIFIERS, Condition
+from activity.feed.qualifiers import Condition, offered_qualifiers
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search, Term
 from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
 from repositories.admin.links import change_url
+from repositories.admin.lookup import LookupMixin
 from repositories.utils.text import visible_text
 
 NEARBY_EVENTS = 3
@@ -82,6 +82,9 @@ class EventAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> EventQuerySet:
         return Event.objects.visible_to(Access.for_user(request.user))
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        return super(LookupMixin, self).get_changelist_instance(request)  # the list itself names problems
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         return EventChangeList
 
@@ -102,7 +105,7 @@ class EventAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {
             "title": "Events",
-            "qualifiers": QUALIFIERS.values(),
+            "qualifiers": offered_qualifiers(Access.for_user(request.user)),
             "time_zone": timezone.get_current_timezone_name(),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
@@ -167,10 +170,7 @@ class EventAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["POST"])
         back = f"{reverse('admin:registry_activity_event_changelist')}?{request.GET.urlencode()}"
         format = request.POST.get("format", "")
-        try:
-            listed = cast(EventChangeList, self.get_changelist_instance(request))
-        except IncorrectLookupParameters:
-            return HttpResponseRedirect(back)
+        listed = cast(EventChangeList, self.get_changelist_instance(request))
         if listed.plan.problems or format not in export.CONTENT_TYPES:
             messages.error(request, "Nothing was exported because the search or the format is invalid.")
             return HttpResponseRedirect(back)

@@ -14,7 +14,6 @@ from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.views import APIView, exception_handler
 
-from activity.api.pagination import KeysetPagination
 from activity.api.parsers import JSONParser
 from repositories.access.resolving import Access
 from repositories.accounts.authentication import TokenAuthentication
@@ -31,7 +30,7 @@ class ApiView(APIView):
     content_negotiation_class: type[BaseContentNegotiation] = DefaultContentNegotiation
     metadata_class = SimpleMetadata
     versioning_class = None
-    pagination_class: Any = KeysetPagination
+    pagination_class: Any = None
     filter_backends: Any = []
     schema: Any = AutoSchema()
 

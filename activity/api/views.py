@@ -12,12 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from activity.api.base import ApiView, document
-from activity.api.pagination import RepositoryPagination
+from activity.api.pagination import EventPagination, RepositoryPagination
 from activity.api.parsers import parse_json
 from activity.api.permissions import CanAddEvents
 from activity.api.serializers import EventSerializer, RepositorySerializer, ResultSerializer
-from activity.feed.filters import EventFilterBackend, EventFilterSet
-from activity.models import Event, EventQuerySet
+from activity.feed.filters import EventFilterBackend, EventFilterSet, NoFilters
+from activity.models import ACTORS, Event, EventQuerySet
 from activity.sources import producers
 from repositories.access.resolving import repository_or_404
 from repositories.models import AccessToken, Repository
@@ -30,6 +30,7 @@ class EventListView(ApiView, ListAPIView):
     serializer_class = EventSerializer
     filter_backends = [EventFilterBackend]
     filterset_class = EventFilterSet
+    pagination_class = EventPagination
     repository: Repository | None = None
     """The repository that the list is limited to, or None for all repositories."""
 
@@ -80,6 +81,7 @@ class RepositoryListView(ApiView, ListAPIView):
 
     serializer_class = RepositorySerializer
     pagination_class = RepositoryPagination
+    filter_backends = [NoFilters]
 
     def get_queryset(self) -> QuerySet[Repository]:
         return self.access.repositories().with_names()
@@ -92,6 +94,4 @@ def _token_key(request: Request) -> str:
 
 def with_actors(events: EventQuerySet) -> EventQuerySet:
     """Load the rows needed to show actors, policies and accounts, to avoid a query for each event."""
-    return events.select_related(
-        "actor_user", "delivered_by", "policy__repository__namespace", "repository__namespace"
-    )
+    return events.select_related(*ACTORS)

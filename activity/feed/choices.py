@@ -1,4 +1,4 @@
-"""The form on an events page: filters, time range, sort order, and whether to include pulls."""
+"""The form on an events page: search, filters, time range, sort order, and whether to include pulls."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
+from django.http import QueryDict
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from activity import catalogue
 from activity.feed.ordering import LONGEST_SORT, SORTABLE
-from activity.identity import END, EPOCH
+from activity.feed.qualifiers import InvalidTerm, read_repository, read_tag
+from activity.feed.search_language import MAX_LENGTH, Search, parse
+from activity.feed.search_times import TimeField, input_of
 from activity.models import MAX_ACTOR_LENGTH, actor_name_from_label
 from repositories import names
+from repositories.utils.parameters import problems_of
 
 PERIODS = {
     "hour": ("Last hour", timedelta(hours=1)),
@@ -45,16 +49,18 @@ class Choice:
     descending: bool
     exclude_pull: bool
     filters: Mapping[str, Any]
-    """The chosen API filters, except for time and pulls."""
+    """The chosen API filters, except for the search, time and pulls."""
+    search: Search
     shortened: bool
     """Whether the time range was shortened to `LONGEST_SORT` because of the sort column."""
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The choices as API filters."""
+        """The choices as API filters. Times are absolute, because the API has no time zone."""
         bounds = {"after": self.after, "before": self.before}
         times = {name: iso(moment) for name, moment in bounds.items() if moment}
-        return {**self.filters, **times, **({"exclude_pull": "true"} if self.exclude_pull else {})}
+        search = {"q": text} if (text := str(self.search)) else {}
+        return {**search, **self.filters, **times, **({"exclude_pull": "true"} if self.exclude_pull else {})}
 
 
 def iso(moment: datetime) -> str:
@@ -62,22 +68,15 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def validate_event_time(moment: datetime) -> None:
-    """Raise ValidationError if a time is too late for any event, or too early to subtract `LONGEST_SORT`."""
-    if moment > END:
-        raise ValidationError("This time is too far in the future.")
-    if moment < EPOCH + LONGEST_SORT:
-        raise ValidationError("This time is too far in the past.")
-
-
 class ActivityForm(forms.Form):
     """The filter form on an events page, read from the query string so that filtered pages can be shared."""
 
+    q = forms.CharField(label="Search", required=False, max_length=MAX_LENGTH)
     range = forms.ChoiceField(label="Time range", choices=list(RANGES.items()))
-    after = forms.DateTimeField(label="From", required=False, validators=[validate_event_time])
-    before = forms.DateTimeField(label="To", required=False, validators=[validate_event_time])
+    after = TimeField(label="From", required=False)
+    before = TimeField(label="To", required=False)
     repository = forms.CharField(required=False, max_length=names.MAX_NAME_LENGTH)
-    tag = forms.CharField(required=False, max_length=names.MAX_TAG_LENGTH)
+    tag = forms.CharField(required=False, max_length=names.MAX_NAME_LENGTH + 1 + names.MAX_TAG_LENGTH)
     type = forms.ChoiceField(required=False)
     actor = forms.CharField(label="Initiated by", required=False, max_length=MAX_ACTOR_LENGTH)
     sort = forms.ChoiceField(choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")])
@@ -88,43 +87,126 @@ class ActivityForm(forms.Form):
     DEFAULTS = {"range": "all", "sort": "-time", "exclude_pull": "true"}
 
     def __init__(
-        self, query: Mapping[str, Any], *, offers_pulls: bool, scanning_enabled: bool, fixed: Collection[str]
+        self,
+        query: QueryDict,
+        *,
+        offers_pulls: bool,
+        scanning_enabled: bool,
+        fixed: Collection[str],
+        known: Collection[str],
+        repository: str = "",
     ) -> None:
-        """Build the form without the fields in `fixed`, whose values are determined by the page."""
+        """Build the form without the fields in `fixed`, whose values are determined by the page.
+
+        `known` contains the names of the page's other parameters, and `repository` is the repository that the
+        page is about, if any.
+        """
         super().__init__({**self.DEFAULTS, **{name: query[name] for name in query if query[name]}})
+        self.query = query
+        self.known = known
+        self.page_repository = repository
         for name in fixed:
             del self.fields[name]
         if not offers_pulls:
             del self.fields["exclude_pull"]
+            self.known = {*known, "exclude_pull"}  # the viewer sees no pulls, whatever its value is
         types = catalogue.offered_types(scanning_enabled)
         offered = [(each.value, each.label) for each in types if offers_pulls or each != catalogue.Type.GET]
         self.fields["type"].choices = [("", "All"), *offered]  # type: ignore[attr-defined]
 
+    @cached_property
+    def problems(self) -> list[str]:
+        """Why the list can't be shown as the query asks. Nothing is shown then."""
+        repeatable = {"exclude_pull"}  # the form submits the value of the checkbox after a hidden value
+        problems = problems_of(self.query, self, self.known, repeatable)
+        after, before = self.cleaned_data.get("bounds", (None, None))
+        together = self.search & Search(after=after, before=before)
+        return [*problems, *self.search.problems, *together.contradictions]
+
+    @cached_property
+    def notices(self) -> list[str]:
+        """What the viewer should know about how the query was read."""
+        periods = (self.cleaned_data.get(name) for name in ("after", "before"))
+        notices = [period.notice for period in periods if period and period.notice]
+        if self.has_times and (range_ := self.cleaned_data.get("range")) in PERIODS:
+            notices.append(f"The list is limited to the {PERIODS[range_][0].lower()}, and by From and To.")
+        return notices
+
+    @cached_property
+    def search(self) -> Search:
+        self.is_valid()
+        return parse(self.cleaned_data.get("q", ""), timezone.get_current_timezone())
+
+    def clean_repository(self) -> str:
+        """Also accept a repository in the notation of a search, such as `_/alpine`."""
+        value = self.cleaned_data["repository"]
+        return names.split_reference(self._read(read_repository, value))[0] if value else ""
+
+    def clean_tag(self) -> str:
+        """Check a tag. It can be written as in the column: `acme/web:v1`."""
+        value = self.cleaned_data["tag"]
+        repository, _, tag = value.rpartition(":")
+        if tag:
+            self._read(read_tag, tag)
+        return f"{self._read(read_repository, repository)}:{tag}" if repository else tag
+
+    @staticmethod
+    def _read(reader: Any, value: str) -> str:
+        try:
+            return reader(value)
+        except InvalidTerm as problem:
+            raise forms.ValidationError(str(problem)) from None
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        after, before = cleaned.get("after"), cleaned.get("before")
+        range_ = cleaned.get("range", "all")
+        after, before = (cleaned[name].start if cleaned.get(name) else None for name in ("after", "before"))
+        if range_ in PERIODS:
+            start = timezone.now() - PERIODS[range_][1]
+            after = max(after, start) if after else start
         if after and before and after >= before:
             self.add_error("before", "The end of the range must be after its start.")
-        # Also accept values in the format of the columns: `acme/web:v1` and `PROMOTION 7A4DC340`.
-        tag_repository, _, tag = cleaned.get("tag", "").rpartition(":")
-        repository_name = (cleaned.get("repository") or tag_repository) if "repository" in self.fields else ""
+        repository, _, tag = cleaned.get("tag", "").rpartition(":")
+        chosen = cleaned.get("repository") or self.page_repository
+        if repository and chosen and repository != chosen:
+            self.add_error("tag", f"The tag is not in the repository {chosen}.")
         return {
             **cleaned,
-            "repository": repository_name,
+            "bounds": (after, before),
+            "repository": "" if self.page_repository else chosen or repository,
             "tag": tag,
             "type": [cleaned["type"]] if cleaned.get("type") else [],
             "actor": actor_name_from_label(cleaned.get("actor", "")),
         }
 
+    @property
+    def has_times(self) -> bool:
+        return bool(self.data.get("after") or self.data.get("before"))
+
+    def time_inputs(self) -> dict[str, dict[str, str]]:
+        """Return the input elements for the start and the end of a custom range.
+
+        Values that can't be read are kept, so that they can be corrected.
+        """
+        choice = self.choice()
+        inputs = {}
+        for name, moment in (("after", choice.after), ("before", choice.before)):
+            type_, value = "datetime-local", ""
+            if self.data.get(name) and name not in self.cleaned_data:
+                type_, value = "text", self.data[name]
+            elif choice.range == "custom" and moment:
+                type_, value = input_of(moment)
+            inputs[name] = {"label": str(self.fields[name].label), "type": type_, "value": value}
+        return inputs
+
     def choice(self) -> Choice:
-        """Return the choices in effect. Invalid fields fall back to their defaults, and the page says so."""
-        is_valid, chosen = self.is_valid(), self.cleaned_data
+        """Return the choices in effect. If there are problems, the choice contains what could be read."""
+        self.is_valid()
+        chosen = self.cleaned_data
         range_, sort = chosen.get("range", "all"), chosen.get("sort", "-time")
-        after = before = None
-        if range_ == "custom" and is_valid:
-            after, before = chosen["after"], chosen["before"]
-        elif range_ in PERIODS:
-            after = timezone.now() - PERIODS[range_][1]
+        after, before = chosen.get("bounds", (None, None))
+        if self.has_times:
+            range_ = "custom"
         column, shortened = sort.lstrip("-"), False
         if column != "time":
             earliest = (before or timezone.now()) - LONGEST_SORT
@@ -140,5 +222,6 @@ class ActivityForm(forms.Form):
             descending=sort.startswith("-"),
             exclude_pull=chosen.get("exclude_pull", True),
             filters={name: chosen[name] for name in FILTERS if chosen.get(name)},
+            search=self.search,
             shortened=shortened,
         )

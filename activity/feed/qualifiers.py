@@ -9,21 +9,23 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from activity.catalogue import KINDS, Type
-from activity.gating import with_all_details, with_delivery
+from activity.feed import known_names
+from activity.gating import sees_delivery, with_all_details, with_delivery
 from activity.models import ActorType
+from activity.models.actors import label_of_actor
 from repositories import names
 from repositories.access.levels import Category
 from repositories.access.resolving import Access
-from repositories.models import Repository
+from repositories.models import Policy, Repository
 from repositories.utils.addresses import canonical_host
 
 MAX_BRANCHES = 20
@@ -34,6 +36,8 @@ DELETED_ACCOUNT = re.compile(r"#[0-9]{1,9}")
 """The id of an account, as shown if it was deleted."""
 User: Any = get_user_model()
 NOTHING = Q(pk__in=[])
+MAX_EXPLAINED = 3
+"""The maximum number of wrong names in a term for which the nearest name is sought."""
 
 
 class InvalidTerm(ValueError):
@@ -65,8 +69,8 @@ class Qualifier:
     """What the examples match, as shown in the search help."""
     read: Callable[[str], str] = str
     """Parses a value. Raises InvalidTerm."""
-    condition: Callable[[list[str]], Condition] | None = None
-    """Returns the condition for events that match any of the values."""
+    condition: Callable[[list[str], Access], Condition] | None = None
+    """Returns the condition for events that match any of the values, among those that a viewer may know."""
     kinds: Callable[[str], Iterable[str]] | None = None
     """Returns the kinds of events that a value matches. `search.py` combines these kinds with other terms."""
     time_range: Callable[[datetime, datetime], tuple[datetime | None, datetime | None]] | None = None
@@ -77,6 +81,8 @@ class Qualifier:
 
     The term matches no other events, and neither does its negation exclude them.
     """
+    limit: str = ""
+    """Of which events a viewer who doesn't see everything may see what the term is about."""
 
 
 # --- Readers ------------------------------------------------------------------------------------
@@ -85,6 +91,9 @@ class Qualifier:
 def read_repository(value: str) -> str:
     """Parse a repository, with or without a tag: `acme/web`, `acme/web:v1`, `_/alpine`."""
     value = value.removeprefix(f"{names.LIBRARY}/")
+    name, colon, tag = value.partition(":")
+    if "/" not in name and names.is_name(name.lower()):
+        value = f"{name.lower()}{colon}{tag}"
     if not names.is_name(names.split_reference(value)[0]):
         raise InvalidTerm(
             f"'{value}' is not a repository like acme/web, or a repository with a tag like acme/web:v1."
@@ -98,10 +107,25 @@ def read_namespace(value: str) -> str:
     return value
 
 
+def read_organization(value: str) -> str:
+    if not names.is_namespace(value):
+        raise InvalidTerm(f"organization:{value} is not the name of an organization, like acme.")
+    return value
+
+
+def read_tag(value: str) -> str:
+    if names.is_name(names.split_reference(value)[0]) and ":" in value:
+        raise InvalidTerm(f"tag:{value} contains a repository. Write repo:{value}.")
+    if not names.is_tag(value):
+        raise InvalidTerm(f"tag:{value} is not a tag like v1.")
+    return value
+
+
 def read_digest(value: str) -> str:
     """Parse a digest or the beginning of one. The default algorithm is SHA-256."""
-    value = value.lower() if ":" in value else f"sha256:{value.lower()}"
-    if not re.fullmatch(r"[a-z0-9+._-]+:[0-9a-f]*", value) or len(value) > names.MAX_DIGEST_LENGTH:
+    value = value.removesuffix("…").lower()
+    value = value if ":" in value else f"sha256:{value}"
+    if not re.fullmatch(r"[a-z0-9+._-]+:[0-9a-f]+", value) or len(value) > names.MAX_DIGEST_LENGTH:
         raise InvalidTerm(f"digest:{value} is not a digest or the beginning of one, like sha256:09ab.")
     return value
 
@@ -127,18 +151,82 @@ def read_id(value: str) -> str:
         raise InvalidTerm(f"id:{value} is not an event ID.") from None
 
 
-def choice_reader(name: str, choices: Mapping[str, str]) -> Callable[[str], str]:
+CHOICES: dict[str, Mapping[str, str]] = {
+    "actor-type": {type.value: type.value for type in ActorType},
+    "type": {type.value.lower(): type.value for type in Type},
+    "category": {category.value: category.value for category in Category},
+    "kind": {key: key for key in KINDS},
+}
+"""The values of the qualifiers that have a fixed set of values, by how they can be written."""
+
+
+def choice_reader(name: str) -> Callable[[str], str]:
     """Return a reader for a fixed set of values. The reader ignores case, and accepts `-` instead of `_`."""
+    choices = CHOICES[name]
 
     def read_choice(value: str) -> str:
-        found = choices.get(value.lower().replace("-", "_"))
+        found = choices.get(_folded(value))
         if found is None:
-            near = difflib.get_close_matches(value.lower(), choices, n=1)
+            elsewhere = [term for term in terms_for_word(value) if not term.startswith(f"{name}:")]
+            near = difflib.get_close_matches(_folded(value), choices, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Valid values: {', '.join(choices)}."
+            hint = f"Did you mean {' or '.join(elsewhere)}?" if elsewhere else hint
             raise InvalidTerm(f"{name}:{value} is not valid. {hint}")
         return found
 
     return read_choice
+
+
+def terms_for_word(word: str) -> list[str]:
+    """Return the terms that words of the catalogue could stand for, such as `type:delete`."""
+    terms = [f"{name}:{word}" for name, choices in CHOICES.items() if _folded(word) in choices]
+    wanted = set(word.lower().split())
+    if any(wanted <= set(kind.label.lower().split()) for kind in KINDS.values()):
+        terms.append(f'label:"{word}"' if " " in word else f"label:{word}")
+    return terms
+
+
+def _folded(value: str) -> str:
+    return value.lower().replace("-", "_")
+
+
+# --- Actors -------------------------------------------------------------------------------------
+
+LABELS_OF_ACTORS: dict[str, list[ActorType]] = {}
+"""The types of the actors whose labels begin with a word, such as `PRUNING` or `PUSH MIRRORING`."""
+for _type in set(ActorType) - {ActorType.USER, ActorType.ANONYMOUS}:
+    LABELS_OF_ACTORS.setdefault(label_of_actor(_type, "").strip(), []).append(_type)
+
+
+def is_actor_label(value: str) -> bool:
+    """Return whether a value is what the column of actors shows of an actor who isn't a user."""
+    return value == "anonymous" or any(f"{value} ".startswith(f"{label} ") for label in LABELS_OF_ACTORS)
+
+
+def _by_label(value: str) -> list[Q]:
+    """Return the conditions for the actors whose labels are, or begin with, a value in any case."""
+    found = []
+    for label, types in LABELS_OF_ACTORS.items():
+        if value.upper() == label:
+            found.append(Q(actor_type__in=types))
+        elif value.upper().startswith(f"{label} "):
+            name = value[len(label) :].strip()
+            found.append(Q(actor_type__in=types, actor_name__in=_spellings([name])))
+    return found
+
+
+def _spellings(values: Sequence[str]) -> list[str]:
+    """Return the names that differ from a value only in case: known names, or else the usual spellings."""
+    found: set[str] = set()
+    for model, field in ((User, User.USERNAME_FIELD), (Policy, "public_id")):
+        same = _any(Q(**{f"{field}__iexact": value}) for value in values)
+        rows = model._default_manager.filter(same).order_by().values_list(field, flat=True)
+        found |= {*rows[: MAX_BRANCHES * len(values)]}
+    folded = {name.casefold() for name in found}
+    for value in values:
+        spellings = (str,) if value.casefold() in folded else (str, str.lower, str.upper, str.title)
+        found |= {spelling(value) for spelling in spellings}
+    return sorted(found)
 
 
 # --- Conditions ---------------------------------------------------------------------------------
@@ -153,7 +241,7 @@ def branches_of(column: str, values: Sequence) -> list[Q]:
     return [Q(**{column: value}) for value in values] if len(values) <= MAX_BRANCHES else []
 
 
-def in_repositories(values: Sequence[str]) -> Condition:
+def in_repositories(values: Sequence[str], access: Access) -> Condition:
     """Return the condition for events in these repositories.
 
     A value with a tag matches only events with that tag.
@@ -162,8 +250,9 @@ def in_repositories(values: Sequence[str]) -> Condition:
     ids_by_name: dict[str, list[int]] = {name: [] for name, _ in references}
     split_names = map(names.split_name, ids_by_name)
     wanted = _any(Q(namespace__name=namespace, name=name) for namespace, name in split_names)
+    known = known_names.repositories(access).filter(wanted).select_related("namespace").order_by()
     # This includes deleted repositories, so several repositories can have the same name.
-    for repository in Repository.objects.filter(wanted).select_related("namespace").order_by():
+    for repository in known:
         ids_by_name[repository.full_name].append(repository.pk)
     found = sorted({pk for ids in ids_by_name.values() for pk in ids})
     matches, exact = Q(repository__in=found), True
@@ -176,47 +265,76 @@ def in_repositories(values: Sequence[str]) -> Condition:
         matches,
         branches_of("repository", found),
         exact,
-        problems=[f"Repository {name} does not exist." for name, ids in ids_by_name.items() if not ids],
+        problems=_absent(
+            ids_by_name, [name for name, ids in ids_by_name.items() if ids], "repository", access
+        ),
     )
 
 
-def in_namespaces(values: Sequence[str]) -> Condition:
-    repositories = Repository.objects.filter(namespace__name__in=values).order_by()
+def in_namespaces(values: Sequence[str], access: Access) -> Condition:
+    repositories = known_names.repositories(access).filter(namespace__name__in=values).order_by()
+    found = repositories.values_list("namespace__name", flat=True).distinct()
+    return _in_any(repositories, problems=_absent(values, found, "namespace", access))
+
+
+def in_organizations(values: Sequence[str], access: Access) -> Condition:
+    owners = known_names.organizations(access).filter(name__in=values)
+    repositories = known_names.repositories(access).filter(namespace__organization__in=owners).order_by()
+    found = owners.values_list("name", flat=True)
+    return _in_any(repositories, problems=_absent(values, found, "organization", access))
+
+
+def _in_any(repositories: QuerySet[Repository], problems: Sequence[str]) -> Condition:
     few = list(repositories.values_list("pk", flat=True)[: MAX_BRANCHES + 1])
     return Condition(
         # A few repositories are read as separate branches. Many are selected by a subquery.
         Q(repository__in=few if len(few) <= MAX_BRANCHES else repositories.values("pk")),
         branches_of("repository", few),
-        problems=[] if few else [f"There are no repositories in {' or '.join(values)}."],
+        problems=problems,
     )
 
 
-def by_actors(values: Sequence[str]) -> Condition:
-    stored = sorted({*values, *([""] if "anonymous" in values else [])})  # anonymous actors have no name
-    return Condition(Q(actor_name__in=stored), branches_of("actor_name", stored))
+def _absent(values: Iterable[str], found: Iterable[str], what: str, access: Access) -> list[str]:
+    """Return a problem for each name that wasn't found, but no more than a page can explain."""
+    absent = sorted(set(values) - set(found))
+    explain = getattr(known_names, f"no_{what}")
+    return [explain(name, access) for name in absent[:MAX_EXPLAINED]]
 
 
-def with_digests(values: Sequence[str]) -> Condition:
+def by_actors(values: Sequence[str], access: Access) -> Condition:
+    """Return the condition for events by actors with these names or labels, in any case."""
+    anonymous = any(value.lower() == "anonymous" for value in values)
+    stored = [*_spellings(values), *([""] if anonymous else [])]  # anonymous actors have no name
+    named = Q(actor_name__in=stored)
+    labels = [condition for value in values for condition in _by_label(value)]
+    return Condition(_any([named, *labels]), [] if labels else branches_of("actor_name", stored))
+
+
+def with_digests(values: Sequence[str], access: Access) -> Condition:
     return Condition(_any(Q(digest__startswith=value) for value in values))
 
 
-def from_addresses(values: Sequence[str]) -> Condition:
+def from_addresses(values: Sequence[str], access: Access) -> Condition:
     known = _any(Q(details__client_address=value) for value in values)
     return Condition(known & Q(details__has_key="client_address"))
 
 
-def of_requests(values: Sequence[str]) -> Condition:
+def of_requests(values: Sequence[str], access: Access) -> Condition:
     known = _any(Q(details__request_id=value) for value in values)
     return Condition(known & Q(details__has_key="request_id"))
 
 
-def delivered_by(values: Sequence[str]) -> Condition:
+def delivered_by(values: Sequence[str], access: Access) -> Condition:
     named = User._default_manager.filter(**{f"{User.USERNAME_FIELD}__in": values})
-    accounts = [*named.values_list("pk", flat=True)]
-    accounts += [int(value[1:]) for value in values if DELETED_ACCOUNT.fullmatch(value)]
+    accounts = dict(named.values_list(User.USERNAME_FIELD, "pk"))
+    ids = [*accounts.values(), *(int(value[1:]) for value in values if DELETED_ACCOUNT.fullmatch(value))]
     tokens = [value.lower() for value in values if TOKEN.fullmatch(value)]
     by_token = _any(Q(delivered_with__startswith=token) for token in tokens)
-    return Condition(Q(delivered_by__in=accounts) | by_token)
+    names_only = [v for v in values if not TOKEN.fullmatch(v) and not DELETED_ACCOUNT.fullmatch(v)]
+    known = accounts if sees_delivery(access) else names_only
+    return Condition(
+        Q(delivered_by__in=ids) | by_token, problems=_absent(names_only, known, "account", access)
+    )
 
 
 def _any(conditions: Iterable[Q]) -> Q:
@@ -248,8 +366,17 @@ QUALIFIERS = {
             "all repositories of a namespace; _ for repositories without one",
             read_namespace,
             in_namespaces,
+            aliases=("project",),
         ),
-        Qualifier("tag", ("tag:v1",), "a tag", condition=lambda values: Condition(Q(tag__in=values))),
+        Qualifier(
+            "organization",
+            ("organization:acme",),
+            "all repositories in the namespaces of an organization",
+            read_organization,
+            in_organizations,
+            aliases=("org",),
+        ),
+        Qualifier("tag", ("tag:v1",), "a tag", read_tag, lambda values, _: Condition(Q(tag__in=values))),
         Qualifier(
             "digest",
             ("digest:sha256:09ab",),
@@ -260,36 +387,36 @@ QUALIFIERS = {
         ),
         Qualifier(
             "actor",
-            ("actor:jane",),
-            "a username, or the ID of a policy",
+            ("actor:jane", 'actor:"PRUNING 500004C0"', "actor:SYSTEM"),
+            "a username, the ID of a policy, or what the list shows",
             condition=by_actors,
-            aliases=("user",),
+            aliases=("user", "username", "operator"),
         ),
         Qualifier(
             "actor-type",
             ("actor-type:pruning",),
             ", ".join(ActorType.values),
-            choice_reader("actor-type", {type.value: type.value for type in ActorType}),
-            lambda values: Condition(Q(actor_type__in=values)),
+            choice_reader("actor-type"),
+            lambda values, _: Condition(Q(actor_type__in=values)),
         ),
         Qualifier(
             "type",
             ("type:delete",),
             ", ".join(Type.values),
-            choice_reader("type", {type.value.lower(): type.value for type in Type}),
+            choice_reader("type"),
             kinds=lambda type: [kind.key for kind in KINDS.values() if kind.type == type],
         ),
         Qualifier(
             "category",
             ("category:push",),
             ", ".join(Category.values),
-            choice_reader("category", {category.value: category.value for category in Category}),
+            choice_reader("category"),
         ),
         Qualifier(
             "kind",
             ("kind:delete_tag",),
             "a kind of event",
-            choice_reader("kind", {key: key for key in KINDS}),
+            choice_reader("kind"),
             kinds=lambda kind: [kind],
         ),
         Qualifier("label", ('label:"delete tag"',), "words of a label", read_label, kinds=kinds_with_label),
@@ -301,6 +428,7 @@ QUALIFIERS = {
             from_addresses,
             aliases=("address",),
             only=with_all_details,
+            limit="your own account events, and deliveries to repositories that you administer",
         ),
         Qualifier(
             "request",
@@ -308,25 +436,28 @@ QUALIFIERS = {
             "all events of one request",
             condition=of_requests,
             only=with_all_details,
+            limit="your own account events, and deliveries to repositories that you administer",
         ),
         Qualifier(
             "via",
             ("via:acme-registry", "via:4f1c09ab"),
             "the account that delivered the event, or the first digits of its access token",
+            read=lambda value: value.removesuffix("…"),
             condition=delivered_by,
             only=with_delivery,
+            limit="no events, because only MSR admins and auditors see who delivered an event",
         ),
         Qualifier(
             "id",
             ("id:01a20314-db6f-7c5e-8567-085707aa40d7",),
             "one event",
             read_id,
-            lambda ids: Condition(Q(pk__in=ids), [Q(pk__in=ids)]),
+            lambda ids, _: Condition(Q(pk__in=ids), [Q(pk__in=ids)]),
         ),
         Qualifier(
             "after",
-            ("after:2026-11-01", "after:7d"),
-            "at a time or later: a year, a month, a day, a day with a time, or an age",
+            ("after:2026-11-01", "after:7d", "after:monday"),
+            "at a time or later: a year, month or day, a day with a time, a weekday, or an age",
             time_range=lambda start, end: (start, None),
         ),
         Qualifier(
@@ -344,3 +475,15 @@ QUALIFIERS = {
     ]
 }
 """The qualifiers by name. `category` has no condition: `search.py` combines categories with kinds."""
+
+
+def offered_qualifiers(access: Access) -> list[Qualifier]:
+    """Return the qualifiers that can find something for a viewer, for the search help."""
+    found = [qualifier for qualifier in QUALIFIERS.values() if qualifier.only(access) != NOTHING]
+    return found if access.can_see_any_pulls else [_without_pulls(qualifier) for qualifier in found]
+
+
+def _without_pulls(qualifier: Qualifier) -> Qualifier:
+    """Return a qualifier whose help doesn't offer pulls."""
+    values = [value for value in qualifier.meaning.split(", ") if "pull" not in value and value != "GET"]
+    return replace(qualifier, meaning=", ".join(values))

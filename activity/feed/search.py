@@ -28,8 +28,9 @@ from django.db.models import Q, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
 from activity.catalogue import KINDS
+from activity.feed import known_names
 from activity.feed.ordering import BY_TIME
-from activity.feed.qualifiers import NOTHING, QUALIFIERS, Condition, Qualifier, branches_of
+from activity.feed.qualifiers import MAX_EXPLAINED, NOTHING, QUALIFIERS, Condition, Qualifier, branches_of
 from activity.feed.search_language import Search
 from activity.identity import moment_of
 from activity.models import Event, EventQuerySet, load_marks
@@ -64,6 +65,9 @@ class Plan:
     conditions: Sequence[Condition] = ()
     """The conditions for the other terms of the search."""
     problems: Sequence[str] = ()
+    """Why the search can't be executed."""
+    notices: Sequence[str] = ()
+    """What the viewer should know about how the search was read."""
 
     def events(self) -> EventQuerySet:
         """Return all matching events. Unlike `find`, this doesn't limit the number of events read."""
@@ -123,7 +127,7 @@ def _read_matches(
         rows = list(found.order_by(order)[:limit])
         return rows, None if len(rows) == limit else _best_branches(scope, candidates, newer)[1]
     branches, end = _best_branches(scope, candidates, newer)
-    found = _first_of_each(scope, branches, MAX_EVENTS_READ // len(branches)).filter(plan.matches)
+    found = _first_of_each(scope, branches, _share(branches)).filter(plan.matches)
     if end:
         found = found.filter(Q(id__lte=end) if newer else Q(id__gte=end))
     return list(found.order_by(order)[:limit]), end
@@ -160,7 +164,7 @@ def _best_branches(
     """
     ends: dict[UUID, Sequence[Q]] = {}
     for branches in candidates:
-        last = MAX_EVENTS_READ // len(branches) - 1
+        last = _share(branches) - 1
         lasts = [scope.filter(branch).values("id")[last : last + 1] for branch in branches]
         # Each branch stops when its share of `MAX_EVENTS_READ` is used up, so the results are complete only
         # up to the id where the first branch stops.
@@ -170,6 +174,11 @@ def _best_branches(
         ends[end] = branches
     farthest = max(ends) if newer else min(ends)
     return ends[farthest], farthest
+
+
+def _share(branches: Sequence[Q]) -> int:
+    """Return the number of events to read in each branch."""
+    return max(MAX_EVENTS_READ // len(branches), 1)
 
 
 def _first_of_each(scope: QuerySet[Event], branches: Sequence[Q], limit: int) -> QuerySet[Event]:
@@ -237,21 +246,33 @@ def plan(events: EventQuerySet, search: Search, access: Access) -> Plan:
     Runs queries to look up the repositories and namespaces named in the search.
     """
     scope, conditions = _restrict_kinds(events.between(search.after, search.before), search)
-    problems = list(search.problems)
+    problems, notices = [*search.problems, *search.contradictions], [*search.notices]
+    if conditions and conditions[0].matches == NOTHING:
+        problems.append("No kind of event matches all of these terms.")
     for name, qualifier in QUALIFIERS.items():
+        values, excluded = search.values(name), search.values(name, negated=True)
+        if qualifier.limit and (values or excluded) and not access.sees_everything:
+            notices.append(f"For you, {name}: finds only {qualifier.limit}.")
         if qualifier.condition is None:
             continue
-        if values := search.values(name):
+        if values:
             conditions.append(condition := _condition(qualifier, values, access))
             problems += condition.problems
-        if values := search.values(name, negated=True):
-            conditions.append(Condition(~_condition(qualifier, values, access).matches))
-    return Plan(scope, conditions, problems)
+        if excluded:
+            condition = _condition(qualifier, excluded, access)
+            conditions.append(Condition(~condition.matches))
+            notices += condition.problems
+    return Plan(scope, conditions, problems, notices)
+
+
+def explain_empty(search: Search, access: Access) -> list[str]:
+    """Return what a viewer should know if a search finds nothing: the actors that may not exist."""
+    return [known_names.no_actor(name, access) for name in search.values("actor")[:MAX_EXPLAINED]]
 
 
 def _condition(qualifier: Qualifier, values: list[str], access: Access) -> Condition:
     """Return the condition for events that match any of the values in a way that the viewer may see."""
-    condition = qualifier.condition(values)  # type: ignore[misc]
+    condition = qualifier.condition(values, access)  # type: ignore[misc]
     return replace(condition, matches=condition.matches & qualifier.only(access))
 
 

@@ -13,12 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
-from dateutil.relativedelta import relativedelta
 from django.utils import timezone
 
 from activity.catalogue import KINDS
-from activity.feed.qualifiers import QUALIFIERS, InvalidTerm
-from activity.identity import EPOCH
+from activity.feed.qualifiers import QUALIFIERS, InvalidTerm, is_actor_label, terms_for_word
+from activity.feed.search_times import InvalidTime, parse_period
 from repositories.utils.text import is_storable
 
 MAX_LENGTH = 2_000
@@ -49,10 +48,27 @@ class Search:
     """The search finds only events before this time."""
     problems: tuple[str, ...] = ()
     """An error message for each term that could not be parsed. A search with errors finds no events."""
+    notices: tuple[str, ...] = ()
+    """What the user should know about how the search was read."""
 
     def values(self, name: str, *, negated: bool = False) -> list[str]:
         """Return the values of the non-negated terms with this name, or of the negated terms if `negated`."""
         return [term.value for term in self.terms if (term.name, term.negated) == (name, negated)]
+
+    @property
+    def contradictions(self) -> list[str]:
+        """Why no event can match, whatever the events are."""
+        found = []
+        if self.after and self.before and self.after >= self.before:
+            after, before = (f"{timezone.localtime(m):%Y-%m-%d %H:%M}" for m in (self.after, self.before))
+            found.append(f"No time is at or after {after} and before {before}.")
+        for name in {term.name: None for term in self.terms}:
+            values, excluded = self.values(name), self.values(name, negated=True)
+            if values and set(values) <= set(excluded):
+                found.append(
+                    f"No event matches both {Term(name, values[0])} and {Term(name, values[0], True)}."
+                )
+        return found
 
     def __str__(self) -> str:
         """Return the text of an equivalent search."""
@@ -67,6 +83,7 @@ class Search:
             after=max(filter(None, (self.after, other.after)), default=None),
             before=min(filter(None, (self.before, other.before)), default=None),
             problems=self.problems + other.problems,
+            notices=self.notices + other.notices,
         )
 
 
@@ -78,6 +95,9 @@ def parse(text: str, zone: tzinfo, now: datetime | None = None) -> Search:
     tokens = [match for match in TOKEN.finditer(text) if match.group()]
     if len(tokens) > MAX_TERMS:
         return Search(problems=(f"The search has more than {MAX_TERMS} terms.",))
+    words = [token["bare"] for token in tokens if _is_word(token)]
+    if len(words) > 1:
+        return Search(problems=(_problem_of_words(words),))
     for token in tokens:
         try:
             search &= _parse_term(token, clock)
@@ -93,7 +113,7 @@ def read_term(name: str, value: str, negated: bool = False) -> Term:
 
 def quoted(value: str) -> str:
     """Return a value as it must be written in a search, in quotes if necessary."""
-    if value and not re.search(r'[\s"\\]', value):
+    if value and not re.search(r'[\s"\\]', value) and not UNCLEAR.search(value):
         return value
     return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
 
@@ -101,99 +121,164 @@ def quoted(value: str) -> str:
 # --- Terms --------------------------------------------------------------------------------------
 
 TOKEN = re.compile(
-    r"""(?P<negated>-?)(?:(?P<name>[A-Za-z][A-Za-z0-9-]*):)?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"(?!\S)|(?P<bare>\S*))""",
+    r"""(?P<negated>-?)(?:(?P<name>[A-Za-z][A-Za-z0-9_-]*):)?(?:"(?P<quoted>(?:[^"\\]|\\.)*)"(?!\S)|(?P<bare>\S*))""",
     re.DOTALL,
 )
+UNCLEAR = re.compile(r"[,;|()*?“”„«»]|^['‘’‚!–—−]")
+"""Characters with a meaning in other search languages, and characters that editors put for ASCII ones."""
+OPERATORS = {"or", "and", "not", "&", "&&", "||"}
 ALGORITHM = re.compile(r"sha\d+")
-DATE = re.compile(r"\d{4}(-\d{2}){0,2}", re.ASCII)
-"""A year, a month or a day."""
-AGO = re.compile(r"(\d{1,4})([hdwmy])")
-UNITS = {"h": "hours", "d": "days", "w": "weeks", "m": "months", "y": "years"}
+HEXADECIMAL = re.compile(r"(?=.*\d)[0-9a-f]{4,}|[0-9a-f]{7,}", re.IGNORECASE | re.ASCII)
+"""Words that look like the beginning of a digest. `ada` and `dada` don't."""
 QUALIFIERS_BY_NAME_OR_ALIAS = {
     name: qualifier for qualifier in QUALIFIERS.values() for name in (qualifier.name, *qualifier.aliases)
 }
+TERMS_FOR_FOREIGN_NAMES = {
+    "action": "kind:, type: or category:",
+    "operation": "type: or category:",
+    "created": "after:, before: or on:",
+    "op-time": "after:, before: or on:",
+    "date": "after:, before: or on:",
+    "since": "after:",
+    "until": "before:",
+    "from": "after: or actor:",
+    "to": "before:",
+    "resource": "repo: or tag:",
+    "resource-type": "kind: or category:",
+    "event": "kind:",
+    "country": "ip:",
+    "team": "label:",
+    "status": "type:",
+    "result": "type:",
+    "source": "via:",
+    "name": "repo:, tag: or actor:",
+    "image": "repo:",
+    "is": "type: or category:",
+}
+"""What to use in place of the qualifiers of GitHub's and Harbor's audit logs, and of other guesses."""
 
 
 def _parse_term(token: re.Match, now: datetime) -> Search:
     """Parse one term. Raises InvalidTerm."""
-    name, value = (token["name"] or "").lower(), token["quoted"]
-    if value is not None:
-        value = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
-    elif '"' in (value := token["bare"]):
-        raise InvalidTerm(f"{token.group()}: unbalanced quotation marks.")
-    negated = bool(token["negated"])
     if not is_storable(token.group()):
         raise InvalidTerm("A search can't contain NUL characters.")
+    name, negated = (token["name"] or "").lower().replace("_", "-"), bool(token["negated"])
+    if (value := token["quoted"]) is None:
+        value = _check_unquoted(token)
+    else:
+        value = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
     if name not in QUALIFIERS_BY_NAME_OR_ALIAS:
-        return Search((_parse_unnamed(token, name, value, negated),))
+        return Search((_parse_unnamed(token, name, value, negated, now),))
     qualifier = QUALIFIERS_BY_NAME_OR_ALIAS[name]
-    if qualifier.time_range:
-        if negated:
-            raise InvalidTerm(f"-{name}: times can't be negated.")
-        after, before = qualifier.time_range(*_parse_period(value, now))
-        return Search(after=after, before=before)
     if not value:
         raise InvalidTerm(f"{name}: needs a value right after the colon, without a space.")
-    return Search((read_term(qualifier.name, value, negated),))
+    if not qualifier.time_range:
+        return Search((read_term(qualifier.name, value, negated),))
+    if negated:
+        raise InvalidTerm(f"-{name}: times can't be negated.")
+    try:
+        period = parse_period(value, now)
+    except InvalidTime as problem:
+        raise InvalidTerm(f"{name}:{problem}") from None
+    if name == "on" and period.is_point:
+        raise InvalidTerm(
+            f"on:{value} is not a day, a month or a year. Write after:{value} for everything from then on."
+        )
+    after, before = qualifier.time_range(period.start, period.end)
+    return Search(after=after, before=before, notices=(period.notice,) if period.notice else ())
 
 
-def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool) -> Term:
+def _check_unquoted(token: re.Match) -> str:
+    """Return the value of a token without quotation marks. Raises InvalidTerm if they are needed."""
+    value: str = token["bare"]
+    if '"' in value:
+        raise InvalidTerm(f"{token.group()}: unbalanced quotation marks.")
+    if unclear := UNCLEAR.search(value):
+        name = f"{token['name']}:" if token["name"] else ""
+        parts = [part for part in re.split(r"[,;|]+", value) if part]
+        hint = f" To search for several values, write {' '.join(name + part for part in parts)}."
+        raise InvalidTerm(
+            f"{token.group()}: “{unclear.group()}” has no meaning here.{hint if len(parts) > 1 else ''}"
+            f' If it is part of a name, write {name}"{value}", with straight quotation marks.'
+        )
+    return value
+
+
+def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool, now: datetime) -> Term:
     """Parse a term without a known name: an id, digest, label, repository or actor. Raises InvalidTerm."""
     if ALGORITHM.fullmatch(name):
         return read_term("digest", f"{name}:{value}", negated)
     if name:
-        if near := difflib.get_close_matches(name, QUALIFIERS_BY_NAME_OR_ALIAS, n=1, cutoff=0.65):
-            raise InvalidTerm(f"'{token['name']}:' is not a search term. Did you mean '{near[0]}:'?")
+        _check_name(token, name)
         return read_term("repo", f"{name}:{value}", negated)
     if not value:
         raise InvalidTerm(f"{token.group()}: a value is missing.")
     with suppress(InvalidTerm):
         return read_term("id", value, negated)
-    if value.lower() in {kind.label.lower() for kind in KINDS.values()}:
+    if token["quoted"] is not None and value.lower() in {kind.label.lower() for kind in KINDS.values()}:
         return read_term("label", value, negated)
-    return read_term("repo" if "/" in value or ":" in value else "actor", value, negated)
+    if "/" in value or ":" in value:
+        return read_term("repo", value, negated)
+    if token["quoted"] is None:
+        _check_word(value, now)
+    return read_term("actor", value, negated)
 
 
-# --- Times --------------------------------------------------------------------------------------
+def _check_name(token: re.Match, name: str) -> None:
+    """Raise InvalidTerm if a name before a colon looks like that of a term, rather than of a repository."""
+    if instead := TERMS_FOR_FOREIGN_NAMES.get(name):
+        raise InvalidTerm(f"'{token['name']}:' is not a search term. Use {instead}.")
+    if near := difflib.get_close_matches(name, QUALIFIERS_BY_NAME_OR_ALIAS, n=1, cutoff=0.65):
+        raise InvalidTerm(f"'{token['name']}:' is not a search term. Did you mean '{near[0]}:'?")
 
 
-def _parse_period(value: str, now: datetime) -> tuple[datetime, datetime]:
-    """Parse a year, a month, a day or a point in time, and return its start and end in UTC.
-
-    The start and end of a point in time are equal. A value without a time zone is in the time zone of `now`.
-    Raises InvalidTerm if the value can't be parsed.
-    """
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    try:
-        if value in ("today", "yesterday"):
-            start = midnight - relativedelta(days=value == "yesterday")
-            return _to_utc(start, now), _to_utc(start + relativedelta(days=1), now)
-        if ago := AGO.fullmatch(value):
-            length = relativedelta(**{UNITS[ago[2]]: int(ago[1])})  # type: ignore[arg-type]
-            start = _to_utc(now.astimezone(EPOCH.tzinfo) - length, now)
-            return start, start
-        if DATE.fullmatch(value):
-            hyphens = value.count("-")
-            start = datetime.fromisoformat(value + "-01" * (2 - hyphens))
-            length = relativedelta(**{("years", "months", "days")[hyphens]: 1})  # type: ignore[arg-type]
-            return _to_utc(start, now), _to_utc(start + length, now)
-        moment = _to_utc(datetime.fromisoformat(value), now)
-        return moment, moment
-    except (ValueError, OverflowError):
-        raise InvalidTerm(
-            f"'{value}' is not a time. Use a day (2026-11-22), a month (2026-11), a date and time"
-            " (2026-11-22T14:30), today, yesterday, or a relative time (24h, 7d, 3m)."
-        ) from None
+# --- Words ----------------------------------------------------------------------------------------
 
 
-def _to_utc(moment: datetime, now: datetime) -> datetime:
-    """Convert a time to UTC. A time without a time zone is in the time zone of `now`.
+def _is_word(token: re.Match) -> bool:
+    """Return whether a token is a word by itself, which can only be the name of an actor."""
+    value = token["bare"]
+    if token["name"] or token["negated"] or not value or "/" in value or ":" in value:
+        return False
+    with suppress(InvalidTerm):
+        return not read_term("id", value)
+    return True
 
-    Raises ValueError for times before 1970, because event ids can't represent them.
-    """
-    if moment.tzinfo is None or moment.tzinfo is now.tzinfo:
-        moment = moment.replace(tzinfo=now.tzinfo)
-    moment = moment.astimezone(EPOCH.tzinfo)
-    if moment < EPOCH:
-        raise ValueError
-    return moment
+
+def _problem_of_words(words: list[str]) -> str:
+    """Return why several words don't make a search."""
+    phrase = " ".join(words)
+    if any(word.lower() in OPERATORS for word in words):
+        return _problem_of_operator(next(word for word in words if word.lower() in OPERATORS))
+    if terms := terms_for_word(phrase):
+        return f"“{phrase}” could mean several things. Write {' or '.join(terms)}."
+    names = " ".join(f"actor:{quoted(word)}" for word in words)
+    return (
+        f"“{phrase}” could mean several things. For any of these actors, write {names}. For one actor,"
+        f' put the name in quotation marks: "{phrase}".'
+    )
+
+
+def _problem_of_operator(word: str) -> str:
+    return (
+        f"{word} has no meaning in a search. Terms with the same name are alternatives, such as type:delete"
+        " type:fail, terms with different names must all match, and - before a term excludes events."
+    )
+
+
+def _check_word(word: str, now: datetime) -> None:
+    """Raise InvalidTerm if a word by itself is probably not the name of an actor."""
+    if word.lower() in OPERATORS:
+        raise InvalidTerm(_problem_of_operator(word))
+    if is_actor_label(word):
+        return
+    terms = terms_for_word(word)
+    if HEXADECIMAL.fullmatch(word):
+        terms.append(f"digest:{word}")
+    with suppress(InvalidTerm):
+        QUALIFIERS["ip"].read(word)
+        terms.append(f"ip:{word}")
+    with suppress(InvalidTime):
+        terms.append(f"{'after' if parse_period(word, now).is_point else 'on'}:{word}")
+    if terms:
+        raise InvalidTerm(f"“{word}” could mean several things. Write {' or '.join(terms)} or actor:{word}.")

@@ -28,6 +28,7 @@ from activity.models.deletion import (
 )
 from activity.models.disputes import Dispute
 from activity.models.events import (
+    ACTORS,
     FOREIGN_ARCHIVE,
     MAX_CLOCK_LEAD,
     Event,

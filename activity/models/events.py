@@ -26,6 +26,8 @@ from repositories.access.resolving import Access
 from repositories.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS, Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 
+ACTORS = ("actor_user", "delivered_by", "policy__repository__namespace", "repository__namespace")
+"""The relations to load with events, to show their actors, policies, accounts and repositories."""
 FOREIGN_ARCHIVE = "foreign_archive"
 """The key in the details of events that were imported from an archive of another installation."""
 MAX_CLOCK_LEAD = timedelta(minutes=5)

@@ -6,17 +6,20 @@ The policy page, which also lists events, is in `policies.py`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.http import (
     Http404,
     HttpRequest,
     HttpResponse,
+    HttpResponseBadRequest,
     HttpResponseBase,
     HttpResponseNotAllowed,
     QueryDict,
@@ -25,21 +28,27 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
-from activity.feed import chart, chart_counts, export, live
+from activity.feed import chart, chart_counts, export, live, search
 from activity.feed.choices import FILTERS, ActivityForm, Choice, iso
 from activity.feed.filters import EventFilterSet
-from activity.feed.ordering import sorted_by
+from activity.feed.ordering import BY_TIME, sorted_by
+from activity.feed.qualifiers import offered_qualifiers
 from activity.feed.remarks import attach_remarks
+from activity.feed.search_language import Search
 from activity.gating import sees_pulls
-from activity.models import ActorType, Event
+from activity.models import ACTORS, ActorType, Event, EventQuerySet
 from repositories.access.people import organizations_of
 from repositories.models import RegistrySettings, Repository
 from repositories.utils.keyset import InvalidCursor, Page
+from repositories.utils.parameters import unknown_parameters
 from repositories.utils.text import is_storable
 from repositories.views.organizations import OrganizationPage
 from repositories.views.pages import RepositoryPage, ViewerMixin
 
 PAGE_SIZE = 10
+CSRF_FIELD = "csrfmiddlewaretoken"
+FIRST_ID = UUID(int=0)
+"""An id that sorts before the ids of all events."""
 COLUMNS = {
     "label": "Label",
     "repository": "Repository",
@@ -51,6 +60,20 @@ COLUMNS = {
 }
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A page of a list of events."""
+
+    page: Page
+    searched_to: datetime | None = None
+    """How far a search got, if it stopped before the page was full."""
+    notices: Sequence[str] = ()
+
+    @property
+    def rows(self) -> list[Event]:
+        return self.page.rows
+
+
 class ActivityPage(ViewerMixin, TemplateView):
     """Base class for pages with a list of events that the viewer may see."""
 
@@ -59,6 +82,8 @@ class ActivityPage(ViewerMixin, TemplateView):
     within: QuerySet[Repository] | None = None
     """The repositories that the page is restricted to, if any, such as an organization's repositories."""
     has_atom = True
+    parameters_of_page = frozenset({"cursor", "since", "shown", "announced"})
+    """The parameters that are not fields of the form."""
 
     @property
     def scope(self) -> Mapping[str, Any]:
@@ -101,6 +126,8 @@ class ActivityPage(ViewerMixin, TemplateView):
             offers_pulls=self.offers_pulls,
             scanning_enabled=self.scanning_enabled,
             fixed=fixed | {"repository"} if self.repository else fixed,
+            known=self.parameters_of_page,
+            repository=self.repository.full_name if self.repository else "",
         )
 
     @cached_property
@@ -112,19 +139,39 @@ class ActivityPage(ViewerMixin, TemplateView):
         """The page's filters and the viewer's filters, combined as API filters."""
         return {**self.scope, **self.choice.parameters}
 
-    def events(self, parameters: Mapping[str, Any]) -> QuerySet[Event]:
+    def visible_events(self) -> EventQuerySet:
+        """Return the events that the page could list to this viewer, without any filters."""
+        return Event.objects.visible_to(self.access, self.repository)
+
+    def filtered(self, parameters: Mapping[str, Any]) -> EventFilterSet:
         """Return the events that the viewer may see and that match the given API filters."""
-        events = Event.objects.visible_to(self.access, self.repository)
-        filters = EventFilterSet(
-            parameters, events, request=self.request, scanning_enabled=self.scanning_enabled
+        return EventFilterSet(
+            parameters,
+            self.visible_events(),
+            request=self.request,
+            access=self.access,
+            scanning_enabled=self.scanning_enabled,
+            parsed=self.choice.search,
         )
-        if not filters.is_valid():
-            raise ValueError(str(filters.errors))
-        return filters.qs
+
+    @cached_property
+    def listed(self) -> EventFilterSet:
+        return self.filtered(self.parameters)
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """Why nothing is shown or exported: what the page doesn't understand of the request."""
+        if found := [*self.form.problems, *unknown_parameters(self.request.POST, {"export", CSRF_FIELD})]:
+            return found
+        return [message for messages in self.listed.errors.values() for message in messages]
+
+    def events(self) -> QuerySet[Event]:
+        """Return the events in the list, or none if there are problems."""
+        return self.listed.qs.none() if self.problems else self.listed.qs
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if "since" in request.GET:
-            return self.new_events(request.GET)
+            return self.refusal() or self.new_events(request.GET)
         return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -135,51 +182,82 @@ class ActivityPage(ViewerMixin, TemplateView):
         format = request.POST.get("export", "")
         if format not in export.CONTENT_TYPES:
             return HttpResponseNotAllowed(["GET", "HEAD"])
+        if self.problems:
+            return self.render_to_response(self.get_context_data(), status=400)
         place = {"repository": self.repository.full_name} if self.repository else {}
         return export.response(
-            self.events(self.parameters),
+            self.events(),
             format,
             f"events.{format}",
             actor=self.request.user,
             filters=urlencode({**place, **self.parameters}, doseq=True),
         )
 
+    def refusal(self) -> HttpResponse | None:
+        """Return a response in plain text that names the problems, or None if there are none."""
+        text = "\n".join(self.problems)
+        return HttpResponseBadRequest(text, content_type="text/plain; charset=utf-8") if text else None
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         choice = self.choice
-        page, notice = self.load_page()
+        page = Listed(Page([], None, None)) if self.problems else self.load_page()
         attach_remarks(page.rows)
         event_chart, counted_from = self.chart()
         return super().get_context_data(
             **kwargs,
             form=self.form,
+            problems=self.problems,
+            time_inputs=self.form.time_inputs(),
+            qualifiers=offered_qualifiers(self.access),
             query=self.query,
             choice=choice,
             sort=f"-{choice.column}" if choice.descending else choice.column,
             columns=[column_header(column, label, choice) for column, label in COLUMNS.items()],
-            page=page,
+            page=page.page,
+            searched_to=page.searched_to,
             rows=[self.row(event) for event in page.rows],
             chart=event_chart,
             counted_from=counted_from,
-            live_url=self.live_url(page),
+            live_url=self.live_url(page.page),
             api_call=self.api_call(),
             atom_url=f"{self.request.path}atom/{self.list_url()}" if self.has_atom else "",
             may_push=bool(self.repository and "push" in self.access.permissions_on(self.repository)),
             offers_pulls=self.offers_pulls,
-            notice=notice,
+            notices=[*page.notices, *self.notices(page)],
         )
 
-    def load_page(self) -> tuple[Page, str]:
-        """Return the requested page of the list, and a notice to show (empty if there is none)."""
-        choice = self.choice
-        events = self.events(self.parameters).select_related(
-            "repository__namespace", "actor_user", "policy__repository__namespace"
-        )
-        events, order = sorted_by(events, choice.column, choice.descending)
+    def notices(self, page: Listed) -> list[str]:
+        """Return what the viewer should know about how the request was read."""
+        if self.problems:
+            return []
+        notices = [*self.form.notices, *self.listed.search_plan.notices]
+        if not page.rows and not page.searched_to:
+            notices += search.explain_empty(self.choice.search, self.access)
+        return notices
+
+    def load_page(self) -> Listed:
+        """Return the requested page of the list, or the first page if the requested one is not available."""
+        cursor = self.request.GET.get("cursor")
         try:
-            return order.page(events, PAGE_SIZE, self.request.GET.get("cursor")), ""
+            return self.find_page(cursor)
         except InvalidCursor:
             notice = "That page is not available, so the first page is shown instead."
-            return order.page(events, PAGE_SIZE), notice
+            return replace(self.find_page(None), notices=[notice])
+
+    def find_page(self, cursor: str | None) -> Listed:
+        """Return a page of the list. Raises InvalidCursor."""
+        choice, plan = self.choice, self.listed.plan
+        if choice.column == "time" and plan.conditions:
+            start = BY_TIME.encode(Event(pk=FIRST_ID), reverse=True)  # the page before the first one
+            found = search.find(plan, PAGE_SIZE, cursor or (None if choice.descending else start))
+            prefetch_related_objects(found.rows, *ACTORS)
+            if choice.descending:
+                return Listed(Page(found.rows, found.older, found.newer), found.searched_to)
+            return Listed(
+                Page(found.rows[::-1], found.newer, found.older if cursor else None), found.searched_to
+            )
+        events, order = sorted_by(self.events().select_related(*ACTORS), choice.column, choice.descending)
+        return Listed(order.page(events, PAGE_SIZE, cursor))
 
     def row(self, event: Event) -> dict[str, Any]:
         """Return the template context of a table row: an event, and the URLs that its cells link to."""
@@ -192,11 +270,12 @@ class ActivityPage(ViewerMixin, TemplateView):
 
     def chart(self) -> tuple[chart.Chart, datetime | None]:
         """Return the chart, and the time from which events were counted (None if all events were counted)."""
-        choice, counted_from = self.choice, None
-        if set(self.scope) - {"organization"} or choice.filters:
-            buckets, counted_from = chart_counts.count_events(
-                self.events(self.parameters), choice.after, choice.before
-            )
+        choice, counted_from, plan = self.choice, None, self.listed.search_plan
+        if self.problems or (plan.conditions and not plan.covering_branches):
+            buckets: list[chart_counts.Bucket] = []  # no index supports the search
+        elif set(self.scope) - {"organization"} or choice.filters or choice.search != Search():
+            bounds = choice.search & Search(after=choice.after, before=choice.before)
+            buckets, counted_from = chart_counts.count_events(self.events(), bounds.after, bounds.before)
         else:
             buckets = chart_counts.count_by_tallies(
                 self.access,
@@ -224,7 +303,8 @@ class ActivityPage(ViewerMixin, TemplateView):
     def live_url(self, page: Page) -> str:
         """Return the URL to poll for new events, or "" if the page doesn't start with the newest events."""
         choice = self.choice
-        if choice.column != "time" or not choice.descending or choice.before or page.previous:
+        is_newest = choice.column == "time" and choice.descending and not page.previous
+        if self.problems or not is_newest or choice.before or choice.search.before:
             return ""
         return self.list_url(**live.position(page.rows))
 
@@ -235,7 +315,7 @@ class ActivityPage(ViewerMixin, TemplateView):
             # The range moves with the current time. Events that have left the range since the page was loaded
             # would otherwise cancel out new events in the count.
             parameters.pop("after", None)
-        return live.response(self.request, self.events(parameters), query, self.list_url())
+        return live.response(self.request, self.filtered(parameters).qs, query, self.list_url())
 
     def api_call(self) -> dict[str, str]:
         """Return a URL and a shell command for the API call that returns the same list."""
@@ -317,9 +397,9 @@ class UserView(ActivityPage):
     def scope(self) -> Mapping[str, Any]:
         return {"actor": self.person.get_username(), "actor_type": [ActorType.USER.value]}
 
-    def events(self, parameters: Mapping[str, Any]) -> QuerySet[Event]:
+    def visible_events(self) -> EventQuerySet:
         # The API filter compares usernames, but an earlier user may have had the same name.
-        return super().events(parameters).filter(actor_user=self.person)
+        return super().visible_events().filter(actor_user=self.person)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         organizations = organizations_of(self.person, self.request.user)

@@ -17,6 +17,7 @@ from rest_framework.exceptions import AuthenticationFailed
 
 from activity.feed.choices import iso
 from activity.feed.ordering import BY_TIME
+from activity.feed.search import find
 from activity.identity import MILLISECOND
 from activity.models import Event
 from activity.views import activity
@@ -30,6 +31,8 @@ INVALID_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 @method_decorator(login_not_required, name="dispatch")
 class AtomView(activity.ActivityPage):
     """Base class for Atom feeds of the newest events on a page."""
+
+    parameters_of_page = frozenset()
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not request.user.is_authenticated:
@@ -45,7 +48,8 @@ class AtomView(activity.ActivityPage):
         return super().dispatch(request, *args, **kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        events = self.events(self.parameters)
+        if refusal := self.refusal():
+            return refusal
         page = request.build_absolute_uri(request.path.removesuffix("atom/"))
         names = ["/".join(self.kwargs.values())] if self.kwargs else []
         feed = Atom1Feed(
@@ -55,11 +59,16 @@ class AtomView(activity.ActivityPage):
             feed_url=request.build_absolute_uri(),
             feed_guid=request.build_absolute_uri(),
         )
-        for event in BY_TIME.page(events, MAX_ENTRIES).rows:
+        for event in self.newest_events():
             self.add_entry(feed, event, page)
         response = HttpResponse(content_type=feed.content_type)
         feed.write(response, "utf-8")
         return response
+
+    def newest_events(self) -> list[Event]:
+        """Return the newest events. A search that no index supports finds them among the newest ones only."""
+        plan = self.listed.plan
+        return (find(plan, MAX_ENTRIES) if plan.conditions else BY_TIME.page(plan.scope, MAX_ENTRIES)).rows
 
     def add_entry(self, feed: Atom1Feed, event: Event, page: str) -> None:
         moment = event.occurred_at

@@ -24,6 +24,12 @@ document.addEventListener("htmx:afterSettle", (event) => {
   }
 });
 
+// A chosen range replaces a custom range. This runs before htmx submits the form.
+document.addEventListener("change", (event) => {
+  if (event.target.id !== "range" || event.target.value === "custom") return;
+  for (const input of event.target.form.querySelectorAll(".custom-range input")) input.value = "";
+}, true);
+
 // Select the whole text of read-only fields on focus, so that it is easy to copy.
 document.addEventListener("focusin", (event) => {
   if (event.target.matches("input[readonly]")) event.target.select();

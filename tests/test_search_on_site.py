@@ -63,7 +63,7 @@ class TestLists:
         assert found(auditor, q, sort="time") == tags[::-1]
         assert found(auditor, q, sort="-tag") == sorted(tags, reverse=True)
         lines = auditor.post(f"{URL}?exclude_pull=false&q={q.replace(':', '%3A')}", {"export": "csv"})
-        assert lines.getvalue().count(b"\n") == len(tags) + 1  # type: ignore[attr-defined]
+        assert lines.getvalue().count(b"\n") == len(tags) + 1
         feed = auditor.get(f"{URL}atom/", {"q": q, "exclude_pull": "false"}).content.decode()
         assert feed.count("<entry>") == len(tags)
         results = auditor.get("/api/v0/events/", {"q": q}).json()["results"]

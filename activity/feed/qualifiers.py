@@ -32,6 +32,7 @@ MAX_BRANCHES = 20
 """The maximum number of values, such as repositories, whose events are read separately and then merged."""
 TOKEN = re.compile(r"[0-9a-fA-F]{4,}")
 """The first digits of a token."""
+PART_OF_DIGEST = re.compile(r"[a-z][a-z0-9]*([-_+.][a-z][a-z0-9]*)*:[0-9a-f]+")
 DELETED_ACCOUNT = re.compile(r"#[0-9]{1,9}")
 """The id of an account, as shown if it was deleted."""
 User: Any = get_user_model()
@@ -125,7 +126,7 @@ def read_digest(value: str) -> str:
     """Parse a digest or the beginning of one. The default algorithm is SHA-256."""
     value = value.removesuffix("…").lower()
     value = value if ":" in value else f"sha256:{value}"
-    if not re.fullmatch(r"[a-z0-9+._-]+:[0-9a-f]+", value) or len(value) > names.MAX_DIGEST_LENGTH:
+    if not PART_OF_DIGEST.fullmatch(value) or len(value) > names.MAX_DIGEST_LENGTH:
         raise InvalidTerm(f"digest:{value} is not a digest or the beginning of one, like sha256:09ab.")
     return value
 

@@ -16,6 +16,7 @@ from django.utils import timezone
 from factory.django import DjangoModelFactory
 from guardian.shortcuts import assign_perm
 
+from activity.catalogue import category_of, kinds_of
 from activity.identity import event_id
 from activity.models import ActorType, Event
 from activity.recording.drafts import Draft
@@ -39,6 +40,7 @@ from repositories.models import (
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SEES_EVERYTHING = Access(AUDITOR_PERMISSIONS)
 """The access of a security auditor."""
+UNKNOWN_KIND = "unknown_300"
 DIGEST = "sha256:" + "bbf09ba3" * 8
 
 # Media types
@@ -181,17 +183,20 @@ def record(kind: str = "create_manifest", repository: Any = "acme/web", **values
 
 
 def event_row(**values: Any) -> Event:
-    """Return an unsaved event. Unlike a draft, an unsaved event can have an unknown kind or category."""
+    """Return an unsaved event of a kind, or of any kind in a category.
+
+    Unlike a draft, an unsaved event can have an unknown kind.
+    """
     number = next(_sequence)
     received_at = min(values.get("occurred_at", NOON), timezone.now())
+    category = values.pop("category", "push")
     defaults = {
-        "kind": "create_manifest",
-        "category": "push",
+        "kind": next((kind.key for kind in kinds_of([category])), UNKNOWN_KIND),
         "occurred_at": NOON,
         "received_at": received_at,
     }
     values = {**defaults, "actor_type": ActorType.USER, "actor_name": "jane", **values}
-    is_pull = values["category"] == "pull"
+    is_pull = category_of(values["kind"]) == "pull"
     id = event_id(values["occurred_at"], 1, None, f"row-{number}", is_pull=is_pull)
     return Event(id=id, is_pull=is_pull, **values)
 

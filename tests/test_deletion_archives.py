@@ -16,7 +16,7 @@ from django.core.management import CommandError
 from django.db import connection
 from django.utils import timezone
 
-from activity.deletion import archive_files, imports
+from activity.deletion import archive_files, archives, imports
 from activity.models import Archive, Event, Import, Run
 from activity.storage.events import insert
 from repositories.models import Repository
@@ -55,9 +55,9 @@ class TruncatingStorage(FileSystemStorage):
 
 
 def all_rows() -> list[dict[str, Any]]:
-    """Return all events except the events that record runs, with all fields except `imported`."""
-    events = Event.objects.exclude(kind="delete_events").order_by("pk").values()
-    return [{name: value for name, value in row.items() if name != "imported_id"} for row in events]
+    """Return all events except the events that record runs, with all fields that archives contain."""
+    events = Event.objects.exclude(kind="delete_events").order_by("pk")
+    return list(events.values(*archives.FIELDS))
 
 
 def test_archive_contains_the_exact_rows_before_they_are_deleted(

@@ -89,7 +89,7 @@ def test_run_killed_at_any_step_is_completed_by_the_next_run(
     Hold.objects.create(repository=held_repository, reason="An inquiry")
     kept = add_events(1, FEBRUARY, repository=held_repository) + add_events(1, MARCH)
     expired = add_events(5, repository=web) + add_events(3, FEBRUARY, repository=web)
-    expired += add_events(2, kind="get_blob", category="pull")
+    expired += add_events(2, category="pull")
     use_storage(settings, archive_folder, KillableStorage)
 
     for step in range(1, 1000):

@@ -259,6 +259,8 @@ INVALID_VALUES = {
     "NUL in a key": {"details": {"": [{"\0": ""}]}},
     "half a character in the details": {"details": {"": ["\ud800"]}},
     "unknown kind": {"kind": "unknown"},
+    "kind of a newer version": {"kind": "unknown_300", "category": "unknown"},
+    "number of a known kind": {"kind": "unknown_2"},
     "category of another kind": {"category": "push", "kind": "get_tag"},
     "category that contradicts is_pull": {"category": "pull", "kind": "get_tag"},
     "unknown type of actor": {"actor_type": "nobody"},

@@ -98,7 +98,7 @@ def test_partitions_are_created_three_months_ahead() -> None:
 
 def test_pulls_and_other_events_have_separate_partitions() -> None:
     partitions.create_ahead(DECEMBER)
-    (push,), (pull,) = add_events(1), add_events(1, category="pull", kind="get_blob")
+    (push,), (pull,) = add_events(1), add_events(1, category="pull")
 
     assert (table_of(push), table_of(pull)) == ("other_2021_01", "pull_2021_01")
 
@@ -118,7 +118,7 @@ def test_event_is_recorded_without_a_partition_for_its_month() -> None:
 
 
 def test_new_partition_takes_its_events_from_the_default_partition() -> None:
-    events = add_events(3, JANUARY) + add_events(2, category="pull", kind="get_blob")
+    events = add_events(3, JANUARY) + add_events(2, category="pull")
     (other,) = add_events(1, DECEMBER - timedelta(days=31))
 
     partitions.create_ahead(DECEMBER)
@@ -135,7 +135,7 @@ def test_partitions_are_dropped_if_all_their_events_expire() -> None:
     partitions.create_ahead(DECEMBER)
     turn_on(age=1, age_unit="months")
     add_events(3, JANUARY)
-    add_events(3, category="pull", kind="get_blob")
+    add_events(3, category="pull")
     kept = add_events(1, FEBRUARY + timedelta(days=14))
 
     run = execute_run()
@@ -180,7 +180,7 @@ def test_pull_partition_is_dropped_independently_of_the_other_partition() -> Non
     partitions.create_ahead(DECEMBER)
     turn_on()
     DeletionRule.objects.create(category="pull", age=1)
-    add_events(3, category="pull", kind="get_blob")
+    add_events(3, category="pull")
     kept = add_events(3)
 
     run = execute_run()
@@ -198,8 +198,8 @@ def test_partition_is_dropped_if_several_rules_together_delete_all_its_events(we
     DeletionRule.objects.create(category="delete", max_events=1, max_per="rule")
     add_events(3)
     add_events(2, repository=web)
-    add_events(1, category="delete", kind="delete_manifest")
-    add_events(1, MARCH, category="delete", kind="delete_manifest")
+    add_events(1, category="delete")
+    add_events(1, MARCH, category="delete")
 
     run = execute_run()
 
@@ -252,8 +252,8 @@ def test_preview_shows_what_a_run_does_with_each_old_partition(admin: Client, we
     add_events(3, DECEMBER)
     add_events(1, JANUARY, repository=web)
     add_events(3, JANUARY)
-    add_events(2, JANUARY, category="pull", kind="get_blob", repository=web)
-    add_events(2, JANUARY, category="pull", kind="get_blob")
+    add_events(2, JANUARY, category="pull", repository=web)
+    add_events(2, JANUARY, category="pull")
     add_events(3, MARCH)
     oids = {table: oid_of(table) for table in list_tables()}
 
@@ -294,7 +294,7 @@ def test_partition_is_recreated_if_few_events_remain(
     Hold.objects.create(repository=web, reason="An inquiry")
     DeletionRule.objects.create(category="delete")  # a rule without conditions never deletes anything
     kept = add_events(number_kept - 1, repository=web)
-    kept += add_events(1, category="delete", kind="delete_manifest")
+    kept += add_events(1, category="delete")
     expired = add_events(7)
     oid = oid_of("other_2021_01")
     tallies.fold()
@@ -458,10 +458,10 @@ def test_tallies_of_a_dropped_partition_are_deleted(web: Repository, monkeypatch
     turn_on(age=1, age_unit="months")
     DeletionRule.objects.create(namespace=web.namespace, age=2, age_unit="weeks")
     add_events(3)
-    add_events(2, repository=web, category="scan", kind="scan")
+    add_events(2, repository=web, category="scan")
     tallies.fold()
     add_events(2, repository=web)
-    add_events(4, category="pull", kind="get_blob", repository=web)
+    add_events(4, category="pull", repository=web)
     assert_tallies_match()
     late = list[Event]()
     call_before_freezing("other_2021_01", lambda: late.extend(add_events(1, repository=web)), monkeypatch)

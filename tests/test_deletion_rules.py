@@ -24,7 +24,7 @@ KINDS = {
     "push": "create_manifest",
     "pull": "get_manifest",
     "delete": "delete_manifest",
-    "polish": "polish",
+    "polish": factories.UNKNOWN_KIND,
     "access": "create_grant",
     "account": "create_session",
     "failed_logins": "create_session_failed",
@@ -133,7 +133,6 @@ class World:
         events = [
             factories.event_row(
                 kind=event.kind,
-                category="account" if event.category == "failed_logins" else event.category,
                 repository=None if event.repository is None else rows[event.repository],
                 occurred_at=NOW - timedelta(hours=event.hours_ago),
                 imported=imported if event.imported else None,

@@ -47,7 +47,7 @@ def test_run_stores_its_counts_by_rule_and_category(web: Repository) -> None:
     turn_on(age=1, age_unit="months")
     DeletionRule.objects.create(category="pull", max_events=1, max_per="rule")
     add_events(3, repository=web)
-    add_events(3, category="pull", kind="get_manifest", repository=web)
+    add_events(3, category="pull", repository=web)
     young = add_events(1, MARCH)
 
     run = execute_run()

@@ -50,15 +50,15 @@ for month in (1, 4):
 """
 FILL = """
     WITH filled AS (
-    INSERT INTO registry_activity_event (id, occurred_at, received_at, kind, category, is_pull, repository_id,
+    INSERT INTO registry_activity_event (id, occurred_at, received_at, position, kind, is_pull, repository_id,
         repository_name, tag, digest, actor_type, actor_name, delivered_with, details)
     SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0')
             || '7000' || substr(md5(n::text || %(repository)s), 1, 16))::uuid,
-        moment, moment, 'create_manifest', 'push', false, %(repository)s, 'acme/web', 'v' || n, '',
+        moment, moment, n, 2, false, %(repository)s, 'acme/web', 'v' || n, '',
         'user', 'jane', '', jsonb_build_object('number', n)
     FROM (SELECT n, %(begin)s::timestamptz + n * %(step)s::interval AS moment
           FROM generate_series(1, %(count)s) AS n) AS moments
-    RETURNING repository_id, occurred_at, category, is_pull
+    RETURNING repository_id, occurred_at, 1 AS category, is_pull
     )
     INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events)
     SELECT repository_id, date_trunc('hour', occurred_at, 'UTC'), category, is_pull, count(*)
@@ -80,9 +80,7 @@ class Database:
 
     def ids(self) -> set[str]:
         """Return the ids of all events except `system` events, such as the events that record runs."""
-        rows = self.connection.execute(
-            "SELECT id::text FROM registry_activity_event WHERE category != 'system'"
-        )
+        rows = self.connection.execute("SELECT id::text FROM registry_activity_event WHERE kind = 2")
         return {id for (id,) in rows}
 
     def fill(self, repository: int, count: int, begin: datetime, span: timedelta) -> set[str]:

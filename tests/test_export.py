@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from activity.feed import export
 from activity.models import Event
+from activity.storage.events import insert
 from repositories.accounts import current_request
 from repositories.utils.text import visible_text
 from tests import factories
@@ -96,7 +97,7 @@ class TestFile:
         self, person: Any, monkeypatch: pytest.MonkeyPatch, count: int
     ) -> None:
         monkeypatch.setattr(export, "CHUNK", 3)
-        Event.objects.bulk_create(factories.event_row() for _ in range(count))
+        insert([factories.event_row() for _ in range(count)])
         ids = [str(pk) for pk in Event.objects.order_by("-pk").values_list("pk", flat=True)]
 
         assert [row["id"] for row in rows(export_as("csv", person))] == ids
@@ -105,7 +106,7 @@ class TestFile:
 
     def test_export_is_streamed_in_chunks(self, person: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(export, "CHUNK", 2)
-        Event.objects.bulk_create(factories.event_row() for _ in range(20))
+        insert([factories.event_row() for _ in range(20)])
 
         with CaptureQueriesContext(connection) as queries:
             next(iter(export_as("jsonl", person)))
@@ -215,7 +216,7 @@ class TestFormulas:
         ],
     )
     def test_formulas_are_escaped_in_csv(self, person: Any, value: str, cell: str) -> None:
-        Event.objects.bulk_create([factories.event_row(tag=value)])
+        insert([factories.event_row(tag=value)])
 
         (row,) = rows(export_as("csv", person))
 
@@ -233,7 +234,7 @@ class TestFormulas:
 
     def test_values_are_unchanged_in_json_lines(self, person: Any) -> None:
         hostile = "=1+1\u2028</script>"
-        Event.objects.bulk_create([factories.event_row(tag=hostile, details={"user_agent": hostile})])
+        insert([factories.event_row(tag=hostile, details={"user_agent": hostile})])
 
         (line,) = text(export_as("jsonl", person)).splitlines()
 
@@ -245,7 +246,7 @@ class TestRecordedExport:
     @pytest.fixture(autouse=True)
     def events(self, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(export, "CHUNK", 2)
-        Event.objects.bulk_create(factories.event_row() for _ in range(5))
+        insert([factories.event_row() for _ in range(5)])
 
     def test_recorded_export_has_actor_filters_and_number_of_events(self, person: Any) -> None:
         text(export_as("csv", person, "type:delete"))

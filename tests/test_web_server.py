@@ -29,8 +29,8 @@ pytestmark = pytest.mark.long
 
 ADD_LARGE_EVENTS = """
 from tests.factories import event_row
-from activity.models import Event
-Event.objects.bulk_create(event_row(details={"user_agent": "x" * 3000}) for _ in range(6000))
+from activity.storage.events import insert
+insert([event_row(details={"user_agent": "x" * 3000}) for _ in range(6000)])
 """
 
 

@@ -37,7 +37,7 @@ KINDS = {
     "access": "create_grant",
     "account": "create_session",
     "system": "delete_events",
-    "unknown": "polish_manifest",
+    "unknown": factories.UNKNOWN_KIND,
 }
 
 
@@ -182,7 +182,6 @@ class World:
         repository = self.created["repositories"][number] if number is not None else None
         event = factories.event_row(
             kind=KINDS[category],
-            category=category,
             repository=repository,
             repository_name=repository.full_name if repository else "",
             actor_name=actor,

@@ -45,6 +45,7 @@ class EventSerializer(serializers.ModelSerializer):
         ),
     )
 
+    category = serializers.CharField(read_only=True)
     disputed = serializers.BooleanField(
         source="is_disputed",
         read_only=True,

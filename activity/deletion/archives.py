@@ -14,7 +14,8 @@ from activity.deletion import archive_files
 from activity.models import Archive, Event, Run
 
 SUFFIX = ".jsonl.gz"
-FIELDS = [field.attname for field in Event._meta.concrete_fields if field.name != "imported"]
+FIELDS = {field.attname: field for field in Event._meta.fields if field.name not in ("imported", "position")}
+"""The fields of events in archives."""
 
 
 def write(run: Run, events: QuerySet[Event]) -> tuple[Archive, list[UUID]] | None:

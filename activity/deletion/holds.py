@@ -17,7 +17,7 @@ Holds = dict[str, list[int]]
 """The ids of the repositories, namespaces and imports that are held, and of the disputes in force."""
 
 PERMANENT = Q(
-    # The kind determines the category, but filtering by category lets PostgreSQL use an index.
+    # The kind determines the category, but the category lets PostgreSQL skip partitions.
     category__in=sorted({KINDS[kind].category.value for kind in PERMANENT_KINDS}),
     kind__in=PERMANENT_KINDS,
 )

@@ -19,6 +19,7 @@ from django.db import DataError, IntegrityError, models, transaction
 from activity.catalogue import KINDS
 from activity.deletion import archive_files
 from activity.deletion.archive_files import ArchiveError, DamagedArchive, Row
+from activity.deletion.archives import FIELDS
 from activity.identity import END, EPOCH, is_id_of
 from activity.models import FOREIGN_ARCHIVE, Archive, Event, Import
 from activity.recording.repositories import RepositoryFinder
@@ -28,7 +29,6 @@ from repositories.utils.text import is_storable
 
 MAX_DEPTH = 100
 """How deeply the details can be nested. Those of recorded events have half as many levels."""
-FIELDS = {field.attname: field for field in Event._meta.concrete_fields if field.name != "imported"}
 FOREIGN_KEYS = [field for field in FIELDS.values() if field.is_relation]
 TYPES: list[tuple[tuple[type[models.Field], ...], type]] = [
     ((models.BooleanField,), bool),
@@ -109,11 +109,12 @@ def _event(row: Row, last_id: UUID) -> Event:
     missing = [name for name, field in FIELDS.items() if name not in values and not field.has_default()]
     if missing or len(values) != len(row):
         raise ValueError("The row does not have the fields of an event.")
+    category = values.pop("category")
     event = Event(**values)
     if not EPOCH <= event.occurred_at < END or not EPOCH <= event.received_at < END:
         raise ValueError("The time is not between 1970 and 8999.")
-    if event.is_pull != (event.category == Category.PULL):
-        raise ValueError("The category contradicts is_pull.")
+    if event.category != category or event.is_pull != (category == Category.PULL):
+        raise ValueError("The category contradicts the kind or is_pull.")
     if event.id <= last_id or not is_id_of(event.id, event.occurred_at, is_pull=event.is_pull):
         raise ValueError("The id is not one of an event at this time, or is out of order.")
     return event
@@ -174,8 +175,8 @@ def _detach(events: list[Event], imported: Import) -> None:
     """
     finder = RepositoryFinder(event.repository_name for event in events if event.repository_name)
     for event in events:
-        if event.kind not in KINDS or event.category != KINDS[event.kind].category:
-            raise ValueError("The kind of an event is not known, or has another category.")
+        if event.kind not in KINDS:
+            raise ValueError("The kind of an event is not known.")
         if not all(map(is_storable, _texts(event.details))):
             raise ValueError("The details of an event have characters that can't be stored.")
         for field in FOREIGN_KEYS:

@@ -52,7 +52,8 @@ class EventFilterSet(filters.FilterSet):
         label="Event type, such as CREATE. Repeat for multiple values.",
     )
     category = filters.MultipleChoiceFilter(
-        distinct=False, label="Event category, such as push. Repeat for multiple values."
+        method="filter_categories",
+        label="Event category, such as push. Repeat for multiple values.",
     )
     policy = filters.CharFilter(
         max_length=8,
@@ -152,6 +153,9 @@ class EventFilterSet(filters.FilterSet):
 
     def filter_types(self, queryset: EventQuerySet, _: str, value: list[str]) -> EventQuerySet:
         return queryset.of_types(value)
+
+    def filter_categories(self, queryset: EventQuerySet, _: str, value: list[str]) -> EventQuerySet:
+        return queryset.filter(category__in=value)
 
     def filter_exclude_pull(self, queryset: EventQuerySet, _: str, value: bool) -> EventQuerySet:
         return queryset.without_pulls() if value else queryset

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Case, CharField, F, QuerySet, Value, When
 from django.db.models.functions import Concat
 
-from activity.catalogue import KINDS
+from activity.catalogue import KINDS, UNKNOWN
 from activity.models import ActorType, load_marks
 from repositories.utils.keyset import Key, Keyset, Page
 
@@ -30,9 +30,10 @@ OLDEST_FIRST: Keyset = EventKeyset([Key("id", type=UUID)])
 
 
 def _kind_attribute(attribute: str) -> Case:
-    """Return an expression for an attribute of an event's kind. The label of an unknown kind is its key."""
+    """Return an expression for an attribute of an event's kind. All unknown kinds have the same label."""
     whens = [When(kind=kind.key, then=Value(str(getattr(kind, attribute)))) for kind in KINDS.values()]
-    return Case(*whens, default=F("kind") if attribute == "label" else Value(""), output_field=CharField())
+    unknown = UNKNOWN if attribute == "label" else ""
+    return Case(*whens, default=Value(unknown), output_field=CharField())
 
 
 SORTABLE = {

@@ -2,9 +2,9 @@
 
 The cost of a page doesn't depend on the number of events.
 
-A search by repository, actor, category or time can use an index, and reads only the rows on the page. Other
-terms, and combinations of terms, have no index. Such a search reads at most `MAX_EVENTS_READ` events per page
-in index order, filters them, and reports how far it got:
+A search by repository, actor, category, kind or time can use an index, and reads only the rows on the page.
+Other terms, and combinations of terms, have no index. Such a search reads at most `MAX_EVENTS_READ` events
+per page in index order, filters them, and reports how far it got:
 
     SELECT … FROM (SELECT … WHERE repository_id = 7 AND id < … ORDER BY id DESC LIMIT 10000)
     WHERE details ->> 'client_address' = … ORDER BY id DESC LIMIT 51
@@ -27,10 +27,10 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.sql.datastructures import BaseTable
 
-from activity.catalogue import KINDS
+from activity.catalogue import kinds_of
 from activity.feed import known_names
 from activity.feed.ordering import BY_TIME
-from activity.feed.qualifiers import MAX_EXPLAINED, NOTHING, QUALIFIERS, Condition, Qualifier, branches_of
+from activity.feed.qualifiers import MAX_EXPLAINED, NOTHING, QUALIFIERS, Condition, Qualifier
 from activity.feed.search_language import Search
 from activity.identity import moment_of
 from activity.models import Event, EventQuerySet, load_marks
@@ -40,7 +40,9 @@ from repositories.access.resolving import Access
 LAST_ID = 2**128 - 1
 MAX_EVENTS_READ = 10_000
 """The maximum number of events to read for a page."""
-PULLS = {key for key, kind in KINDS.items() if kind.category == Category.PULL}
+MAX_KIND_BRANCHES = 40
+"""The maximum number of kinds whose events are read separately and then merged. No category has more."""
+PULLS = {kind.key for kind in kinds_of([Category.PULL])}
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,7 @@ def _restrict_kinds(scope: EventQuerySet, search: Search) -> tuple[EventQuerySet
     """Return the scope and the conditions for the terms that restrict categories and kinds.
 
     If possible, the scope is limited to pulls, or to all events except pulls. The terms are combined, so that
-    they can use the index on categories. If the terms contradict each other, nothing is read.
+    they can use the index on kinds. If the terms contradict each other, nothing is read.
     """
     categories, without_categories = (set(search.values("category", negated=n)) for n in (False, True))
     kinds, without_kinds = (_matching_kinds(search, negated=n) for n in (False, True))
@@ -290,24 +292,25 @@ def _restrict_kinds(scope: EventQuerySet, search: Search) -> tuple[EventQuerySet
     if kinds is None and not categories:
         excluded = {"category": without_categories - {Category.PULL}, "kind": without_kinds}
         return scope, [Condition(~Q(**{f"{name}__in": keys})) for name, keys in excluded.items() if keys]
-    if kinds is None:
-        kinds = set(KINDS) - without_kinds
-        matches = ~Q(kind__in=without_kinds)  # includes kinds that the catalogue doesn't know
-    else:
-        kinds -= without_kinds
-        matches = Q(kind__in=kinds)
-        of_kinds = {KINDS[kind].category.value for kind in kinds}
-        categories = categories & of_kinds if categories else of_kinds
-    categories -= without_categories
-    if not categories:
+    if categories:
+        of_categories = {kind.key for kind in kinds_of(categories)}
+        kinds = of_categories if kinds is None else kinds & of_categories
+    kinds = (kinds or set()) - without_kinds - {kind.key for kind in kinds_of(without_categories)}
+    if not kinds:
         return scope, [Condition(NOTHING, [NOTHING])]
-    if Category.PULL not in categories:
+    if not kinds & PULLS:
         scope = scope.without_pulls()
-    elif len(categories) == 1:
+    elif kinds <= PULLS:
         scope = scope.only_pulls()
-    exact = kinds >= {key for key, kind in KINDS.items() if kind.category in categories}
-    matches &= Q(category__in=categories)
-    return scope, [Condition(matches, branches_of("category", sorted(categories)), exact)]
+    exact = kinds & PULLS in (set(), PULLS)
+    return scope, [Condition(Q(kind__in=kinds), _branches_of_kinds(kinds), exact)]
+
+
+def _branches_of_kinds(kinds: set[str]) -> list[Q]:
+    """Return a branch for each kind, and one for all pulls, whose kinds have no index."""
+    branches = [Q(kind=kind, is_pull=False) for kind in sorted(kinds - PULLS)]
+    branches += [Q(is_pull=True)] if kinds & PULLS else []
+    return branches if len(branches) <= MAX_KIND_BRANCHES else []
 
 
 def _matching_kinds(search: Search, *, negated: bool) -> set[str] | None:

@@ -1,3 +1,5 @@
+import activity.models.fields
+import django.contrib.postgres.indexes
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.text
@@ -149,8 +151,8 @@ class Migration(migrations.Migration):
                 ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
                 ('occurred_at', models.DateTimeField()),
                 ('received_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('kind', models.CharField(max_length=40)),
-                ('category', models.CharField(max_length=20)),
+                ('position', models.BigIntegerField(editable=False)),
+                ('kind', activity.models.fields.KindField()),
                 ('is_pull', models.BooleanField(default=False)),
                 ('repository_name', models.CharField(max_length=255)),
                 ('tag', models.CharField(blank=True, max_length=128)),
@@ -307,9 +309,9 @@ class Migration(migrations.Migration):
             name='Tally',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('unit', models.CharField(choices=[('hour', 'Hour'), ('day', 'Day'), ('week', 'Week')], max_length=4)),
+                ('unit', models.SmallIntegerField(choices=[(1, 'Hour'), (2, 'Day'), (3, 'Week')])),
                 ('start', models.DateTimeField()),
-                ('category', models.CharField(max_length=20)),
+                ('category', activity.models.fields.TalliedCategoryField()),
                 ('is_pull', models.BooleanField()),
                 ('events', models.BigIntegerField()),
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
@@ -324,7 +326,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('hour', models.DateTimeField()),
-                ('category', models.CharField(max_length=20)),
+                ('category', activity.models.fields.TalliedCategoryField()),
                 ('is_pull', models.BooleanField()),
                 ('events', models.BigIntegerField()),
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
@@ -416,7 +418,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(fields=['category', 'id'], name='event_category'),
+            index=models.Index(condition=models.Q(('is_pull', False)), fields=['kind', 'id'], name='event_kind'),
+        ),
+        migrations.AddIndex(
+            model_name='event',
+            index=django.contrib.postgres.indexes.BrinIndex(fields=['position'], name='event_position'),
         ),
         migrations.AddIndex(
             model_name='event',
@@ -424,7 +430,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(condition=models.Q(('category', 'account')), fields=['actor_user', 'id'], name='event_account'),
+            index=models.Index(condition=models.Q(('is_pull', False)), fields=['actor_user', 'kind', 'id'], name='event_account'),
         ),
         migrations.AddIndex(
             model_name='event',

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from activity.gating import GatedQuerySet
+from activity.models.fields import TalliedCategoryField
 from repositories.models import Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 
@@ -21,15 +22,15 @@ class Tally(models.Model):
     ALL: ClassVar[int] = 0
     """The repository id of tallies that count the events of all repositories. No repository has this id."""
 
-    class Unit(models.TextChoices):
-        HOUR = "hour"
-        DAY = "day"
-        WEEK = "week"
+    class Unit(models.IntegerChoices):
+        HOUR = 1
+        DAY = 2
+        WEEK = 3
 
     repository = UnconstrainedForeignKey(Repository)
-    unit = models.CharField(max_length=4, choices=Unit)
+    unit = models.SmallIntegerField(choices=Unit)
     start = models.DateTimeField()
-    category = models.CharField(max_length=20)
+    category = TalliedCategoryField()
     is_pull = models.BooleanField()
     events = models.BigIntegerField()
 
@@ -51,7 +52,8 @@ class Tally(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.events} {self.category} events in the {self.unit} starting {self.start:%Y-%m-%d %H:%M}"
+        unit = self.get_unit_display().lower()
+        return f"{self.events} {self.category} events in the {unit} starting {self.start:%Y-%m-%d %H:%M}"
 
 
 class TallyChange(models.Model):
@@ -62,7 +64,7 @@ class TallyChange(models.Model):
 
     repository = UnconstrainedForeignKey(Repository, null=True)
     hour = models.DateTimeField()
-    category = models.CharField(max_length=20)
+    category = TalliedCategoryField()
     is_pull = models.BooleanField()
     events = models.BigIntegerField()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self
 
 from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex  # SQLite creates an ordinary index instead
 from django.db import models
 from django.db.models import Q, prefetch_related_objects
 from django.urls import reverse
@@ -20,6 +21,7 @@ from activity.identity import first_id
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
 from activity.models.deletion import Import
 from activity.models.disputes import Dispute
+from activity.models.fields import CategoryField, KindField
 from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
@@ -52,8 +54,12 @@ class EventQuerySet(GatedEventQuerySet):
 
     def of_types(self, types: Collection[str]) -> Self:
         """Return the events of these types."""
-        kinds = [kind for kind in catalogue.KINDS.values() if kind.type in types]
-        # The kind already determines the category, but filtering by category lets PostgreSQL use an index.
+        return self.of_kinds(kind for kind in catalogue.KINDS.values() if kind.type in types)
+
+    def of_kinds(self, kinds: Iterable[catalogue.Kind]) -> Self:
+        """Return the events of these kinds."""
+        kinds = list(kinds)
+        # The kind determines the category, but the category lets PostgreSQL skip partitions.
         return self.filter(
             kind__in=[kind.key for kind in kinds], category__in={kind.category.value for kind in kinds}
         )
@@ -75,8 +81,10 @@ class Event(models.Model):
     id = models.UUIDField(primary_key=True, editable=False)
     occurred_at = models.DateTimeField()
     received_at = models.DateTimeField(default=timezone.now)
-    kind = models.CharField(max_length=40)
-    category = models.CharField(max_length=20)
+    position = models.BigIntegerField(editable=False)
+    """The number of the event in the order of commits; see `activity.storage.positions`."""
+    kind = KindField()
+    category = CategoryField()
     is_pull = models.BooleanField(default=False)
     """Whether the event is a pull. The partial indexes and the partitions are based on this field."""
     repository = UnconstrainedForeignKey(Repository, null=True)
@@ -117,11 +125,14 @@ class Event(models.Model):
                 name="event_repository_without_pulls",
             ),
             models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
-            models.Index(fields=["category", "id"], name="event_category"),
+            models.Index(fields=["kind", "id"], condition=Q(is_pull=False), name="event_kind"),
+            BrinIndex(fields=["position"], name="event_position"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
-            # This index finds the viewer's own account events. A service account can have a million pulls,
-            # but only a few account events.
-            models.Index(fields=["actor_user", "id"], condition=Q(category="account"), name="event_account"),
+            # This index finds the viewer's own account events. A service account can have a million pulls and
+            # pushes, but only a few account events.
+            models.Index(
+                fields=["actor_user", "kind", "id"], condition=Q(is_pull=False), name="event_account"
+            ),
             models.Index(fields=["imported"], condition=Q(imported__isnull=False), name="event_imported"),
             models.Index(fields=["policy", "id"], condition=Q(policy__isnull=False), name="event_policy"),
         ]

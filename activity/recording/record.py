@@ -11,7 +11,6 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
-from activity.catalogue import KINDS
 from activity.models import ActorType, Event
 from activity.recording.drafts import Draft
 from activity.recording.repositories import RepositoryFinder
@@ -114,7 +113,6 @@ def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[s
         occurred_at=draft.occurred_at,
         received_at=draft.received_at or draft.delivery.received_at,
         kind=draft.kind,
-        category=KINDS[draft.kind].category.value,
         repository=draft.repository,
         repository_name=draft.repository_name,
         tag=draft.tag,

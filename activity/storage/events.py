@@ -11,11 +11,13 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.sql import DeleteQuery
 
+from activity.catalogue import category_of
 from activity.identity import first_id
 from activity.models import Event
-from activity.storage import append_only, partitions, tallies
+from activity.models.fields import PULL_PART, KindField, category_sql
+from activity.storage import append_only, partitions, positions, tallies
 from activity.storage.rows import insert_rows
-from activity.storage.tallies import PULL_PART, TALLIED_CATEGORY, Cell, DeletedCounts
+from activity.storage.tallies import TALLIED_CATEGORY, Cell, DeletedCounts
 from repositories.access.levels import Category
 
 
@@ -27,6 +29,7 @@ def insert(events: Sequence[Event]) -> list[Event]:
     """
     for event in events:
         event.is_pull = event.category == Category.PULL
+    positions.assign(events)
     rows = insert_rows(events, "ON CONFLICT DO NOTHING RETURNING id")
     inserted = {id if isinstance(id, UUID) else UUID(id) for (id,) in rows}
     new = [event for event in events if event.pk in inserted]
@@ -61,22 +64,20 @@ def delete_events(events: QuerySet[Event]) -> DeletedCounts:
             cursor.execute(DELETE_AND_COUNT.format(delete=delete, category=TALLIED_CATEGORY), params)
             return tallies.to_counts(cursor)
         # SQLite 3.40 evaluates `pull IS NULL` wrongly in a RETURNING clause.
-        cursor.execute(
-            f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), category, pull", params
-        )
+        cursor.execute(f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), kind, pull", params)
         rows = Counter(
-            (repository, hour, category if pull is None else PULL_PART)
-            for repository, hour, category, pull in cursor
+            (repository, hour, category_of(KindField.texts.get(kind, "")) if pull is None else PULL_PART)
+            for repository, hour, kind, pull in cursor
         )
     cells: Counter[Cell] = Counter()
     for (repository, hour, category), number in rows.items():
         cells[Cell(repository, datetime.fromisoformat(f"{hour}:00+00:00"), category)] -= number
     tallies.record_changes(cells)
-    return tallies.to_counts((cell.repository_id, cell.category, -number) for cell, number in cells.items())
+    return tallies.add_up((cell.repository_id, cell.category, -number) for cell, number in cells.items())
 
 
 DELETE_AND_COUNT_BY_CATEGORY = """
-    WITH deleted AS ({delete} RETURNING category)
+    WITH deleted AS ({delete} RETURNING {category} AS category)
     SELECT NULL, category, COUNT(*) FROM deleted GROUP BY category
 """
 
@@ -93,7 +94,9 @@ def delete_days(
     days = events.filter(partitions.in_groups(groups), id__gte=first_id(start), id__lt=first_id(end))
     delete, params = _delete_sql(days)
     with append_only.deletion_allowed(), connection.cursor() as cursor:
-        cursor.execute(DELETE_AND_COUNT_BY_CATEGORY.format(delete=delete), params)
+        cursor.execute(
+            DELETE_AND_COUNT_BY_CATEGORY.format(delete=delete, category=category_sql("kind")), params
+        )
         deleted = tallies.to_counts(cursor)
     tallies.drop(partitions.pull_flags(groups), start, end, by_repository=False)
     return deleted

@@ -89,6 +89,7 @@ class CreatePartitionedModel(migrations.CreateModel):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
             return
         model = to_state.apps.get_model(app_label, self.name)
+        schema_editor.execute(f"CREATE SEQUENCE {TABLE}_position")
         sql, params = schema_editor.table_sql(model)
         # The primary key must include the partition key, `is_pull`. This doesn't weaken the uniqueness of
         # ids, because one of the bits of an id is `is_pull`.

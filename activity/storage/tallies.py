@@ -22,6 +22,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from activity.gating import GatedQuerySet
 from activity.identity import first_id
 from activity.models import DroppedTallies, Event, Tally, TallyChange
+from activity.models.fields import PULL_PART, TalliedCategoryField, category_sql
 from activity.storage.rows import insert_rows, take_rows
 from repositories.access.levels import Category
 
@@ -44,9 +45,10 @@ LOCK_KEY = 7_021_964
 """The key of the advisory lock that is taken when tallies are folded or dropped."""
 
 
-PULL_PART = "pull_part"
-"""The category in which events that are part of another pull are counted. Charts count the pull only once."""
-TALLIED_CATEGORY = f"CASE WHEN pull IS NULL THEN category ELSE '{PULL_PART}' END"
+TALLIED_CATEGORY = (
+    f"CASE WHEN pull IS NULL THEN {category_sql('kind')} ELSE {TalliedCategoryField.numbers[PULL_PART]} END"
+)
+"""The number of the category in which an event is counted. Charts count only whole pulls."""
 
 DeletedCounts = Counter[tuple[int | None, str]]
 """The number of deleted events by repository and category."""
@@ -82,8 +84,14 @@ def record_changes(counts: Mapping[Cell, int]) -> None:
     )
 
 
-def to_counts(rows: Iterable[tuple]) -> DeletedCounts:
-    """Add up rows of (repository, category, number). Parts of pulls count as pulls."""
+def to_counts(rows: Iterable[tuple[int | None, int, int]]) -> DeletedCounts:
+    """Add up rows of (repository, number of the category in the database, number of events)."""
+    texts = TalliedCategoryField.texts
+    return add_up((repository, texts[category], number) for repository, category, number in rows)
+
+
+def add_up(rows: Iterable[tuple[int | None, str, int]]) -> DeletedCounts:
+    """Add up rows of (repository, category, number of events). Parts of pulls count as pulls."""
     counts: DeletedCounts = Counter()
     for repository, category, number in rows:
         counts[repository, Category.PULL.value if category == PULL_PART else category] += number
@@ -126,7 +134,7 @@ DROP = """
     ),
     days AS (
         SELECT repository_id, category, events FROM registry_activity_tally
-        WHERE is_pull = ANY(%(pull_flags)s) AND unit = 'day' AND start >= %(start)s AND start < %(end)s
+        WHERE is_pull = ANY(%(pull_flags)s) AND unit = {day} AND start >= %(start)s AND start < %(end)s
             AND (repository_id = 0 OR %(by_repository)s)
             AND NOT EXISTS (
                 SELECT FROM registry_activity_droppedtallies AS dropped
@@ -180,7 +188,10 @@ def drop(
             "first": first_id(start),
             "last": first_id(end),
         }
-        cursor.execute(DROP.format(remaining_table=remaining_table, category=TALLIED_CATEGORY), params)
+        drop = DROP.format(
+            remaining_table=remaining_table, category=TALLIED_CATEGORY, day=Tally.Unit.DAY.value
+        )
+        cursor.execute(drop, params)
         counts = to_counts(cursor)
     for is_pull in pull_flags:
         _mark_invalid(is_pull, start, end)

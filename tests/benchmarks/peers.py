@@ -31,7 +31,8 @@ ENTRIES = 50
 SUPERUSER = "auditlog-superuser"
 """Only superusers have the permissions of django-auditlog."""
 EVENTS = """
-    SELECT event.id, occurred_at, kind, category, event.repository_id, namespace_id, repository_name, tag,
+    SELECT event.id, occurred_at, kind, event.repository_id, namespace_id, repository_name, tag,
+        CASE WHEN is_pull THEN 'pull' WHEN kind IN (7, 8, 9) THEN 'delete' ELSE 'push' END AS category,
         digest, actor_name, actor_user_id, details ->> 'client_address' AS address,
         details ->> 'user_agent' AS agent
     FROM registry_activity_event AS event

@@ -227,14 +227,16 @@ SHIFTED = {
     # The first 48 bits of an event id are the time in milliseconds.
     "id": "(lpad(to_hex(('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint + shift), 12, '0')"
     " || substr(translate(id::text, '-', ''), 13))::uuid",
+    "position": "nextval('registry_activity_event_position')",
     "occurred_at": "occurred_at + shift * interval '1 ms'",
     "received_at": "received_at + shift * interval '1 ms'",
 }
 COUNT_TALLIES = """
     TRUNCATE registry_activity_tally;
     INSERT INTO registry_activity_tally (repository_id, unit, start, category, is_pull, events)
-    SELECT repository, unit, date_trunc(unit, occurred_at, 'UTC'), category, is_pull, COUNT(*)
-    FROM registry_activity_event, unnest(ARRAY['hour', 'day', 'week']) AS unit,
+    SELECT repository, unit, date_trunc(period, occurred_at, 'UTC'), {category}, is_pull, COUNT(*)
+    FROM registry_activity_event,
+        unnest(ARRAY['hour', 'day', 'week']) WITH ORDINALITY AS periods(period, unit),
         unnest(array_remove(ARRAY[0, repository_id], NULL)) AS repository
     GROUP BY 1, 2, 3, 4, 5
 """
@@ -272,5 +274,5 @@ def copy_slice(world: World, start: datetime, number: int) -> None:
 def count_tallies() -> None:
     """Count the copied events, which recording would have done one by one."""
     with connection.cursor() as cursor:
-        cursor.execute(COUNT_TALLIES)
+        cursor.execute(COUNT_TALLIES.format(category=tallies.TALLIED_CATEGORY))
         cursor.execute("VACUUM ANALYZE")

@@ -1,0 +1,157 @@
+"""Fields whose values are texts in Python, but take only a few bytes in the database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, ClassVar
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models.expressions import Col
+from django.db.models.lookups import Exact, In
+
+from activity import catalogue
+from activity.catalogue import CATEGORY_NUMBERS, KINDS, UNKNOWN
+from repositories.access.levels import Category
+
+PULL_PART = "pull_part"
+"""The category in which tallies count the events that are part of another pull."""
+
+
+class NumberedField(models.Field):
+    """A field for one of several fixed texts, each of which has a number in the database.
+
+    A number that has no text, for example because a newer version of this application wrote it, is read as
+    a text like `unknown_300`.
+    """
+
+    numbers: ClassVar[Mapping[str, int]]
+    texts: ClassVar[Mapping[int, str]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.texts = {number: text for text, number in cls.numbers.items()}
+
+    def get_internal_type(self) -> str:
+        return "SmallIntegerField"
+
+    def from_db_value(self, value: int | None, expression: Any, connection: Any) -> str | None:
+        return None if value is None else self.texts.get(value, f"{UNKNOWN}_{value}")
+
+    def to_python(self, value: Any) -> str | None:
+        if value is not None and self._number_of(value) is None:
+            raise ValidationError(f"{value!r} is not a valid {self.verbose_name}.")
+        return value
+
+    def get_prep_value(self, value: Any) -> int | None:
+        """Return the number of a text. A text without a number is equal to no value in the database."""
+        if value is None:
+            return None
+        number = self._number_of(value)
+        return -1 if number is None else number
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return value if hasattr(value, "as_sql") else self.get_prep_value(self.to_python(value))
+
+    def _number_of(self, text: Any) -> int | None:
+        if (number := self.numbers.get(str(text))) is not None:
+            return number
+        match = re.fullmatch(rf"{UNKNOWN}_([1-9][0-9]{{0,3}})", str(text))
+        return int(match[1]) if match and int(match[1]) not in self.texts else None
+
+
+class KindField(NumberedField):
+    """The kind of an event: a key of the catalogue."""
+
+    numbers: ClassVar[Mapping[str, int]] = {kind.key: kind.number for kind in KINDS.values()}
+
+
+class TalliedCategoryField(NumberedField):
+    """The category in which tallies count events."""
+
+    numbers: ClassVar[Mapping[str, int]] = {**CATEGORY_NUMBERS, PULL_PART: 20}
+
+
+class CategoryField(models.Field):
+    """The category of an event, which follows from its kind. It has no column of its own.
+
+    A condition on categories becomes a condition on kinds, and on whether events are pulls. It can use the
+    indexes of both, and lets PostgreSQL skip partitions. Events of unknown kinds meet no such condition.
+    """
+
+    numbers = CATEGORY_NUMBERS
+    texts: ClassVar[Mapping[int, str]] = {number: text for text, number in CATEGORY_NUMBERS.items()}
+
+    def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
+        super().contribute_to_class(cls, name, private_only=True)
+        setattr(cls, name, property(lambda event: catalogue.category_of(event.kind)))
+
+    def get_attname_column(self) -> tuple[str, Any]:
+        return self.get_attname(), None
+
+    def get_col(self, alias: str | None, output_field: models.Field | None = None) -> Col:
+        field = copy(self)  # the copy has a column, so Django reads its values from the query's result
+        field.column = "kind"
+        return CategoryOfKind(alias, field)  # type: ignore[arg-type]
+
+    def get_prep_value(self, value: Any) -> str:
+        return str(value)
+
+    def from_db_value(self, value: int, expression: Any, connection: Any) -> str:
+        return self.texts[value]
+
+
+def category_sql(kind: str) -> str:
+    """Return the SQL expression for the number of the category of a kind, given the kind's column."""
+    whens = [
+        f"WHEN {kind} IN ({_kind_numbers([category])}) THEN {number}"
+        for category, number in CATEGORY_NUMBERS.items()
+        if category != UNKNOWN
+    ]
+    return f"CASE {' '.join(whens)} ELSE {CATEGORY_NUMBERS[UNKNOWN]} END"
+
+
+class CategoryOfKind(Col):
+    """The number of an event's category, calculated from the column of its kind."""
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple]:
+        kind, params = super().as_sql(compiler, connection)
+        return category_sql(kind), tuple(params)
+
+
+class _HasCategory:
+    """A condition on the category of events."""
+
+    lhs: Any
+    categories: set[str]
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple]:
+        quote = compiler.quote_name_unless_alias
+        kind, is_pull = (f"{quote(self.lhs.alias)}.{quote(column)}" for column in ("kind", "is_pull"))
+        numbers = _kind_numbers(self.categories)
+        if not numbers:
+            return "1 = 0", ()
+        lane = "" if Category.PULL in self.categories else f" AND NOT {is_pull}"
+        if self.categories == {Category.PULL.value}:
+            lane = f" AND {is_pull}"
+        return f"({kind} IN ({numbers}){lane})", ()
+
+
+@CategoryField.register_lookup
+class InCategories(_HasCategory, In):
+    @property
+    def categories(self) -> set[str]:  # type: ignore[override]
+        return set(self.rhs)
+
+
+@CategoryField.register_lookup
+class InCategory(_HasCategory, Exact):
+    @property
+    def categories(self) -> set[str]:  # type: ignore[override]
+        return {self.rhs}
+
+
+def _kind_numbers(categories: Any) -> str:
+    return ", ".join(str(kind.number) for kind in catalogue.kinds_of(categories))

@@ -222,6 +222,65 @@ def test_nothing_is_left_behind_when_the_app_is_removed(python: Path, new_site: 
     assert left == ["[('MSR admins', None)]", "[]", "[]"]
 
 
+SECOND_ADMIN = """
+from activity.admin import register
+
+second = admin.AdminSite(name="second")
+register(second)
+urlpatterns += [path("zwei/", second.urls)]
+"""
+OPEN_SECOND_ADMIN = """
+from django.test import Client
+from shop.tests import people
+client = Client(headers={"host": "localhost"})
+client.force_login(people.create("boss", is_staff=True, is_superuser=True))
+for model in ("namespace", "team", "membership", "repository", "policy"):
+    print(client.get(f"/zwei/registry_repositories/{model}/add/").status_code)
+print(client.get("/zwei/registry_activity/dispute/add/").status_code)
+"""
+OPEN_PAGES = """
+from django.test import Client
+from shop.tests import people
+client = Client(headers={"host": "localhost"})
+client.force_login(people.create("boss", is_superuser=True))
+for path in ("activity", "repositories", "organizations", "settings", "api/v0/docs", "api/v0/events"):
+    print(client.get(f"/registry/{path}/").status_code)
+"""
+
+
+def test_another_admin_site_needs_no_admin_of_users(python: Path, new_site: Callable[..., Site]) -> None:
+    site = new_site(python)
+    site.install(urls=URLS + SECOND_ADMIN)
+    assert "no issues" in site.manage("check")
+    site.manage("collectstatic", "--no-input", "--verbosity", "0")
+    site.manage("migrate", "--verbosity", "0")
+
+    output = site.manage("shell", "--no-imports", "--command", OPEN_SECOND_ADMIN)
+
+    assert output.split() == ["200"] * 6
+
+
+def test_everything_else_works_without_an_admin(python: Path, new_site: Callable[..., Site]) -> None:
+    site = new_site(python)
+    for path, lines in {
+        "shop/settings.py": ['    "shop.apps.ShopAdminConfig",\n'],
+        "shop/urls.py": ["from django.contrib import admin\n", '    path("buero/", admin.site.urls),\n'],
+    }.items():
+        text = (site.folder / path).read_text()
+        for line in lines:
+            assert line in text
+            text = text.replace(line, "")
+        (site.folder / path).write_text(text)
+    site.install()
+    assert "no issues" in site.manage("check")
+    site.manage("collectstatic", "--no-input", "--verbosity", "0")
+    site.manage("migrate", "--verbosity", "0")
+
+    output = site.manage("shell", "--no-imports", "--command", OPEN_PAGES)
+
+    assert output.split() == ["200"] * 6
+
+
 def newer_python() -> str | None:
     """Return the newest Python of this machine that Django 6.0 supports, or None if there is none."""
     folders = [*os.environ["PATH"].split(os.pathsep), *map(str, Path.home().glob(".pyenv/versions/*/bin"))]

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC
 from functools import partial
@@ -20,6 +20,7 @@ from typing import Any
 from uuid import uuid4
 from weakref import finalize
 
+from asgiref.sync import sync_to_async
 from django.db.models import QuerySet, prefetch_related_objects
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -87,8 +88,9 @@ def response(
         )
         record(state="started")
         pieces = _write(chain([first], chunks), format, Access.for_user(actor), record)
+        stream = _Stream(pieces, stack.pop_all().close)
         return StreamingHttpResponse(
-            _Stream(pieces, stack.pop_all().close),
+            _AsyncStream(stream) if current_request.is_asynchronous() else stream,
             headers={
                 "Content-Type": CONTENT_TYPES[format],
                 "Content-Disposition": content_disposition_header(True, filename),
@@ -110,6 +112,21 @@ class _Stream:
     def close(self) -> None:
         self.pieces.close()
         self.end()
+
+
+class _AsyncStream:
+    """A stream for an ASGI server, which would read a synchronous one to its end before it sends anything."""
+
+    def __init__(self, stream: _Stream) -> None:
+        self.stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        pieces = iter(self.stream)
+        while (piece := await sync_to_async(next)(pieces, None)) is not None:
+            yield piece
+
+    def close(self) -> None:
+        self.stream.close()
 
 
 def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:

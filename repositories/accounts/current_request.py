@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 
 from repositories.utils.addresses import canonical_host
@@ -40,6 +41,11 @@ class CurrentRequestMiddleware:
 def exists() -> bool:
     """Return whether a request is being served. Commands and tasks run without one."""
     return _request.get() is not None
+
+
+def is_asynchronous() -> bool:
+    """Return whether the request is served by an ASGI server."""
+    return isinstance(_request.get(), ASGIRequest)
 
 
 @contextmanager

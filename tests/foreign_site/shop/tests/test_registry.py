@@ -10,7 +10,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.management import call_command
-from django.test import Client, TestCase
+from django.test import AsyncClient, Client, TestCase
 from django.urls import reverse
 
 from shop.tests import people
@@ -136,6 +136,15 @@ class RegistryTest(TestCase):
         rows = list(csv.DictReader(io.StringIO(b"".join(response).decode())))
 
         self.assertTrue([row for row in rows if row["tag"] == "v1"])
+
+    async def test_export_is_streamed_by_an_asgi_server(self) -> None:
+        client = AsyncClient()
+        await client.aforce_login(self.boss)
+        for name in ("csv", "jsonl"):
+            response = await client.post("/registry/repositories/kunde/web/activity/", {"export": name})
+            self.assertTrue(response.is_async)
+            text = "".join([piece.decode() async for piece in response])
+            self.assertIn("v1", text)
 
     def test_every_admin_page_of_the_app_opens(self) -> None:
         for model in list(admin.site._registry):

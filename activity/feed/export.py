@@ -122,7 +122,8 @@ class _AsyncStream:
 
     async def __aiter__(self) -> AsyncIterator[str]:
         pieces = iter(self.stream)
-        while (piece := await sync_to_async(next)(pieces, None)) is not None:
+        read = sync_to_async(lambda: next(pieces, None))
+        while (piece := await read()) is not None:
             yield piece
 
     def close(self) -> None:

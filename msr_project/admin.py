@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.urls import path
 
 from repositories.accounts.profiles import with_preferences
+from repositories.utils.admin_lookup import LookupMixin
 
 
 class AdminSite(admin.AdminSite):
@@ -28,6 +29,13 @@ class AdminSite(admin.AdminSite):
         if request.user.has_perm("registry_repositories.audit_registry"):
             extra_context = {**overview.build_context(request.user), **(extra_context or {})}
         return super().index(request, extra_context)
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Register models. The admins of other apps, too, get the checks of `LookupMixin`."""
+        admin_class = admin_class or admin.ModelAdmin
+        if not issubclass(admin_class, LookupMixin):
+            admin_class = type(admin_class.__name__, (LookupMixin, admin_class), {})
+        super().register(model_or_iterable, admin_class, **options)
 
     def get_urls(self) -> list[Any]:
         view = self.admin_view(self.view_on_site)

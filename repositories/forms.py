@@ -85,6 +85,11 @@ class PreferencesForm(forms.ModelForm):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.fields["time_zone"].empty_label = "Same as my browser"  # type: ignore[attr-defined]
 
+    def clean(self) -> Any:
+        if not self.data.keys() & self.fields.keys():
+            raise ValidationError("The form is empty.")
+        return super().clean()
+
     def save(self, commit: bool = True) -> Profile:
         if "time_zone" in self.changed_data:
             self.instance.time_zone_guessed = False

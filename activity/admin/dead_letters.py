@@ -16,11 +16,11 @@ from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.html import format_html
 
+from activity.admin.actions import report
 from activity.admin.capped import CappedPaginator
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.models import DeadLetter
 from activity.sources import replay
-from repositories.utils.text import storable_text
 
 MAX_SHOWN = 64 * 1024
 """The maximum number of characters of a message to show on its page. The whole message can be downloaded."""
@@ -105,8 +105,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.action(description="Replay selected dead letters", permissions=["replay"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
         outcome = replay.replay_all(queryset)
-        if outcome.recorded:
-            messages.success(request, f"Recorded: {outcome.recorded}.")
+        if outcome.recorded or not (outcome.rejected or outcome.failed or outcome.is_partial):
+            report(request, "Recorded", outcome.recorded)
         if outcome.rejected:
             messages.warning(
                 request, f"Rejected again, for the reasons shown in the list: {outcome.rejected}."
@@ -120,12 +120,13 @@ class DeadLetterAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Dismiss selected dead letters", permissions=["replay"])
     def dismiss(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
-        note = storable_text(request.POST.get("note", "").strip(), MAX_NOTE_LENGTH)
-        if not note:
-            messages.error(request, "Enter a note that explains the dismissal.")
+        try:
+            note = forms.CharField(max_length=MAX_NOTE_LENGTH).clean(request.POST.get("note"))
+        except forms.ValidationError as error:
+            messages.error(request, f"Enter a note that explains the dismissal. {error.messages[0]}")
             return
         count = replay.dismiss_all(queryset, request.user, note)
-        messages.success(request, f"Dismissed: {count}.")
+        report(request, "Dismissed", count)
 
     def apply(self, action: Callable, request: HttpRequest, pk: int) -> HttpResponse:
         """Apply one of the list's actions to a single dead letter, and redirect to its page."""

@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from kombu.exceptions import OperationalError as QueueError
 from solo.admin import SingletonModelAdmin
 
+from activity.admin.actions import report
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.admin.waiting_changes import WaitingChangesMixin
 from activity.deletion import changes, rules, runs
@@ -238,9 +239,12 @@ class RunAdmin(ReadOnlyAdmin):
         if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
             with transaction.atomic():
                 running = Run.objects.filter(pk=pk, finished_at=None, stop_requested=False)
-                if running.update(stop_requested=True):
+                if stopped := running.update(stop_requested=True):
                     auditing.record("stop_deletion", run=pk)
-            messages.success(request, "The run will stop after its current batch.")
+            if stopped:
+                messages.success(request, "The run will stop after its current batch.")
+            else:
+                messages.warning(request, "The run has already finished, or is already stopping.")
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -330,4 +334,4 @@ class ImportAdmin(WaitingChangesMixin, ReadOnlyAdmin):
         if held:
             names = [imported.archive_name for imported in held[: auditing.MAX_NAMES]]
             auditing.record("release_import", archives=names, count=len(held))
-        messages.success(request, f"Released: {len(held)}.")
+        report(request, "Released", len(held))

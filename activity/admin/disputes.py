@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from activity.admin.actions import report
 from activity.admin.waiting_changes import WaitingChangesMixin
 from activity.models import Dispute
 from repositories.admin.picking import PickerMixin
@@ -56,4 +57,4 @@ class DisputeAdmin(PickerMixin, WaitingChangesMixin, admin.ModelAdmin):
         for dispute in disputes:
             dispute.lifted_at = timezone.now()
             dispute.save(update_fields=["lifted_at"])
-        messages.success(request, f"Lifted: {len(disputes)}.")
+        report(request, "Lifted", len(disputes))

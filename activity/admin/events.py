@@ -45,7 +45,7 @@ from activity.feed.search_language import Search, Term
 from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
 from repositories.admin.links import change_url
-from repositories.admin.lookup import LookupMixin
+from repositories.utils.admin_lookup import LookupMixin
 from repositories.utils.text import visible_text
 
 NEARBY_EVENTS = 3

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from repositories.admin.lookup import LookupMixin
+from repositories.utils.admin_lookup import LookupMixin
 
 
 class ReadOnlyAdmin(LookupMixin, admin.ModelAdmin):

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from activity.models import Registry
-from repositories.admin.lookup import LookupMixin
+from repositories.utils.admin_lookup import LookupMixin
 
 
 @admin.register(Registry)

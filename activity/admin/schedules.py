@@ -6,20 +6,34 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django_celery_beat.admin import CrontabScheduleAdmin as BeatCrontabAdmin
 from django_celery_beat.admin import PeriodicTaskAdmin as BeatAdmin
 from django_celery_beat.admin import PeriodicTaskForm
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from kombu.exceptions import OperationalError as QueueError
 
+from activity.admin.actions import report
 from activity.sources import auditing
-from repositories.admin.lookup import LookupMixin
+from repositories.utils.admin_lookup import LookupMixin
+from repositories.utils.text import is_storable
 
 
 class ScheduledTaskForm(PeriodicTaskForm):
     """Accepts tasks without message headers. `PeriodicTask` would store NULL, which the database rejects."""
+
+    def clean(self) -> dict[str, Any]:
+        self.cleaned_data.setdefault("task", "")  # `PeriodicTaskForm` expects it, even if it was invalid
+        return super().clean()
+
+    def clean_regtask(self) -> str:
+        """Reject what the field accepts as the name of a task, although no database can store it."""
+        if not is_storable(name := self.cleaned_data["regtask"]):
+            raise ValidationError("There is no such task.")
+        return name
 
     def clean_headers(self) -> str:
         return self._clean_json("headers") if self.cleaned_data["headers"] else "{}"
@@ -60,7 +74,7 @@ class PeriodicTaskAdmin(LookupMixin, BeatAdmin):
             if not task.enabled:
                 task.last_run_at = None  # Celery beat would otherwise catch up once the task is enabled again
             task.save()
-        self.message_user(request, f"Changed: {len(changed)}.")
+        report(request, "Changed", len(changed))
 
     @admin.action(description="Run selected tasks")
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
@@ -71,3 +85,15 @@ class PeriodicTaskAdmin(LookupMixin, BeatAdmin):
                 super().run_tasks(request, queryset)
         except (QueueError, OSError) as error:
             self.message_user(request, f"The task queue is unreachable: {error}", messages.ERROR)
+
+
+class CrontabScheduleAdmin(LookupMixin, BeatCrontabAdmin):
+    """Describes only valid schedules in words. Celery beat's admin fails to show an invalid form again."""
+
+    @admin.display(description="Human readable")
+    def human_readable(self, schedule: CrontabSchedule) -> str:
+        try:
+            schedule.clean_fields()
+        except ValidationError:
+            return "-"
+        return schedule.human_readable

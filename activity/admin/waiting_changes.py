@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from activity.deletion import changes, runs
 from activity.feed.chart import event_count_text
-from repositories.admin.lookup import LookupMixin
+from repositories.utils.admin_lookup import LookupMixin
 
 
 def waiting_changes(user: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken
-from timezone_field import TimeZoneField
+
+from repositories.utils.fields import TimeZoneField
 
 MAX_TOKEN_KEY_LENGTH = 25
 """The length of the column in which Knox stores the first digits of a token."""

@@ -23,7 +23,6 @@ from repositories.access import levels
 from repositories.access.effective_access import LABELS
 from repositories.access.levels import Level
 from repositories.admin.links import grant_url
-from repositories.admin.lookup import LookupMixin
 from repositories.admin.picking import PickerMixin
 from repositories.models import (
     NamespaceGroupPermission,
@@ -31,6 +30,7 @@ from repositories.models import (
     RepositoryGroupPermission,
     RepositoryUserPermission,
 )
+from repositories.utils.admin_lookup import LookupMixin, RelationsMixin
 
 MAX_SHOWN = 100
 """The maximum number of grants on one page. Django rejects forms with more than 1,000 fields."""
@@ -85,7 +85,7 @@ class GrantFormSet(FirstRowsFormSet):
             seen.add(row)
 
 
-class GrantInline(PickerMixin, admin.TabularInline):
+class GrantInline(PickerMixin, RelationsMixin, admin.TabularInline):
     """An inline in which grants can be added and deleted, but not changed."""
 
     form = GrantForm

@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.contrib.admin import AdminSite
-from django.contrib.admin.widgets import AutocompleteSelectMultiple, ManyToManyRawIdWidget
+from django.contrib.admin.widgets import ManyToManyRawIdWidget
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -26,7 +26,6 @@ from repositories.admin.grants import (
 )
 from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.admin.links import change_url, grant_url, join_links, model_url
-from repositories.admin.lookup import LookupMixin
 from repositories.admin.picking import PickerMixin, is_searchable
 from repositories.models import (
     Membership,
@@ -36,6 +35,7 @@ from repositories.models import (
     RepositoryGroupPermission,
     Team,
 )
+from repositories.utils.admin_lookup import AutocompleteMultiple, LookupMixin, ObjectsField, RelationsMixin
 
 User = get_user_model()
 
@@ -60,7 +60,7 @@ class MembershipForm(forms.ModelForm):
             self.fields["user"].widget = UserLinkWidget(self.instance.user)
 
 
-class MembershipInline(PickerMixin, admin.TabularInline):
+class MembershipInline(PickerMixin, RelationsMixin, admin.TabularInline):
     model = Membership
     form = MembershipForm
     formset = FirstRowsFormSet
@@ -116,7 +116,7 @@ def _links_to_first(organization: Organization, relation: str) -> str:
 class TeamForm(forms.ModelForm):
     """A form for a team and its members, who are the users in the team's group."""
 
-    members = forms.ModelMultipleChoiceField(User._default_manager.all(), required=False)
+    members = ObjectsField(User._default_manager.all(), required=False)
     admin_site: AdminSite
     """Set by `TeamAdmin`."""
 
@@ -135,7 +135,7 @@ class TeamForm(forms.ModelForm):
         field: Any = Membership._meta.get_field("user")
         choices = self.fields["members"].choices  # type: ignore[attr-defined]
         if is_searchable(User, self.admin_site):
-            return AutocompleteSelectMultiple(field, self.admin_site, choices=choices)
+            return AutocompleteMultiple(field, self.admin_site, choices=choices)
         return ManyToManyRawIdWidget(field.remote_field, self.admin_site)
 
 

@@ -14,8 +14,8 @@ from django.shortcuts import redirect
 
 from repositories.access.delegation import DelegationMixin
 from repositories.accounts.passwords import RevokeTokensMixin
-from repositories.admin.lookup import LookupMixin
 from repositories.models import Namespace, Profile, validate_not_reserved
+from repositories.utils.admin_lookup import LookupMixin
 
 
 class UserCreationForm(AdminUserCreationForm):

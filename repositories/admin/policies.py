@@ -9,10 +9,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from repositories.admin.immutable import ImmutableFieldsMixin
-from repositories.admin.lookup import LookupMixin
 from repositories.models import Criterion, Policy
 from repositories.policies import changes
 from repositories.policies.forms import MAX_CRITERIA, CriteriaFormSet, PolicyForm
+from repositories.utils.admin_lookup import LookupMixin
 
 
 class CriterionInline(admin.TabularInline):

@@ -11,9 +11,9 @@ from solo.admin import SingletonModelAdmin
 from repositories.admin.effective_access import access_page, repository_access_view, user_access_view
 from repositories.admin.grants import GrantableModelAdmin, RepositoryTeamInline, RepositoryUserInline
 from repositories.admin.immutable import ImmutableFieldsMixin
-from repositories.admin.lookup import LookupMixin
 from repositories.admin.picking import PickerMixin
 from repositories.models import RegistrySettings, Repository
+from repositories.utils.admin_lookup import LookupMixin
 
 
 @admin.register(Repository)

@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from knox.admin import AuthTokenAdmin
 
 from repositories.access.delegation import can_manage, manageable_users
-from repositories.admin.lookup import LookupMixin
 from repositories.models import AccessToken
+from repositories.utils.admin_lookup import LookupMixin
 
 
 @admin.register(AccessToken)

@@ -4,7 +4,7 @@ import django.utils.timezone
 import repositories.models
 import repositories.policies.models
 import repositories.policies.tag_templates
-import timezone_field.fields
+import repositories.utils.fields
 from django.conf import settings
 from django.db import migrations, models
 
@@ -130,7 +130,7 @@ class Migration(migrations.Migration):
             name='Profile',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('time_zone', timezone_field.fields.TimeZoneField(blank=True, choices_display='WITH_GMT_OFFSET', null=True)),
+                ('time_zone', repositories.utils.fields.TimeZoneField(blank=True, choices_display='WITH_GMT_OFFSET', null=True)),
                 ('time_zone_guessed', models.BooleanField(default=False, editable=False)),
                 ('theme', models.CharField(blank=True, choices=[('', 'Same as my system'), ('light', 'Light'), ('dark', 'Dark')], default='', max_length=5)),
                 ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),

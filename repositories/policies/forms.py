@@ -107,5 +107,6 @@ SiteCriteriaFormSet = forms.inlineformset_factory(
     fields=["operator", "value"],
     extra=EMPTY_ROWS,
     max_num=MAX_CRITERIA,
+    absolute_max=MAX_CRITERIA,
     validate_max=True,
 )

@@ -1,9 +1,11 @@
-"""A model field for references to rows that may no longer exist."""
+"""Model fields: references to rows that may no longer exist, and time zones."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import timezone_field
+from django.core.exceptions import ValidationError
 from django.db import models
 
 
@@ -16,3 +18,12 @@ class UnconstrainedForeignKey(models.ForeignKey):
     def __init__(self, to: Any, on_delete: Any = models.DO_NOTHING, **kwargs: Any) -> None:
         defaults = {"db_constraint": False, "db_index": False, "related_name": "+"}
         super().__init__(to, on_delete, **{**defaults, **kwargs})
+
+
+class TimeZoneField(timezone_field.TimeZoneField):
+    """A time zone. Longer names than the column's are invalid, because no file system could look them up."""
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str) and len(value) > self.max_length:
+            raise ValidationError("This time zone doesn't exist.")
+        return super().to_python(value)

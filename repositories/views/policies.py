@@ -155,8 +155,11 @@ class PolicySwitchView(PolicyPage, PolicyEditorPage, View):
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        enabled = request.POST.get("enabled") == "true"
-        target = self.policy.target
+        choices = {"true": True, "false": False}
+        if (choice := request.POST.get("enabled", "")) not in choices:
+            messages.error(request, "Choose whether to enable or disable the policy. Nothing was changed.")
+            return redirect(self.policy)
+        enabled, target = choices[choice], self.policy.target
         if enabled and target and not can_push_to(self.access, target):
             messages.error(
                 request, "You can't push to the target repository, so you can't enable this policy."

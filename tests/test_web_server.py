@@ -15,6 +15,7 @@ from uuid import uuid4
 import pytest
 import requests
 
+from msr_project.server import connections
 from tests import factories, impatient_worker, slow_clients
 from tests.running import TIMEOUT, Application, application, poll
 from tests.slow_clients import BEGINNINGS, connect, connected, is_closed, status
@@ -240,6 +241,18 @@ class TestRequests:
         except requests.ConnectionError:
             return  # the server closed the connection before the client had sent everything
         assert response.status_code == 413
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_long_query_is_refused(self, app: Application, method: str) -> None:
+        url = f"{app.url}/api/v0/events/?tag="
+
+        lengths = [connections.MAX_QUERY - 4, connections.MAX_QUERY - 3]
+        statuses = [
+            requests.request(method, url + "a" * length, data=b"x" * 1000, timeout=TIMEOUT).status_code
+            for length in lengths
+        ]
+
+        assert statuses == [401, 414]
 
     def test_large_bodies_occupy_a_bounded_amount_of_disk(self, impatient: Application) -> None:
         beginning = slow_clients.NOTIFICATIONS + b"Content-Length: 2000000\r\n\r\n" + b"x" * 700_000

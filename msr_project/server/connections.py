@@ -9,7 +9,7 @@ from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
-from waitress.utilities import Error, RequestEntityTooLarge
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from msr_project.server.pools import Busy, is_recording
 
@@ -27,6 +27,8 @@ STALL_SECONDS = 30
 """The time in which a client must read `STALL_BYTES` of a response, or its remainder."""
 STALL_BYTES = 64 * 1024
 
+MAX_QUERY = 8_000
+"""The maximum length of a query string, which a page repeats in many of its links."""
 MAX_PAGE_BODY = 3 * 1024 * 1024
 """The maximum size of a request that doesn't deliver events. Django limits forms to 2.5 MB."""
 MAX_EVENTS_BODY = 16 * 1024 * 1024
@@ -35,6 +37,11 @@ SPOOLED_BODY = 512 * 1024
 """A body larger than this is kept in a file."""
 MAX_SPOOLED_BODIES = 16
 """How many bodies a process keeps in files at a time, which limits the disk space to 256 MB."""
+
+
+class UriTooLong(BadRequest):
+    code = 414
+    reason = "URI Too Long"
 
 
 class Body(OverflowableBuffer):
@@ -72,6 +79,8 @@ class Request(HTTPRequestParser):
     def received(self, data: bytes) -> int:
         """Parse the next bytes, and return how many of them belong to this request."""
         consumed: int = super().received(data)
+        if self.headers_finished and not self.error and len(self.query) > MAX_QUERY:
+            self.error, self.completed = UriTooLong(f"The limit of the query is {MAX_QUERY} bytes."), True
         if self.body_rcv is not None and not self.error:
             size = max(self.content_length, self.body_bytes_received)
             if size > MAX_PAGE_BODY and not is_recording(self.command, self.path):

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
+from psycopg import sql
 
 ROOT = Path(__file__).parent.parent
 SITE = Path(__file__).parent / "foreign_site"
@@ -219,6 +221,51 @@ def test_nothing_is_left_behind_when_the_app_is_removed(python: Path, new_site: 
     site.manage("migrate", "registry_repositories", "zero", "--verbosity", "0")
     left = site.manage("shell", "--no-imports", "--command", LEFT_BEHIND).splitlines()
     assert left == ["[('MSR admins', None)]", "[]", "[]"]
+
+
+FILL = """
+from django.test import Client
+import json, re
+from shop.tests import people
+from shop.tests.test_registry import NOTIFICATION, configuration
+people.create("kunde")
+(token,) = re.findall("Bearer ([a-f0-9]+)", configuration())
+path, headers = "/registry/api/v0/notifications/registry", {"authorization": f"Bearer {token}"}
+client = Client(headers={"host": "localhost"})
+answer = client.post(path, json.dumps(NOTIFICATION), content_type="application/json", headers=headers)
+print(answer.status_code)
+"""
+COUNT = """
+from activity.models import Event
+print(Event.objects.count(), sorted(Event.objects.exclude(tag="").values_list("tag", flat=True)))
+"""
+
+
+def test_dump_of_the_data_can_be_loaded(python: Path, new_site: Callable[..., Site]) -> None:
+    database = postgresql() if "DATABASE_URL" in os.environ else None
+    site = new_site(python, database=database)
+    site.install()
+
+    def create_database(name: str) -> None:
+        if database:
+            statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+            with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+                connection.execute(statement)
+            site.environ["SHOP_DATABASE"] = json.dumps({**database, "NAME": name})
+        else:
+            (site.folder / "db.sqlite3").unlink(missing_ok=True)
+        site.manage("migrate", "--verbosity", "0")
+
+    create_database("dumped")
+    assert site.manage("shell", "--no-imports", "--command", FILL) == "200\n"
+    counted = site.manage("shell", "--no-imports", "--command", COUNT)
+    natural = ("--natural-foreign", "--natural-primary")
+    derived = ("--exclude", "contenttypes", "--exclude", "auth.permission")
+    site.manage("dumpdata", *natural, *derived, "--output", "dump.json")
+
+    create_database("loaded")
+    site.manage("loaddata", "dump.json")
+    assert site.manage("shell", "--no-imports", "--command", COUNT) == counted
 
 
 SECOND_ADMIN = """

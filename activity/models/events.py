@@ -140,6 +140,10 @@ class Event(models.Model):
     def __str__(self) -> str:
         return f"{self.label} {self.reference}"
 
+    def _do_update(self, *args: Any, **kwargs: Any) -> bool:  # type: ignore[override]
+        """Don't try to update a row before it is inserted, as `loaddata` does: triggers reject updates."""
+        return False
+
     @property
     def effective_at(self) -> datetime:
         """When the event happened, or when it was received if the clock of its node is ahead."""

@@ -8,8 +8,11 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -88,6 +91,19 @@ def request_pages_and_record(app: Application, session: requests.Session) -> Cou
 
     with ThreadPoolExecutor(10) as clients:
         return Counter(clients.map(send, range(REQUESTS)))
+
+
+def test_connection_stays_open_between_notifications(app: Application) -> None:
+    headers = {"Authorization": f"Bearer {app.token('registry')}"}
+
+    with closing(HTTPConnection(urlsplit(app.url).netloc, timeout=TIMEOUT)) as registry:
+        for _ in range(2):
+            registry.request("POST", "/api/v0/notifications/registry", push(), headers)
+            response = registry.getresponse()
+
+            assert response.status < 300, response.read()
+            assert not response.will_close
+            response.read()
 
 
 class TestSlowClients:

@@ -59,7 +59,10 @@ class NotificationsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method == "POST" and request.path.rstrip("/") == self.path:
             request.get_host()  # raises an exception for a host name that isn't allowed
-            return receive(request)
+            response = receive(request)
+            # Without a length, the web server would close the connection after each notification.
+            response.headers["Content-Length"] = str(len(response.content))
+            return response
         return self.get_response(request)
 
     @cached_property

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from django.core.management import get_commands
 
 from tests import services
 
@@ -34,18 +33,10 @@ def web_server(folder: Path, application: str = "") -> Iterator[Address]:
 
 @contextmanager
 def recorder(folder: Path) -> Iterator[None]:
-    """Run the recorder, unless recording is done by the web server."""
-    if not has_recorder():
-        yield
-        return
-    command = [sys.executable, "manage.py", "record_journal"]
+    """Run the Procfile's recorder."""
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": PROJECT_SETTINGS}
-    with services.running(command, folder, lambda: None, cwd=PROJECT, env=environ):
+    with services.running(_procfile()["recorder"], folder, lambda: None, cwd=PROJECT, env=environ):
         yield
-
-
-def has_recorder() -> bool:
-    return "record_journal" in get_commands()
 
 
 @contextmanager

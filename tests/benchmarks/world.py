@@ -21,13 +21,12 @@ from time import perf_counter
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import connection
 from tqdm import tqdm
 
 from activity.identity import MILLISECOND, first_id
-from activity.models import Event
-from activity.recording.drafts import Delivery
-from activity.sources import notification_parser, notifications
+from activity.models import Event, JournalEntry
+from activity.sources import recorder
 from activity.sources.registries import registry_account
 from activity.storage import tags, tallies
 from activity.storage.partitions import create_ahead
@@ -160,16 +159,21 @@ def record_all(world: World, start: datetime) -> float:
 
 
 def record(batch: Sequence[Message]) -> float:
-    """Record messages, and return how many seconds that took."""
+    """Append messages to the journal, record them, and return how many seconds the recording took."""
     account = registry_account()
-    started = perf_counter()
-    with transaction.atomic():
-        notifications.record_messages(
-            [
-                notification_parser.parse(body, Delivery(account.pk, received_at=received_at, number=number))
-                for number, (received_at, body) in enumerate(batch)
-            ]
+    JournalEntry.objects.bulk_create(
+        JournalEntry(
+            source=JournalEntry.Source.REGISTRY,
+            account=account,
+            received_at=received_at,
+            content=body,
+            size=len(body),
         )
+        for received_at, body in batch
+    )
+    started = perf_counter()
+    while recorder.record_batch():
+        pass
     return perf_counter() - started
 
 

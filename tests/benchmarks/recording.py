@@ -227,7 +227,7 @@ def measure_bulk(world: World) -> Findings:
 def _waiting(world: World, mixed: bool) -> Iterator[tuple[datetime, bytes]]:
     rng, now, names = random.Random(time.time_ns()), datetime.now(UTC), world.names()
     kinds = [messages.PUSH, messages.PULL, messages.PULL, messages.PULL_BY_DIGEST]
-    for number in range(20_000):
+    for number in range(10_000):
         kind, repository = rng.choice(kinds), rng.choice(names)
         if mixed and number % 5 == 0:
             kind = messages.HEAD

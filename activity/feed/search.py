@@ -103,7 +103,7 @@ def find(plan: Plan, size: int, cursor: str | None = None) -> SearchPage:
     if plan.problems:
         return SearchPage([])
     order = "id" if newer else "-id"
-    scope = plan.scope.order_by(order)
+    scope = plan.scope.select_related(None).order_by(order)  # joined tables would repeat the names of columns
     if start:
         scope = scope.filter(Q(id__gt=start) if newer else Q(id__lt=start))
     if plan.covering_branches:

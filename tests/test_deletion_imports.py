@@ -443,6 +443,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_any_change_of_a_row_is_an_error_or_imported_and_shown(

@@ -44,6 +44,7 @@ import os; print(*sorted(os.listdir(os.environ["DATA_DIR"])))
 """
 
 
+@pytest.mark.long
 def test_other_accounts_can_read_nothing_in_the_data_folder(tmp_path: Path) -> None:
     data = tmp_path / "data"
     (data / "archives").mkdir(parents=True)

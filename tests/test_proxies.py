@@ -157,6 +157,7 @@ class TestHttps:
         assert response.status_code == 201
         assert response.json()["id"]
 
+    @pytest.mark.long
     def test_only_trusted_proxies_can_say_that_a_request_used_https(self, tmp_path: Path) -> None:
         with application(tmp_path, variables={**VARIABLES, "TRUSTED_PROXIES": PROXY}) as app:
             assert self.request(app, "GET", "/api/v0/events/", **FORWARDED).status_code == 403
@@ -178,6 +179,7 @@ class TestHttps:
     ],
     ids=str,
 )
+@pytest.mark.long
 def test_deployment_check_says_who_can_connect_and_who_is_trusted(
     tmp_path: Path, variables: dict[str, str], found: list[str]
 ) -> None:

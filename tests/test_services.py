@@ -63,6 +63,7 @@ def test_error_for_a_missing_program_names_its_package(
         pass
 
 
+@pytest.mark.long
 def test_containerd_answers_its_client(tmp_path: Path) -> None:
     ctr = services.find_program("ctr", "containerd")
     with services.containerd(tmp_path) as socket:

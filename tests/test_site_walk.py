@@ -39,7 +39,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
         assert "Traceback" not in app.log("web")
 
 
-@pytest.fixture(scope="module", params=BROWSERS)
+@pytest.fixture(
+    scope="module", params=["desktop", pytest.param("phone", marks=pytest.mark.long), "no-scripts"]
+)
 def browser_name(request: pytest.FixtureRequest) -> str:
     """The name of the browser. Tests include it in values that must be different in each browser."""
     return request.param

@@ -159,7 +159,7 @@ def test_tallies_that_reach_zero_are_deleted(repositories):
     assert not Tally.objects.exists()
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, SEEDS))])
 def test_tallies_match_events_after_recording_deletion_and_folding_in_random_order(seed, monkeypatch):
     rng = random.Random(seed)
     monkeypatch.setattr(tallies, "FOLD_BATCH", 5)

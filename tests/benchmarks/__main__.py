@@ -63,12 +63,15 @@ def main() -> None:
             DELETION_DELAY="0",
             DJANGO_SETTINGS_MODULE="tests.benchmarks.settings",
         )
-        measure(arguments)
+        try:
+            measure(arguments)
+        except KeyboardInterrupt:
+            raise SystemExit("Stopped. The same command continues.") from None
 
 
 def measure(arguments: Namespace) -> None:
     # These modules import models, so Django must be set up first.
-    from tests.benchmarks import deletion, embedded, filling, pages, peers, recording
+    from tests.benchmarks import embedded, filling, pages, peers, recording
     from tests.benchmarks.world import World
 
     folder, notebook = arguments.folder, Notebook(arguments.folder / "findings.json")
@@ -82,11 +85,11 @@ def measure(arguments: Namespace) -> None:
         "Space": ("sizes", lambda: filled.sizes),
         "First pages": ("matrix", lambda: pages.measure_matrix(world, filled.start)),
         "First pages of other audit logs": ("peers", lambda: peers.measure_all(filled.bounds)),
-        "Auto-deletion": ("deletion", lambda: deletion.measure_all(world.names())),
+        "Auto-deletion": ("deletion", lambda: filled.deletion),
         "An installation on SQLite": ("embedded", lambda: embedded.measure(folder / "embedded")),
     }
     # Deliveries come last, because they add events. The report begins with them.
-    order = ("sizes", "matrix", "peers", "deletion", "bulk", "deliveries", "embedded")
+    order = ("sizes", "deletion", "matrix", "peers", "bulk", "deliveries", "embedded")
     for title, (name, work) in sorted(subjects.items(), key=lambda item: order.index(item[1][0])):
         print(f"{title} …", flush=True)
         notebook.findings(name, work)

@@ -178,6 +178,7 @@ def copied_database() -> Iterator[str]:
     original = os.environ["DATABASE_URL"]
     server, _, name = original.rpartition("/")
     with psycopg.connect(f"{server}/template1", autocommit=True) as database:
+        database.execute(f"DROP DATABASE IF EXISTS {COPY} WITH (FORCE)")  # from benchmarks that were killed
         database.execute(f"CREATE DATABASE {COPY} TEMPLATE {name} STRATEGY FILE_COPY")
         try:
             os.environ["DATABASE_URL"] = f"{server}/{COPY}"

@@ -6,6 +6,7 @@ import os
 import platform
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 import django
@@ -15,11 +16,13 @@ from tqdm import tqdm
 
 from activity.identity import first_id
 from activity.models import Event
-from tests.benchmarks import pages, sizes
+from tests.benchmarks import deletion, pages, sizes
 from tests.benchmarks import world as worlds
 from tests.benchmarks.report import Findings, Notebook
 from tests.benchmarks.world import World
 
+DELETION_EVENTS = 1_000_000
+"""After how many events auto-deletion is measured. It needs three times their space."""
 PARTS = (0.1, 0.25, 0.5, 1)
 """The parts of the world after which pages are measured."""
 
@@ -31,6 +34,7 @@ class Filled:
     start: datetime
     """The time of the first event."""
     sizes: Findings
+    deletion: Findings = field(default_factory=Findings)
     responses: dict[str, dict[str, float]] = field(default_factory=dict)
     """The response times of pages, by the number of events."""
     bounds: dict[int, Any] = field(default_factory=dict)
@@ -45,6 +49,7 @@ def fill(world: World, notebook: Notebook) -> Filled:
     notebook.once("recorded", lambda: worlds.record_all(world, start))
     filled = Filled(start, notebook.findings("sizes", lambda: sizes.measure(world.recorded)))
     worlds.prepare_copying(world, start)
+    deletion_after = min(world.slices, ceil(DELETION_EVENTS / world.recorded))
     measured = {max(1, round(world.slices * part)) for part in PARTS}
     for number in tqdm(range(1, world.slices + 1), desc="Copying", unit="slice"):
         if number > notebook.values.get("slices", 1):
@@ -54,6 +59,8 @@ def fill(world: World, notebook: Notebook) -> Filled:
             size, responses = notebook.once(f"pages after {number}", _measure)
             filled.responses[str(size)] = responses
             filled.bounds[size] = first_id(start + number * world.slice)
+        if number == deletion_after:
+            filled.deletion = notebook.findings("deletion", lambda: _measure_deletion(world))
     filled.description = notebook.once("description", lambda: _describe(world))
     return filled
 
@@ -67,6 +74,11 @@ def _create(world: World) -> None:
 def _measure() -> tuple[int, dict[str, float]]:
     worlds.count_tallies()
     return Event.objects.count(), pages.measure_responses()
+
+
+def _measure_deletion(world: World) -> Findings:
+    worlds.count_tallies()
+    return deletion.measure_all(world.names())
 
 
 def _describe(world: World) -> str:

@@ -73,6 +73,7 @@ def running_site(folder: Path, world: World) -> Iterator[Site]:
         peers.drop(peer)
         peers.create(peer)
     connection.close()
+    servers.set_commit_delay(0)  # in case the benchmarks were killed while the disk was slow
     with ExitStack() as stack:
         application = stack.enter_context(servers.web_server(folder))
         beside = stack.enter_context(servers.web_server(folder, "tests.benchmarks.bare:application"))

@@ -65,18 +65,16 @@ class Target:
     bound: float
     at_least: bool = False
     unit: str = ""
+    why: str = ""
+    """Why the target was missed, if it was, according to a profile."""
 
     def row(self, figures: dict[str, float]) -> list[Cell]:
         value = figures.get(self.figure)
         if value is None:
             return [self.subject, self._text(self.bound), "not measured", ""]
         met = value >= self.bound if self.at_least else value <= self.bound
-        return [
-            self.subject,
-            self._text(self.bound),
-            f"{text(value)} {self.unit}".strip(),
-            "met" if met else "**missed**",
-        ]
+        verdict = "met" if met else f"**missed** {self.why}".strip()
+        return [self.subject, self._text(self.bound), f"{text(value)} {self.unit}".strip(), verdict]
 
     def _text(self, bound: float) -> str:
         return f"{'≥' if self.at_least else '≤'} {text(bound)} {self.unit}".strip()

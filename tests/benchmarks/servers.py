@@ -42,17 +42,20 @@ def recorder(folder: Path) -> Iterator[None]:
 @contextmanager
 def slow_disk() -> Iterator[None]:
     """Make each commit wait 2 ms for the disk, which is what a network volume takes."""
-    settings = {"commit_delay": "2000", "commit_siblings": "0"}
+    set_commit_delay(2_000)
+    try:
+        yield
+    finally:
+        set_commit_delay(0)
+
+
+def set_commit_delay(microseconds: int) -> None:
+    """Set how long each commit waits in addition, whether or not others commit at the same time."""
+    settings = {"commit_delay": microseconds, "commit_siblings": 0 if microseconds else 5}
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as database:
         for name, value in settings.items():
             database.execute(f"ALTER SYSTEM SET {name} = {value}")
         database.execute("SELECT pg_reload_conf()")
-        try:
-            yield
-        finally:
-            for name in settings:
-                database.execute(f"ALTER SYSTEM RESET {name}")
-            database.execute("SELECT pg_reload_conf()")
 
 
 def _connect(port: int) -> None:

@@ -46,6 +46,7 @@ from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
 from repositories.admin.links import change_url
 from repositories.utils.admin_lookup import LookupMixin
+from repositories.utils.moments import format_time
 from repositories.utils.text import visible_text
 
 NEARBY_EVENTS = 3
@@ -320,7 +321,7 @@ def _format_time(moment: datetime) -> str:
         '<time datetime="{}" title="{}">{}</time>',
         moment.isoformat(),
         date_format(moment, "Y-m-d H:i:s.u T"),
-        date_format(moment, "M j, Y g:i:s A"),
+        format_time(moment, "second"),
     )
 
 

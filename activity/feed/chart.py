@@ -13,10 +13,10 @@ from datetime import datetime
 from itertools import accumulate
 
 from django.utils import timezone
-from django.utils.formats import date_format
 
 from activity.feed.chart_counts import Bucket
 from repositories.access.levels import Category
+from repositories.utils.moments import format_time
 
 OTHER = "other"
 LABELS: dict[str, str] = {category.value: str(category.label) for category in Category} | {OTHER: "Other"}
@@ -144,4 +144,4 @@ def _segment_height(number: int, peak: int) -> int:
 
 
 def _format_time(moment: datetime) -> str:
-    return date_format(timezone.localtime(moment), "M j, Y g:i A")
+    return format_time(timezone.localtime(moment), "moment")

@@ -124,6 +124,8 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(21, "stop_deletion", "Stop Deletion", Type.UPDATE, Category.SYSTEM, is_permanent=True),
         Kind(22, "delete_events", "Delete Events", Type.DELETE, Category.SYSTEM, is_permanent=True),
+        Kind(30, "delete_events_failed", "Delete Events Failed", Type.FAIL, Category.SYSTEM, is_permanent=True),
+        Kind(31, "trust_clock", "Trust Clock", Type.UPDATE, Category.SYSTEM, is_permanent=True),
         *_kinds(178, "dispute", Category.SYSTEM, "create", is_permanent=True),
         Kind(23, "lift_dispute", "Lift Dispute", Type.DELETE, Category.SYSTEM, is_permanent=True),
         *_kinds(181, "periodic_task", Category.SYSTEM),

@@ -200,6 +200,8 @@ def check_runs(now: datetime) -> Iterator[Finding]:
             yield finding(run, f"has been queued for {since}: no worker has started it.")
         elif run.state == Run.State.RUNNING and run.lease_until < now:
             yield finding(run, "makes no progress. The next run replaces it.")
+        elif run.state == Run.State.WAITING:
+            yield finding(run, f"waits for a person: {run.error}")
         elif run.state == Run.State.FAILED:
             yield finding(run, f"failed {_ago(run.finished_at or run.started_at, now)}: {run.error}")
         elif run.state == Run.State.ABANDONED:
@@ -290,10 +292,9 @@ def _why_cut_off(registry: Any) -> str:
 
 def check_clocks(now: datetime) -> Iterator[Finding]:
     """Find clocks that are wrong: of this machine, of the database's, and of the nodes of registries."""
-    last = heartbeats.last_sign_of_life(now)
-    if last and now - last > heartbeats.MAX_LEAD:
+    if lead := heartbeats.lead(now):
         words = (
-            f"The clock of this machine is {_length(now - last)} ahead of the last sign of life. "
+            f"The clock of this machine is {_length(lead)} ahead of the last sign of life. "
             "Until somebody says that it is right, auto-deletion deletes nothing."
         )
         yield Finding(State.ERROR, words, "admin:registry_activity_autodeletion_change")

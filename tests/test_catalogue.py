@@ -70,6 +70,8 @@ KINDS_BY_CATEGORY = {
         "create_deletion_run",
         "create_deletion_preview",
         "stop_deletion",
+        "delete_events_failed",
+        "trust_clock",
         "delete_events",
         *(f"{verb}_periodic_task" for verb in VERBS),
         *(f"{verb}_schedule" for verb in VERBS),

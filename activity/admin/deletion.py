@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
@@ -99,19 +100,7 @@ class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
         except runs.AlreadyRunning as reason:
             messages.warning(request, f"{reason} Stop it, or wait for it to finish.")
             return HttpResponseRedirect(reverse("admin:registry_activity_run_changelist"))
-        try:
-            execute_run.delay(run.pk)
-            messages.success(request, f"{run} was started. Reload this page to see its progress.")
-            if run.waiting:
-                ignores = "includes" if preview else "ignores"
-                messages.warning(
-                    request, f"{run} {ignores} the changes that still wait: {'; '.join(run.waiting)}."
-                )
-        except (QueueError, OSError) as error:
-            runs.fail_queued(run, f"The task queue is unreachable: {error}")
-            messages.error(
-                request, "The task queue is unreachable. Check that Redis and the Celery worker are running."
-            )
+        enqueue(request, run)
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[run.pk]))
 
 
@@ -158,6 +147,22 @@ class DeletionRuleAdmin(WaitingChangesMixin, admin.ModelAdmin):
         }
         return TemplateResponse(
             request, "admin/registry_activity/deletionrule/applicable_rules.html", context
+        )
+
+
+def enqueue(request: HttpRequest, run: Run) -> None:
+    """Let the Celery worker execute a run, and tell the user."""
+    try:
+        execute_run.delay(run.pk)
+        messages.success(request, f"{run} was started. Reload this page to see its progress.")
+        if run.waiting:
+            ignores = "includes" if run.preview else "ignores"
+            changes = "; ".join(run.waiting)
+            messages.warning(request, f"{run} {ignores} the changes that still wait: {changes}.")
+    except (QueueError, OSError) as error:
+        runs.fail_queued(run, f"The task queue is unreachable: {error}")
+        messages.error(
+            request, "The task queue is unreachable. Check that Redis and the Celery worker are running."
         )
 
 
@@ -231,20 +236,37 @@ class RunAdmin(ReadOnlyAdmin):
     ]
 
     def get_urls(self) -> list[Any]:
-        stop = self.admin_site.admin_view(self.stop)
-        return [path("<int:pk>/stop/", stop, name="registry_activity_run_stop"), *super().get_urls()]
+        stop, go_on = (self.admin_site.admin_view(view) for view in (self.stop, self.go_on))
+        return [
+            path("<int:pk>/stop/", stop, name="registry_activity_run_stop"),
+            path("<int:pk>/go-on/", go_on, name="registry_activity_run_go_on"),
+            *super().get_urls(),
+        ]
 
     def stop(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask a run to stop after its current batch."""
         if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
+            run = get_object_or_404(Run, pk=pk)
             with transaction.atomic():
-                running = Run.objects.filter(pk=pk, finished_at=None, stop_requested=False)
-                if stopped := running.update(stop_requested=True):
+                if stopped := runs.request_stop(run):
                     auditing.record("stop_deletion", run=pk)
             if stopped:
                 messages.success(request, "The run will stop after its current batch.")
             else:
                 messages.warning(request, "The run has already finished, or is already stopping.")
+        return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
+
+    def go_on(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Let a run go on that waits because the clock is ahead of the last sign of life."""
+        if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
+            run = get_object_or_404(Run, pk=pk)
+            with transaction.atomic():
+                if waited := runs.go_on(run):
+                    auditing.record("trust_clock", run=pk)
+            if waited:
+                enqueue(request, run)
+            else:
+                messages.error(request, "This run doesn't wait anymore.")
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:

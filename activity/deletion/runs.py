@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from django.db import transaction
@@ -23,11 +24,14 @@ from activity.deletion.execution import (
 from activity.models import SYSTEM_ACTORS, ActorType, AutoDeletion, Run
 from activity.recording.drafts import Draft
 from activity.sources import auditing
+from activity.storage import heartbeats
+from repositories.utils.text import storable_text
 
 logger = logging.getLogger(__name__)
 
 KEPT_RUNS = 200
-"""The number of runs to keep. Older runs are deleted."""
+"""The number of runs to keep. Older runs are deleted, except those that have deleted events."""
+MAX_ERROR_LENGTH = 500
 COMPARED_PREVIEWS = 20
 
 
@@ -50,7 +54,11 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
         active = active_runs()
         if current := active.filter(lease_until__gt=now).first():
             raise AlreadyRunning(f"{current}, started by {current.started_by}, has not finished yet.")
-        active.update(state=Run.State.ABANDONED, finished_at=now)
+        for abandoned in active:
+            active.filter(pk=abandoned.pk).update(state=Run.State.ABANDONED, finished_at=now)
+            record_failure(abandoned, "It made no progress, and another run replaced it.")
+        if not preview:
+            _replace_waiting_run(now)
         run = Run.objects.create(
             started_by=started_by,
             preview=preview,
@@ -60,13 +68,30 @@ def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = N
             settings=configuration.as_json(),
             waiting=[str(change) for change in waiting],
         )
-        Run.objects.filter(pk__lte=run.pk - KEPT_RUNS).delete()
+        Run.objects.filter(pk__lte=run.pk - KEPT_RUNS, deleted=0, archives=None).delete()
     return run
 
 
+def _replace_waiting_run(now: datetime) -> None:
+    """Abandon a run that waits because of the clock. Raises AlreadyRunning if the clock is still ahead."""
+    waiting = Run.objects.filter(state=Run.State.WAITING)
+    if (current := waiting.first()) and heartbeats.lead(now):
+        raise AlreadyRunning(f"{current} waits until somebody says that the clock is right.")
+    waiting.update(state=Run.State.ABANDONED, finished_at=now)
+
+
 def execute(run: Run, progress: Progress = lambda run: None) -> None:
-    """Execute a queued run, unless another process has already started it, and store its outcome."""
+    """Execute a queued run, unless another process has already started it, and store its outcome.
+
+    A run doesn't start while the clock is too far ahead of the last sign of life, because it would delete
+    events that are not as old as they seem. It waits until a person lets it go on.
+    """
     queued = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
+    if not run.preview:
+        if lead := heartbeats.lead(max(timezone.now(), run.cutoff)):
+            queued.update(state=Run.State.WAITING, error=_lead_in_words(lead))
+            return
+        heartbeats.beat(heartbeats.RUNS)
     if not queued.update(state=Run.State.RUNNING, lease_until=timezone.now() + LEASE):
         return
     run.refresh_from_db()
@@ -84,6 +109,30 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
         logger.exception("%s failed.", run)
         state, error = Run.State.FAILED, f"{type(exception).__name__}: {exception}"
     finish(run, state, error)
+
+
+def _lead_in_words(lead: timedelta) -> str:
+    return (
+        f"The clock is {lead.days} days ahead of the last sign of life: of the last event, heartbeat or run. "
+        "If it is wrong, events that are still young would be deleted."
+    )
+
+
+@transaction.atomic
+def go_on(run: Run) -> bool:
+    """Queue a run that waits, since a person says that the clock is right. Returns whether it was waiting."""
+    heartbeats.trust_clock()
+    waiting = Run.objects.filter(pk=run.pk, state=Run.State.WAITING)
+    return bool(waiting.update(state=Run.State.QUEUED, lease_until=timezone.now() + LEASE, error=""))
+
+
+@transaction.atomic
+def request_stop(run: Run) -> bool:
+    """Ask a run to stop after its current batch. Returns whether this was the first request."""
+    unfinished = Run.objects.filter(pk=run.pk, finished_at=None)
+    is_first = bool(unfinished.filter(stop_requested=False).update(stop_requested=True))
+    unfinished.filter(state=Run.State.WAITING).update(state=Run.State.STOPPED, finished_at=timezone.now())
+    return is_first
 
 
 def preview_of(configuration: Configuration) -> Run | None:
@@ -105,25 +154,39 @@ def finish(run: Run, state: Run.State, error: str) -> None:
         run.refresh_from_db()
         if run.deleted:
             record_run(run)
+        if state == Run.State.FAILED:
+            record_failure(run, error)
 
 
 def record_run(run: Run) -> None:
-    """For a run that deleted events, record an event that MSR admins and auditors can see."""
+    """Record an event about a run that has deleted events."""
     counts = {rule: entry["events"] for rule, entry in run.report.items()}
+    _record(run, "delete_events", deleted=run.deleted, by_rule=counts, state=run.state)
+
+
+def record_failure(run: Run, error: str) -> None:
+    """Record an event about a run that has failed."""
+    _record(run, "delete_events_failed", subject=str(run), error=storable_text(error, MAX_ERROR_LENGTH))
+
+
+def _record(run: Run, kind: str, **details: Any) -> None:
+    """Record an event about a run, which MSR admins and auditors can see."""
     auditing.record_draft(
         Draft(
-            kind="delete_events",
+            kind=kind,
             repository_name="",
             occurred_at=timezone.now(),
             source_id=str(uuid4()),
             actor_type=ActorType.SYSTEM if run.started_by.startswith(SYSTEM_ACTORS) else ActorType.USER,
             actor_name=run.started_by,
-            details={"run": run.pk, "deleted": run.deleted, "by_rule": counts, "state": run.state},
+            details={"run": run.pk, **details},
         )
     )
 
 
+@transaction.atomic
 def fail_queued(run: Run, error: str) -> None:
     """Mark a queued run as failed, so that it does not block other runs."""
     queued = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
-    queued.update(state=Run.State.FAILED, error=error, finished_at=timezone.now())
+    if queued.update(state=Run.State.FAILED, error=error, finished_at=timezone.now()):
+        record_failure(run, error)

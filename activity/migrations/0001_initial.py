@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('preview', models.BooleanField(default=False)),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('finished', 'Finished'), ('stopped', 'Stopped'), ('failed', 'Failed'), ('abandoned', 'Abandoned')], default='queued', max_length=10)),
+                ('state', models.CharField(choices=[('queued', 'Queued'), ('waiting', 'Waiting for a person'), ('running', 'Running'), ('finished', 'Finished'), ('stopped', 'Stopped'), ('failed', 'Failed'), ('abandoned', 'Abandoned')], default='queued', max_length=10)),
                 ('started_by', models.CharField(help_text='A user, the schedule or the command line.', max_length=255)),
                 ('cutoff', models.DateTimeField(help_text='Events at or after this time are not deleted. Ages are measured from it.')),
                 ('started_at', models.DateTimeField(default=django.utils.timezone.now)),

@@ -242,6 +242,7 @@ class Run(models.Model):
 
     class State(models.TextChoices):
         QUEUED = "queued"
+        WAITING = "waiting", "Waiting for a person"
         RUNNING = "running"
         FINISHED = "finished"
         STOPPED = "stopped"

@@ -69,14 +69,19 @@ def _beat_forever(program: str) -> None:
 def beat(program: str) -> None:
     """Store a heartbeat of a program."""
     now = timezone.now()
-    last = last_sign_of_life(now)
-    trusted_at = last if last and now - last > MAX_LEAD else now
+    trusted_at = now - (lead(now) or timedelta())
     Heartbeat.objects.bulk_create(
         [Heartbeat(program=program, beat_at=now, trusted_at=trusted_at)],
         update_conflicts=True,
         unique_fields=["program"],
         update_fields=["beat_at", "trusted_at"],
     )
+
+
+def lead(moment: datetime) -> timedelta | None:
+    """Return how far a moment is ahead of the last sign of life, or None if it is at most `MAX_LEAD`."""
+    last = last_sign_of_life(moment)
+    return moment - last if last and moment - last > MAX_LEAD else None
 
 
 def last_sign_of_life(now: datetime) -> datetime | None:
@@ -86,10 +91,8 @@ def last_sign_of_life(now: datetime) -> datetime | None:
     events that are received after a jump of the clock prove nothing.
     """
     last = Heartbeat.objects.aggregate(last=Max("trusted_at"))["last"]
-    if last is None:
-        return Event.objects.order_by("-id").values_list("received_at", flat=True).first()
     for _ in range(MAX_STEPS):
-        if now - last <= MAX_LEAD:
+        if last is None or now - last <= MAX_LEAD:
             break
         until = last + MAX_LEAD
         received = Event.objects.filter(id__gte=first_id(last), id__lt=first_id(until))

@@ -47,7 +47,7 @@ class Command(BaseCommand):
         number = event_count_text(run.expected or 0 if dry_run else run.deleted)
         summary = f"{number} would be deleted" if dry_run else f"{number} deleted"
         self.stdout.write(f"{run}: {run.get_state_display()}. {summary}.")
-        if run.state == Run.State.FAILED:
+        if run.state in (Run.State.FAILED, Run.State.WAITING):
             raise CommandError(run.error)
 
     def _update_progress(self, bar: Any, run: Run) -> None:

@@ -133,6 +133,7 @@ KINDS: dict[str, Kind] = {
         *_kinds(184, "schedule", Category.SYSTEM),
         Kind(25, "export_events", "Export Events", Type.GET, Category.SYSTEM),
         Kind(26, "import_events", "Import Events", Type.CREATE, Category.SYSTEM, is_permanent=True),
+        Kind(32, "import_events_failed", "Import Events Failed", Type.FAIL, Category.SYSTEM, is_permanent=True),
         Kind(27, "release_import", "Release Import", Type.UPDATE, Category.SYSTEM, is_permanent=True),
         Kind(28, "replay_messages", "Replay Messages", Type.UPDATE, Category.SYSTEM),
         Kind(29, "dismiss_messages", "Dismiss Messages", Type.UPDATE, Category.SYSTEM),

@@ -27,7 +27,16 @@ from django_celery_beat.models import PeriodicTask
 from activity.config import archive_storage, record_in_request
 from activity.deletion import archive_files, changes
 from activity.deletion.configuration import DELETION_TASK
-from activity.models import DeadLetter, Event, Heartbeat, Registry, RegistryNode, Run, TallyChange
+from activity.models import (
+    DeadLetter,
+    Event,
+    Heartbeat,
+    Registry,
+    RegistryNode,
+    Run,
+    TallyChange,
+    Verification,
+)
 from activity.schedule import SCHEDULE
 from activity.sources.registries import may_add_events
 from activity.storage import heartbeats, journal, partitions
@@ -262,6 +271,15 @@ def check_partitions(now: datetime) -> Iterator[Finding]:
             yield Finding(state, words, "admin:django_celery_beat_periodictask_changelist")
 
 
+def check_verification(now: datetime) -> Iterator[Finding]:
+    """Report what the last `manage.py verify` has found."""
+    last = Verification.objects.first()
+    if last and last.problems:
+        words = f"The verification {_ago(last.finished_at or last.started_at, now)} found: {last.problems[0]}"
+        more = f" There are {len(last.problems) - 1} more problems." if len(last.problems) > 1 else ""
+        yield Finding(State.ERROR, words + more, "admin:registry_activity_verification_change", (last.pk,))
+
+
 # --- Registries ---------------------------------------------------------------------------------
 
 
@@ -371,6 +389,7 @@ CHECKS = [
     Check("runs", "Auto-deletion", check_runs, "No run is stuck, and the last one did not fail."),
     Check("folding", "Folding", check_folding, "Counts are folded in time."),
     Check("archives", "Archives", check_archives, "Archives can be written, or archiving is off."),
+    Check("verification", "Verification", check_verification, "The last verification found nothing missing."),
     Check("partitions", "Partitions", check_partitions, "This month and the next have their partitions."),
     Check("registries", "Registries", check_registries, "No registry is quiet or cut off."),
     Check("clocks", "Clocks", check_clocks, "No clock is known to be wrong."),

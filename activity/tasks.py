@@ -3,7 +3,8 @@
 from celery import shared_task
 from django.utils import timezone
 
-from activity.deletion import changes, runs
+from activity.deletion import changes, imports, runs
+from activity.deletion.archive_files import ArchiveError
 from activity.models import ActorType, Run
 from activity.sources import auditing
 from activity.storage import failed_logins, heartbeats, partitions, tags, tallies
@@ -36,6 +37,16 @@ def preview_waiting_changes() -> None:
 def execute_run(pk: int) -> None:
     """Execute a run or a preview that was started in the admin."""
     runs.execute(Run.objects.get(pk=pk))
+
+
+@shared_task
+def import_archives(names: list[str]) -> None:
+    """Import archives that this installation has written. An archive that can't be imported is an event."""
+    for name in names:
+        try:
+            imports.restore(name)
+        except (OSError, ArchiveError) as error:
+            auditing.record("import_events_failed", subject=name, error=str(error))
 
 
 @shared_task

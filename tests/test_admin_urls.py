@@ -35,6 +35,7 @@ from activity.models import (
     Import,
     Registry,
     Run,
+    Verification,
 )
 from repositories.models import AccessToken, Membership, RegistrySettings, Repository
 from tests import factories
@@ -49,7 +50,7 @@ OUTSIDERS = ("anonymous", "user", "repository admin")
 STAFF = ("staff", "auditor", "MSR admin")
 """The roles of staff users. Users with the `staff` role are repository admins without admin permissions."""
 
-READ_ONLY = "registry_activity_(event|run|archive|import|deadletter)"
+READ_ONLY = "registry_activity_(event|run|archive|import|deadletter|verification)"
 EDITABLE = (
     "(registry_activity_(registry|deletionrule|hold)|auth_user|"
     "registry_repositories_(membership|organization|team|namespace|repository|policy))"
@@ -80,7 +81,7 @@ registry_activity_event_overview                       403, 403   200, 200   200
 registry_activity_event_changelist                     403, 403   200, 302   200, 302
 registry_activity_deadletter_(replay|dismiss)          403, 403   403, 403   302, 302
 registry_activity_deadletter_download                  403, 403   200, 200   200, 200
-registry_activity_(deadletter|import)_changelist       403, 403   200, 200   200, 302
+registry_activity_(deadletter|import|archive)_changelist  403, 403   200, 200   200, 302
 {READ_ONLY}_changelist                                 403, 403   200, 200   200, 200
 {READ_ONLY}_history                                    403, 403   200, 200   200, 200
 {READ_ONLY}_change                                     403, 403   200, 403   200, 403
@@ -205,6 +206,7 @@ class SampleData:
             lambda: Run.objects.create(**run),
             lambda: Archive.objects.create(name="archive"),
             lambda: Import.objects.create(archive_name="archive"),
+            lambda: Verification.objects.create(started_by="jane"),
             lambda: self.user,
             lambda: self.team.group,
             lambda: Membership.objects.get(),

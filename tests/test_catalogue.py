@@ -77,6 +77,7 @@ KINDS_BY_CATEGORY = {
         *(f"{verb}_schedule" for verb in VERBS),
         "export_events",
         "import_events",
+        "import_events_failed",
         "release_import",
         "replay_messages",
         "dismiss_messages",

@@ -248,7 +248,7 @@ def test_deletion_of_days_waits_until_tallies_are_folded() -> None:
     @transaction.atomic
     def delete() -> int:
         days = JANUARY.replace(hour=0), JANUARY.replace(hour=0) + tallies.DAY
-        return delete_days(Event.objects.all(), ["other"], *days).total()
+        return delete_days(Event.objects.all(), ["other"], *days, "run 1").total()
 
     with connect() as folding, ThreadPoolExecutor() as threads:
         folding.execute("SELECT pg_advisory_xact_lock(%s)", [tallies.LOCK_KEY])

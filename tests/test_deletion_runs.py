@@ -109,14 +109,14 @@ def test_preview_reports_the_largest_repositories_across_categories() -> None:
     assert (len(largest), largest[0]) == (execution.REPOSITORIES_SHOWN, ["acme/web", 6])
 
 
-def test_old_runs_are_deleted_but_their_archives_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_runs_are_deleted_unless_they_have_deleted_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "KEPT_RUNS", 3)
     turn_on(age=1, archive=True)
     add_events(1)
 
     created = [execute_run() for _ in range(5)]
 
-    assert list(Run.objects.order_by("pk")) == created[2:]
+    assert list(Run.objects.order_by("pk")) == [created[0], *created[2:]]
     assert Archive.objects.count() == 1
 
 

@@ -118,7 +118,7 @@ class TestFilters:
             factories.record(
                 kind, repository, tag=tag, actor_name=actor, digest=digest, occurred_at=occurred_at
             )
-        delete_events(Event.objects.filter(kind="create_repository"))
+        delete_events(Event.objects.filter(kind="create_repository"), "run 1")
         factories.record(
             "promote",
             "acme/web",

@@ -328,7 +328,7 @@ class TestEvents:
         FailedLogins.objects.update(start=timezone.now() - timedelta(days=2))
         old = Event.objects.get(actor_name="old")
         with transaction.atomic():
-            delete_events(Event.objects.filter(pk=old.pk))
+            delete_events(Event.objects.filter(pk=old.pk), "run 1")
 
         tasks.delete_failed_logins()
 

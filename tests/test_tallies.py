@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from activity.feed import chart_counts
 from activity.identity import first_id
-from activity.models import Event, Tally, TallyChange
+from activity.models import Event, LedgerEntry, Tally, TallyChange
 from activity.recording.drafts import Draft
 from activity.recording.record import record_events
 from activity.storage import events as event_storage
@@ -168,7 +168,9 @@ def test_tallies_match_events_after_recording_deletion_and_folding_in_random_ord
     monkeypatch.setattr(
         tallies,
         "drop",
-        lambda *args, by_repository: dropped_counts.append(drop_tallies(*args, by_repository=True)),
+        lambda *args, by_repository, cause: dropped_counts.append(
+            drop_tallies(*args, by_repository=True, cause=cause)
+        ),
     )
     repositories = [None, factories.repository("acme/web"), factories.repository("acme/api")]
     first = tallies.floor(START, tallies.WEEK)
@@ -198,13 +200,15 @@ def test_tallies_match_events_after_recording_deletion_and_folding_in_random_ord
         groups = rng.choice([["pull"], ["other"], ["other", "pull"]])
         before = count_events()
         with transaction.atomic():
-            event_storage.delete_days(rng.choice([deletable, Event.objects.all()]), groups, start, end)
+            event_storage.delete_days(
+                rng.choice([deletable, Event.objects.all()]), groups, start, end, "run 1"
+            )
         assert dropped_counts.pop() == before - count_events()
 
     def delete() -> None:
         with transaction.atomic():
             event_storage.delete_events(
-                Event.objects.filter(id__lt=first_id(first + timedelta(days=28) * rng.random()))
+                Event.objects.filter(id__lt=first_id(first + timedelta(days=28) * rng.random())), "run 2"
             )
 
     # On SQLite, deletion never uses `delete_days`.
@@ -215,13 +219,27 @@ def test_tallies_match_events_after_recording_deletion_and_folding_in_random_ord
         days = rng.choice([5, 40, 200])
         begin = first + timedelta(days=rng.randint(-20, 27), hours=rng.randrange(24))
         tally_checks.assert_tallies_match_events(begin, begin + timedelta(days=days))
+        assert_ledger_matches_events()
     tallies.fold()
+    assert_ledger_matches_events()
     for days in (5, 40, 200):
         tally_checks.assert_tallies_match_events(first, first + timedelta(days=days))
     with transaction.atomic():
-        event_storage.delete_events(Event.objects.all())
+        event_storage.delete_events(Event.objects.all(), "run 3")
     tallies.fold()
     assert not Tally.objects.exists()
+
+
+def assert_ledger_matches_events() -> None:
+    """Check that the ledger, with what has not been folded yet, accounts for the events of each day."""
+    changes = TallyChange.objects.exclude(cause=TallyChange.RECOUNTED)
+    expected: Counter[date] = Counter()
+    for day, number in LedgerEntry.objects.values_list("day", "events"):
+        expected[day] += number
+    for hour, number in changes.values_list("hour", "events"):
+        expected[hour.date()] += number
+    actual = Counter(moment.date() for moment in Event.objects.values_list("occurred_at", flat=True))
+    assert {day: number for day, number in expected.items() if number} == actual
 
 
 def test_counts_can_be_limited_to_some_repositories(repositories):

@@ -5,7 +5,15 @@ from typing import Any
 from django.apps import apps
 from django.contrib import admin
 
-from activity.admin import dead_letters, deletion, disputes, events, registries  # noqa: F401
+from activity.admin import (  # noqa: F401
+    archives,
+    dead_letters,
+    deletion,
+    disputes,
+    events,
+    registries,
+    verification,
+)
 
 APPS = ("registry_activity", "registry_repositories")
 

@@ -25,7 +25,6 @@ from activity.deletion.holds import holds_on
 from activity.feed import chart
 from activity.models import (
     RULE_CATEGORIES,
-    Archive,
     AutoDeletion,
     DeletionRule,
     Hold,
@@ -322,15 +321,6 @@ class RunAdmin(ReadOnlyAdmin):
     @admin.display(description="settings used")
     def formatted_settings(self, run: Run) -> str:
         return format_html("<pre>{}</pre>", json.dumps(run.settings, indent=2))
-
-
-@admin.register(Archive)
-class ArchiveAdmin(ReadOnlyAdmin):
-    """Shows archives of deleted events. `manage.py import_events NAME` imports an archive."""
-
-    list_display = ["name", "events", "created_at", "deleted_at", "run"]
-    list_select_related = ["run"]
-    search_fields = ["name"]
 
 
 @admin.register(Import)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from uuid import UUID
 
@@ -11,25 +13,27 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from activity.deletion import archive_files
+from activity.deletion.archive_files import Row
+from activity.identity import moment_of
 from activity.models import Archive, Event, Run
 
 SUFFIX = ".jsonl.gz"
+MAX_REPOSITORIES = 100
+"""The maximum number of repositories to list with an archive."""
 FIELDS = {field.attname: field for field in Event._meta.fields if field.name not in ("imported", "position")}
 """The fields of events in archives."""
 
 
-def write(run: Run, events: QuerySet[Event]) -> tuple[Archive, list[UUID]] | None:
-    """Write the events with the lowest ids, as many as fit, to a new archive.
+def write(run: Run, events: QuerySet[Event], rules: list[str]) -> tuple[Archive, list[UUID]] | None:
+    """Write the events with the lowest ids, as many as fit, to a new archive. `rules` delete them.
 
     Returns the archive and the ids of its events, in order, or None if there are no events. When this
     function returns, the files are safely stored, but the archive counts as incomplete until the caller sets
     `written_at`.
     """
     first = events.order_by("id").values(*FIELDS)[: archive_files.MAX_EVENTS]
-    ids, content = archive_files.compress(first.iterator(chunk_size=500))
-    if not ids:
-        return None
-    return _create(run, _unused_name(f"{run.started_at:%Y/%m/%d}/run-{run.pk}"), ids, content), ids
+    name = _unused_name(f"{run.started_at:%Y/%m/%d}/run-{run.pk}")
+    return _create(run, name, first.iterator(chunk_size=500), rules)
 
 
 def verify(archive: Archive) -> None:
@@ -50,11 +54,9 @@ def rewrite_without(archive: Archive, kept: set[UUID]) -> None:
     kept, the archive is discarded without a replacement.
     """
     rows = chain.from_iterable(archive_files.read(archive.name, archive.sha256))
-    ids, content = archive_files.compress(row for row in rows if UUID(row["id"]) not in kept)
-    replacement = None
-    if ids:
-        name = _unused_name(f"{archive.name.removesuffix(SUFFIX)}-rest")
-        replacement = _create(archive.run, name, ids, content)
+    name = _unused_name(f"{archive.name.removesuffix(SUFFIX)}-rest")
+    deleted = (row for row in rows if UUID(row["id"]) not in kept)
+    replacement, _ = _create(archive.run, name, deleted, archive.rules) or (None, [])
     with transaction.atomic():
         if replacement:
             replacement.written_at = replacement.deleted_at = timezone.now()
@@ -71,7 +73,20 @@ def discard(*unwanted: Archive) -> None:
         archive.delete()
 
 
-def _create(run: Run | None, name: str, ids: list[UUID], content: bytes) -> Archive:
+def _create(
+    run: Run | None, name: str, rows: Iterable[Row], rules: list[str]
+) -> tuple[Archive, list[UUID]] | None:
+    """Create an archive of the first of the rows, as many as fit, or return None if there are none."""
+    repositories: Counter[str] = Counter()
+
+    def counted() -> Iterator[Row]:
+        for row in rows:
+            repositories[row["repository_name"]] += 1
+            yield row
+
+    ids, content = archive_files.compress(counted())
+    if not ids:
+        return None
     manifest = {
         "name": name,
         "events": len(ids),
@@ -79,9 +94,15 @@ def _create(run: Run | None, name: str, ids: list[UUID], content: bytes) -> Arch
         "last_id": str(ids[-1]),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    archive = Archive.objects.create(run=run, **manifest)
+    archive = Archive.objects.create(
+        run=run,
+        days=dict(Counter(f"{moment_of(id):%Y-%m-%d}" for id in ids)),
+        rules=rules,
+        repositories=[name for name, _ in repositories.most_common(MAX_REPOSITORIES) if name],
+        **manifest,
+    )
     archive_files.save(manifest, content)
-    return archive
+    return archive, ids
 
 
 def _unused_name(stem: str) -> str:

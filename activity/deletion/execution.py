@@ -83,6 +83,7 @@ class Execution:
     def __init__(self, run: Run, progress: Progress) -> None:
         self.run = run
         self.progress = progress
+        self.cause = f"run {run.pk}"
 
     @cached_property
     def held_at_start(self) -> Q:
@@ -238,23 +239,27 @@ class DeletionExecution(Execution):
         if selection.max_size > BATCH_SIZE:
             upper = _ids(events)[BATCH_SIZE : BATCH_SIZE + 1].first() or upper
         if days := _whole_days(selection, events, lower, upper):
-            deleted = delete_days(events, selection.groups, *days)
+            deleted = delete_days(events, selection.groups, *days, self.cause)
             upper = first_id(days[1])
         else:
-            deleted = delete_events(events.filter(id__lt=upper))
+            deleted = delete_events(events.filter(id__lt=upper), self.cause)
         self.count_deleted(deleted, selection.rule.name)
         return upper
 
     def archive_and_delete(self, selection: rules.Selection) -> None:
         """Archive and delete the events of a selection, one archive at a time."""
-        for archive, ids in self.archive(selection.events()):
+        for archive, ids in self.archive(selection.events(), [selection.rule]):
             self.delete_archived(archive, ids, selection.rule.name)
             self.pause_and_check_stop()
 
-    def archive(self, events: QuerySet[Event]) -> Iterator[tuple[Archive, list[UUID]]]:
+    def archive(
+        self, events: QuerySet[Event], deleting: list[rules.Rule]
+    ) -> Iterator[tuple[Archive, list[UUID]]]:
         """Write archives, oldest events first, and yield each one once its events can be deleted."""
         lower = rules.EARLIEST
-        while written := archives.write(self.run, events.filter(~self.held_events(), id__gt=lower)):
+        while written := archives.write(
+            self.run, events.filter(~self.held_events(), id__gt=lower), [rule.name for rule in deleting]
+        ):
             archive, ids = written
             try:
                 with transaction.atomic():
@@ -276,7 +281,8 @@ class DeletionExecution(Execution):
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))
             with transaction.atomic():
-                self.count_deleted(delete_events(events.filter(~self.held_events())), rule)
+                deleted = delete_events(events.filter(~self.held_events()), self.cause)
+                self.count_deleted(deleted, rule)
                 archive.deletion_started_at = archive.deletion_started_at or timezone.now()
                 archive.save(update_fields=["deletion_started_at"])
             self.pause()
@@ -328,8 +334,10 @@ class DeletionExecution(Execution):
     def archive_dropped(self, plan: PartitionPlan) -> list[Archive]:
         """Archive the events to delete from a partition. If the run is stopped, discard the archives."""
         written = []
+        events = partitions.events(plan.partition).exclude(plan.kept)
+        deleting = [rule for rule in self.rules if rule.age or rule.max_events]
         try:
-            for archive, _ in self.archive(partitions.events(plan.partition).exclude(plan.kept)):
+            for archive, _ in self.archive(events, deleting):
                 written.append(archive)
                 self.pause_and_check_stop()
         except Stopped:
@@ -370,7 +378,8 @@ class DeletionExecution(Execution):
             return False
         remaining = events.filter(current.kept) if current.moved else None
         by_repository = any(rule.repository or rule.namespace for rule in self.rules)
-        self.count_deleted(partitions.drop(plan.partition, remaining, by_repository=by_repository))
+        deleted = partitions.drop(plan.partition, remaining, by_repository=by_repository, cause=self.cause)
+        self.count_deleted(deleted)
         rows = Archive.objects.filter(pk__in=[archive.pk for archive in written])
         rows.update(deleted_at=timezone.now())
         return True

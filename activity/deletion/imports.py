@@ -23,6 +23,7 @@ from activity.deletion.archives import FIELDS
 from activity.identity import END, EPOCH, is_id_of
 from activity.models import FOREIGN_ARCHIVE, Archive, Event, Import
 from activity.recording.repositories import RepositoryFinder
+from activity.sources import auditing
 from activity.storage.events import insert
 from repositories.access.levels import Category
 from repositories.utils.text import is_storable
@@ -79,9 +80,23 @@ def import_archive(name: str, *, foreign: bool = False) -> Import:
         with _damage_reported(f"{name}, events before line {imported.events + 1}"):
             if imported.foreign:
                 _detach(events, imported)
-            if insert(events):
+            if insert(events, f"import {imported.pk}"):
                 imported.released_at = None  # an earlier import of this archive may have been released
     imported.save(update_fields=["events", "released_at"])
+    return imported
+
+
+@transaction.atomic
+def restore(name: str, *, foreign: bool = False) -> Import:
+    """Import an archive as in `import_archive`, and record that the current user has done so."""
+    imported = import_archive(name, foreign=foreign)
+    auditing.record(
+        "import_events",
+        subject=imported.archive_name,
+        events=imported.events,
+        sha256=imported.sha256,
+        foreign=imported.foreign,
+    )
     return imported
 
 

@@ -93,6 +93,21 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Verification',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('started_by', models.CharField(max_length=255)),
+                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('finished_at', models.DateTimeField(null=True)),
+                ('days', models.JSONField(default=list)),
+                ('problems', models.JSONField(default=list)),
+            ],
+            options={
+                'ordering': ['-pk'],
+                'default_permissions': ['view'],
+            },
+        ),
+        migrations.CreateModel(
             name='WaitingChange',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -190,6 +205,20 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='LedgerEntry',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('day', models.DateField()),
+                ('cause', models.CharField(max_length=40)),
+                ('events', models.BigIntegerField()),
+            ],
+            options={
+                'verbose_name_plural': 'ledger entries',
+                'default_permissions': ['view'],
+                'constraints': [models.UniqueConstraint(fields=('day', 'cause'), name='unique_ledger_entry')],
+            },
+        ),
+        migrations.CreateModel(
             name='Manifest',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -263,11 +292,14 @@ class Migration(migrations.Migration):
                 ('first_id', models.UUIDField(null=True)),
                 ('last_id', models.UUIDField(null=True)),
                 ('sha256', models.CharField(blank=True, max_length=64)),
+                ('days', models.JSONField(default=dict, editable=False)),
+                ('rules', models.JSONField(default=list, help_text='The rules that deleted the events.')),
+                ('repositories', models.JSONField(default=list, help_text='The repositories with the most events.')),
                 ('run', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='archives', to='registry_activity.run')),
             ],
             options={
                 'ordering': ['-pk'],
-                'default_permissions': ['view'],
+                'default_permissions': ['change', 'view'],
             },
         ),
         migrations.CreateModel(
@@ -329,6 +361,7 @@ class Migration(migrations.Migration):
                 ('category', activity.models.fields.TalliedCategoryField()),
                 ('is_pull', models.BooleanField()),
                 ('events', models.BigIntegerField()),
+                ('cause', models.CharField(blank=True, db_default='recorded', default='recorded', max_length=40)),
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={

@@ -10,7 +10,7 @@ from activity.models.actors import (
     actor_name_from_label,
     label_of_actor,
 )
-from activity.models.counts import DroppedTallies, Tally, TallyChange
+from activity.models.counts import DroppedTallies, LedgerEntry, Tally, TallyChange
 from activity.models.dead_letters import DeadLetter
 from activity.models.deletion import (
     FAILED_LOGINS,
@@ -23,6 +23,7 @@ from activity.models.deletion import (
     Hold,
     Import,
     Run,
+    Verification,
     WaitingChange,
     subtract_age,
 )

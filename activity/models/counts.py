@@ -57,16 +57,22 @@ class Tally(models.Model):
 
 
 class TallyChange(models.Model):
-    """A change in the number of events, not yet folded into the tallies.
+    """A change in the number of events, not yet folded into the tallies and the ledger.
 
     Rows are inserted and deleted, but never updated. `events` is negative if events were deleted.
     """
+
+    RECORDED: ClassVar[str] = "recorded"
+    """The cause of changes that record events. Other causes are `run 7` and `import 3`, by their ids."""
+    RECOUNTED: ClassVar[str] = ""
+    """The cause of changes that count existing events again, which the ledger leaves out."""
 
     repository = UnconstrainedForeignKey(Repository, null=True)
     hour = models.DateTimeField()
     category = TalliedCategoryField()
     is_pull = models.BooleanField()
     events = models.BigIntegerField()
+    cause = models.CharField(max_length=40, blank=True, default=RECORDED, db_default=RECORDED)
 
     objects = GatedQuerySet.as_manager()
 
@@ -102,3 +108,23 @@ class DroppedTallies(models.Model):
         return (
             f"{'Pulls' if self.is_pull else 'Other events'} from {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
         )
+
+
+class LedgerEntry(models.Model):
+    """How many events of a day (UTC) were recorded, imported or deleted (a negative number) by one cause.
+
+    Unlike tallies, entries remain when events are deleted, so that their sum is the number of events that
+    must be there. See `activity.deletion.verification`.
+    """
+
+    day = models.DateField()
+    cause = models.CharField(max_length=40)
+    events = models.BigIntegerField()
+
+    class Meta:
+        verbose_name_plural = "ledger entries"
+        default_permissions = ["view"]
+        constraints = [models.UniqueConstraint(fields=["day", "cause"], name="unique_ledger_entry")]
+
+    def __str__(self) -> str:
+        return f"{self.day}: {self.events:+} events, {self.cause}"

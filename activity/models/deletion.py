@@ -15,6 +15,7 @@ from django.utils import timezone
 from solo.models import SingletonModel
 
 from activity.catalogue import OWN_CATEGORIES
+from activity.identity import moment_of
 from repositories.access.levels import Category
 from repositories.models import Namespace, Repository
 
@@ -302,13 +303,27 @@ class Archive(models.Model):
     first_id = models.UUIDField(null=True)
     last_id = models.UUIDField(null=True)
     sha256 = models.CharField(max_length=64, blank=True)
+    days = models.JSONField(default=dict, editable=False)
+    """The number of events of each day (UTC), keyed by date."""
+    rules = models.JSONField(default=list, help_text="The rules that deleted the events.")
+    repositories = models.JSONField(default=list, help_text="The repositories with the most events.")
 
     class Meta:
         ordering = ["-pk"]
-        default_permissions = ["view"]
+        default_permissions = ["change", "view"]  # "change" allows bringing an archive back
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def first_at(self) -> datetime | None:
+        """The time of the first event."""
+        return moment_of(self.first_id) if self.first_id else None
+
+    @property
+    def last_at(self) -> datetime | None:
+        """The time of the last event."""
+        return moment_of(self.last_id) if self.last_id else None
 
 
 class Import(models.Model):
@@ -328,3 +343,22 @@ class Import(models.Model):
 
     def __str__(self) -> str:
         return f"{self.archive_name} (foreign)" if self.foreign else self.archive_name
+
+
+class Verification(models.Model):
+    """The result of comparing the events with the ledger and the archives."""
+
+    started_by = models.CharField(max_length=255)
+    started_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+    days = models.JSONField(default=list)
+    """The numbers of events of each day (UTC), newest first. See `activity.deletion.verification.Day`."""
+    problems = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["-pk"]
+        default_permissions = ["view"]
+
+    def __str__(self) -> str:
+        outcome = f"{len(self.problems)} problems" if self.problems else "nothing is missing"
+        return f"{self.finished_at or self.started_at:%Y-%m-%d %H:%M} UTC: {outcome}"

@@ -13,7 +13,7 @@ from django.db.models.sql import DeleteQuery
 
 from activity.catalogue import category_of
 from activity.identity import first_id
-from activity.models import Event
+from activity.models import Event, TallyChange
 from activity.models.fields import PULL_PART, KindField, category_sql
 from activity.storage import append_only, partitions, positions, tallies
 from activity.storage.rows import insert_rows
@@ -21,7 +21,7 @@ from activity.storage.tallies import TALLIED_CATEGORY, Cell, DeletedCounts
 from repositories.access.levels import Category
 
 
-def insert(events: Sequence[Event]) -> list[Event]:
+def insert(events: Sequence[Event], cause: str = TallyChange.RECORDED) -> list[Event]:
     """Insert the events that don't exist yet, add them to the tallies, and return them.
 
     Existing events are left unchanged, so redelivered events have no further effect. Call this within a
@@ -33,7 +33,7 @@ def insert(events: Sequence[Event]) -> list[Event]:
     rows = insert_rows(events, "ON CONFLICT DO NOTHING RETURNING id")
     inserted = {id if isinstance(id, UUID) else UUID(id) for (id,) in rows}
     new = [event for event in events if event.pk in inserted]
-    tallies.add(new)
+    tallies.add(new, cause)
     return new
 
 
@@ -46,22 +46,23 @@ DELETE_AND_COUNT = """
         FROM deleted GROUP BY 1, 2, 3, 4
     ),
     changes AS (
-        INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events)
-        SELECT repository_id, hour, category, is_pull, -events FROM cells
+        INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events, cause)
+        SELECT repository_id, hour, category, is_pull, -events, %s FROM cells
     )
     SELECT repository_id, category, SUM(events)::bigint FROM cells GROUP BY 1, 2
 """
 
 
-def delete_events(events: QuerySet[Event]) -> DeletedCounts:
+def delete_events(events: QuerySet[Event], cause: str) -> DeletedCounts:
     """Delete events, subtract them from the tallies, and return how many were deleted.
 
-    Call this within a transaction.
+    Call this within a transaction. For the causes, see `TallyChange`.
     """
     delete, params = _delete_sql(events)
     with append_only.deletion_allowed(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(DELETE_AND_COUNT.format(delete=delete, category=TALLIED_CATEGORY), params)
+            sql = DELETE_AND_COUNT.format(delete=delete, category=TALLIED_CATEGORY)
+            cursor.execute(sql, [*params, cause])
             return tallies.to_counts(cursor)
         # SQLite 3.40 evaluates `pull IS NULL` wrongly in a RETURNING clause.
         cursor.execute(f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), kind, pull", params)
@@ -72,7 +73,7 @@ def delete_events(events: QuerySet[Event]) -> DeletedCounts:
     cells: Counter[Cell] = Counter()
     for (repository, hour, category), number in rows.items():
         cells[Cell(repository, datetime.fromisoformat(f"{hour}:00+00:00"), category)] -= number
-    tallies.record_changes(cells)
+    tallies.record_changes(cells, cause)
     return tallies.add_up((cell.repository_id, cell.category, -number) for cell, number in cells.items())
 
 
@@ -83,7 +84,7 @@ DELETE_AND_COUNT_BY_CATEGORY = """
 
 
 def delete_days(
-    events: QuerySet[Event], groups: Collection[str], start: datetime, end: datetime
+    events: QuerySet[Event], groups: Collection[str], start: datetime, end: datetime, cause: str
 ) -> DeletedCounts:
     """Delete events on whole days, and return the number of deleted events by category. PostgreSQL only.
 
@@ -98,7 +99,7 @@ def delete_days(
             DELETE_AND_COUNT_BY_CATEGORY.format(delete=delete, category=category_sql("kind")), params
         )
         deleted = tallies.to_counts(cursor)
-    tallies.drop(partitions.pull_flags(groups), start, end, by_repository=False)
+    tallies.drop(partitions.pull_flags(groups), start, end, by_repository=False, cause=cause)
     return deleted
 
 

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from activity.identity import first_id
 from activity.models import Event, Heartbeat
+from activity.storage.rows import insert_rows
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,10 @@ MAX_LEAD = timedelta(days=7)
 """If the clock is further ahead of the last sign of life than this, it may be wrong."""
 MAX_STEPS = 1_000
 """The maximum number of events to follow from the last heartbeat to the present."""
+
+REPLACE = """
+    ON CONFLICT (program) DO UPDATE SET beat_at = excluded.beat_at, trusted_at = excluded.trusted_at
+"""
 
 WORKER, BEAT, RECORDER = "worker", "beat", "recorder"
 FOLDING, RUNS, MIGRATIONS = "folding", "auto-deletion", "migrations"
@@ -70,12 +75,7 @@ def beat(program: str) -> None:
     """Store a heartbeat of a program."""
     now = timezone.now()
     trusted_at = now - (lead(now) or timedelta())
-    Heartbeat.objects.bulk_create(
-        [Heartbeat(program=program, beat_at=now, trusted_at=trusted_at)],
-        update_conflicts=True,
-        unique_fields=["program"],
-        update_fields=["beat_at", "trusted_at"],
-    )
+    insert_rows([Heartbeat(program=program, beat_at=now, trusted_at=trusted_at)], REPLACE)
 
 
 def lead(moment: datetime) -> timedelta | None:

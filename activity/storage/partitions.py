@@ -191,7 +191,9 @@ def freeze(partition: Partition) -> None:
     _execute(f"LOCK TABLE {partition.name} IN SHARE MODE")
 
 
-def drop(partition: Partition, remaining: QuerySet[Event] | None, *, by_repository: bool) -> DeletedCounts:
+def drop(
+    partition: Partition, remaining: QuerySet[Event] | None, *, by_repository: bool, cause: str
+) -> DeletedCounts:
     """Drop a frozen partition in the transaction that froze it, and return the number of deleted events.
 
     The `remaining` events are moved to a new partition; None means that no events remain. If `by_repository`
@@ -212,6 +214,7 @@ def drop(partition: Partition, remaining: QuerySet[Event] | None, *, by_reposito
         partition.end,
         remaining_table=remaining_table,
         by_repository=by_repository,
+        cause=cause,
     )
     _raise_if_recording_waits(partition)
     # From here on, all other access to the table is blocked, for a few milliseconds.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
@@ -21,7 +21,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from activity.gating import GatedQuerySet
 from activity.identity import first_id
-from activity.models import DroppedTallies, Event, Tally, TallyChange
+from activity.models import DroppedTallies, Event, LedgerEntry, Tally, TallyChange
 from activity.models.fields import PULL_PART, TalliedCategoryField, category_sql
 from activity.storage.rows import insert_rows, take_rows
 from repositories.access.levels import Category
@@ -67,18 +67,23 @@ def cell_of(event: Event) -> Cell:
     return Cell(event.repository_id, floor(event.occurred_at, HOUR), category)
 
 
-def add(events: Iterable[Event]) -> None:
+def add(events: Iterable[Event], cause: str = TallyChange.RECORDED) -> None:
     """Add newly inserted events to the counts. Call this in the transaction that inserts the events."""
-    record_changes(Counter(map(cell_of, events)))
+    record_changes(Counter(map(cell_of, events)), cause)
 
 
-def record_changes(counts: Mapping[Cell, int]) -> None:
+def record_changes(counts: Mapping[Cell, int], cause: str = TallyChange.RECORDED) -> None:
     """Record changes to the counts. Call this in the transaction that inserts or deletes the events.
 
-    The numbers are negative for deleted events.
+    The numbers are negative for deleted events. For the causes, see `TallyChange`.
     """
     TallyChange.objects.bulk_create(
-        TallyChange(**cell._asdict(), is_pull=cell.category in (Category.PULL, PULL_PART), events=number)
+        TallyChange(
+            **cell._asdict(),
+            is_pull=cell.category in (Category.PULL, PULL_PART),
+            events=number,
+            cause=cause,
+        )
         for cell, number in counts.items()
         if number
     )
@@ -122,18 +127,23 @@ def _dropped(start: str, end: str) -> QuerySet[DroppedTallies]:
     return DroppedTallies.objects.filter(is_pull=OuterRef("is_pull"), **within)
 
 
+MERGE_LEDGER = """
+    ON CONFLICT (day, cause) DO UPDATE SET events = registry_activity_ledgerentry.events + excluded.events
+"""
+
 # Returns the number of deleted events: the previous counts of the days minus the number of remaining events.
 # Events remain if they were kept, or if they were recorded after an earlier drop. The remaining events are
 # counted again. The tallies of repository 0 count all events. The difference between these tallies and the
-# sum of the tallies of all other repositories is the number of events without a repository.
+# sum of the tallies of all other repositories is the number of events without a repository. The ledger gets
+# the number of deleted events of each day, and the causes of the changes that were not folded yet.
 DROP = """
     WITH changes AS (
         DELETE FROM registry_activity_tallychange
         WHERE is_pull = ANY(%(pull_flags)s) AND hour >= %(start)s AND hour < %(end)s
-        RETURNING repository_id, category, events
+        RETURNING repository_id, category, events, hour, cause
     ),
     days AS (
-        SELECT repository_id, category, events FROM registry_activity_tally
+        SELECT repository_id, category, events, start FROM registry_activity_tally
         WHERE is_pull = ANY(%(pull_flags)s) AND unit = {day} AND start >= %(start)s AND start < %(end)s
             AND (repository_id = 0 OR %(by_repository)s)
             AND NOT EXISTS (
@@ -150,8 +160,18 @@ DROP = """
         WHERE is_pull = ANY(%(pull_flags)s) AND id >= %(first)s AND id < %(last)s GROUP BY 1, 2, 3, 4
     ),
     recounted AS (
-        INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events)
-        SELECT repository_id, hour, category, is_pull, events FROM remaining
+        INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events, cause)
+        SELECT repository_id, hour, category, is_pull, events, '' FROM remaining
+    ),
+    ledger AS (
+        INSERT INTO registry_activity_ledgerentry (day, cause, events)
+        SELECT (moment AT TIME ZONE 'UTC')::date, cause, SUM(events) FROM (
+            SELECT hour, cause, events FROM changes WHERE cause <> ''
+            UNION ALL SELECT hour, %(cause)s, -events FROM changes
+            UNION ALL SELECT start, %(cause)s, -events FROM days WHERE repository_id = 0
+            UNION ALL SELECT hour, %(cause)s, events FROM remaining
+        ) AS entries (moment, cause, events) GROUP BY 1, 2 HAVING SUM(events) <> 0
+        {merge_ledger}
     )
     SELECT repository_id, category, SUM(events)::bigint FROM (
         SELECT repository_id, category, events FROM changes
@@ -169,6 +189,7 @@ def drop(
     *,
     remaining_table: str = Event._meta.db_table,
     by_repository: bool,
+    cause: str,
 ) -> DeletedCounts:
     """Invalidate the tallies for whole days. PostgreSQL only.
 
@@ -187,9 +208,13 @@ def drop(
             "by_repository": by_repository,
             "first": first_id(start),
             "last": first_id(end),
+            "cause": cause,
         }
         drop = DROP.format(
-            remaining_table=remaining_table, category=TALLIED_CATEGORY, day=Tally.Unit.DAY.value
+            remaining_table=remaining_table,
+            category=TALLIED_CATEGORY,
+            day=Tally.Unit.DAY.value,
+            merge_ledger=MERGE_LEDGER,
         )
         cursor.execute(drop, params)
         counts = to_counts(cursor)
@@ -230,11 +255,16 @@ def _fold_batch() -> int:
         return _delete_invalid_batch(dropped)
     changes = take_rows(TallyChange.objects.all(), FOLD_BATCH)
     sums: Counter[tuple] = Counter()
+    ledger: Counter[tuple[date, str]] = Counter()
     for row in changes:
+        if row.cause != TallyChange.RECOUNTED:
+            ledger[row.hour.astimezone(UTC).date(), row.cause] += row.events
         for repository in {Tally.ALL, row.repository_id or Tally.ALL}:
             for unit, length in LENGTHS.items():
                 sums[repository, unit.value, floor(row.hour, length), row.category, row.is_pull] += row.events
     _merge(sums)
+    entries = [LedgerEntry(day=day, cause=cause, events=events) for (day, cause), events in ledger.items()]
+    insert_rows(entries, MERGE_LEDGER)
     Tally.objects.filter(events=0).delete()
     return len(changes)
 

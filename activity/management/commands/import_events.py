@@ -3,11 +3,9 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
 
 from activity.deletion import imports
 from activity.deletion.archive_files import ArchiveError
-from activity.sources import auditing
 
 
 class Command(BaseCommand):
@@ -27,15 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, archive: str, foreign: bool, **options: Any) -> None:
         try:
-            with transaction.atomic():
-                imported = imports.import_archive(archive, foreign=foreign)
-                auditing.record(
-                    "import_events",
-                    subject=imported.archive_name,
-                    events=imported.events,
-                    sha256=imported.sha256,
-                    foreign=imported.foreign,
-                )
+            imported = imports.restore(archive, foreign=foreign)
         except (OSError, ArchiveError) as error:
             raise CommandError(f"{archive} can't be imported: {error}") from error
         existing = imported.events - imports.count_restored(imported)

@@ -1,0 +1,51 @@
+"""The admin page that shows whether any events were removed, other than by auto-deletion."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.utils.html import format_html, format_html_join
+
+from activity.admin.read_only import ReadOnlyAdmin
+from activity.models import Verification
+
+MAX_DAYS = 1_000
+"""The maximum number of days to show."""
+MAX_PROBLEMS = 200
+
+
+@admin.register(Verification)
+class VerificationAdmin(ReadOnlyAdmin):
+    """Shows the results of `manage.py verify`."""
+
+    list_display = ["__str__", "started_by", "started_at", "finished_at"]
+    fields = ["outcome", "started_by", "started_at", "finished_at", "day_table"]
+
+    @admin.display(description="result")
+    def outcome(self, verification: Verification) -> str:
+        if not verification.problems:
+            return (
+                "Nothing is missing: what was recorded and imported is there, except what runs have deleted."
+            )
+        listed = verification.problems[:MAX_PROBLEMS]
+        return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", ((each,) for each in listed)))
+
+    @admin.display(description="days (UTC)")
+    def day_table(self, verification: Verification) -> str:
+        heads = ("Day", "Recorded", "Imported", "Deleted", "Archived", "There now")
+        rows = [
+            (
+                day["day"],
+                day["recorded"],
+                day["imported"],
+                ", ".join(f"{number} by {run}" for run, number in day["deleted"].items()) or 0,
+                day["archived"],
+                day["present"],
+            )
+            for day in verification.days[:MAX_DAYS]
+        ]
+        cells = "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
+        return format_html(
+            "<table><tr>{}</tr>{}</table>",
+            format_html_join("", "<th>{}</th>", ((head,) for head in heads)),
+            format_html_join("", cells, rows),
+        )

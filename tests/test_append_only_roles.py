@@ -150,10 +150,10 @@ def test_site_works_with_the_web_role_and_the_owner_deletes(
         hold = {"repository": event.repository_id, "reason": "An inquiry."}
         assert admin.post("/admin/registry_activity/hold/add/", hold).status_code == 302
         admin.post(f"/admin/registry_activity/hold/{Hold.objects.get().pk}/delete/", {"post": "yes"})
-        admin.post("/admin/registry_activity/autodeletion/start/", {"run": ""})
+        admin.post("/admin/registry_activity/autodeletion/start/", {"confirmed": ""})
         with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
             Archive.objects.update(sha256="0")
-        run = Run.objects.get()
+        run = Run.objects.latest("pk")
     archive.delete()
     runs.execute(run)
 

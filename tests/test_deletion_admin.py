@@ -97,7 +97,7 @@ class TestRuns:
         admin.post(SETTINGS, VALID)
         self.record_old_event(web)
 
-        run = self.start(admin, "run")
+        run = self.start(admin, "confirmed")
         runs.execute(run)
 
         run.refresh_from_db()
@@ -105,6 +105,42 @@ class TestRuns:
         event = Event.objects.get()
         assert (event.label, event.actor_label, event.details["deleted"]) == ("Delete Events", "admin", 1)
         assert "(1 event)" in get_page(admin, f"/admin/registry_activity/run/{run.pk}/change/")
+
+    def test_run_now_shows_the_numbers_of_a_preview_and_asks(self, admin: Client, web: Repository) -> None:
+        admin.post(SETTINGS, VALID)
+        self.record_old_event(web)
+
+        preview = self.start(admin, "run")
+        page = f"/admin/registry_activity/run/{preview.pk}/change/"
+        assert (preview.preview, admin.get(page)["Refresh"]) == (True, "3")
+        assert "Delete these events" not in get_page(admin, page)
+        runs.execute(preview)
+
+        assert Event.objects.count() == 1
+        html = get_page(admin, page)
+        assert "A run started now would delete 1 event, as counted above." in html
+        assert 'name="confirmed" value="Delete these events"' in html
+        runs.execute(self.start(admin, "confirmed"))
+        assert not Event.objects.filter(repository=web).exists()
+
+    def test_preview_of_other_settings_offers_no_run(self, admin: Client, web: Repository) -> None:
+        admin.post(SETTINGS, VALID)
+        preview = self.start(admin, "run")
+        runs.execute(preview)
+        admin.post(SETTINGS, {**VALID, "age": "7"})
+
+        html = get_page(admin, f"/admin/registry_activity/run/{preview.pk}/change/")
+
+        assert "Delete these events" not in html
+
+    def test_auditor_is_offered_no_run(self, admin: Client, auditor: Client) -> None:
+        admin.post(SETTINGS, VALID)
+        preview = self.start(admin, "run")
+        runs.execute(preview)
+
+        html = get_page(auditor, f"/admin/registry_activity/run/{preview.pk}/change/")
+
+        assert "Delete these events" not in html
 
     def test_run_is_not_started_while_auto_deletion_is_off(self, admin: Client) -> None:
         html = admin.post(f"{SETTINGS}start/", {"run": ""}, follow=True).content.decode()

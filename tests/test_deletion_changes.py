@@ -349,7 +349,7 @@ def test_run_by_hand_follows_the_rules_in_effect_and_names_what_waits(
     admin.post(SETTINGS, {**ON, "age": "1"})
     subject = "Changed auto-deletion: Auto-deletion (admin, effective"
 
-    html = admin.post(f"{SETTINGS}start/", {"run": ""}, follow=True).content.decode()
+    html = admin.post(f"{SETTINGS}start/", {"confirmed": ""}, follow=True).content.decode()
     tasks.execute_run(Run.objects.latest("pk").pk)
     output = manage("delete_events")
 

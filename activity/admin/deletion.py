@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -36,6 +37,9 @@ from activity.sources import auditing
 from activity.tasks import execute_run
 from repositories.models import Repository
 from repositories.names import is_name
+
+MAX_PREVIEW_AGE = timedelta(hours=1)
+"""The numbers of older previews aren't offered for confirmation."""
 
 
 @admin.register(AutoDeletion)
@@ -86,20 +90,25 @@ class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
             messages.success(request, f"Cancelled: {change.subject}.")
 
     def start(self, request: HttpRequest) -> HttpResponse:
-        """Start a run or a preview in the Celery worker, and redirect to its page."""
+        """Start a run or a preview in the Celery worker, and redirect to its page.
+
+        Before a run, start a preview of it, whose page shows the numbers and asks for confirmation.
+        """
         settings = reverse("admin:registry_activity_autodeletion_change")
         if request.method != "POST" or not self.has_change_permission(request):
             return HttpResponseRedirect(settings)
-        preview = "preview" in request.POST
-        if not preview and not changes.in_effect().enabled:
+        wants_run, preview = "preview" not in request.POST, "confirmed" not in request.POST
+        if wants_run and not changes.in_effect().enabled:
             messages.error(request, why_nothing_is_deleted())
             return HttpResponseRedirect(settings)
         try:
-            run = runs.start(request.user.get_username(), preview=preview)
+            run = runs.start(request.user.get_username(), preview=preview, in_effect=wants_run)
         except runs.AlreadyRunning as reason:
             messages.warning(request, f"{reason} Stop it, or wait for it to finish.")
             return HttpResponseRedirect(reverse("admin:registry_activity_run_changelist"))
-        enqueue(request, run)
+        enqueue(request, run, includes_waiting=not wants_run)
+        if wants_run and preview:
+            messages.info(request, "Nothing was deleted yet. First, the events to delete are counted.")
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[run.pk]))
 
 
@@ -149,13 +158,13 @@ class DeletionRuleAdmin(WaitingChangesMixin, admin.ModelAdmin):
         )
 
 
-def enqueue(request: HttpRequest, run: Run) -> None:
+def enqueue(request: HttpRequest, run: Run, *, includes_waiting: bool = False) -> None:
     """Let the Celery worker execute a run, and tell the user."""
     try:
         execute_run.delay(run.pk)
         messages.success(request, f"{run} was started. Reload this page to see its progress.")
         if run.waiting:
-            ignores = "includes" if run.preview else "ignores"
+            ignores = "includes" if includes_waiting else "ignores"
             changes = "; ".join(run.waiting)
             messages.warning(request, f"{run} {ignores} the changes that still wait: {changes}.")
     except (QueueError, OSError) as error:
@@ -163,6 +172,15 @@ def enqueue(request: HttpRequest, run: Run) -> None:
         messages.error(
             request, "The task queue is unreachable. Check that Redis and the Celery worker are running."
         )
+
+
+def is_current_preview(run: Run) -> bool:
+    """Return whether a preview has counted, a short time ago, what a run would delete now."""
+    is_recent = bool(run.finished_at and run.finished_at > timezone.now() - MAX_PREVIEW_AGE)
+    if not (run.preview and is_recent and run.state == Run.State.FINISHED):
+        return False
+    configuration = changes.in_effect()
+    return configuration.enabled and run.settings == configuration.as_json()
 
 
 def why_nothing_is_deleted() -> str:
@@ -269,8 +287,16 @@ class RunAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
-        kwargs["extra_context"] = {"can_stop": request.user.has_perm("registry_activity.change_run")}
-        return super().change_view(request, object_id, *args, **kwargs)
+        run = self.get_object(request, object_id)
+        may_change = request.user.has_perm("registry_activity.change_run")
+        kwargs["extra_context"] = {
+            "can_stop": may_change,
+            "can_run": may_change and run is not None and is_current_preview(run),
+        }
+        response = super().change_view(request, object_id, *args, **kwargs)
+        if run and run.preview and run.finished_at is None:
+            response["Refresh"] = "3"
+        return response
 
     @admin.display(description="progress")
     def progress(self, run: Run) -> str:

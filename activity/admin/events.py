@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, cast
 from urllib.parse import urlencode
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -37,6 +38,7 @@ from activity.admin.event_filters import (
 )
 from activity.admin.event_list import EventChangeList, search_url
 from activity.admin.read_only import ReadOnlyAdmin
+from activity.deletion import traces
 from activity.feed import export, search
 from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import Condition, offered_qualifiers
@@ -108,6 +110,7 @@ class EventAdmin(ReadOnlyAdmin):
             "title": "Events",
             "qualifiers": offered_qualifiers(Access.for_user(request.user)),
             "time_zone": timezone.get_current_timezone_name(),
+            "deletion_note": traces.deletion_note(),
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
@@ -187,6 +190,21 @@ class EventAdmin(ReadOnlyAdmin):
         return _export_response(request, queryset, "jsonl")
 
     # --- Event page ---
+
+    def _get_obj_does_not_exist_redirect(self, request: HttpRequest, opts: Any, object_id: str) -> Any:
+        """Redirect to the archives that may contain the event, if there are any."""
+        response = super()._get_obj_does_not_exist_redirect(request, opts, object_id)  # type: ignore[misc]
+        try:
+            id = UUID(object_id)
+        except ValueError:
+            return response
+        if note := traces.missing_event_note(id):
+            messages.info(request, note)
+        if traces.archives_of(id):
+            messages.info(request, traces.missing_event_sources(id))
+            url = reverse("admin:registry_activity_archive_changelist")
+            return HttpResponseRedirect(f"{url}?{urlencode({'q': object_id})}")
+        return response
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Event | None:
         """Return the event with the related objects that its links need."""

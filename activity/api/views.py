@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import Http404
 from django.utils.functional import cached_property
 from rest_framework import status
+from rest_framework.exceptions import NotFound
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +18,7 @@ from activity.api.pagination import EventPagination, RepositoryPagination
 from activity.api.parsers import parse_json
 from activity.api.permissions import CanAddEvents
 from activity.api.serializers import EventSerializer, RepositorySerializer, ResultSerializer
+from activity.deletion import traces
 from activity.feed.filters import EventFilterBackend, EventFilterSet, NoFilters
 from activity.models import ACTORS, Event, EventQuerySet
 from activity.sources import producers
@@ -74,6 +77,15 @@ class EventDetailView(ApiView, RetrieveAPIView):
 
     def get_queryset(self) -> EventQuerySet:
         return with_actors(Event.objects.visible_to(self.access))
+
+    def get_object(self) -> Event:
+        try:
+            return super().get_object()
+        except Http404 as error:
+            id = self.kwargs["pk"]
+            sources = traces.missing_event_sources(id) if self.access.sees_everything else ""
+            words = (str(error), traces.missing_event_note(id), sources)
+            raise NotFound(" ".join(filter(None, words))) from error
 
 
 class RepositoryListView(ApiView, ListAPIView):

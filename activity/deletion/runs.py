@@ -39,18 +39,21 @@ class AlreadyRunning(Exception):
     """Another run has not finished yet."""
 
 
-def start(started_by: str, *, preview: bool = False, cutoff: datetime | None = None) -> Run:
+def start(
+    started_by: str, *, preview: bool = False, in_effect: bool = False, cutoff: datetime | None = None
+) -> Run:
     """Create a queued run, to be passed to `execute`. Raises AlreadyRunning if another run is active.
 
     A run follows the configuration in effect. A preview follows the saved configuration, and thus counts the
-    events to delete once all waiting changes have taken effect.
+    events to delete once all waiting changes have taken effect, unless `in_effect` is true.
     """
     now = timezone.now()
     with transaction.atomic():
         locked = AutoDeletion.objects.select_for_update()  # serializes concurrent starts
         locked.get_or_create(pk=AutoDeletion.singleton_instance_id)
         waiting = list(changes.waiting(now))
-        configuration = changes.saved() if preview else changes.in_effect(now, waiting)
+        follows_saved = preview and not in_effect
+        configuration = changes.saved() if follows_saved else changes.in_effect(now, waiting)
         active = active_runs()
         if current := active.filter(lease_until__gt=now).first():
             raise AlreadyRunning(f"{current}, started by {current.started_by}, has not finished yet.")

@@ -28,6 +28,7 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.views.generic import TemplateView
 
+from activity.deletion.traces import deletion_note
 from activity.feed import chart, chart_counts, export, live, search
 from activity.feed.choices import FILTERS, ActivityForm, Choice, iso
 from activity.feed.filters import EventFilterSet
@@ -224,6 +225,8 @@ class ActivityPage(ViewerMixin, TemplateView):
             may_push=bool(self.repository and "push" in self.access.permissions_on(self.repository)),
             offers_pulls=self.offers_pulls,
             notices=[*page.notices, *self.notices(page)],
+            sees_everything=self.access.sees_everything,
+            deletion_note="" if page.page.next else deletion_note(choice.after or choice.search.after),
         )
 
     def notices(self, page: Listed) -> list[str]:

@@ -124,7 +124,9 @@ KINDS: dict[str, Kind] = {
         ),
         Kind(21, "stop_deletion", "Stop Deletion", Type.UPDATE, Category.SYSTEM, is_permanent=True),
         Kind(22, "delete_events", "Delete Events", Type.DELETE, Category.SYSTEM, is_permanent=True),
-        Kind(30, "delete_events_failed", "Delete Events Failed", Type.FAIL, Category.SYSTEM, is_permanent=True),
+        Kind(
+            30, "delete_events_failed", "Delete Events Failed", Type.FAIL, Category.SYSTEM, is_permanent=True
+        ),
         Kind(31, "trust_clock", "Trust Clock", Type.UPDATE, Category.SYSTEM, is_permanent=True),
         *_kinds(178, "dispute", Category.SYSTEM, "create", is_permanent=True),
         Kind(23, "lift_dispute", "Lift Dispute", Type.DELETE, Category.SYSTEM, is_permanent=True),
@@ -133,7 +135,9 @@ KINDS: dict[str, Kind] = {
         *_kinds(184, "schedule", Category.SYSTEM),
         Kind(25, "export_events", "Export Events", Type.GET, Category.SYSTEM),
         Kind(26, "import_events", "Import Events", Type.CREATE, Category.SYSTEM, is_permanent=True),
-        Kind(32, "import_events_failed", "Import Events Failed", Type.FAIL, Category.SYSTEM, is_permanent=True),
+        Kind(
+            32, "import_events_failed", "Import Events Failed", Type.FAIL, Category.SYSTEM, is_permanent=True
+        ),
         Kind(27, "release_import", "Release Import", Type.UPDATE, Category.SYSTEM, is_permanent=True),
         Kind(28, "replay_messages", "Replay Messages", Type.UPDATE, Category.SYSTEM),
         Kind(29, "dismiss_messages", "Dismiss Messages", Type.UPDATE, Category.SYSTEM),

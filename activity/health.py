@@ -240,15 +240,16 @@ def check_archives(now: datetime) -> Iterator[Finding]:
     state = State.ERROR if settings.enabled else State.WARNING
     page = "admin:registry_activity_archive_changelist"
     storage = archive_storage()
+    name = f"health-check-{uuid4().hex}"
     try:
         content = uuid4().bytes * (PROBE_SIZE // 16)
-        name = storage.save(f"health-check-{uuid4().hex}", ContentFile(content))
         try:
+            storage.save(name, ContentFile(content))
             with storage.open(name) as file:
                 if file.read() != content:
                     raise OSError("a file was not stored correctly")
         finally:
-            storage.delete(name)
+            storage.delete(name)  # if the disk is full, a part of the file may exist
     except Exception as error:  # each storage has exceptions of its own
         yield Finding(state, f"Archives can't be written: {error}", page)
         return

@@ -61,7 +61,7 @@ def monthly_partitions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for partition in partitions.monthly_partitions():
         if partition.start.year < 2022:
             with transaction.atomic():
-                partitions.drop(partition, None, by_repository=False)
+                partitions.drop(partition, None, by_repository=False, cause="run 1")
 
 
 def connect() -> psycopg.Connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import FileSystemStorage
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -56,6 +59,14 @@ def check_health() -> tuple[int, str]:
     except SystemExit as end:
         status = int(end.code or 0)
     return status, output.getvalue()
+
+
+class FullStorage(FileSystemStorage):
+    """A storage on a disk that becomes full while a file is written."""
+
+    def _save(self, *args: Any) -> str:
+        super()._save(*args)  # type: ignore[misc]
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def create_run(**values: Any) -> Run:
@@ -194,6 +205,14 @@ class TestArchives:
 
         turn_on(age=1, archive=False)
         assert problems() == ""
+
+    def test_full_disk_is_reported_and_nothing_is_left_behind(
+        self, problems: Callable[[], str], tmp_path: Path, settings: Any
+    ) -> None:
+        use_storage(settings, tmp_path / "archives", FullStorage)
+
+        assert "Archives can't be written: [Errno 28] No space left on device" in problems()
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
     def test_check_leaves_no_files(self, problems: Callable[[], str], tmp_path: Path) -> None:
         problems()

@@ -86,7 +86,8 @@ def _days() -> dict[str, Day]:
         .iterator()
     )
     days: dict[str, Day] = {}
-    for moment, cause, number in rows:
+    for moment, cause, total in rows:
+        number = int(total)  # PostgreSQL returns sums of integers as decimals
         day = days.setdefault(f"{moment:%Y-%m-%d}", Day(f"{moment:%Y-%m-%d}"))
         if cause == PRESENT:
             day.present += number

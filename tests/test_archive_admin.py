@@ -57,7 +57,7 @@ def test_archive_shows_its_time_range_rule_and_repositories(auditor: Client, arc
     archive = Archive.objects.get(first_id=archived[0].pk)
     html = auditor.get(f"{ARCHIVES}{archive.pk}/change/").content.decode()
 
-    for text in ("15, 2021", "acme/web", "Registry-wide setting", f"Run {archive.run_id}"):
+    for text in ("2021-01-15 12:00", "acme/web", "Registry-wide setting", f"Run {archive.run_id}"):
         assert text in html
 
 

@@ -14,7 +14,7 @@ from django.test import Client
 
 from activity.deletion import imports, verification
 from activity.models import Archive, Event, LedgerEntry, Run
-from activity.storage import append_only, partitions, tallies
+from activity.storage import append_only, partitions, positions, tallies
 from repositories.models import Repository
 from tests import factories
 from tests.deletion import (
@@ -90,7 +90,9 @@ def test_removed_event_is_named(folded: bool, auditor: Client) -> None:
 
 def test_event_that_was_added_past_the_application_is_named() -> None:
     add_events(1, JANUARY)
-    factories.event_row(occurred_at=JANUARY + timedelta(hours=1)).save(force_insert=True)
+    added = factories.event_row(occurred_at=JANUARY + timedelta(hours=1))
+    positions.assign([added])
+    added.save(force_insert=True)
 
     assert problems() == ["2021-01-15: 1 events are unaccounted for. 1 must be there, and 2 are."]
 

@@ -72,12 +72,12 @@ class ArchiveAdmin(ReadOnlyAdmin):
         return queryset, False
 
     @admin.display(description="first event", ordering="first_id")
-    def first_event(self, archive: Archive) -> datetime | None:
-        return archive.first_at
+    def first_event(self, archive: Archive) -> str:
+        return _formatted(archive.first_at)
 
     @admin.display(description="last event", ordering="last_id")
-    def last_event(self, archive: Archive) -> datetime | None:
-        return archive.last_at
+    def last_event(self, archive: Archive) -> str:
+        return _formatted(archive.last_at)
 
     @admin.display(description="rules")
     def rule_names(self, archive: Archive) -> str:
@@ -115,6 +115,10 @@ class ArchiveAdmin(ReadOnlyAdmin):
         else:
             words = "The worker brings the events back. The archives are then listed under Imports."
             messages.success(request, words)
+
+
+def _formatted(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "–"
 
 
 def matching(word: str) -> Q:

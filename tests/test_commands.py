@@ -113,3 +113,17 @@ def test_load_demo_keeps_existing_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Event.objects.count() == count
     assert "as printed on the first start" in second
     assert "as printed on the first start" not in first
+
+
+def test_registry_config_takes_no_account_of_a_person(db: None) -> None:
+    person = factories.UserFactory(username="registry")
+    person.set_password("correct horse")
+    person.save()
+
+    with pytest.raises(CommandError, match="Somebody logs in as registry"):
+        call_command("registry_config")
+    assert not person.access_tokens.exists()
+    assert not person.has_perm("registry_activity.add_event")
+
+    assert "Bearer" in run("registry_config", "another")
+    assert get_user_model()._default_manager.get(username="another").access_tokens.exists()

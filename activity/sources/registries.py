@@ -38,15 +38,24 @@ REGISTRY_ACCOUNT = "registry"
 ADD_EVENT = Permission.objects.filter(content_type__app_label="registry_activity", codename="add_event")
 
 
+class PersonalAccount(Exception):
+    """An account belongs to a person, so a registry can't use it."""
+
+
 @transaction.atomic
-def registry_account() -> Any:
-    """Return the registry's service account. The first call creates it, without a usable password."""
+def registry_account(name: str = REGISTRY_ACCOUNT) -> Any:
+    """Return a registry's service account. The first call creates it, without a usable password.
+
+    Raises PersonalAccount if somebody can log in with this account, unless they may add events already.
+    """
     users = get_user_model()._default_manager
-    key: dict[str, Any] = {get_user_model().USERNAME_FIELD: REGISTRY_ACCOUNT}
+    key: dict[str, Any] = {get_user_model().USERNAME_FIELD: name}
     account, created = users.get_or_create(**key)
     if created:
         account.set_unusable_password()
         account.save()
+    elif account.has_usable_password() and not account.has_perm("registry_activity.add_event"):
+        raise PersonalAccount
     grant_add_event_permission(account)
     return account
 

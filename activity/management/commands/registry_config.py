@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.urls import reverse
 
 from activity import config
-from activity.sources.registries import registry_account
+from activity.sources.registries import REGISTRY_ACCOUNT, PersonalAccount, registry_account
 from repositories.models import AccessToken
 
 CONFIGURATION = """\
@@ -41,8 +41,17 @@ class Command(BaseCommand):
         " configuration."
     )
 
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("account", nargs="?", default=REGISTRY_ACCOUNT, help="default: %(default)s")
+
     @transaction.atomic
-    def handle(self, *args: Any, **options: Any) -> None:
+    def handle(self, *args: Any, account: str, **options: Any) -> None:
         url = config.public_url() + reverse("registry_api:notifications")
-        _, token = AccessToken.objects.create(registry_account(), expiry=None)
+        try:
+            user = registry_account(account)
+        except PersonalAccount as error:
+            raise CommandError(
+                f"Somebody logs in as {account}. Name another account: registry_config ACCOUNT"
+            ) from error
+        _, token = AccessToken.objects.create(user, expiry=None)
         self.stdout.write(CONFIGURATION.format(url=url, token=token))

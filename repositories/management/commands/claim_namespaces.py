@@ -25,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, usernames: list[str], **options: Any) -> None:
         manager, key = get_user_model()._default_manager, get_user_model().USERNAME_FIELD
         users = manager.filter(**{f"{key}__in": usernames}) if usernames else manager.all()
-        if unknown := set(usernames) - {user.get_username() for user in users}:
+        if usernames and (unknown := set(usernames) - set(users.values_list(key, flat=True))):
             raise CommandError(f"There is no user named {', '.join(sorted(unknown))}.")
         for user in users.order_by("pk").iterator():
             namespace = create_namespace_of(user)

@@ -23,9 +23,9 @@ class ActivityConfig(AppConfig):
         from activity import checks  # noqa: F401
         from activity.deletion import changes
         from activity.feed.last_activity import last_activity as last_visible_activity
-        from activity.sources import auditing, failed_logins
+        from activity.sources import auditing, failed_logins, registries
         from activity.storage import append_only, heartbeats
-        from repositories import last_activity, links, tabs
+        from repositories import administrators, last_activity, links, tabs
         from repositories.access import groups, levels
 
         permissions = {
@@ -37,6 +37,7 @@ class ActivityConfig(AppConfig):
         failed_logins.connect()
         changes.connect()
         heartbeats.connect()
+        administrators.register_reasons(registries.reasons_to_keep)
         last_activity.register(last_visible_activity)
         tabs.register(tabs.Tab(20, "Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
         tabs.register(tabs.Tab(30, "Activity", "registry_activity:repository", frozenset(permissions)))

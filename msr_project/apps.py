@@ -47,13 +47,15 @@ class AdminConfig(admin_apps.AdminConfig):
     def ready(self) -> None:
         super().ready()
         from django.contrib.auth import get_user_model
+        from django.contrib.auth.models import Group
         from django_celery_beat.models import CrontabSchedule, PeriodicTask
         from knox.models import AuthToken
 
         from activity.admin.schedules import CrontabScheduleAdmin, PeriodicTaskAdmin
-        from msr_project.people import UserAdmin
+        from msr_project.people import GroupAdmin, UserAdmin
 
-        admin.site.unregister([AuthToken, get_user_model(), PeriodicTask, CrontabSchedule])
+        admin.site.unregister([AuthToken, Group, get_user_model(), PeriodicTask, CrontabSchedule])
+        admin.site.register(Group, GroupAdmin)
         admin.site.register(get_user_model(), UserAdmin)
         admin.site.register(PeriodicTask, PeriodicTaskAdmin)
         admin.site.register(CrontabSchedule, CrontabScheduleAdmin)

@@ -1,12 +1,13 @@
-"""The admin for users of the host project."""
+"""The admin for users and groups of the host project."""
 
 from __future__ import annotations
 
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 
 from activity.admin.people import UserAdminMixin
 from repositories.admin.immutable import ImmutableFieldsMixin
-from repositories.admin.people import UserCreationForm
+from repositories.admin.people import GroupAdminMixin, UserCreationForm
 
 
 class UserAdmin(UserAdminMixin, ImmutableFieldsMixin, DjangoUserAdmin):
@@ -18,3 +19,7 @@ class UserAdmin(UserAdminMixin, ImmutableFieldsMixin, DjangoUserAdmin):
     # Every team has a group, so there can be thousands of groups, too many for a select box.
     autocomplete_fields = ["groups"]
     filter_horizontal = ["user_permissions"]
+
+
+class GroupAdmin(GroupAdminMixin, DjangoGroupAdmin):  # type: ignore[misc]
+    pass

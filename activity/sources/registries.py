@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from activity.models import Registry
 from activity.sources import manifest_requests
+from repositories.models import AccessToken
 
 PRECISION = timedelta(minutes=1)
 """The minimum time between updates to a registry's row. A registry can send hundreds of messages a second."""
@@ -32,6 +34,21 @@ def update_last_contact(account: Any) -> None:
         stale = Registry.objects.filter(pk=registry.pk, last_contact_at=registry.last_contact_at)
         if stale.update(last_contact_at=now):
             manifest_requests.delete_expired()
+
+
+def reasons_to_keep(accounts: Collection[Any]) -> Iterator[str]:
+    """Yield why accounts must not be deleted: they deliver events, which would be refused from then on."""
+    ids = [account.pk for account in accounts]
+    registries = Registry.objects.filter(account__in=ids).select_related("account")
+    for registry in registries:
+        yield f"{registry.account} is the account of a registry. Delete the registry first."
+    producers = get_user_model()._default_manager.filter(
+        Exists(AccessToken.objects.filter(user=OuterRef("pk"))),
+        pk__in=ids,
+        user_permissions__in=ADD_EVENT,
+    )
+    for account in producers.exclude(pk__in=registries.values("account")):
+        yield f"{account} can deliver events. Revoke its access tokens first."
 
 
 REGISTRY_ACCOUNT = "registry"

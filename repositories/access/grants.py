@@ -23,6 +23,13 @@ def grant(codename: str, holder: Any, place: Repository | Namespace) -> None:
     assign_perm(codename, holder, place)
 
 
+def describe(grant: Any) -> str:
+    """Return a grant in words, for example `read on acme/web to jane`."""
+    codename = grant.permission.codename
+    level = Level(codename).label if codename in Level.values else codename
+    return f"{level} on {grant.content_object} to {grant.group if hasattr(grant, 'group') else grant.user}"
+
+
 def revoke(codename: str, holder: Any, place: Repository | Namespace) -> None:
     """Revoke a level or a category. Does nothing if the holder doesn't have it on this object."""
     remove_perm(codename, holder, place)

@@ -16,6 +16,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from repositories.access.effective_access import LABELS
+from repositories.admin.administrators import AdministratorsMixin
+from repositories.admin.dependents import DependentsMixin
 from repositories.admin.grants import (
     GRANTABLE,
     MAX_SHOWN,
@@ -74,7 +76,7 @@ class MembershipInline(PickerMixin, RelationsMixin, admin.TabularInline):
 
 
 @admin.register(Membership)
-class MembershipAdmin(PickerMixin, LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
+class MembershipAdmin(PickerMixin, LookupMixin, ImmutableFieldsMixin, AdministratorsMixin, admin.ModelAdmin):
     """The admin for all memberships, including memberships that an organization's page doesn't show."""
 
     list_display = ["user", "organization", "role"]
@@ -85,7 +87,9 @@ class MembershipAdmin(PickerMixin, LookupMixin, ImmutableFieldsMixin, admin.Mode
 
 
 @admin.register(Organization)
-class OrganizationAdmin(LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
+class OrganizationAdmin(
+    LookupMixin, ImmutableFieldsMixin, AdministratorsMixin, DependentsMixin, admin.ModelAdmin
+):
     immutable_fields = ["name"]
     list_display = ["name"]
     search_fields = ["name"]
@@ -140,7 +144,7 @@ class TeamForm(forms.ModelForm):
 
 
 @admin.register(Team)
-class TeamAdmin(PickerMixin, LookupMixin, admin.ModelAdmin):
+class TeamAdmin(PickerMixin, LookupMixin, DependentsMixin, admin.ModelAdmin):
     form = TeamForm
     list_display = ["__str__", "organization"]
     list_select_related = ["organization"]
@@ -194,7 +198,7 @@ class OwnerFilter(admin.SimpleListFilter):
 
 
 @admin.register(Namespace)
-class NamespaceAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
+class NamespaceAdmin(PickerMixin, ImmutableFieldsMixin, DependentsMixin, GrantableModelAdmin):
     """The admin for namespaces. MSR admins give an unclaimed namespace an owner here."""
 
     immutable_fields = ["name"]

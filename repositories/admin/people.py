@@ -14,6 +14,9 @@ from django.shortcuts import redirect
 
 from repositories.access.delegation import DelegationMixin
 from repositories.accounts.passwords import RevokeTokensMixin
+from repositories.admin.administrators import AdministratorsMixin
+from repositories.admin.dependents import DependentsMixin
+from repositories.administrators import reasons_to_keep
 from repositories.models import Namespace, Profile, validate_not_reserved
 from repositories.utils.admin_lookup import LookupMixin
 
@@ -40,16 +43,21 @@ class ProfileInline(admin.StackedInline):
     can_delete = False
 
 
-class UserAdminMixin(DelegationMixin, LookupMixin):
+class UserAdminMixin(DelegationMixin, AdministratorsMixin, DependentsMixin, LookupMixin):
     """What the user admin of a site with this app offers. Put it before the site's own base class.
 
     Staff can't give others more permissions than they have, each user's profile is part of their page, which
-    links to their effective access, and a password change offers to revoke the access tokens.
+    links to their effective access, and a password change offers to revoke the access tokens. The last MSR
+    admin, the last owner of an organization, and the account of a registry can't be deleted.
     """
 
     change_form_template = "admin/registry_repositories/user_change_form.html"
     change_password_form = PasswordForm
     change_user_password_template = "admin/registry_repositories/change_password.html"  # noqa: S105
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
+        *found, protected = super().get_deleted_objects(objs, request)
+        return (*found, [*protected, *reasons_to_keep(objs)])  # type: ignore[return-value]
 
     # Django's other admin views that change data already run in a transaction.
     @transaction.atomic
@@ -62,3 +70,10 @@ class UserAdminMixin(DelegationMixin, LookupMixin):
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         return [*super().get_inlines(request, obj), ProfileInline] if obj else []
+
+
+class GroupAdminMixin(AdministratorsMixin, DependentsMixin, LookupMixin):
+    """What the group admin of a site with this app offers. Put it before the site's own base class.
+
+    The group through which the last MSR admin has the role can't be deleted, nor lose that permission.
+    """

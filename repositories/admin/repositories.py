@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from solo.admin import SingletonModelAdmin
 
+from repositories.admin.dependents import what_goes_along
 from repositories.admin.effective_access import access_page, repository_access_view, user_access_view
 from repositories.admin.grants import GrantableModelAdmin, RepositoryTeamInline, RepositoryUserInline
 from repositories.admin.immutable import ImmutableFieldsMixin
@@ -44,9 +45,8 @@ class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
         obj.save(update_fields=form.changed_data if change else None)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
-        # No related rows are deleted, because the repository is only marked as deleted.
-        names = [str(obj) for obj in objs]
-        return names, {"repositories": len(names)}, set(), []
+        # Only the grants are deleted, because the repository itself is only marked as deleted.
+        return what_goes_along(objs, request), {"repositories": len(objs)}, set(), []
 
 
 @admin.register(RegistrySettings)

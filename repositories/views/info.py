@@ -10,6 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import TemplateView
 
+from repositories.dependents import dependents_of
 from repositories.forms import DeletionForm, RepositoryForm
 from repositories.views.pages import RepositoryPage
 
@@ -31,6 +32,7 @@ class SettingsView(RepositoryPage, TemplateView):
         context = super().get_context_data(**kwargs)
         context.setdefault("form", RepositoryForm(instance=self.repository))
         context.setdefault("deletion", DeletionForm(expected=self.repository.full_name))
+        context["dependents"] = dependents_of(self.repository).in_words()
         return context
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:

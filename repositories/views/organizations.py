@@ -20,6 +20,7 @@ from django.utils.functional import cached_property
 from repositories import memberships
 from repositories.access import grants
 from repositories.access.people import visible_organizations
+from repositories.dependents import MAX_SHOWN, Dependents
 from repositories.forms import MemberForm, SearchForm, TeamForm, TeamGrantForm, UserForm
 from repositories.models import (
     Membership,
@@ -179,6 +180,23 @@ class TeamPage(ManagedPage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return {**super().get_context_data(**kwargs), "team": self.team}
 
+    def grants_on_repositories(self) -> QuerySet[RepositoryGroupPermission]:
+        """Return the team's grants on repositories that the viewer can see."""
+        visible = self.access.repositories().order_by().values("pk")
+        grants = RepositoryGroupPermission.objects.filter(content_object__in=visible, group=self.team.group)
+        return grants.select_related("permission", "group", "content_object__namespace")
+
+    def grants_on_namespaces(self) -> QuerySet[NamespaceGroupPermission]:
+        """Return the team's grants on namespaces that the organization owns or the viewer can manage."""
+        managed = self.access.namespaces("manage_access").values("pk")
+        grants = NamespaceGroupPermission.objects.filter(
+            Q(content_object__organization=self.organization) | Q(content_object__in=managed),
+            group=self.team.group,
+        )
+        return grants.select_related("permission", "group", "content_object").order_by(
+            "content_object__name", "pk"
+        )
+
 
 class TeamView(TeamPage):
     """The members of a team."""
@@ -197,6 +215,13 @@ class TeamView(TeamPage):
 
     def get_queryset(self) -> QuerySet:
         return self.team.group.user_set.all()
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        if self.can_manage:
+            found = [*self.grants_on_namespaces()[:MAX_SHOWN], *self.grants_on_repositories()[:MAX_SHOWN]]
+            context["dependents"] = Dependents(found).in_words()
+        return context
 
     def add_member(self, user: Any) -> str:
         self.team.group.user_set.add(user)
@@ -223,22 +248,12 @@ class TeamAccessView(TeamPage):
         return dict.fromkeys(["grant", "revoke"], partial(TeamGrantForm, organization=self.organization))
 
     def get_queryset(self) -> QuerySet[RepositoryGroupPermission]:
-        visible = self.access.repositories().order_by().values("pk")
-        grants = RepositoryGroupPermission.objects.filter(content_object__in=visible, group=self.team.group)
-        return grants.select_related("permission", "content_object__namespace").annotate(
+        return self.grants_on_repositories().annotate(
             namespace_name=F("content_object__namespace__name"), name=F("content_object__name")
         )
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        managed = self.access.namespaces("manage_access").values("pk")
-        on_namespaces = NamespaceGroupPermission.objects.filter(
-            Q(content_object__organization=self.organization) | Q(content_object__in=managed),
-            group=self.team.group,
-        )
-        on_namespaces = on_namespaces.select_related("permission", "content_object")
-        return super().get_context_data(
-            **kwargs, on_namespaces=on_namespaces.order_by("content_object__name", "pk")
-        )
+        return super().get_context_data(**kwargs, on_namespaces=self.grants_on_namespaces())
 
     def grant(self, place: Repository | Namespace, codename: str) -> str:
         grants.grant(codename, self.team.group, place)

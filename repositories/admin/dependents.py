@@ -1,0 +1,39 @@
+"""Shows before a deletion what goes along with it, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html
+
+from repositories.admin.links import change_url
+from repositories.dependents import dependents_of
+
+
+class DependentsMixin(admin.ModelAdmin):
+    """Lists what goes along in words. Django knows nothing of namespaces that lose their owner."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
+        _, counts, missing_permissions, protected = super().get_deleted_objects(objs, request)
+        return what_goes_along(objs, request), counts, missing_permissions, protected
+
+
+def what_goes_along(rows: Iterable[Any], request: HttpRequest) -> list[Any]:
+    """Return a nested list for the admin's pages: the rows to delete, and what goes along with each.
+
+    The names, such as those of private repositories, are only for MSR admins and auditors. Other staff see
+    how many rows of each kind go along.
+    """
+    sees_names = request.user.has_perm("registry_repositories.audit_registry")
+    shown: list[Any] = []
+    for row in rows:
+        url = change_url(row)
+        shown.append(format_html('<a href="{}">{}</a>', url, row) if url else str(row))
+        along: list[Any] = []
+        for kind, names in dependents_of(row).in_words().items():
+            along += [kind, names] if sees_names else [kind]
+        shown += [along] if along else []
+    return shown

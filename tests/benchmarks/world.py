@@ -63,7 +63,7 @@ class World:
     @property
     def recorded(self) -> int:
         """The number of messages that are recorded, and then copied."""
-        return max(20_000, min(100_000, self.events // 10))
+        return max(5_000, min(100_000, self.events // 10))
 
     @property
     def slices(self) -> int:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
@@ -27,7 +28,9 @@ from tests.admin_forms import empty_formsets, grant_prefixes
 
 
 def url(row: Any, page: str = "change") -> str:
-    """Return the URL of an object's admin page."""
+    """Return the URL of an object's admin page. A user's access is not a page of the site's own user admin."""
+    if page == "access" and isinstance(row, get_user_model()):
+        return f"/admin/registry_repositories/repository/access-of-user/{row.pk}/"
     return f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/{page}/"
 
 

@@ -28,7 +28,7 @@ from tests.admin_forms import empty_formsets, grant_prefixes
 
 
 def url(row: Any, page: str = "change") -> str:
-    """Return the URL of an object's admin page. A user's access is not a page of the site's own user admin."""
+    """Return the URL of an object's admin page. A user's access is not a page of the site's user admin."""
     if page == "access" and isinstance(row, get_user_model()):
         return f"/admin/registry_repositories/repository/access-of-user/{row.pk}/"
     return f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/{page}/"

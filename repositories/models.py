@@ -283,7 +283,12 @@ class Repository(models.Model):
                 condition=~Q(full_name=F("name")) | ~Q(name__contains="/"), name="repository_in_its_namespace"
             ),
         ]
-        indexes = [models.Index(fields=["namespace", "name"], name="repository_by_name")]
+        indexes = [
+            models.Index(fields=["namespace", "name"], name="repository_by_name"),
+            models.Index(
+                fields=["full_name"], condition=Q(deleted_at__isnull=False), name="deleted_repository_by_name"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.full_name

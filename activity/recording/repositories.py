@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from activity.catalogue import KINDS
@@ -30,10 +30,11 @@ class RepositoryFinder:
         self.registered: dict[str, int] = {}
         """The number of the message that registered a repository, by its name."""
         self.by_name: dict[str, list[Repository]] = defaultdict(list)
-        pairs = [names.split_name(name) for name in self.full_names]
-        found = Repository.objects.select_related("namespace").filter(
-            namespace__name__in={namespace for namespace, _ in pairs}, name__in={name for _, name in pairs}
-        )
+        # There is an index for live repositories, and another for deleted ones.
+        named = Q(full_name__in=self.full_names)
+        found = Repository.objects.filter(
+            named & Q(deleted_at__isnull=True) | named & Q(deleted_at__isnull=False)
+        ).only("full_name", "deleted_at")
         # Deleted repositories come first, in order of deletion. The live repository, if any, comes last.
         for repository in found.order_by(F("deleted_at").asc(nulls_last=True)):
             self.by_name[repository.full_name].append(repository)

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, ActorType
 from activity.recording.drafts import Delivery, Draft
-from activity.sources.credentials import remove_credentials
+from activity.sources.credentials import may_contain_credentials, remove_credentials
 from activity.sources.manifest_requests import Request
 from activity.sources.media_types import BLOB_TYPES, INDEX_TYPES, MANIFEST_TYPES, normalize
 from activity.sources.nodes import MAX_NODE_LENGTH, Sighting
@@ -94,8 +94,10 @@ def parse(body: bytes, delivery: Delivery) -> ParsedMessage:
         parsed.rejected.append((body, str(error)))
         return parsed
     others = []
-    # Credentials must not get into the reasons of dead letters either.
-    for notification in map(remove_credentials, notifications):
+    if may_contain_credentials(body):
+        # Credentials must not get into the reasons of dead letters either.
+        notifications = [remove_credentials(notification) for notification in notifications]
+    for notification in notifications:
         try:
             _parse_notification(notification, parsed)
         except InvalidNotification as error:

@@ -16,6 +16,7 @@ from activity.models import MANUAL_PROMOTION_NAME, MAX_ACTOR_LENGTH, ActorType, 
 from activity.recording.drafts import Delivery, Draft
 from activity.recording.record import record_events
 from activity.sources.dead_letters import store_dead_letters
+from activity.storage import positions
 from repositories import names
 from repositories.access.levels import Category
 from repositories.models import RegistrySettings
@@ -110,6 +111,7 @@ def receive(events: Sequence[dict[str, Any]], account: Any, token_key: str = "")
     `account` and `token_key` identify who delivers the events; see `Delivery`. While scanning is
     disabled, scan events are stored as dead letters.
     """
+    positions.lock()  # before any row is locked, so that this can't deadlock with the recorder
     scanning = RegistrySettings.get_solo().scanning_enabled
     kinds = {key for key, kind in KINDS.items() if scanning or kind.category != Category.SCAN}
     delivery = Delivery(account.pk, token_key)

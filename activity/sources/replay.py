@@ -18,6 +18,7 @@ from activity.recording.drafts import Delivery, Draft
 from activity.recording.record import record_events
 from activity.sources import auditing, notification_parser, notifications, producers
 from activity.sources.dead_letters import escape_non_ascii, fingerprint, store_dead_letters
+from activity.storage import positions
 from repositories.utils.text import storable_text
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def replay(letter: DeadLetter) -> bool:
     Existing events are left unchanged. A message that is rejected again stays a dead letter, with the new
     reason. If only parts of a message are rejected, these parts become separate dead letters.
     """
+    positions.lock()  # before any row is locked, so that this can't deadlock with the recorder
     content = bytes(letter.content)
     delivery = Delivery(letter.account_id, letter.token_key)
     if letter.is_truncated:

@@ -14,14 +14,10 @@ from django.db import connection
 from django.utils import timezone
 
 from activity.models import JournalEntry
+from activity.storage import positions
 
 CHANNEL = "registry_activity_journal"
 """The channel on which PostgreSQL tells the recorder about new entries."""
-LOCK_KEY = 7_021_965
-"""The key of the advisory lock that a transaction takes before it records entries.
-
-Transactions that record several messages would otherwise deadlock, because each message locks its own rows.
-"""
 MAX_BYTES = 32 * 1024 * 1024
 """The approximate size of the messages to take at once, so that they fit into memory."""
 
@@ -116,9 +112,9 @@ def take_one(id: int) -> list[Entry]:
 
 
 def _take(ids: str, *params: int) -> list[Entry]:
+    # Otherwise, two transactions that record several messages could deadlock: each message locks rows.
+    positions.lock()
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
         cursor.execute(TAKE.format(ids=ids), params)
         return sorted(map(_entry, cursor.fetchall()))
 

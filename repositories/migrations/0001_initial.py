@@ -266,6 +266,10 @@ class Migration(migrations.Migration):
             model_name='repository',
             index=models.Index(fields=['namespace', 'name'], name='repository_by_name'),
         ),
+        migrations.AddIndex(
+            model_name='repository',
+            index=models.Index(condition=models.Q(('deleted_at__isnull', False)), fields=['full_name'], name='deleted_repository_by_name'),
+        ),
         migrations.AddConstraint(
             model_name='repository',
             constraint=models.UniqueConstraint(condition=models.Q(('deleted_at__isnull', True)), fields=('full_name',), name='one_live_repository_of_a_name'),

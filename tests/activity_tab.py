@@ -20,7 +20,7 @@ def expected_rows(events: list[dict[str, Any]], zone: ZoneInfo | None = None) ->
     """Return the rows that a list of these events shows on its first page."""
     return [
         {
-            "Label": event["label"],
+            "Label": f"{event['label']}: {event['subject']}" if event["subject"] else event["label"],
             "Repository": event["repository"],
             "Tag": event["tag"],
             "SHA": event["digest"][: len("sha256:01234567")],

@@ -69,7 +69,11 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "reader-public": "/repositories/acme/docs/info/",
             "reader-user": "/users/dana/",
         },
-        "reader": {"reader-activity": ACTIVITY, "reader-tags": f"{REPOSITORY}tags/"},
+        "reader": {
+            "reader-activity": ACTIVITY,
+            "reader-tags": f"{REPOSITORY}tags/",
+            "reader-event": f"/events/{ids['event']}/",
+        },
         "auditor": {"forbidden": "/admin/auth/user/add/"},
         "admin": {
             "repositories": "/repositories/",
@@ -79,6 +83,8 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "info": f"{REPOSITORY}info/",
             "tags": f"{REPOSITORY}tags/",
             "activity": ACTIVITY,
+            "activity-searched": f"{ACTIVITY}?q=type:delete",
+            "event": f"/events/{ids['event']}/",
             "activity-pulls": f"{ACTIVITY}?exclude_pull=false",
             "activity-sorted": f"{ACTIVITY}?sort=tag&range=quarter",
             "activity-invalid-range": f"{ACTIVITY}?{invalid_range}",

@@ -45,6 +45,7 @@ class TestEvent:
             "label": "Update Tag",
             "type": "UPDATE",
             "category": "push",
+            "subject": "",
             "repository": "acme/web",
             "tag": "acme/web:v1",
             "digest": DIGEST,

@@ -74,6 +74,7 @@ class TestFile:
             "kind": "delete_manifest",
             "type": "DELETE",
             "category": "delete",
+            "subject": "",
             "repository": "acme/web",
             "tag": "",
             "digest": DIGEST,

@@ -26,7 +26,11 @@ NAMES = {
     "format": "csv",
 }
 """Valid values of the parameters in paths. For all others, `web` is valid."""
-PATHS = {"admin:app_list": "/admin/auth/", "registry_api:event": f"/api/v0/events/{UUID(int=0)}/"}
+PATHS = {
+    "admin:app_list": "/admin/auth/",
+    "registry_api:event": f"/api/v0/events/{UUID(int=0)}/",
+    "registry_activity:event": f"/events/{UUID(int=0)}/",
+}
 """The paths of routes whose parameters have types of their own."""
 IDS = ["\0", "é", "-1", str(2**63), "9" * 5000, "00000000-0000-0000-0000-000000000000", "a/" * 900]
 OBJECT_PAGES = ("_add", "_change", "_delete", "_history")

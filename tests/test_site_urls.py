@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -12,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from activity.models import Event
 from repositories.models import Membership, Organization, Repository
 from tests import factories
 from tests.url_tables import ROLES, SITE_URLS
@@ -61,10 +63,11 @@ EXISTING = {
     "username": "jane",
     "kind": "promotion",
     "pk": 1,
+    "event_id": None,
 }
 PRIVATE = {"private, no-store", "max-age=0, no-cache, no-store, must-revalidate, private"}
 """The values of Cache-Control for pages of logged-in users: those of this project's and of Django's views."""
-MISSING = {**EXISTING, "policy_id": "00000000", "username": "nobody", "team": "none"}
+MISSING = {**EXISTING, "policy_id": "00000000", "username": "nobody", "team": "none", "event_id": UUID(int=0)}
 
 
 def build_url(url_name: str, arguments: dict[str, Any], organization: str, repository: str) -> str:
@@ -77,7 +80,8 @@ def build_url(url_name: str, arguments: dict[str, Any], organization: str, repos
         "team",
         "team_access",
     )
-    values = {**arguments, "name": organization if is_organization else repository}
+    event_id = arguments["event_id"] or Event.objects.latest("pk").pk
+    values = {**arguments, "name": organization if is_organization else repository, "event_id": event_id}
     return reverse(url_name, kwargs={param: values[param] for param in params})
 
 

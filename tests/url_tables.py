@@ -41,6 +41,7 @@ SITE_URLS = {
     "registry_repositories:policy_delete": REPOADMINS,
     "registry_activity:all": LOGGED_IN,
     "registry_activity:all-atom": [401, *LOGGED_IN[1:]],
+    "registry_activity:event": READERS,
     "registry_activity:repository": READERS,
     "registry_activity:repository-atom": [401, *READERS[1:]],
     "registry_activity:organization": MEMBERS,

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.forms import Media
 from django.http import (
     HttpRequest,
@@ -40,8 +40,8 @@ from activity.admin.event_list import EventChangeList, search_url
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import traces
 from activity.feed import export, search
-from activity.feed.ordering import BY_TIME
-from activity.feed.qualifiers import Condition, offered_qualifiers
+from activity.feed.nearby import nearby_events
+from activity.feed.qualifiers import offered_qualifiers
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search, Term
 from activity.models import Event, EventQuerySet
@@ -51,8 +51,6 @@ from repositories.utils.admin_lookup import LookupMixin
 from repositories.utils.moments import format_time
 from repositories.utils.text import visible_text
 
-NEARBY_EVENTS = 3
-"""An event's page shows up to this many earlier events and up to this many later events."""
 REQUEST_WINDOW = timedelta(hours=1)
 """How far before and after an event to look for other events from the same request."""
 
@@ -63,7 +61,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     change_list_template = "admin/registry_activity/event/change_list.html"
     change_form_template = "admin/registry_activity/event/change_form.html"
-    list_display = ["summary", "repository_column", "tag", "sha", "type_badge", "initiated_by", "time"]
+    list_display = ["headline", "repository_column", "tag", "sha", "type_badge", "initiated_by", "time"]
     list_filter = [FormFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
     search_fields = ["actor_name"]  # makes the search box appear; `search_language` parses the search
     sortable_by = ()
@@ -73,7 +71,7 @@ class EventAdmin(ReadOnlyAdmin):
     list_per_page = 50
     actions = ["export_csv", "export_jsonl"]
     fieldsets = [
-        (None, {"fields": ["summary", "type_badge", "category", "kind", "time"]}),
+        (None, {"fields": ["headline", "type_badge", "category", "kind", "time"]}),
         ("Subject", {"fields": ["repository_links", "tag", "digest", "pull_link", "remarks"]}),
         ("Actor", {"fields": ["actor_links", "actor_type", "same_actor"]}),
         ("Origin", {"fields": ["id", "received", "delivery", "imported", "same_request"]}),
@@ -262,23 +260,6 @@ class EventAdmin(ReadOnlyAdmin):
     def formatted_details(self, event: Event) -> str:
         text = json.dumps(event.full_details, indent=2, ensure_ascii=False)
         return format_html("<pre>{}</pre>", "\n".join(map(visible_text, text.split("\n"))))
-
-
-def nearby_events(events: EventQuerySet, event: Event) -> dict[str, list[Event]]:
-    """Return the closest later and earlier events on an event's tag or, if it has no tag, on its digest.
-
-    The result has a title for each direction, with up to `NEARBY_EVENTS` events, newest first.
-    """
-    if not event.repository_id or not (event.tag or event.digest):
-        return {}
-    repository = Q(repository=event.repository_id)
-    same_subject = Q(tag=event.tag) if event.tag else Q(digest=event.digest)
-    plan = search.Plan(events, [Condition(repository, [repository]), Condition(same_subject)])
-    subject = event.reference if event.tag else event.short_digest
-    return {
-        f"{title} events on {subject}": search.find(plan, NEARBY_EVENTS, BY_TIME.encode(event, newer)).rows
-        for title, newer in (("Later", True), ("Earlier", False))
-    }
 
 
 def repository_links(event: Event) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,9 @@ class EventSerializer(serializers.ModelSerializer):
 
     type = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
+    subject = serializers.CharField(
+        help_text="Whom or what an access, account or system event is about, otherwise empty."
+    )
     repository = serializers.CharField(source="repository_name")
     tag = serializers.SerializerMethodField(
         help_text="The tag with its repository, for example `acme/web:v1`."
@@ -65,6 +68,7 @@ class EventSerializer(serializers.ModelSerializer):
             "label",
             "type",
             "category",
+            "subject",
             "repository",
             "tag",
             "digest",

@@ -171,6 +171,7 @@ COLUMNS: Columns = {
     "kind": lambda event: event.kind,
     "type": lambda event: event.type,
     "category": lambda event: event.category,
+    "subject": lambda event: event.subject,
     "repository": lambda event: event.repository_name,
     "tag": lambda event: event.tag,
     "digest": lambda event: event.digest,

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 
-from activity.catalogue import KINDS, Type
+from activity.catalogue import KINDS, OWN_CATEGORIES, Type
 from activity.feed import known_names
 from activity.gating import sees_delivery, with_all_details, with_delivery
 from activity.models import ActorType
@@ -37,6 +37,8 @@ DELETED_ACCOUNT = re.compile(r"#[0-9]{1,9}")
 """The id of an account, as shown if it was deleted."""
 User: Any = get_user_model()
 NOTHING = Q(pk__in=[])
+OWN_KINDS = [kind.key for kind in KINDS.values() if kind.category in OWN_CATEGORIES]
+"""The kinds of events about actions in this application."""
 MAX_EXPLAINED = 3
 """The maximum number of wrong names in a term for which the nearest name is sought."""
 
@@ -73,7 +75,10 @@ class Qualifier:
     condition: Callable[[list[str], Access], Condition] | None = None
     """Returns the condition for events that match any of the values, among those that a viewer may know."""
     kinds: Callable[[str], Iterable[str]] | None = None
-    """Returns the kinds of events that a value matches. `search.py` combines these kinds with other terms."""
+    """Returns the kinds of events that a value matches. `search.py` combines these kinds with other terms.
+
+    If there is a condition as well, only some events of these kinds match.
+    """
     time_range: Callable[[datetime, datetime], tuple[datetime | None, datetime | None]] | None = None
     """Given the start and end of a value's period, returns the search's bounds as (after, before)."""
     aliases: tuple[str, ...] = ()
@@ -325,6 +330,16 @@ def of_requests(values: Sequence[str], access: Access) -> Condition:
     return Condition(known & Q(details__has_key="request_id"))
 
 
+def about(values: Sequence[str], access: Access) -> Condition:
+    """Return the condition for events whose subject or members contain a name as a whole, in any case."""
+    words = [rf"(^|[^\w.@+/-]){re.escape(value)}($|[^\w.@+/-])" for value in values]
+    found = [
+        Q(details__has_key=key) & _any(Q(**{f"details__{key}__iregex": word}) for word in words)
+        for key in ("subject", "members")
+    ]
+    return Condition(_any(found))
+
+
 def delivered_by(values: Sequence[str], access: Access) -> Condition:
     named = User._default_manager.filter(**{f"{User.USERNAME_FIELD}__in": values})
     accounts = dict(named.values_list(User.USERNAME_FIELD, "pk"))
@@ -392,6 +407,13 @@ QUALIFIERS = {
             "a username, the ID of a policy, or what the list shows",
             condition=by_actors,
             aliases=("user", "username", "operator"),
+        ),
+        Qualifier(
+            "subject",
+            ("subject:mara",),
+            "whom or what an access, account or system event is about, such as the user who got a grant",
+            condition=about,
+            kinds=lambda _: OWN_KINDS,
         ),
         Qualifier(
             "actor-type",

@@ -321,7 +321,9 @@ def _matching_kinds(search: Search, *, negated: bool) -> set[str] | None:
     found = [
         {kind for value in values for kind in qualifier.kinds(value)}
         for name, qualifier in QUALIFIERS.items()
-        if qualifier.kinds and (values := search.values(name, negated=negated))
+        if qualifier.kinds
+        and not (negated and qualifier.condition)
+        and (values := search.values(name, negated=negated))
     ]
     if not found:
         return None

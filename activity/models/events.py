@@ -27,11 +27,14 @@ from repositories.access import levels
 from repositories.access.resolving import Access
 from repositories.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS, Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
+from repositories.utils.text import visible_text
 
 ACTORS = ("actor_user", "delivered_by", "policy__repository__namespace", "repository__namespace")
 """The relations to load with events, to show their actors, policies, accounts and repositories."""
 FOREIGN_ARCHIVE = "foreign_archive"
 """The key in the details of events that were imported from an archive of another installation."""
+MAX_MEMBERS = 3
+"""How many of the members that were added or removed to name. The details contain all of them."""
 MAX_CLOCK_LEAD = timedelta(minutes=5)
 """How far the clock of a node may be ahead of this server's clock."""
 
@@ -193,6 +196,26 @@ class Event(models.Model):
         attempts = f" ({self.attempts} attempts)" if (self.attempts or 1) > 1 else ""
         foreign = " (from a foreign archive)" if self.foreign_archive else ""
         return f"{self.label}{attempts}{foreign}{' (disputed)' if self.is_disputed else ''}"
+
+    @property
+    def subject(self) -> str:
+        """Whom or what an event about this application is about: `Read-Write on acme/web to mara`."""
+        details = self.details if isinstance(self.details, dict) else {}
+        subject, members = details.get("subject"), details.get("members")
+        if not isinstance(subject, str):
+            return ""
+        if isinstance(members, list) and members:
+            more = f" and {len(members) - MAX_MEMBERS} more" if len(members) > MAX_MEMBERS else ""
+            subject = f"{', '.join(map(str, members[:MAX_MEMBERS]))}{more} in {subject}"
+        return visible_text(subject)
+
+    @property
+    def headline(self) -> str:
+        """The summary, and the subject if there is one: `Create Grant: Read-Write on acme/web to mara`."""
+        return f"{self.summary}: {self.subject}" if self.subject else self.summary
+
+    def get_absolute_url(self) -> str:
+        return reverse("registry_activity:event", args=[self.pk])
 
     @cached_property
     def is_disputed(self) -> bool:

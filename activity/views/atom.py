@@ -15,10 +15,8 @@ from django.utils.decorators import method_decorator
 from django.utils.feedgenerator import Atom1Feed
 from rest_framework.exceptions import AuthenticationFailed
 
-from activity.feed.choices import iso
 from activity.feed.ordering import BY_TIME
 from activity.feed.search import find
-from activity.identity import MILLISECOND
 from activity.models import Event
 from activity.views import activity
 from repositories.accounts.authentication import BasicTokenAuthentication
@@ -60,7 +58,7 @@ class AtomView(activity.ActivityPage):
             feed_guid=request.build_absolute_uri(),
         )
         for event in self.newest_events():
-            self.add_entry(feed, event, page)
+            self.add_entry(feed, event)
         response = HttpResponse(content_type=feed.content_type)
         feed.write(response, "utf-8")
         return response
@@ -70,12 +68,11 @@ class AtomView(activity.ActivityPage):
         plan = self.listed.plan
         return (find(plan, MAX_ENTRIES) if plan.conditions else BY_TIME.page(plan.scope, MAX_ENTRIES)).rows
 
-    def add_entry(self, feed: Atom1Feed, event: Event, page: str) -> None:
+    def add_entry(self, feed: Atom1Feed, event: Event) -> None:
         moment = event.occurred_at
-        bounds = {"range": "custom", "after": iso(moment), "before": iso(moment + MILLISECOND)}
         feed.add_item(
-            title=INVALID_IN_XML.sub("", f"{event.summary} {event.reference}"),
-            link=page + self.list_url(**bounds),
+            title=INVALID_IN_XML.sub("", f"{event.headline} {event.reference}"),
+            link=self.request.build_absolute_uri(event.get_absolute_url()),
             description=INVALID_IN_XML.sub("", f"By {event.actor_label}. {event.digest}".strip()),
             author_name=INVALID_IN_XML.sub("", event.actor_label),
             unique_id=f"urn:uuid:{event.pk}",

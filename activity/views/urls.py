@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from activity.views import activity, atom, health, policies, tags
+from activity.views import activity, atom, events, health, policies, tags
 from repositories.accounts.profiles import make_pages
 from repositories.urls import ORGANIZATION, REPOSITORY
 from repositories.utils import converters  # noqa: F401  # registers `name`
@@ -9,6 +9,7 @@ app_name = "registry_activity"
 
 urlpatterns = [
     path("activity/", activity.ActivityView.as_view(), name="all"),
+    path("events/<uuid:event_id>/", events.EventView.as_view(), name="event"),
     path("activity/atom/", atom.ActivityAtom.as_view(), name="all-atom"),
     path(f"{REPOSITORY}activity/", activity.RepositoryActivityView.as_view(), name="repository"),
     path(f"{REPOSITORY}activity/atom/", atom.RepositoryAtom.as_view(), name="repository-atom"),

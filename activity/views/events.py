@@ -1,0 +1,57 @@
+"""The page of an event, with what the viewer may know of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.views.generic import TemplateView
+
+from activity.feed.nearby import nearby_events
+from activity.feed.remarks import attach_remarks
+from activity.gating import sees_delivery, visible_details
+from activity.models import ACTORS, Event
+from repositories.utils.text import visible_text
+from repositories.views.pages import ViewerMixin
+
+SHOWN_ELSEWHERE = {"subject", "members", "changes", "attempts"}
+"""The details that are part of the headline, or that have a place of their own on the page."""
+
+
+class EventView(ViewerMixin, TemplateView):
+    """An event's page. An event that the viewer can't see gets the same 404 response as a missing one."""
+
+    template_name = "activity/event.html"
+    extra_context = {"section": "activity"}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        events = Event.objects.visible_to(self.access)
+        event = get_object_or_404(events.select_related(*ACTORS), pk=kwargs["event_id"])
+        attach_remarks([event])
+        details = visible_details(event, self.access)
+        details = details if isinstance(details, dict) else {"": details}
+        return super().get_context_data(
+            **kwargs,
+            event=event,
+            details=[(key, _text(value)) for key, value in details.items() if key not in SHOWN_ELSEWHERE],
+            changes=list(_changes(details.get("changes"))),
+            sees_delivery=sees_delivery(self.access),
+            subject_url=event.subject_url(self.access),
+            repository_url=event.repository_url(self.access),
+            actor_url=event.actor_url(self.access),
+            nearby=nearby_events(events, event),
+            link=self.request.build_absolute_uri(event.get_absolute_url()),
+        )
+
+
+def _changes(changes: Any) -> Iterator[tuple[str, str, str]]:
+    """Yield the name of each changed field, with its values before and after the change."""
+    for field, sides in changes.items() if isinstance(changes, dict) else ():
+        if isinstance(sides, dict):
+            yield field, _text(sides.get("before", "—")), _text(sides.get("after", "—"))
+
+
+def _text(value: Any) -> str:
+    return visible_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

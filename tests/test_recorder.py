@@ -57,6 +57,22 @@ def append_action(**values: Any) -> None:
     journal.append(JournalEntry.Source.APPLICATION, json.dumps(draft | values).encode())
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no notifications")
+def test_not_every_commit_notifies_the_recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL commits transactions that notify one after the other."""
+    monkeypatch.setattr(journal, "NOTICE_INTERVAL", 3600)
+    monkeypatch.setattr(journal, "_next_notice", 0.0)
+
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(3):
+            append_action()
+
+    inserts = [
+        query["sql"] for query in queries if "INSERT INTO registry_activity_journalentry" in query["sql"]
+    ]
+    assert ["pg_notify" in sql for sql in inserts] == [True, False, False]
+
+
 class TestMessages:
     def test_message_is_acknowledged_before_it_is_recorded(self, registry: Any) -> None:
         response = registry(notification())

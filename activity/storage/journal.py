@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from time import monotonic
 from typing import NamedTuple
 
 from django.db import connection
@@ -46,6 +47,13 @@ APPEND_AND_NOTIFY = """
     )
     SELECT id, pg_notify('registry_activity_journal', '') FROM appended
 """
+NOTICE_INTERVAL = 0.05
+"""How often a process notifies the recorder, in seconds.
+
+PostgreSQL commits transactions that notify one after the other. If all did, eight clients would commit 270
+messages a second instead of 2,500, and 140 instead of 1,200 on a slow disk. The recorder gathers entries for
+as long anyway, and looks for entries that it wasn't notified of.
+"""
 OLDEST = """
     SELECT id FROM (
         SELECT id, SUM(size) OVER (ORDER BY id) - size AS before
@@ -71,10 +79,23 @@ def append(
     size = len(content) if size is None else size
     with connection.cursor() as cursor:
         cursor.execute(
-            APPEND_AND_NOTIFY if connection.vendor == "postgresql" else APPEND,
+            APPEND_AND_NOTIFY if connection.vendor == "postgresql" and _is_notice_due() else APPEND,
             [source.value, account_id, token_key, received_at, content, size],
         )
         return cursor.fetchone()[0]
+
+
+_next_notice = 0.0
+
+
+def _is_notice_due() -> bool:
+    """Return whether this process should notify the recorder now. If so, the next notice is due later."""
+    global _next_notice
+    now = monotonic()
+    if now < _next_notice:
+        return False
+    _next_notice = now + NOTICE_INTERVAL
+    return True
 
 
 def count_waiting(limit: int) -> int:

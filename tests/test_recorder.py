@@ -11,10 +11,12 @@ from django.contrib.auth import get_user_model
 from django.db import OperationalError, connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from activity import health
 from activity.models import DeadLetter, Event, JournalEntry, RegistryNode
 from activity.sources import auditing, intake, nodes, notifications, recorder, replay
-from activity.storage import journal
+from activity.storage import heartbeats, journal
 from repositories.models import Repository
 from tests import factories
 from tests.factories import notification
@@ -262,3 +264,30 @@ class TestActions:
         recorder.record_batch()
 
         assert Event.objects.get().pk == id
+
+
+class TestHealth:
+    def findings(self) -> list[str]:
+        return [finding.words for finding in health.check_recorder(timezone.now())]
+
+    def test_recorder_without_a_heartbeat_is_reported(self) -> None:
+        assert self.findings() == ["The recorder is not running: no sign of life yet."]
+
+        heartbeats.beat(heartbeats.RECORDER)
+
+        assert self.findings() == []
+
+    def test_messages_that_wait_for_long_are_reported(self, registry: Any) -> None:
+        heartbeats.beat(heartbeats.RECORDER)
+        for _ in range(2):
+            registry(notification())
+        assert self.findings() == []
+
+        JournalEntry.objects.update(received_at=timezone.now() - timedelta(minutes=5, seconds=1))
+
+        assert self.findings() == ["Recording is behind: 2 messages wait, the oldest for 5 minutes."]
+
+    def test_site_that_records_in_requests_needs_no_recorder(self, settings: Any) -> None:
+        settings.REGISTRY_ACTIVITY = {"RECORD_IN_REQUEST": True}
+
+        assert self.findings() == []

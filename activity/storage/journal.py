@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.utils import timezone
 
@@ -76,11 +77,13 @@ def append(
 ) -> int:
     """Append an entry, and return its id. If `content` is truncated, `size` is the size of the whole."""
     received_at = connection.ops.adapt_datetimefield_value(timezone.now())
+    account: Any = JournalEntry._meta.get_field("account")
+    account_key = account.get_db_prep_value(account_id, connection)  # the site's users can have UUIDs
     size = len(content) if size is None else size
     with connection.cursor() as cursor:
         cursor.execute(
             APPEND_AND_NOTIFY if connection.vendor == "postgresql" and _is_notice_due() else APPEND,
-            [source.value, account_id, token_key, received_at, content, size],
+            [source.value, account_key, token_key, received_at, content, size],
         )
         return cursor.fetchone()[0]
 
@@ -143,4 +146,5 @@ def _take(ids: str, *params: int) -> list[Entry]:
 def _entry(row: Sequence) -> Entry:
     entry = Entry(*row)
     received_at = entry.received_at.replace(tzinfo=UTC)  # SQLite stores no time zone
-    return entry._replace(content=bytes(entry.content), received_at=received_at)
+    account_id = get_user_model()._meta.pk.to_python(entry.account_id)
+    return entry._replace(account_id=account_id, content=bytes(entry.content), received_at=received_at)

@@ -27,7 +27,7 @@ OWN_MODELS = sorted(
     if model._meta.default_permissions  # nobody can view the journal, which may contain credentials
 )
 WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
-    "archive": set(),
+    "archive": {"change"},
     "deadletter": {"change"},
     "dispute": {"add", "change"},
     "droppedtallies": set(),
@@ -37,6 +37,7 @@ WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "failedlogins": set(),
     "heartbeat": set(),
     "import": {"change"},
+    "ledgerentry": set(),
     "manifest": set(),
     "manifestrequest": set(),
     "registrynode": set(),
@@ -45,6 +46,7 @@ WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "tagpull": set(),
     "tally": set(),
     "tallychange": set(),
+    "verification": set(),
     "waitingchange": set(),
 }
 """Models that only the app writes, with the permissions that its code checks in addition to `view`."""

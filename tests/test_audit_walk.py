@@ -89,6 +89,7 @@ def rows_of(model: Any) -> list[dict[str, Any]]:
 
 PAGES_WITHOUT_CHANGES = {
     "login",
+    "admin:registry_activity_archive_changelist",
     "admin:registry_activity_event_changelist",
     "admin:registry_repositories_namespace_permissions",
     "admin:registry_repositories_repository_permissions",
@@ -97,7 +98,7 @@ PAGES_WITHOUT_CHANGES = {
     "registry_activity:repository",
     "registry_activity:user",
 }
-"""The pages whose forms change nothing: they filter, download, or lead to another form."""
+"""The pages whose forms change nothing: they filter, download, lead to another form, or tell the worker."""
 
 
 class Walk:

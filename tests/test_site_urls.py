@@ -63,7 +63,6 @@ EXISTING = {
     "username": "jane",
     "kind": "promotion",
     "pk": 1,
-    "event_id": None,
 }
 PRIVATE = {"private, no-store", "max-age=0, no-cache, no-store, must-revalidate, private"}
 """The values of Cache-Control for pages of logged-in users: those of this project's and of Django's views."""
@@ -80,7 +79,7 @@ def build_url(url_name: str, arguments: dict[str, Any], organization: str, repos
         "team",
         "team_access",
     )
-    event_id = arguments["event_id"] or Event.objects.latest("pk").pk
+    event_id = arguments.get("event_id") or Event.objects.latest("pk").pk
     values = {**arguments, "name": organization if is_organization else repository, "event_id": event_id}
     return reverse(url_name, kwargs={param: values[param] for param in params})
 

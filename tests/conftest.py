@@ -27,6 +27,8 @@ pytest.register_assert_rewrite("tests.activity_tab", "tests.event_tables")
 settings.register_profile("deterministic", deadline=None, derandomize=True)
 settings.load_profile("deterministic")
 
+collect_ignore = ["foreign_site"]  # another site, whose own tests `test_foreign_site.py` runs
+
 
 # Without autorefresh, WhiteNoise would scan all static files on the first request of each `Client`.
 # With autorefresh, WhiteNoise looks up a file only when that file is requested.

@@ -133,7 +133,7 @@ def test_admin_finds_who_deleted_an_image_and_when(session: Session) -> None:
     session.search(f"digest:{DIGEST[:20]} type:delete")
 
     assert session.answers(
-        ("summary", "repository_column", "initiated_by", "time"),
+        ("headline", "repository_column", "initiated_by", "time"),
         [("Delete Manifest", "acme/web", "mallory", format_time(YESTERDAY))],
     )
 
@@ -142,14 +142,14 @@ def test_admin_finds_who_pulled_a_tag_last_month(session: Session) -> None:
     session.click("Events")
     session.search(f"acme/web:v9 type:get on:{LAST_MONTH:%Y-%m}")
 
-    assert session.answers(("summary", "initiated_by"), [("Get Tag", "reader"), ("Get Tag", "mara")])
+    assert session.answers(("headline", "initiated_by"), [("Get Tag", "reader"), ("Get Tag", "mara")])
 
 
 def test_admin_finds_what_a_user_did_yesterday(session: Session) -> None:
     session.click("Events")
     session.search(f"actor:mallory on:{YESTERDAY:%Y-%m-%d}")
 
-    assert session.answers(("summary", "tag"), [("Delete Tag", "v9"), ("Delete Manifest", "-")])
+    assert session.answers(("headline", "tag"), [("Delete Tag", "v9"), ("Delete Manifest", "-")])
 
 
 def test_admin_finds_who_changed_a_tag(session: Session) -> None:
@@ -157,7 +157,8 @@ def test_admin_finds_who_changed_a_tag(session: Session) -> None:
     session.search("acme/web:v9 -type:get")
 
     assert session.answers(
-        ("summary", "initiated_by"), [("Delete Tag", "mallory"), ("Update Tag", "li"), ("Update Tag", "dana")]
+        ("headline", "initiated_by"),
+        [("Delete Tag", "mallory"), ("Update Tag", "li"), ("Update Tag", "dana")],
     )
 
 
@@ -176,7 +177,7 @@ def test_admin_finds_what_was_done_from_an_ip_address(session: Session) -> None:
     session.search(f"ip:{ADDRESS}")
 
     assert session.answers(
-        ("summary", "repository_column", "initiated_by"), [("Get Manifest", "acme/docs", "eve")]
+        ("headline", "repository_column", "initiated_by"), [("Get Manifest", "acme/docs", "eve")]
     )
 
 
@@ -207,6 +208,6 @@ def test_admin_finds_an_event_with_filters_and_without_a_search(app: Application
 
     assert "Earlier events on acme/web:v9" in browser.page_source
     browser.back()
-    poll(lambda: [row[0] for row in session.read_list("summary")][:1], ["Delete Tag"])
+    poll(lambda: [row[0] for row in session.read_list("headline")][:1], ["Delete Tag"])
     assert "category=delete" in browser.current_url
     assert session.is_quick()

@@ -100,7 +100,7 @@ def call_and_disconnect(action: Callable[[], Any]) -> Any:
 def test_partition_is_dropped_when_the_reader_finishes() -> None:
     turn_on(age=1, age_unit="months")
     add_events(3)
-    with connect() as reader, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, connect() as reader:
         reader.execute("SELECT count(*) FROM registry_activity_event")
         run = threads.submit(call_and_disconnect, execute_run)
         with connect() as observer:
@@ -144,7 +144,7 @@ def test_dropping_delays_readers_and_writers_by_at_most_the_lock_timeout() -> No
                 longest = max(longest, time.monotonic() - start)
         return longest
 
-    with connect() as reader, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, connect() as reader:
         reader.execute("SELECT count(*) FROM registry_activity_event")
         reading = threads.submit(longest_time, READ)
         recording = threads.submit(longest_time, RECORD)
@@ -170,7 +170,7 @@ def test_dropping_waits_for_a_vacuum_without_blocking_others(
     monkeypatch.setattr(partitions, "RETRY_DELAY", 0)
     turn_on(age=1, age_unit="months")
     add_events(3)
-    with connect() as vacuum, connect() as observer, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, connect() as vacuum, connect() as observer:
         vacuum.execute(f"LOCK TABLE registry_activity_event_{vacuumed} IN SHARE UPDATE EXCLUSIVE MODE")
         run = threads.submit(call_and_disconnect, execute_run)
         wait_until_blocked(observer)
@@ -250,7 +250,7 @@ def test_deletion_of_days_waits_until_tallies_are_folded() -> None:
         days = JANUARY.replace(hour=0), JANUARY.replace(hour=0) + tallies.DAY
         return delete_days(Event.objects.all(), ["other"], *days, "run 1").total()
 
-    with connect() as folding, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, connect() as folding:
         folding.execute("SELECT pg_advisory_xact_lock(%s)", [tallies.LOCK_KEY])
         deleted = threads.submit(call_and_disconnect, delete)
         with connect() as observer:
@@ -269,7 +269,7 @@ def test_creating_waits_for_a_vacuum_without_blocking_others(monkeypatch: pytest
     monkeypatch.setattr(partitions, "LOCK_TIMEOUT", "50ms")
     monkeypatch.setattr(partitions, "RETRY_DELAY", 0)
     may = datetime(2021, 5, 15, tzinfo=UTC)
-    with connect() as vacuum, connect() as observer, ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, connect() as vacuum, connect() as observer:
         vacuum.execute("LOCK TABLE registry_activity_event_other_default IN SHARE UPDATE EXCLUSIVE MODE")
         created = threads.submit(call_and_disconnect, lambda: partitions.create_ahead(may))
         wait_until_blocked(observer)

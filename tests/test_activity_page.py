@@ -287,7 +287,7 @@ class TestPaging:
             factories.assign_perm(
                 "level_admin", factories.team_of(row.namespace.organization, user).group, row
             )
-            for _ in range(2):
+            for _ in range(6):  # the events fill the page
                 policy = factories.PolicyFactory(repository=web)
                 factories.record(
                     "promote", web, tag="v1", actor_type="promotion", actor_name=policy.public_id

@@ -100,7 +100,7 @@ def test_disputed_events_are_shown_as_such_to_everyone(
     assert disputed_tags(log_in(factories.UserFactory())) == tags
     for event in events.values():
         page = admin.get(f"/admin/registry_activity/event/{event.pk}/change/").content.decode()
-        assert ("Update Tag (disputed)" in page) == (event.tag in tags)
+        assert ('<div class="readonly">Update Tag (disputed)</div>' in page) == (event.tag in tags)
     assert admin.get("/admin/registry_activity/event/").content.decode().count("(disputed)") == len(tags)
 
 
@@ -113,7 +113,7 @@ def test_disputing_and_lifting_are_recorded_with_the_name_of_the_admin(
     row = Dispute.objects.get()
     admin.post(ADMIN, {"action": "lift", "_selected_action": row.pk})
 
-    recorded = Event.objects.filter(kind__contains="dispute").order_by("pk")
+    recorded = Event.objects.filter(kind__in=["create_dispute", "lift_dispute"]).order_by("pk")
     assert [(event.kind, event.actor_name) for event in recorded] == [
         ("create_dispute", "iris"),
         ("lift_dispute", "iris"),

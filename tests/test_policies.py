@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from activity import catalogue
 from activity.models import Event
 from activity.views import policies
 from repositories.models import Policy, Repository
@@ -35,6 +36,7 @@ KINDS = {
     },
     "pruning": {},
 }
+POLICY_KINDS = [kind for kind in catalogue.KINDS if kind.endswith("_policy")]
 TABS = {
     "promotion": "promotions",
     "push_mirroring": "mirrors",
@@ -87,7 +89,7 @@ def page_text(response: Any) -> str:
 
 def policy_events() -> list[tuple[str, dict[str, Any]]]:
     """Return the label and the details of each policy event, oldest first."""
-    rows = Event.objects.filter(kind__endswith="_policy").order_by("pk")
+    rows = Event.objects.filter(kind__in=POLICY_KINDS).order_by("pk")
     return [(event.label, event.details) for event in rows]
 
 
@@ -678,7 +680,7 @@ class TestAdmin:
             ("Delete Promotion Policy", {"enabled", "target", "tag_template", "criteria"}),
         ]
         assert {details["policy_id"] for _, details in recorded} == {policy.public_id}
-        assert set(Event.objects.filter(kind__endswith="_policy").values_list("actor_name", "policy")) == {
+        assert set(Event.objects.filter(kind__in=POLICY_KINDS).values_list("actor_name", "policy")) == {
             ("admin", policy.pk)
         }
 

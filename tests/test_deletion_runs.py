@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tracemalloc
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,31 @@ def test_run_stores_its_counts_by_rule_and_category(web: Repository) -> None:
     }
     assert [rule["name"] for rule in run.settings["rules"]] == ["everywhere, Pull", "Registry-wide setting"]
     assert remaining_events() > set(young)
+
+
+def test_rule_without_a_category_deletes_only_repository_events(web: Repository) -> None:
+    turn_on(age=1, age_unit="hours")
+    DeletionRule.objects.create(repository=web, age=1, age_unit="hours")
+    kept = [add_events(1, category=category, repository=web) for category in ("access", "account", "system")]
+    for category in ("push", "pull"):
+        add_events(1, category=category, repository=web)
+
+    execute_run()
+
+    assert remaining_events() == {event for (event,) in kept}
+
+
+@pytest.mark.parametrize("category", ["access", "account", "system"])
+def test_events_that_are_not_of_repositories_are_kept_for_a_year(web: Repository, category: str) -> None:
+    turn_on()
+    DeletionRule.objects.create(category=category, age=1, age_unit="hours")
+    _old, young = (
+        add_events(1, NOW - timedelta(days=days), category=category, repository=web) for days in (366, 364)
+    )
+
+    execute_run()
+
+    assert remaining_events() == set(young)
 
 
 def test_run_updates_its_counts_after_each_batch() -> None:

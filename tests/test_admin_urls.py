@@ -199,7 +199,7 @@ class SampleData:
         creators: list[Callable[[], Any]] = [
             lambda: Event.objects.latest("pk"),
             lambda: DeadLetter.objects.create(source="registry", reason="?", content=b"{", size=1),
-            lambda: Registry.objects.create(account=self.user),
+            lambda: Registry.objects.create(account=factories.UserFactory()),
             AutoDeletion.get_solo,
             lambda: DeletionRule.objects.create(age=1),
             lambda: Hold.objects.create(repository=self.repository, reason="A lawsuit"),

@@ -56,10 +56,10 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
     return _render(model_admin, request, "repository", repository, context)
 
 
-def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, pk: str) -> HttpResponse:
+def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, user_id: str) -> HttpResponse:
     """Show a user's access: in the whole registry, in namespaces and in repositories."""
     try:
-        user: Any = get_object_or_404(get_user_model(), pk=pk)
+        user: Any = get_object_or_404(get_user_model(), pk=user_id)
     except (ValueError, OverflowError, ValidationError) as error:  # not a key of this user model
         raise Http404 from error
     access = rights_of(user, request.GET.get("namespaces"), request.GET.get("repositories"))

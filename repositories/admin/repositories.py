@@ -35,7 +35,7 @@ class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
             ),
             # Not part of the admin for users, because the site may have its own, or none.
             access_page(
-                self, user_access_view, "access-of-user/<str:pk>/", "registry_repositories_user_access"
+                self, user_access_view, "access-of-user/<str:user_id>/", "registry_repositories_user_access"
             ),
             *super().get_urls(),
         ]

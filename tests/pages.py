@@ -42,6 +42,7 @@ tallies.fold()
 web = Repository.objects.named("acme/web").get()
 print(json.dumps({
     "event": str(Event.objects.filter(repository=web, kind="promote").latest("id").pk),
+    "push": str(Event.objects.filter(repository=web, kind="update_tag").latest("id").pk),
     "policy": Policy.objects.get(repository=web, kind="promotion").public_id,
     "repository": web.pk,
     "user": User.objects.get(username="repoadmin").pk,
@@ -72,7 +73,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
         "reader": {
             "reader-activity": ACTIVITY,
             "reader-tags": f"{REPOSITORY}tags/",
-            "reader-event": f"/events/{ids['event']}/",
+            "reader-event": f"/events/{ids['push']}/",
         },
         "auditor": {"forbidden": "/admin/auth/user/add/"},
         "admin": {

@@ -1,5 +1,4 @@
 import activity.models.fields
-import django.contrib.postgres.indexes
 import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.text
@@ -452,10 +451,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='event',
             index=models.Index(condition=models.Q(('is_pull', False)), fields=['kind', 'id'], name='event_kind'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=django.contrib.postgres.indexes.BrinIndex(fields=['position'], name='event_position'),
         ),
         migrations.AddIndex(
             model_name='event',

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self
 
 from django.conf import settings
-from django.contrib.postgres.indexes import BrinIndex  # SQLite creates an ordinary index instead
 from django.db import models
 from django.db.models import Q, prefetch_related_objects
 from django.urls import reverse
@@ -129,7 +128,6 @@ class Event(models.Model):
             ),
             models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
             models.Index(fields=["kind", "id"], condition=Q(is_pull=False), name="event_kind"),
-            BrinIndex(fields=["position"], name="event_position"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
             # This index finds the viewer's own account events. A service account can have a million pulls and
             # pushes, but only a few account events.

@@ -32,9 +32,11 @@ SECONDS = 5
 pytestmark = pytest.mark.long
 
 ADD_LARGE_EVENTS = """
+from django.db import transaction
 from tests.factories import event_row
 from activity.storage.events import insert
-insert([event_row(details={"user_agent": "x" * 3000}) for _ in range(6000)])
+with transaction.atomic():
+    insert([event_row(details={"user_agent": "x" * 3000}) for _ in range(6000)])
 """
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.sql import DeleteQuery
 
@@ -21,11 +21,11 @@ from activity.storage.tallies import TALLIED_CATEGORY, Cell, DeletedCounts
 from repositories.access.levels import Category
 
 
+@transaction.atomic(savepoint=False)
 def insert(events: Sequence[Event], cause: str = TallyChange.RECORDED) -> list[Event]:
     """Insert the events that don't exist yet, add them to the tallies, and return them.
 
-    Existing events are left unchanged, so redelivered events have no further effect. Call this within a
-    transaction.
+    Existing events are left unchanged, so redelivered events have no further effect.
     """
     for event in events:
         event.is_pull = event.category == Category.PULL

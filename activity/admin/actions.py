@@ -5,7 +5,7 @@ from django.http import HttpRequest
 
 
 def report(request: HttpRequest, done: str, count: int) -> None:
-    """Tell the user how many objects an action changed. If there are none, it is no success."""
+    """Show how many objects an action changed, as a success unless there are none."""
     if count:
         messages.success(request, f"{done}: {count}.")
     else:

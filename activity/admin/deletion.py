@@ -159,7 +159,7 @@ class DeletionRuleAdmin(WaitingChangesMixin, admin.ModelAdmin):
 
 
 def enqueue(request: HttpRequest, run: Run, *, includes_waiting: bool = False) -> None:
-    """Let the Celery worker execute a run, and tell the user."""
+    """Queue a run for the Celery worker, and show a message."""
     try:
         execute_run.delay(run.pk)
         messages.success(request, f"{run} was started. Reload this page to see its progress.")

@@ -27,7 +27,7 @@ class EventSerializer(serializers.ModelSerializer):
     type = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
     subject = serializers.CharField(
-        help_text="Whom or what an access, account or system event is about, otherwise empty."
+        help_text="Who or what an access, account or system event is about, otherwise empty."
     )
     repository = serializers.CharField(source="repository_name")
     tag = serializers.SerializerMethodField(

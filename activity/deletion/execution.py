@@ -158,7 +158,7 @@ class Execution:
     def pause(self, seconds: float = 0) -> None:
         """Report the progress, and wait so that recording and reading can proceed between transactions."""
         self.progress(self.run)
-        time.sleep(max(PAUSE, seconds / 2))
+        time.sleep(max(PAUSE, seconds / 2))  # on SQLite, other writers would starve without it
 
     def add_to_report(self, rule: str, counts: Counter[str]) -> dict[str, Any]:
         """Add counts by category to a rule's entry in the report, and return the entry."""

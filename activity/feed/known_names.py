@@ -35,7 +35,7 @@ def organizations(access: Access) -> QuerySet[Organization]:
 
 
 def people(access: Access) -> QuerySet:
-    """Return the users whom the viewer can see: all users, or those with whom they share an organization."""
+    """Return the users that the viewer can see: all users, or those in the viewer's organizations."""
     users = User._default_manager.all()
     if access.sees_everything:
         return users

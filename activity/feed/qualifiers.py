@@ -411,7 +411,7 @@ QUALIFIERS = {
         Qualifier(
             "subject",
             ("subject:mara",),
-            "whom or what an access, account or system event is about, such as the user who got a grant",
+            "who or what an access, account or system event is about, such as the user who got a grant",
             condition=about,
             kinds=lambda _: OWN_KINDS,
         ),

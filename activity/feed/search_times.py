@@ -134,7 +134,8 @@ class TimeField(forms.CharField):
 def input_of(moment: datetime) -> tuple[str, str]:
     """Return the type and the value of an input element that keeps a time exactly.
 
-    `datetime-local` has no UTC offset, so it can't tell the second from the first of two equal local times.
+    `datetime-local` has no UTC offset, so it can't distinguish the second of two equal local times from the
+    first.
     """
     local = timezone.localtime(moment)
     seconds = "minutes" if not local.second and not local.microsecond else "milliseconds"

@@ -197,7 +197,7 @@ class Event(models.Model):
 
     @property
     def subject(self) -> str:
-        """Whom or what an event about this application is about: `Read-Write on acme/web to mara`."""
+        """Who or what an event about this application is about: `Read-Write on acme/web to mara`."""
         details = self.details if isinstance(self.details, dict) else {}
         subject, members = details.get("subject"), details.get("members")
         if not isinstance(subject, str):

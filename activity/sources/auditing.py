@@ -226,24 +226,12 @@ def connect() -> None:
     signals.policy_changed.connect(_record_policy_change)
 
 
-def record(
-    kind: str,
-    *,
-    subject: str = "",
-    repository: Repository | None = None,
-    policy: Policy | None = None,
-    username: str | None = None,
-    at: datetime | None = None,
-    **details: Any,
-) -> UUID | None:
-    """Record an action by the user named `username`, or by the current actor if `username` is None.
+def record(kind: str, **values: Any) -> UUID | None:
+    """Record an action, and return its event's id, or None if events of this kind aren't recorded.
 
-    `at` is the time of the action (default: now), and `subject` is the name of the changed object. An empty
-    `username` stands for an anonymous user. Returns the event's id, or None if nothing was recorded.
+    The values are those of `_drafts`.
     """
-    drafts = _drafts(
-        kind, subject=subject, repository=repository, policy=policy, username=username, at=at, **details
-    )
+    drafts = _drafts(kind, **values)
     return record_draft(drafts[0]) if drafts else None
 
 
@@ -257,7 +245,12 @@ def _drafts(
     at: datetime | None = None,
     **details: Any,
 ) -> list[Draft]:
-    """Return the draft of an event, or an empty list if events of this kind aren't recorded. See `record`."""
+    """Return the draft of an action's event, or an empty list if events of this kind aren't recorded.
+
+    The actor is the user named `username`, or the current actor if `username` is None. An empty `username`
+    stands for an anonymous user. `at` is the time of the action (default: now), and `subject` is the name of
+    the changed object.
+    """
     if not is_recorded(kind):
         return []
     if subject:

@@ -99,7 +99,7 @@ def _bury(id: int, error: Exception) -> Results:
 
 
 def run() -> None:
-    """Record the journal until the process is told to stop."""
+    """Record the journal until the process receives a signal to stop."""
     stop = Signal()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -131,7 +131,7 @@ def _become_active() -> bool:
 
 
 def _record_until(stop: Signal) -> None:
-    """Record the journal until the process is told to stop, or the connection that holds the lock is lost."""
+    """Record the journal until a signal to stop, or until the connection that holds the lock is lost."""
     locked = connection.connection
     while not stop.is_set() and connection.connection is locked:
         if journal.is_empty():
@@ -147,4 +147,4 @@ def _wait_for_entries() -> None:
         with connection.wrap_database_errors:
             for _ in driver.notifies(timeout=POLL, stop_after=1):
                 pass
-    time.sleep(GATHERING)
+    time.sleep(GATHERING)  # gathers further entries; on SQLite, which notifies nobody, also the poll

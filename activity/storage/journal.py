@@ -19,7 +19,7 @@ from activity.models import JournalEntry
 from activity.storage import positions
 
 CHANNEL = "registry_activity_journal"
-"""The channel on which PostgreSQL tells the recorder about new entries."""
+"""The channel on which PostgreSQL notifies the recorder of new entries."""
 MAX_BYTES = 32 * 1024 * 1024
 """The approximate size of the messages to take at once, so that they fit into memory."""
 

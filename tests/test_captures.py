@@ -42,26 +42,25 @@ def test_captured_messages_show_what_the_clients_did(capture: Capture, registry:
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.name)
-def test_message_takes_at_most_nine_statements(
+def test_message_takes_at_most_ten_statements(
     capture: Capture, registry: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
     """The journal is counted, but not its lock, registering a repository, or a node once a minute.
 
-    The token is checked every two seconds, so that isn't counted either.
+    The token is checked every two seconds, so that isn't counted either. The id of the account determines
+    which of two pulls of one moment is first, and a pull of its own takes one statement more than a part.
     """
     with django_capture_on_commit_callbacks(execute=True):
         for message in capture.messages:
             registry(body=message.encode())
-    counts = []
 
     for notification in capture.notifications:
         with CaptureQueriesContext(connection) as captured:
             registry({**notification, "id": "another"})
-        statements = [query["sql"] for query in captured.captured_queries]
         ignored = ("SAVEPOINT", "registrynode", "pg_advisory_xact_lock", "accesstoken")
-        counts.append(sum(not any(word in sql for word in ignored) for sql in statements))
-
-    assert max(counts) <= 9, counts
+        executed = (query["sql"] for query in captured.captured_queries)
+        statements = [sql for sql in executed if not any(word in sql for word in ignored)]
+        assert len(statements) <= 10, "\n".join(sql[:200] for sql in statements)
 
 
 def check_times(events: list[dict[str, Any]], capture: Capture) -> None:

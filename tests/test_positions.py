@@ -47,3 +47,19 @@ def test_event_is_committed_before_events_with_higher_positions_are() -> None:
     other.join()
 
     assert [*Event.objects.order_by("position").values_list("tag", flat=True)] == ["first", "later"]
+
+
+@pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL takes positions from a sequence")
+def test_newest_position_is_found_with_an_index() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN QUERY PLAN SELECT MAX(position) FROM registry_activity_event")
+        assert "event_position" in str(cursor.fetchall())
+
+
+@pytest.mark.django_db
+@on_postgresql
+def test_index_of_positions_takes_little_space() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'event_position'")
+        assert "USING brin" in str(cursor.fetchall())

@@ -462,6 +462,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='event',
+            index=activity.models.fields.BlockRangeIndex(fields=['position'], name='event_position'),
+        ),
+        migrations.AddIndex(
+            model_name='event',
             index=models.Index(condition=models.Q(('imported__isnull', False)), fields=['imported'], name='event_imported'),
         ),
         migrations.AddIndex(

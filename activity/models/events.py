@@ -20,7 +20,7 @@ from activity.identity import first_id
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
 from activity.models.deletion import Import
 from activity.models.disputes import Dispute
-from activity.models.fields import CategoryField, KindField
+from activity.models.fields import BlockRangeIndex, CategoryField, KindField
 from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
@@ -134,6 +134,7 @@ class Event(models.Model):
             models.Index(
                 fields=["actor_user", "kind", "id"], condition=Q(is_pull=False), name="event_account"
             ),
+            BlockRangeIndex(fields=["position"], name="event_position"),
             models.Index(fields=["imported"], condition=Q(imported__isnull=False), name="event_imported"),
             models.Index(fields=["policy", "id"], condition=Q(policy__isnull=False), name="event_policy"),
         ]

@@ -1,4 +1,4 @@
-"""Fields whose values are texts in Python, but take only a few bytes in the database."""
+"""Fields and indexes that take only a few bytes in the database, such as texts that are stored as numbers."""
 
 from __future__ import annotations
 
@@ -155,3 +155,14 @@ class InCategory(_HasCategory, Exact):
 
 def _kind_numbers(categories: Any) -> str:
     return ", ".join(str(kind.number) for kind in catalogue.kinds_of(categories))
+
+
+class BlockRangeIndex(models.Index):
+    """A BRIN index on PostgreSQL, and an ordinary index on SQLite. Django's own needs its PostgreSQL app."""
+
+    def create_sql(
+        self, model: type[models.Model], schema_editor: Any, using: str = "", **kwargs: Any
+    ) -> Any:
+        if schema_editor.connection.vendor == "postgresql":
+            using = " USING brin"
+        return super().create_sql(model, schema_editor, using=using, **kwargs)

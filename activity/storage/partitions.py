@@ -98,10 +98,9 @@ class CreatePartitionedModel(migrations.CreateModel):
         schema_editor.execute(sql, params)
         for index in model._meta.indexes:
             schema_editor.add_index(model, index)
-        # These find late events in a month of millions, and the next ones after a position. Events are stored
-        # in the order of both, so BRIN indexes are enough. Django's own need its app for PostgreSQL.
+        # Finds late events in a month of millions. Events are stored in the order of their receipt, so a BRIN
+        # index is enough.
         schema_editor.execute(f"CREATE INDEX event_received ON {TABLE} USING brin (received_at)")
-        schema_editor.execute(f"CREATE INDEX event_position ON {TABLE} USING brin (position)")
         for group, is_pull in GROUPS.items():
             parent = f"{TABLE}_{group}"
             schema_editor.execute(

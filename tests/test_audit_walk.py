@@ -61,7 +61,7 @@ SAMPLES = {
     "username": ["newcomer"],
 }
 """Values for text fields, by the name of the field. A name in braces is replaced with the id of an object."""
-SAMPLES_OF_SITE = {"target": ["acme/api"], "user": ["newbie"]}
+SAMPLES_OF_SITE = {"target": ["acme/api"], "user": ["zoe"]}
 """The values of fields that take a name on the site, and an id in the admin."""
 IGNORED_MODELS = {
     "sessions.session",
@@ -120,7 +120,7 @@ class Walk:
                 "organization": self.data.repository.namespace.organization,
                 "other_repository": factories.repository("acme/api"),
                 "repository": self.data.repository,
-                "user": factories.UserFactory(username="newbie"),
+                "user": factories.UserFactory(username="zoe"),
             }
         ids = {name: str(row.pk) for name, row in rows.items()}
         self.samples = {name: [value.format(**ids) for value in values] for name, values in SAMPLES.items()}

@@ -184,7 +184,7 @@ def check_middleware(**_: Any) -> list[CheckMessage]:
 def check_templates(**_: Any) -> list[CheckMessage]:
     """Check that Django's template engine finds the apps' templates and gives them what they use."""
     try:
-        get_template("activity/base.html")
+        get_template("registry_activity/base.html")
     except TemplateDoesNotExist:
         return [
             Error(

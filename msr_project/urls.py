@@ -19,7 +19,7 @@ urlpatterns = [
         for package, label in (("activity", "registry_activity"), ("repositories", "registry_repositories"))
     ),
     path("admin/", admin.site.urls),
-    path("favicon.ico", RedirectView.as_view(url=static("activity/icon.svg"))),
+    path("favicon.ico", RedirectView.as_view(url=static("registry_activity/icon.svg"))),
     path("accounts/login/", auth.LoginView.as_view(), name="login"),
     path("accounts/logout/", auth.LogoutView.as_view(), name="logout"),
     path("", include("activity.urls")),

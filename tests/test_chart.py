@@ -67,7 +67,9 @@ class TestDrawing:
 
     def test_chart_has_text_alternatives_and_links(self) -> None:
         with timezone.override("Asia/Tokyo"):
-            html = render_to_string("activity/_chart.html", {"chart": draw({"push": 3, "delete": 1}, {})})
+            html = render_to_string(
+                "registry_activity/_chart.html", {"chart": draw({"push": 3, "delete": 1}, {})}
+            )
 
         period = "Nov 22, 2026 9:00 PM – Nov 22, 2026 10:00 PM"
         assert f'aria-label="{period}: 4 events (Push 3, Delete 1)"' in html
@@ -77,4 +79,4 @@ class TestDrawing:
         assert "style=" not in html
 
     def test_empty_chart_says_no_events(self) -> None:
-        assert "No events." in render_to_string("activity/_chart.html", {"chart": draw()})
+        assert "No events." in render_to_string("registry_activity/_chart.html", {"chart": draw()})

@@ -78,7 +78,7 @@ class Site:
         needed = [line for line in settings.splitlines() if not (line.startswith("    ") and line in own)]
         self.append("shop/settings.py", "\n".join([*needed, TEST_SETTINGS]))
         self.append("shop/urls.py", urls)
-        template = self.folder / "shop" / "templates" / "activity" / "base.html"
+        template = self.folder / "shop" / "templates" / "registry_activity" / "base.html"
         template.parent.mkdir(exist_ok=True)
         template.write_text(BASE_TEMPLATE)
 

@@ -23,7 +23,7 @@ from repositories.models import Repository
 from tests.running import application
 
 APPS = ("registry_activity", "registry_repositories")
-BASE = "activity/base.html"
+BASE = "registry_activity/base.html"
 
 
 # --- Names --------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def page_templates() -> list[str]:
     for label in APPS:
         config = apps.get_app_config(label)
         folder = Path(config.path, "templates")
-        names += [str(path.relative_to(folder)) for path in folder.glob(f"{config.name}/**/*.html")]
+        names += [str(path.relative_to(folder)) for path in folder.glob(f"{config.label}/**/*.html")]
     return sorted(name for name in names if name != BASE and not Path(name).name.startswith("_"))
 
 
@@ -84,7 +84,7 @@ def test_every_page_extends_the_base_template_of_the_app() -> None:
 @pytest.fixture
 def site_with_base_template(tmp_path: Path) -> Iterator[None]:
     """A host site that replaces the base template with its own."""
-    (tmp_path / "activity").mkdir()
+    (tmp_path / "registry_activity").mkdir()
     (tmp_path / BASE).write_text("<h1>ACME</h1>{% block content %}{% endblock %}")
     (options,) = settings.TEMPLATES
     with override_settings(TEMPLATES=[{**options, "DIRS": [tmp_path]}]):

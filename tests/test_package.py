@@ -51,11 +51,11 @@ def test_wheel_contains_exactly_the_files_of_the_apps(wheel: ZipFile) -> None:
 
     assert packaged == files_of_apps()
     for path in (
-        "activity/templates/activity/base.html",
-        "activity/static/activity/site.css",
+        "activity/templates/registry_activity/base.html",
+        "activity/static/registry_activity/site.css",
         "activity/migrations/0001_initial.py",
         "activity/management/commands/registry_config.py",
-        "repositories/templates/repositories/list.html",
+        "repositories/templates/registry_repositories/list.html",
     ):
         assert path in packaged
 

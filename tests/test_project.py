@@ -37,7 +37,7 @@ def test_repositories_do_not_refer_to_activity() -> None:
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in files
         for line in path.read_text().splitlines()
-        if reference.search(line.replace('{% extends "activity/base.html" %}', ""))
+        if reference.search(line.replace('{% extends "registry_activity/base.html" %}', ""))
     }
 
     assert len(files) > 80

@@ -101,7 +101,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @property
     def media(self) -> Any:
-        return super().media + FilterForm().media + Media(css={"all": ["activity/admin_events.css"]})
+        return super().media + FilterForm().media + Media(css={"all": ["registry_activity/admin_events.css"]})
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {

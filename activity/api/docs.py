@@ -53,7 +53,7 @@ class DocsView(ApiView, SpectacularSwaggerSplitView):
 
     renderer_classes = [TemplateHTMLRenderer]
     url_name = "registry_api:schema"
-    template_name = "activity/api.html"
+    template_name = "registry_activity/api.html"
     title = "Registry activity"
     schema = None  # excluded from the schema
 

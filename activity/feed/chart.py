@@ -1,7 +1,7 @@
 """A chart of events over time: stacked bars by category, rendered on the server as inline SVG.
 
 This module only lays out the bars. The caller supplies the counts and each bar's link. The template is
-`activity/_chart.html` and the style sheet is `activity/chart.css`.
+`registry_activity/_chart.html` and the style sheet is `registry_activity/chart.css`.
 """
 
 from __future__ import annotations

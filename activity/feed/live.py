@@ -48,7 +48,9 @@ def response(
     new = len(ids[: shown + MAX_COUNTED]) - shown
     if new <= 0 or new == announced:
         return HttpResponse(status=204)
-    return render(request, "activity/_new_events.html", {"new": new, "more": new == MAX_COUNTED, "url": url})
+    return render(
+        request, "registry_activity/_new_events.html", {"new": new, "more": new == MAX_COUNTED, "url": url}
+    )
 
 
 def _parse_count(text: str) -> int:

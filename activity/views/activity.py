@@ -343,7 +343,7 @@ def column_header(column: str, label: str, choice: Choice) -> dict[str, str]:
 class ActivityView(ActivityPage):
     """The page that lists all events that the viewer may see."""
 
-    template_name = "activity/all.html"
+    template_name = "registry_activity/all.html"
     extra_context = {"section": "activity"}
 
 
@@ -352,14 +352,14 @@ class RepositoryActivityView(RepositoryPage, ActivityPage):  # type: ignore[misc
     """The Activity tab of a repository."""
 
     tab = "Activity"
-    template_name = "activity/repository.html"
+    template_name = "registry_activity/repository.html"
 
 
 class OrganizationActivityView(OrganizationPage, ActivityPage):
     """The Activity tab of an organization, with the events in its namespaces."""
 
     tab = "Activity"
-    template_name = "activity/organization.html"
+    template_name = "registry_activity/organization.html"
 
     @property
     def scope(self) -> Mapping[str, str]:
@@ -377,7 +377,7 @@ class UserView(ActivityPage):
     user, and to viewers who may see one of the user's events. Other viewers get a 404 response.
     """
 
-    template_name = "activity/user.html"
+    template_name = "registry_activity/user.html"
 
     @cached_property
     def person(self) -> Any:

@@ -23,7 +23,7 @@ SHOWN_ELSEWHERE = {"subject", "members", "changes", "attempts"}
 class EventView(ViewerMixin, TemplateView):
     """An event's page. An event that the viewer can't see gets the same 404 response as a missing one."""
 
-    template_name = "activity/event.html"
+    template_name = "registry_activity/event.html"
     extra_context = {"section": "activity"}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

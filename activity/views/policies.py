@@ -48,7 +48,7 @@ class Preview:
 class PolicyView(PolicyPage, ActivityPage):  # type: ignore[misc]
     """A policy's page, with the events that the policy caused and the changes that were made to it."""
 
-    template_name = "activity/policy.html"
+    template_name = "registry_activity/policy.html"
     has_atom = False
 
     @property

@@ -51,7 +51,7 @@ class TagsView(RepositoryPage, KeysetListView):
     """
 
     tab = "Tags"
-    template_name = "activity/tags.html"
+    template_name = "registry_activity/tags.html"
     page_size = 25
     search_form = TagSearchForm
 

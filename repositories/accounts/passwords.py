@@ -92,7 +92,7 @@ class LoginLimitMiddleware:
             return response
         minutes = int(PERIOD.total_seconds() // 60)
         context = {"minutes": minutes, "login_url": resolve_url(settings.LOGIN_URL)}
-        page = render(request, "repositories/too_many_logins.html", context, status=429)
+        page = render(request, "registry_repositories/too_many_logins.html", context, status=429)
         page.headers["Retry-After"] = str(minutes * 60)
         return page
 

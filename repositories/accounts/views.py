@@ -31,7 +31,7 @@ EXPIRIES = {"30": "In 30 days", "90": "In 90 days", "365": "In a year", "": "Nev
 class PreferencesView(SuccessMessageMixin, UpdateView):
     """Change your display preferences: the time zone and the theme."""
 
-    template_name = "repositories/preferences.html"
+    template_name = "registry_repositories/preferences.html"
     form_class = PreferencesForm
     success_url = reverse_lazy("registry_repositories:preferences")
     success_message = "Saved."
@@ -60,7 +60,7 @@ def guess_time_zone(request: HttpRequest) -> HttpResponse:
 class PasswordView(SuccessMessageMixin, PasswordChangeView):
     """Change your password."""
 
-    template_name = "repositories/password.html"
+    template_name = "registry_repositories/password.html"
     form_class = LimitedPasswordChangeForm
     success_url = reverse_lazy("registry_repositories:password")
     extra_context = {"section": "settings"}
@@ -88,7 +88,7 @@ class TokenForm(forms.Form):
 class TokensView(FormView):
     """List your access tokens, and create one."""
 
-    template_name = "repositories/tokens.html"
+    template_name = "registry_repositories/tokens.html"
     form_class = TokenForm
 
     @transaction.atomic

@@ -19,14 +19,14 @@ class InfoView(RepositoryPage, TemplateView):
     """The description of a repository, and the commands to pull from it and push to it."""
 
     tab = "Info"
-    template_name = "repositories/info.html"
+    template_name = "registry_repositories/info.html"
 
 
 class SettingsView(RepositoryPage, TemplateView):
     """Forms to change and delete a repository. The name of the submit button identifies the form."""
 
     tab = "Settings"
-    template_name = "repositories/repository_settings.html"
+    template_name = "registry_repositories/repository_settings.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context = super().get_context_data(**kwargs)

@@ -28,7 +28,7 @@ class KeysetListView(TemplateView):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Return the list, or say what can't be understood of the request instead of showing all rows."""
         if problems := problems_of(request.GET, self.search, self.parameters):
-            return render(request, "repositories/unreadable.html", {"problems": problems})
+            return render(request, "registry_repositories/unreadable.html", {"problems": problems})
         return super().get(request, *args, **kwargs)
 
     @cached_property

@@ -46,7 +46,7 @@ class OrganizationPage(ViewerMixin):
     """A page of an organization. Returns 404 to viewers who can't see the organization.
 
     The view's URL must have a `name` parameter, and its template must extend
-    `repositories/organization.html`.
+    `registry_repositories/organization.html`.
     """
 
     tab: str
@@ -89,7 +89,7 @@ class ManagedPage(OrganizationPage, ActionsMixin, KeysetListView):
 class OrganizationListView(KeysetListView):
     """The organizations that the viewer belongs to, or all of them for MSR admins and auditors."""
 
-    template_name = "repositories/organizations.html"
+    template_name = "registry_repositories/organizations.html"
     search_form = SearchForm
     extra_context = {"section": "organizations"}
     keyset = Keyset([Key("name")])
@@ -107,7 +107,7 @@ class OverviewView(OrganizationPage, RepositoriesMixin):
     """The repositories in an organization, limited to those that the viewer can see."""
 
     tab = "Overview"
-    template_name = "repositories/overview.html"
+    template_name = "registry_repositories/overview.html"
 
     def get_queryset(self) -> QuerySet[Repository]:
         return self.access.repositories().filter(namespace__organization=self.organization).with_names()
@@ -117,7 +117,7 @@ class MembersView(ManagedPage):
     """The members of an organization."""
 
     tab = "Members"
-    template_name = "repositories/members.html"
+    template_name = "registry_repositories/members.html"
     keyset = Keyset([Key("username")])
 
     @property
@@ -148,7 +148,7 @@ class TeamsView(ManagedPage):
     """The teams of an organization."""
 
     tab = "Teams"
-    template_name = "repositories/teams.html"
+    template_name = "registry_repositories/teams.html"
     keyset = Keyset([Key("name")])
 
     @property
@@ -201,7 +201,7 @@ class TeamPage(ManagedPage):
 class TeamView(TeamPage):
     """The members of a team."""
 
-    template_name = "repositories/team.html"
+    template_name = "registry_repositories/team.html"
     keyset = Keyset([Key(USERNAME)])
 
     @property
@@ -240,7 +240,7 @@ class TeamView(TeamPage):
 class TeamAccessView(TeamPage):
     """A team's grants, limited to repositories and namespaces that the viewer can see."""
 
-    template_name = "repositories/team_access.html"
+    template_name = "registry_repositories/team_access.html"
     keyset = Keyset([Key("namespace_name"), Key("name"), Key("pk", type=int)])
 
     @property

@@ -28,7 +28,7 @@ class RepositoryPage(ViewerMixin):
     """A page on one of a repository's tabs. Returns 404 to viewers who can't open the tab.
 
     The view's URL must have the parameters `namespace` and `name`, and its template must extend
-    `repositories/repository.html`. List this class before other view classes.
+    `registry_repositories/repository.html`. List this class before other view classes.
     """
 
     tab: str

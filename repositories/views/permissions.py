@@ -36,7 +36,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
     """
 
     tab = "Permissions"
-    template_name = "repositories/permissions.html"
+    template_name = "registry_repositories/permissions.html"
     search_form = HolderSearchForm
     keyset = Keyset([Key("name"), Key("pk", type=int)])
 

@@ -50,7 +50,7 @@ class PolicyListView(RepositoryPage, KeysetListView):
     """The Promotions, Mirrors or Pruning tab of a repository."""
 
     tab = ""
-    template_name = "repositories/policies/list.html"
+    template_name = "registry_repositories/policies/list.html"
     keyset = Keyset([Key("pk", type=int)])
 
     def get_queryset(self) -> QuerySet[Policy]:
@@ -101,7 +101,7 @@ class PolicyEditorPage(RepositoryPage):
 class PolicyFormView(PolicyEditorPage, TemplateView):
     """A form for a policy and its criteria. Subclasses provide the policy."""
 
-    template_name = "repositories/policies/form.html"
+    template_name = "registry_repositories/policies/form.html"
     get_policy: Callable[[], Policy]
     """Returns a new or a stored policy. A stored policy is locked for POST requests."""
 
@@ -172,7 +172,7 @@ class PolicySwitchView(PolicyPage, PolicyEditorPage, View):
 
 
 class PolicyDeleteView(PolicyPage, PolicyEditorPage, TemplateView):
-    template_name = "repositories/policies/delete.html"
+    template_name = "registry_repositories/policies/delete.html"
 
     @transaction.atomic
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -49,7 +49,7 @@ class RepositoriesMixin(ViewerMixin, KeysetListView):
 class RepositoryListView(RepositoriesMixin):
     """The repositories that the viewer can see, searchable by part of the name."""
 
-    template_name = "repositories/list.html"
+    template_name = "registry_repositories/list.html"
     extra_context = {"registry_host": config.registry_host, "section": "repositories"}
     search_form = RepositorySearchForm
 
@@ -63,7 +63,7 @@ class RepositoryListView(RepositoriesMixin):
 class NewRepositoryView(ViewerMixin, FormView):
     """The form to create a repository."""
 
-    template_name = "repositories/new.html"
+    template_name = "registry_repositories/new.html"
     form_class = NewRepositoryForm
 
     def get_initial(self) -> dict[str, Any]:

@@ -36,14 +36,14 @@ pytestmark = [
 
 FILL = """
 INSERT INTO registry_activity_event (id, occurred_at, received_at, position, kind, is_pull, repository_id,
-    repository_name, tag, digest, actor_type, actor_name, delivered_with, details)
+    repository_name, tag, digest, actor_type, actor_name, delivered_with, client_address, more_details)
 SELECT
     (lpad(to_hex((extract(epoch FROM occurred_at) * 1000)::bigint), 12, '0') || '70008'
         || lpad(to_hex(number), 15, '0'))::uuid,
     occurred_at, occurred_at, number, kind, kind = 6, repository_id,
     'acme/web', 'v' || number %% 20, 'sha256:' || md5(number::text) || md5(number::text),
     'user', 'user-' || number %% 100, '',
-    jsonb_build_object('client_address', '10.0.' || number %% 250 || '.7', 'request_id', number::text)
+    ('10.0.' || number %% 250 || '.7')::inet, jsonb_build_object('request_id', number::text)
 FROM (
     SELECT number, %s::timestamptz - number * interval '8 seconds' AS occurred_at,
         (%s::int[])[1 + (sqrt(number %% 10007))::int %% %s] AS repository_id,

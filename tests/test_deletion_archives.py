@@ -57,7 +57,7 @@ class TruncatingStorage(FileSystemStorage):
 def all_rows() -> list[dict[str, Any]]:
     """Return all events except the events that record runs, with all fields that archives contain."""
     events = Event.objects.exclude(kind="delete_events").order_by("pk")
-    return list(events.values(*archives.FIELDS))
+    return list(map(archives.row, events))
 
 
 def test_archive_contains_the_exact_rows_before_they_are_deleted(

@@ -44,9 +44,9 @@ pytestmark = [
 READ = "SELECT * FROM registry_activity_event WHERE id > %s ORDER BY id LIMIT 50"
 RECORD = """
     INSERT INTO registry_activity_event (id, occurred_at, received_at, position, kind, is_pull,
-        repository_name, tag, digest, actor_type, actor_name, delivered_with, details)
+        repository_name, tag, digest, actor_type, actor_name, delivered_with, more_details)
     SELECT gen_random_uuid(), now(), now(), position, kind, is_pull,
-        repository_name, tag, digest, actor_type, actor_name, delivered_with, details
+        repository_name, tag, digest, actor_type, actor_name, delivered_with, more_details
     FROM registry_activity_event WHERE id = %s
 """
 

@@ -51,7 +51,7 @@ for month in (1, 4):
 FILL = """
     WITH filled AS (
     INSERT INTO registry_activity_event (id, occurred_at, received_at, position, kind, is_pull, repository_id,
-        repository_name, tag, digest, actor_type, actor_name, delivered_with, details)
+        repository_name, tag, digest, actor_type, actor_name, delivered_with, more_details)
     SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint), 12, '0')
             || '7000' || substr(md5(n::text || %(repository)s), 1, 16))::uuid,
         moment, moment, n, 2, false, %(repository)s, 'acme/web', 'v' || n, '',

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activity.models import DeadLetter, Event
+from activity.models.details import with_detail
 from activity.sources.credentials import remove_credentials_from_body
 from activity.sources.notification_parser import MANIFEST_TYPES
 from tests.factories import notification
@@ -90,7 +91,7 @@ def test_damaged_notification_is_recorded_or_stored_as_a_dead_letter(
     else:
         assert DeadLetter.objects.count() == before
         if receipt["events"]:
-            assert Event.objects.filter(details__notification_id=message["id"]).exists()
+            assert Event.objects.filter(with_detail("notification_id", message["id"])).exists()
         else:
             assert causes_no_event(message)
 

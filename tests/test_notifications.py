@@ -367,7 +367,7 @@ class TestNewRepository:
 
         registry(notification(id="late", timestamp="2026-11-22T11:00:00Z"))
 
-        late = Event.objects.filter(details__notification_id="late")
+        late = Event.objects.filter(more_details__notification_id="late")
         assert {event.repository for event in late} == {former}
         assert Repository.objects.count() == 2
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, count
 from uuid import UUID
 
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -16,11 +16,16 @@ from activity.deletion import archive_files
 from activity.deletion.archive_files import Row
 from activity.identity import moment_of
 from activity.models import Archive, Event, Run
+from activity.models.details import EventDetails
 
 SUFFIX = ".jsonl.gz"
 MAX_REPOSITORIES = 100
 """The maximum number of repositories to list with an archive."""
-FIELDS = {field.attname: field for field in Event._meta.fields if field.name not in ("imported", "position")}
+DETAILS = models.JSONField(default=dict)
+DETAILS.set_attributes_from_name("details")
+NOT_ARCHIVED = {"imported", "position", *(field.name for field in EventDetails._meta.fields)}
+FIELDS = {field.attname: field for field in Event._meta.fields if field.name not in NOT_ARCHIVED}
+FIELDS["details"] = DETAILS
 """The fields of events in archives."""
 
 
@@ -31,9 +36,14 @@ def write(run: Run, events: QuerySet[Event], rules: list[str]) -> tuple[Archive,
     function returns, the files are safely stored, but the archive counts as incomplete until the caller sets
     `written_at`.
     """
-    first = events.order_by("id").values(*FIELDS)[: archive_files.MAX_EVENTS]
+    first = events.order_by("id")[: archive_files.MAX_EVENTS]
     name = _unused_name(f"{run.started_at:%Y/%m/%d}/run-{run.pk}")
-    return _create(run, name, first.iterator(chunk_size=500), rules)
+    return _create(run, name, map(row, first.iterator(chunk_size=500)), rules)
+
+
+def row(event: Event) -> Row:
+    """Return an event as a row of an archive."""
+    return {name: getattr(event, name) for name in FIELDS}
 
 
 def verify(archive: Archive) -> None:

@@ -22,6 +22,7 @@ from activity.feed import known_names
 from activity.gating import sees_delivery, with_all_details, with_delivery
 from activity.models import ActorType
 from activity.models.actors import label_of_actor
+from activity.models.details import with_detail
 from repositories import names
 from repositories.access.levels import Category
 from repositories.access.resolving import Access
@@ -321,13 +322,11 @@ def with_digests(values: Sequence[str], access: Access) -> Condition:
 
 
 def from_addresses(values: Sequence[str], access: Access) -> Condition:
-    known = _any(Q(details__client_address=value) for value in values)
-    return Condition(known & Q(details__has_key="client_address"))
+    return Condition(_any(with_detail("client_address", value) for value in values))
 
 
 def of_requests(values: Sequence[str], access: Access) -> Condition:
-    known = _any(Q(details__request_id=value) for value in values)
-    return Condition(known & Q(details__has_key="request_id"))
+    return Condition(_any(with_detail("request_id", value) for value in values))
 
 
 def about(values: Sequence[str], access: Access) -> Condition:

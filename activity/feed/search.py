@@ -7,7 +7,7 @@ Other terms, and combinations of terms, have no index. Such a search reads at mo
 per page in index order, filters them, and reports how far it got:
 
     SELECT … FROM (SELECT … WHERE repository_id = 7 AND id < … ORDER BY id DESC LIMIT 10000)
-    WHERE details ->> 'client_address' = … ORDER BY id DESC LIMIT 51
+    WHERE client_address = … ORDER BY id DESC LIMIT 51
 
 PostgreSQL's planner can't push a condition into a subquery with a limit, and sorting is disabled. Therefore,
 the query reads at most `MAX_EVENTS_READ` rows, in index order. If several indexes can be used, the search
@@ -206,7 +206,9 @@ class Subquery(BaseTable):
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         parts, params = [], []
         for number, queryset in enumerate(self.querysets):
-            sql, values = queryset.query.get_compiler(connection=connection).as_sql()
+            query = queryset.query.clone()
+            query.select_related = False  # the texts of events are joined to the union
+            sql, values = query.get_compiler(connection=connection).as_sql()
             parts.append(f"SELECT * FROM ({sql}) AS branch_{number}")  # noqa: S608
             params += values
         name = compiler.quote_name_unless_alias(self.table_alias)

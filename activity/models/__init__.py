@@ -43,3 +43,4 @@ from activity.models.journal import JournalEntry
 from activity.models.registries import Registry, RegistryNode
 from activity.models.requests import ManifestRequest
 from activity.models.tags import Manifest, Tag, TagPull
+from activity.models.texts import Text

@@ -19,6 +19,7 @@ from activity.gating import GatedEventQuerySet
 from activity.identity import first_id
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
 from activity.models.deletion import Import
+from activity.models.details import TEXTS, EventDetails
 from activity.models.disputes import Dispute
 from activity.models.fields import BlockRangeIndex, CategoryField, KindField
 from repositories import names
@@ -73,7 +74,14 @@ class EventQuerySet(GatedEventQuerySet):
         raise TypeError("Events are append-only.")
 
 
-class Event(models.Model):
+class EventManager(models.Manager.from_queryset(EventQuerySet)):  # type: ignore[misc]
+    """Loads events together with the texts in their details."""
+
+    def get_queryset(self) -> EventQuerySet:
+        return super().get_queryset().select_related(*TEXTS)
+
+
+class Event(EventDetails):
     """Something that happened in the registry. Append-only.
 
     An event outlives the objects that it refers to. It stores their names at the time, and its foreign
@@ -110,9 +118,8 @@ class Event(models.Model):
     """The policy that is the actor or the subject of the event."""
     imported = UnconstrainedForeignKey(Import, null=True)
     """The import that restored the event from an archive, if any."""
-    details = models.JSONField(default=dict)
 
-    objects = EventQuerySet.as_manager()
+    objects = EventManager()
 
     class Meta:
         ordering = ["-id"]

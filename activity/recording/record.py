@@ -108,7 +108,7 @@ def _policy_ids(drafts) -> dict[str, int]:
 
 
 def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int]) -> Event:
-    return Event(
+    return Event(  # type: ignore[misc]  # `details` is a property
         id=id,
         occurred_at=draft.occurred_at,
         received_at=draft.received_at or draft.delivery.received_at,

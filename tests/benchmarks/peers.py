@@ -35,8 +35,9 @@ SUPERUSER = "auditlog-superuser"
 EVENTS = """
     SELECT event.id, occurred_at, is_pull, kind = ANY(%s) AS is_deletion, event.repository_id,
         namespace_id, repository_name, tag, digest, actor_name, actor_user_id,
-        details ->> 'client_address' AS address, details ->> 'user_agent' AS agent
+        host(client_address) AS address, agent.value AS agent
     FROM registry_activity_event AS event
+        LEFT JOIN registry_activity_text AS agent ON agent.id = user_agent_id
         JOIN registry_repositories_repository AS repository ON repository.id = event.repository_id
     WHERE event.id >= %s AND event.id < %s
     ORDER BY event.id

@@ -1,0 +1,128 @@
+"""How the details of an event are stored: the usual ones in columns, and the others as JSON.
+
+A value is stored in a column only if the column returns exactly the same value.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import Q
+
+from activity.gating import MESSAGE
+from activity.models.compressed import compress, decompress
+from activity.models.texts import MAX_TEXT, Text
+from repositories.utils.fields import UnconstrainedForeignKey
+from repositories.utils.text import is_storable
+
+
+def _address(value: Any) -> str | None:
+    """Return an IP address in canonical form, or None.
+
+    PostgreSQL spells the IPv6 addresses that contain an IPv4 address differently.
+    """
+    if not isinstance(value, str) or "%" in value:
+        return None
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return None
+    has_ipv4 = address.version == 6 and int(address) < 1 << 48
+    return value if str(address) == value and not has_ipv4 else None
+
+
+def _uuid(value: Any) -> UUID | None:
+    try:
+        uuid = UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return uuid if str(uuid) == value else None
+
+
+def _number(bits: int) -> Callable[[Any], int | None]:
+    return lambda value: value if type(value) is int and 0 <= value < 1 << bits else None
+
+
+def _text(value: Any) -> Text | None:
+    is_short = isinstance(value, str) and 0 < len(value) <= MAX_TEXT
+    return Text(value=value) if is_short and is_storable(value) else None
+
+
+COLUMNS: dict[str, Callable[[Any], Any]] = {
+    "client_address": _address,
+    "client_port": _number(31),
+    "user_agent": _text,
+    "media_type": _text,
+    "size": _number(63),
+    "request_id": _uuid,
+    "node": _text,
+    "notification_id": _uuid,
+}
+"""The details that have columns. Each function returns a value as its column stores it, or None."""
+TEXTS = [name for name, read in COLUMNS.items() if read is _text]
+
+
+def with_detail(name: str, value: str) -> Q:
+    """Return the condition for events with this value of a detail that has a column. It is never NULL."""
+    stored = COLUMNS[name](value)
+    if stored is not None:
+        return Q(**{name: stored, f"{name}__isnull": False})
+    return Q(**{f"more_details__{name}": value, "more_details__has_key": name, "more_details__isnull": False})
+
+
+class EventDetails(models.Model):
+    """The columns for the details of an event."""
+
+    size = models.BigIntegerField(null=True)
+    client_port = models.IntegerField(null=True)
+    user_agent = UnconstrainedForeignKey(Text, null=True)
+    media_type = UnconstrainedForeignKey(Text, null=True)
+    node = UnconstrainedForeignKey(Text, null=True)
+    """The address of the registry's node."""
+    request_id = models.UUIDField(null=True)
+    notification_id = models.UUIDField(null=True)
+    client_address = models.GenericIPAddressField(null=True)
+    compressed_message = models.BinaryField(null=True)
+    more_details = models.JSONField(null=True)
+    """The details that have no columns, and those whose values don't fit into their columns."""
+
+    class Meta:
+        abstract = True
+
+    @property
+    def details(self) -> Any:
+        """What is known about the event, beyond the fields that every event has."""
+        if self.more_details is not None and not isinstance(self.more_details, dict):
+            return self.more_details
+        found = self._details_in_columns()
+        if self.compressed_message is not None:
+            found[MESSAGE] = decompress(bytes(self.compressed_message), _joined(found))
+        return {**found, **(self.more_details or {})}
+
+    @details.setter
+    def details(self, details: Any) -> None:
+        values = details if isinstance(details, dict) else {}
+        stored = {name: read(values.get(name)) for name, read in COLUMNS.items()}
+        for name, value in stored.items():
+            setattr(self, name, value)
+        more = {name: value for name, value in values.items() if stored.get(name) is None}
+        self.compressed_message = None
+        if isinstance(more.get(MESSAGE), dict):
+            self.compressed_message = compress(more.pop(MESSAGE), _joined(self._details_in_columns()))
+        self.more_details = (more or None) if isinstance(details, dict) else details
+
+    def _details_in_columns(self) -> dict[str, Any]:
+        found = {name: getattr(self, name) for name in COLUMNS}
+        return {
+            name: str(value) if isinstance(value, UUID | Text) else value
+            for name, value in found.items()
+            if value is not None
+        }
+
+
+def _joined(details: dict[str, Any]) -> str:
+    return " ".join(map(str, details.values()))

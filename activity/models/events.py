@@ -74,10 +74,13 @@ class EventQuerySet(GatedEventQuerySet):
         raise TypeError("Events are append-only.")
 
 
-class EventManager(models.Manager.from_queryset(EventQuerySet)):  # type: ignore[misc]
+BaseEventManager = models.Manager.from_queryset(EventQuerySet)
+
+
+class EventManager(BaseEventManager):
     """Loads events together with the texts in their details."""
 
-    def get_queryset(self) -> EventQuerySet:
+    def get_queryset(self) -> Any:
         return super().get_queryset().select_related(*TEXTS)
 
 

@@ -22,7 +22,7 @@ from activity.feed import known_names
 from activity.gating import sees_delivery, with_all_details, with_delivery
 from activity.models import ActorType
 from activity.models.actors import label_of_actor
-from activity.models.details import with_detail
+from activity.models.details import with_detail, with_more_detail
 from repositories import names
 from repositories.access.levels import Category
 from repositories.access.resolving import Access
@@ -332,11 +332,8 @@ def of_requests(values: Sequence[str], access: Access) -> Condition:
 def about(values: Sequence[str], access: Access) -> Condition:
     """Return the condition for events whose subject or members contain a name as a whole, in any case."""
     words = [rf"(^|[^\w.@+/-]){re.escape(value)}($|[^\w.@+/-])" for value in values]
-    found = [
-        Q(details__has_key=key) & _any(Q(**{f"details__{key}__iregex": word}) for word in words)
-        for key in ("subject", "members")
-    ]
-    return Condition(_any(found))
+    keys = ("subject", "members")
+    return Condition(_any(with_more_detail(key, word, "iregex") for key in keys for word in words))
 
 
 def delivered_by(values: Sequence[str], access: Access) -> Condition:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, When
 
 from activity.gating import MESSAGE
 from activity.models.compressed import compress, decompress
@@ -69,9 +69,18 @@ TEXTS = [name for name, read in COLUMNS.items() if read is _text]
 def with_detail(name: str, value: str) -> Q:
     """Return the condition for events with this value of a detail that has a column. It is never NULL."""
     stored = COLUMNS[name](value)
-    if stored is not None:
-        return Q(**{name: stored, f"{name}__isnull": False})
-    return Q(**{f"more_details__{name}": value, "more_details__has_key": name, "more_details__isnull": False})
+    if stored is None:
+        return with_more_detail(name, value)
+    return Q(**{name: stored, f"{name}__isnull": False})
+
+
+def with_more_detail(name: str, value: str, lookup: str = "exact") -> Q:
+    """Return the condition for events with a value of a detail that is stored as JSON.
+
+    A comparison with a missing detail is NULL, and so is its negation. This condition is never NULL.
+    """
+    found = When(**{f"more_details__{name}__{lookup}": value}, then=True)
+    return Q(Case(found, default=False, output_field=models.BooleanField()))
 
 
 class EventDetails(models.Model):

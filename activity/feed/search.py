@@ -206,9 +206,7 @@ class Subquery(BaseTable):
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         parts, params = [], []
         for number, queryset in enumerate(self.querysets):
-            query = queryset.query.clone()
-            query.select_related = False  # the texts of events are joined to the union
-            sql, values = query.get_compiler(connection=connection).as_sql()
+            sql, values = queryset.query.get_compiler(connection=connection).as_sql()
             parts.append(f"SELECT * FROM ({sql}) AS branch_{number}")  # noqa: S608
             params += values
         name = compiler.quote_name_unless_alias(self.table_alias)

@@ -84,9 +84,9 @@ class Target:
 SHARED = "The recorder takes a core of its own while messages wait."
 PYTHON = (
     "Python takes 0.6 ms a message: parsing it and looking for credentials 25%, requests for manifests 18%,"
-    " building the INSERT of events, with their details as JSON, 31%."
+    " building the INSERT of events 31%."
 )
-MESSAGE = "The details are JSON, and include the whole message: about 1,300 bytes of each row."
+MESSAGE = "The compressed message takes 213 bytes of each row, the digest 71, and the index of actors 85."
 TALLIES = (
     "In a quiet repository, most events are alone in their hour, day and week, so each has three tallies."
 )

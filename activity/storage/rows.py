@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.sql import InsertQuery
 
 BATCH = 1000
-"""Rows per INSERT. Events have 26 columns, so this stays below PostgreSQL's limit of 65,535 parameters."""
+"""Rows per INSERT. Events have 28 columns, so this stays below PostgreSQL's limit of 65,535 parameters."""
 MIN_COPIED = 100
 """From this number of rows on, COPY is faster than INSERT, although it takes three more statements."""
 PLAIN_FIELDS = {

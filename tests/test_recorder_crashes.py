@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,9 @@ import pytest
 import requests
 from django.db import connection
 
+from tests import images, services
+from tests.clients import USERS
+from tests.connected_registry import Registry, connected_registry
 from tests.factories import notification
 from tests.running import TIMEOUT, Application, application, poll
 
@@ -114,6 +117,74 @@ def workers_of(app: Application) -> list[int]:
         if f"PORT={port}\0".encode() in environ and b"gunicorn" in command and b"gunicorn" in parent:
             found.append(int(folder.name))
     return found
+
+
+@pytest.fixture
+def own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A PostgreSQL cluster that can crash without disturbing other tests. Applications use it."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    with services.postgresql(folder, durable=True) as url:
+        monkeypatch.setenv("DATABASE_URL", url)
+        monkeypatch.setenv("SHARED_DIR", str(folder))
+        yield url
+
+
+@on_postgresql
+def test_pushes_to_a_registry_survive_the_death_of_every_program(own_database: str, tmp_path: Path) -> None:
+    """Database, web server and recorder are killed at random while a registry delivers 1,000 pushes."""
+    tags = [f"v{number}" for number in range(1000)]
+    rng = random.Random(1)
+    with (
+        application(tmp_path, variables=WITH_RECORDER) as app,
+        connected_registry(app, tmp_path, existing=["acme/web:latest"]) as registry,
+        ThreadPoolExecutor(1) as executor,
+    ):
+        pushing = executor.submit(push_tags, registry, tags)
+        kills = 0
+        while kills < 6 or not pushing.done():
+            with app.program("recorder") as recorder:
+                time.sleep(
+                    1 + rng.random()
+                )  # the programs start, and are killed at some moment of their work
+                kill = rng.choice([crash, kill_workers, lambda *_: recorder.kill()])
+                kill(app, own_database)
+                time.sleep(rng.random())
+                kills += 1
+        pushing.result()
+        with app.program("recorder"):
+            expected = Counter(f"acme/web:{tag}" for tag in tags)
+            assert poll(lambda: pushed_tags(app), expected, timeout=120) == expected
+
+
+def push_tags(registry: Registry, tags: list[str]) -> None:
+    """Push the image, which the registry already contains, under each of the tags."""
+    manifest = (registry.image / "blobs" / Path(*registry.digest.split(":"))).read_bytes()
+    with requests.Session() as session:
+        session.auth = ("repoadmin", USERS["repoadmin"])
+        session.headers["Content-Type"] = images.MANIFEST
+        for tag in tags:
+            url = f"http://{registry.address}/v2/acme/web/manifests/{tag}"
+            session.put(url, manifest, timeout=TIMEOUT).raise_for_status()
+
+
+def pushed_tags(app: Application) -> Counter[str]:
+    """Return how often each tag was updated, or nothing while the application can't answer."""
+    try:
+        return Counter(event["tag"] for event in app.events("admin", type="UPDATE", repository="acme/web"))
+    except requests.RequestException:
+        return Counter()
+
+
+def crash(app: Application, url: str) -> None:
+    """Kill a process of the database, whereupon PostgreSQL kills all others and recovers from its log."""
+    with suppress(psycopg.Error), psycopg.connect(url) as victim:
+        os.kill(victim.info.backend_pid, signal.SIGKILL)
+
+
+def kill_workers(app: Application, url: str) -> None:
+    for pid in workers_of(app):
+        os.kill(pid, signal.SIGKILL)
 
 
 @on_postgresql

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth import get_user_model
 from django.db import OperationalError, connection, transaction
@@ -237,6 +239,19 @@ def fail_for(monkeypatch: pytest.MonkeyPatch, repository: str, error: Exception)
         return record_events(drafts, *others)
 
     monkeypatch.setattr(notifications, "record_events", fail)
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connections to lose")
+@pytest.mark.django_db(transaction=True)
+def test_message_is_accepted_although_the_connection_to_the_database_was_lost(registry: Any) -> None:
+    registry(notification(id="before"))
+    with psycopg.connect(os.environ["DATABASE_URL"]) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [connection.connection.info.backend_pid])
+
+    response = registry(notification(id="after"))
+
+    assert response.status_code == 202
+    assert JournalEntry.objects.count() == 2
 
 
 @pytest.mark.audited

@@ -49,7 +49,8 @@ def accept(body: bytes, account_id: int, token_key: str, size: int) -> Receipt |
     _journaled.remember(outdated, delivery)
     if config.record_in_request():
         return _record(id)
-    time.sleep(_brake.delay())  # slows registries down while the recorder is behind; zero otherwise
+    if delay := _brake.delay():
+        time.sleep(delay)
     return None
 
 

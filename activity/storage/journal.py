@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from activity.models import JournalEntry
@@ -75,16 +75,33 @@ def append(
     token_key: str = "",
     size: int | None = None,
 ) -> int:
-    """Append an entry, and return its id. If `content` is truncated, `size` is the size of the whole."""
+    """Append an entry, and return its id. If `content` is truncated, `size` is the size of the whole.
+
+    Outside a transaction, a lost connection to the database is replaced. An entry that was committed just
+    before the loss is then appended twice, but recorded once, like a message that is delivered again.
+    """
     received_at = connection.ops.adapt_datetimefield_value(timezone.now())
     account: Any = JournalEntry._meta.get_field("account")
     account_key = account.get_db_prep_value(account_id, connection)  # the site's users can have UUIDs
     size = len(content) if size is None else size
+    values = [source.value, account_key, token_key, received_at, content, size]
+    if connection.in_atomic_block:
+        return _insert(values)
+    # Skip Django's check for a lost connection, which takes as long as the INSERT.
+    connection.health_check_done = True  # type: ignore[attr-defined]
+    try:
+        return _insert(values)
+    except (InterfaceError, OperationalError):
+        if connection.is_usable():
+            raise
+        connection.close()
+        return _insert(values)
+
+
+def _insert(values: list[Any]) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(
-            APPEND_AND_NOTIFY if connection.vendor == "postgresql" and _is_notice_due() else APPEND,
-            [source.value, account_key, token_key, received_at, content, size],
-        )
+        notify = connection.vendor == "postgresql" and _is_notice_due()
+        cursor.execute(APPEND_AND_NOTIFY if notify else APPEND, values)
         return cursor.fetchone()[0]
 
 

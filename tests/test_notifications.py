@@ -511,12 +511,12 @@ class TestQueries:
         ("message", "queries"),
         [
             # Queries to append to the journal, to take from it, and for the repository, actor, positions,
-            # texts, events, tally changes, tag and, for pushes, manifest.
-            (notification(), 10),
-            (pull(tag="latest"), 10),
+            # texts, events, tally changes, newest events, tag and, for pushes, manifest.
+            (notification(), 11),
+            (pull(tag="latest"), 11),
             # Also queries that find the client's earlier requests and store this one.
-            (pull(), 10),
-            (notification(target={"tag": None}), 9),
+            (pull(), 11),
+            (notification(target={"tag": None}), 10),
             # Queries for the journal, repository, tag and request.
             (pull("HEAD", tag="latest"), 5),
             # This message isn't recorded.
@@ -538,7 +538,7 @@ class TestQueries:
         registry(notification())
         registry(pull("HEAD", tag="latest"))
 
-        assert self.count_queries(registry, pull()) == 10
+        assert self.count_queries(registry, pull()) == 11
         assert recorded()[-1][:2] == ("Get Tag", "acme/web:latest")
 
     def test_query_count_does_not_grow_with_the_number_of_notifications(self, registry: Any) -> None:
@@ -548,4 +548,4 @@ class TestQueries:
 
         registry(notification())
 
-        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(8)) == 12
+        assert self.count_queries(registry, *messages(2)) == self.count_queries(registry, *messages(8)) == 13

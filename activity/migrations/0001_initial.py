@@ -209,6 +209,20 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='NewestEvents',
+            fields=[
+                ('repository_id', models.BigIntegerField(primary_key=True, serialize=False)),
+                ('readable', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('restricted', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('pull', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+            ],
+            options={
+                'verbose_name_plural': 'newest events',
+                'default_permissions': [],
+                'indexes': [models.Index(fields=['-readable', 'repository_id'], name='newest_readable'), models.Index(fields=['-restricted', 'repository_id'], name='newest_restricted'), models.Index(fields=['-pull', 'repository_id'], name='newest_pull')],
+            },
+        ),
+        migrations.CreateModel(
             name='Registry',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

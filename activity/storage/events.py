@@ -16,6 +16,7 @@ from activity.identity import first_id
 from activity.models import Event, TallyChange
 from activity.models.fields import PULL_PART, KindField, category_sql
 from activity.storage import append_only, partitions, positions, tallies, texts
+from activity.storage.newest import update_newest
 from activity.storage.rows import insert_rows
 from activity.storage.tallies import TALLIED_CATEGORY, Cell, DeletedCounts
 from repositories.access.levels import Category
@@ -23,7 +24,7 @@ from repositories.access.levels import Category
 
 @transaction.atomic(savepoint=False)
 def insert(events: Sequence[Event], cause: str = TallyChange.RECORDED) -> list[Event]:
-    """Insert the events that don't exist yet, add them to the tallies, and return them.
+    """Insert the events that don't exist yet, count them, note the newest ones, and return them.
 
     Existing events are left unchanged, so redelivered events have no further effect.
     """
@@ -35,6 +36,7 @@ def insert(events: Sequence[Event], cause: str = TallyChange.RECORDED) -> list[E
     inserted = {id if isinstance(id, UUID) else UUID(id) for (id,) in rows}
     new = [event for event in events if event.pk in inserted]
     tallies.add(new, cause)
+    update_newest(new)
     return new
 
 

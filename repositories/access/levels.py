@@ -60,8 +60,8 @@ READ_PERMISSIONS = frozenset({"pull", VIEW_UNKNOWN_EVENTS})
 Every level and the auditor role include at least one of these permissions.
 """
 
-_READ_CATEGORIES = [Category.PUSH, Category.SCAN, Category.DELETE, Category.CREATE_REPO]
-_READ = frozenset({"pull", *(category.permission for category in _READ_CATEGORIES)})
+READ_CATEGORIES = [Category.PUSH, Category.SCAN, Category.DELETE, Category.CREATE_REPO]
+_READ = frozenset({"pull", *(category.permission for category in READ_CATEGORIES)})
 _READ_WRITE = _READ | {"push", "start_scan", "delete_tags"}
 CATEGORY_PERMISSIONS = frozenset(category.permission for category in REPOSITORY_CATEGORIES)
 AUDITOR_PERMISSIONS = CATEGORY_PERMISSIONS | {VIEW_UNKNOWN_EVENTS, VIEW_DETAILS, VIEW_POLICIES}

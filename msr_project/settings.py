@@ -82,8 +82,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "activity.api.notifications.NotificationsMiddleware",
     "msr_project.proxies.TrustedProxyMiddleware",
+    "activity.api.notifications.NotificationsMiddleware",
     "msr_project.proxies.HttpsApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -23,6 +23,7 @@ from repositories.accounts.models import SHOWN_DIGITS as SHOWN_DIGITS
 from repositories.accounts.models import AccessToken as AccessToken
 from repositories.accounts.models import Counter as Counter
 from repositories.accounts.models import Profile as Profile
+from repositories.accounts.models import Scope as Scope
 from repositories.policies.models import Criterion as Criterion
 from repositories.policies.models import Policy as Policy
 from repositories.policies.models import new_policy_id as new_policy_id  # used by migrations

@@ -148,14 +148,14 @@ def producer(**values: Any) -> Any:
     return account
 
 
-def new_token(user: Any, name: str = "", expires_in: timedelta | None = None) -> str:
-    """Create an access token for a user, and return the token."""
-    return AccessToken.objects.create(user, expires_in, name=name)[1]
+def new_token(user: Any, name: str = "", expires_in: timedelta | None = None, **values: Any) -> str:
+    """Create an access token for a user, by default with all scopes, and return the token."""
+    return AccessToken.objects.create(user, expires_in, name=name, **{"can_write": True, **values})[1]
 
 
-def bearer(user: Any) -> dict[str, str]:
+def bearer(user: Any, **values: Any) -> dict[str, str]:
     """Create an access token for a user, and return an Authorization header that contains the token."""
-    return {"authorization": f"Bearer {new_token(user)}"}
+    return {"authorization": f"Bearer {new_token(user, **values)}"}
 
 
 def draft(kind: str = "create_manifest", repository: Any = "acme/web", **values: Any) -> Draft:

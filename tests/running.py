@@ -101,7 +101,9 @@ class Application:
     def token(self, username: str) -> str:
         """Return an access token for a user, creating one if necessary."""
         if username not in self.tokens:
-            self.tokens[username] = self.manage("create_token", username).split()[-1]
+            self.tokens[username] = self.manage(
+                "create_token", username, "--scope=read", "--scope=write"
+            ).split()[-1]
         return self.tokens[username]
 
     def notify(self, message: str) -> requests.Response:

@@ -108,7 +108,7 @@ class TestTheme:
 
 class TestTokens:
     def create(self, client: Client, **values: str) -> str:
-        response = client.post(TOKENS, {"name": "CI", "expiry": "30", **values})
+        response = client.post(TOKENS, {"name": "CI", "expiry": "30", "can_read": "on", **values})
         assert "no-store" in response["Cache-Control"]
         match = NEW_TOKEN.search(response.content.decode())
         return match[1] if match else ""

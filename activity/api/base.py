@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django.utils.functional import cached_property
 from drf_spectacular.openapi import AutoSchema
@@ -15,15 +16,23 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.views import APIView, exception_handler
 
 from activity.api.parsers import JSONParser
+from activity.api.permissions import HasScope
 from repositories.access.resolving import Access
 from repositories.accounts.authentication import TokenAuthentication
+from repositories.models import Scope
+
+READ = frozenset({Scope.READ})
+WRITE = frozenset({Scope.WRITE})
+ANY_SCOPE = frozenset(Scope)
 
 
 class ApiView(APIView):
     """A view of this API, independent of the project's `REST_FRAMEWORK` settings."""
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
-    permission_classes = [IsAuthenticated]
+    permission_classes = [IsAuthenticated, HasScope]
+    scopes: ClassVar[Mapping[str, frozenset[Scope]]] = {}
+    """For each method, the scopes of which an access token needs one. Tokens can't use other methods."""
     renderer_classes = [JSONRenderer]
     parser_classes = [JSONParser]
     throttle_classes = []

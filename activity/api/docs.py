@@ -12,7 +12,7 @@ from drf_spectacular.settings import patched_settings
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.renderers import TemplateHTMLRenderer
 
-from activity.api.base import ApiView
+from activity.api.base import ANY_SCOPE, ApiView
 
 SETTINGS: dict[str, Any] = {
     "TITLE": "Registry activity",
@@ -43,6 +43,7 @@ class Generator(SchemaGenerator):
 class SchemaView(ApiView, SpectacularAPIView):
     """The OpenAPI schema of this API."""
 
+    scopes = {"GET": ANY_SCOPE}
     generator_class = Generator
     renderer_classes = SpectacularAPIView.renderer_classes
     schema = None  # excluded from the schema
@@ -51,6 +52,7 @@ class SchemaView(ApiView, SpectacularAPIView):
 class DocsView(ApiView, SpectacularSwaggerSplitView):
     """The API documentation, in Swagger UI."""
 
+    scopes = {"GET": ANY_SCOPE}
     renderer_classes = [TemplateHTMLRenderer]
     url_name = "registry_api:schema"
     template_name = "registry_activity/api.html"

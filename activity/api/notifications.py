@@ -14,7 +14,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
 from activity.api import senders
-from activity.api.base import ApiView, document
+from activity.api.base import WRITE, ApiView, document
 from activity.api.parsers import read_body
 from activity.api.serializers import ReceiptSerializer
 from activity.sources import intake, notifications
@@ -27,6 +27,8 @@ UNKNOWN: dict[str, int | None] = {"events": None, "dead_letters": None}
 
 class RegistryNotificationView(ApiView):
     """Receive notifications from CNCF Distribution registries."""
+
+    scopes = {"POST": WRITE}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Leave the checks of messages to `receive`."""

@@ -7,7 +7,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
 from activity.sources.registries import may_add_events
-from repositories.models import AccessToken
+from repositories.models import AccessToken, Scope
 
 
 def tokens_with_permission() -> QuerySet[AccessToken]:
@@ -16,6 +16,27 @@ def tokens_with_permission() -> QuerySet[AccessToken]:
     Registries send hundreds of messages a second, so the permission is loaded with the token, in one query.
     """
     return AccessToken.objects.annotate(can_add_events=may_add_events("user"))
+
+
+class HasScope(BasePermission):
+    """Allows what an access token has the scope for, and whatever the view allows to logged-in users.
+
+    Denies tokens what the view declares no scope for.
+    """
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        is_answered_with_405 = request.method not in view.allowed_methods
+        if not isinstance(request.auth, AccessToken) or is_answered_with_405:
+            return True
+        needed = self.needed(request.method or "", view)
+        may = " or ".join(sorted(scope.label for scope in needed)) or "be used here"
+        self.message = f"This access token can't {may}."
+        return not needed.isdisjoint(request.auth.scopes)
+
+    def needed(self, method: str, view: Any) -> frozenset[Scope]:
+        if method == "OPTIONS":
+            return frozenset().union(*view.scopes.values())
+        return view.scopes.get("GET" if method == "HEAD" else method, frozenset())
 
 
 class CanAddEvents(BasePermission):

@@ -19,6 +19,7 @@ from repositories.accounts.authentication import TokenAuthentication
 LIFETIME = 2.0
 """For how long the result of a check is used, in seconds."""
 MAX_SENDERS = 1_000
+UNFIT_TOKEN = "Notifications need an access token that can write events, without a restriction."  # noqa: S105
 
 
 class Sender(NamedTuple):
@@ -54,6 +55,8 @@ def _check(request: Any) -> Sender:
     if found is None:
         raise NotAuthenticated
     account, token = found
+    if not token.can_write or token.restricted_to:
+        raise PermissionDenied(UNFIT_TOKEN)
     if not (getattr(token, "can_add_events", False) or account.has_perm("registry_activity.add_event")):
         raise PermissionDenied(CanAddEvents.message)
     registries.update_last_contact(account)

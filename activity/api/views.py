@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404
 from django.utils.functional import cached_property
 from rest_framework import status
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from activity.api.base import ApiView, document
+from activity.api.base import READ, WRITE, ApiView, document
 from activity.api.pagination import EventPagination, RepositoryPagination
 from activity.api.parsers import parse_json
 from activity.api.permissions import CanAddEvents
@@ -30,6 +31,7 @@ class EventListView(ApiView, ListAPIView):
     """List the events that the caller can see, newest first."""
 
     queryset = Event.objects.none()  # for the OpenAPI schema, which needs the model
+    scopes = {"GET": READ, "POST": WRITE}
     serializer_class = EventSerializer
     filter_backends = [EventFilterBackend]
     filterset_class = EventFilterSet
@@ -56,6 +58,7 @@ class EventListView(ApiView, ListAPIView):
         serializer = producers.ProducedEventSerializer(data=data, many=many, **limits)
         serializer.is_valid(raise_exception=True)
         events = serializer.validated_data if many else [serializer.validated_data]
+        _check_restriction(request, events)
         results = producers.receive(events, request.user, _token_key(request))
         return Response(results if many else results[0], status=status.HTTP_201_CREATED)
 
@@ -73,6 +76,7 @@ class RepositoryEventListView(EventListView):
 class EventDetailView(ApiView, RetrieveAPIView):
     """Return one event, if the caller can see it."""
 
+    scopes = {"GET": READ}
     serializer_class = EventSerializer
 
     def get_queryset(self) -> EventQuerySet:
@@ -91,12 +95,22 @@ class EventDetailView(ApiView, RetrieveAPIView):
 class RepositoryListView(ApiView, ListAPIView):
     """List the repositories that the caller can see, sorted by name."""
 
+    scopes = {"GET": READ}
     serializer_class = RepositorySerializer
     pagination_class = RepositoryPagination
     filter_backends = [NoFilters]
 
     def get_queryset(self) -> QuerySet[Repository]:
         return self.access.repositories().with_names()
+
+
+def _check_restriction(request: Request, events: Sequence[dict[str, Any]]) -> None:
+    """Raise PermissionDenied if the request's token can't be used for the repository of an event."""
+    if not isinstance(request.auth, AccessToken):
+        return
+    for name in {event["repository"] for event in events}:
+        if not request.auth.may_write_in(name):
+            raise PermissionDenied(f"This access token can't be used for {name}.")
 
 
 def _token_key(request: Request) -> str:

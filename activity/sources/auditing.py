@@ -58,7 +58,6 @@ from repositories.access import grants
 from repositories.accounts import current_request
 from repositories.dependents import dependents_of
 from repositories.models import (
-    SHOWN_DIGITS,
     AccessToken,
     Membership,
     Namespace,
@@ -179,8 +178,8 @@ AUDITED: dict[type[models.Model], Audited] = {
         Audited(
             AccessToken,
             "token",
-            ignored={"token_key", "created", "name", "last_used_at"},
-            subject=lambda token: f"{token.token_key[:SHOWN_DIGITS]}… ({token.user})",
+            ignored={"token_key", "created", "name", "last_used_at", "last_used_from"},
+            subject=lambda token: f"{token.digits}… ({token.user})",
         ),
         Audited(
             Profile,

@@ -38,7 +38,7 @@ class AtomView(activity.ActivityPage):
                 found = BasicTokenAuthentication().authenticate(request)  # type: ignore[arg-type]
             except AuthenticationFailed:
                 found = None
-            if found is None:
+            if found is None or not found[1].can_read:
                 return HttpResponse(
                     status=401, headers={"WWW-Authenticate": 'Basic realm="Registry activity"'}
                 )

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from repositories import config, names
 from repositories.access.resolving import registry_role
 from repositories.accounts import limits
+from repositories.accounts.tokens import is_restricted
 from repositories.models import Namespace, Organization
 from repositories.utils.text import is_storable
 
@@ -38,8 +39,11 @@ def create_namespace_of(user: Any) -> Namespace | None:
 def visible_organizations(viewer: Any) -> QuerySet[Organization]:
     """Return the organizations that a viewer can see.
 
-    MSR admins and auditors can see all organizations. Other users can see those that they belong to.
+    MSR admins and auditors can see all organizations. Other users can see those that they belong to. With a
+    restricted token, nobody can see any.
     """
+    if is_restricted(viewer):
+        return Organization.objects.none()
     if registry_role(viewer):
         return Organization.objects.all()
     return Organization.objects.filter(memberships__user=viewer.pk)

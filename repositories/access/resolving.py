@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils.functional import cached_property
 
+from repositories import names
 from repositories.access import levels
+from repositories.accounts.restrictions import Restriction
+from repositories.accounts.tokens import token_of
 from repositories.models import (
     Membership,
     Namespace,
@@ -45,6 +48,34 @@ GRANTS: list[tuple[str, Any, str]] = [
 
 
 @dataclass(frozen=True)
+class Places:
+    """The ids of namespaces, and of single repositories."""
+
+    namespaces: frozenset[int]
+    repositories: frozenset[int]
+
+    @classmethod
+    def of(cls, restriction: Restriction) -> Places:
+        """Find the namespaces and the live repositories that a token is restricted to."""
+        named = Q(pk__in=[])
+        for full_name in restriction.repositories:
+            namespace, name = names.split_name(full_name)
+            named |= Q(namespace__name=namespace, name=name)
+        return cls(
+            frozenset(Namespace.objects.filter(name__in=restriction.namespaces).values_list("pk", flat=True)),
+            frozenset(Repository.objects.live().filter(named).values_list("pk", flat=True)),
+        )
+
+    def contain(self, repository: Repository) -> bool:
+        return repository.pk in self.repositories or repository.namespace_id in self.namespaces
+
+    @property
+    def condition(self) -> Q:
+        """The condition for the repositories."""
+        return Q(pk__in=self.repositories) | Q(namespace__in=self.namespaces)
+
+
+@dataclass(frozen=True)
 class Access:
     """One viewer's permissions on all repositories."""
 
@@ -57,13 +88,29 @@ class Access:
     by_namespace: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """For each permission, the ids of the namespaces that it is granted on, or that the viewer owns."""
     viewer_id: int | None = None
-    """The user's id. None for anonymous and inactive users."""
+    """The user's id. None for anonymous and inactive users, and with a restricted token."""
+    within: Places | None = None
+    """The only places where the permissions apply. None if they apply everywhere."""
 
     @classmethod
     def for_user(cls, viewer: Any) -> Access:
-        """Resolve a viewer's permissions in at most three queries, regardless of the number of grants."""
+        """Resolve a viewer's permissions in at most three queries, regardless of the number of grants.
+
+        A viewer who has authenticated with an access token has only the permissions of the token: none if it
+        can't read events, and two more queries find the places that it is restricted to.
+        """
         if not viewer.is_authenticated or not viewer.is_active:
             return cls()
+        token = token_of(viewer)
+        if token is not None and not token.can_read:
+            return cls()
+        access = cls._of_account(viewer)
+        if token is None or token.restriction is None:
+            return access
+        return replace(access, viewer_id=None, within=Places.of(token.restriction))
+
+    @classmethod
+    def _of_account(cls, viewer: Any) -> Access:
         role = registry_role(viewer)
         everywhere = levels.REGISTRY_ROLES.get(role, frozenset())
         if role == "administer_registry":
@@ -82,11 +129,13 @@ class Access:
 
     @property
     def sees_everything(self) -> bool:
-        """Whether the viewer is an MSR admin or an auditor."""
-        return levels.VIEW_UNKNOWN_EVENTS in self.everywhere
+        """Whether the viewer is an MSR admin or an auditor, without a restriction."""
+        return self.within is None and levels.VIEW_UNKNOWN_EVENTS in self.everywhere
 
     def permissions_on(self, repository: Repository) -> frozenset[str]:
         """Return the viewer's permissions on a repository. Load its namespace beforehand to save a query."""
+        if self.within is not None and not self.within.contain(repository):
+            return frozenset()
         permissions = set(self.everywhere)
         if grants_apply_to(repository):
             if repository.visibility == Repository.Visibility.PUBLIC:
@@ -99,6 +148,8 @@ class Access:
         """Return the live repositories on which the viewer has at least one of `permissions`."""
         wanted = frozenset(permissions)
         live = Repository.objects.live()
+        if self.within is not None:
+            live = live.filter(self.within.condition)
         if wanted & self.everywhere:
             return live
         repository_ids, namespace_ids = self.granted_ids(wanted)
@@ -110,9 +161,12 @@ class Access:
 
     def namespaces(self, permission: str) -> QuerySet[Namespace]:
         """Return the namespaces where the viewer has a permission on all current and future repositories."""
+        places = Namespace.objects.all()
+        if self.within is not None:
+            places = places.filter(pk__in=self.within.namespaces)
         if permission in self.everywhere:
-            return Namespace.objects.all()
-        granted = Namespace.objects.filter(pk__in=self.by_namespace.get(permission, NO_IDS))
+            return places
+        granted = places.filter(pk__in=self.by_namespace.get(permission, NO_IDS))
         return granted.exclude(Namespace.UNCLAIMED)
 
     @cached_property

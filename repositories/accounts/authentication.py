@@ -15,6 +15,7 @@ from knox.crypto import hash_token
 from rest_framework import authentication, exceptions
 
 from repositories.accounts import current_request
+from repositories.accounts.tokens import attach
 from repositories.models import AccessToken
 
 PRECISION = timedelta(minutes=1)
@@ -33,11 +34,17 @@ class TokenAuthentication(authentication.TokenAuthentication):
         """`tokens` is a queryset that loads further data with each token."""
         self.tokens = AccessToken.objects.all() if tokens is None else tokens
 
+    def authenticate(self, request: Any) -> Any:
+        found = super().authenticate(request)
+        if found is not None:
+            mark_used(found[1], current_request.client_address(request))
+        return found
+
     def authenticate_credentials(self, key: str) -> Any:
         token = find_token(key, self.tokens.select_related("user__registry"))
         if token is None or not token.user.is_active:
             raise exceptions.AuthenticationFailed("Invalid token.")
-        mark_used(token)
+        attach(token)
         return token.user, token
 
 
@@ -48,6 +55,7 @@ class BasicTokenAuthentication(authentication.BasicAuthentication):
         user, token = TokenAuthentication().authenticate_credentials(password)
         if user.get_username() != userid:
             raise exceptions.AuthenticationFailed("Invalid token.")
+        mark_used(token, current_request.client_address(request))
         return user, token
 
 
@@ -70,13 +78,14 @@ def find_token(text: str, tokens: QuerySet[AccessToken]) -> AccessToken | None:
     return token
 
 
-def mark_used(token: AccessToken) -> None:
-    """Store the current time as the time of the token's last use, at most once per PRECISION."""
+def mark_used(token: AccessToken, address: str) -> None:
+    """Store when and from which address the token was used last, at most once per PRECISION."""
     now = timezone.now()
     if token.last_used_at and token.last_used_at >= now - PRECISION:
         return
     # Filter by the old value, so that only one of many concurrent requests updates the row.
-    AccessToken.objects.filter(pk=token.pk, last_used_at=token.last_used_at).update(last_used_at=now)
+    unchanged = AccessToken.objects.filter(pk=token.pk, last_used_at=token.last_used_at)
+    unchanged.update(last_used_at=now, last_used_from=address or None)
     _delete_expired(token.user)
 
 

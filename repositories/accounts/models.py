@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 from knox.models import AbstractAuthToken
 
+from repositories.accounts.restrictions import Restriction, validate_restriction
 from repositories.utils.fields import TimeZoneField
 
 MAX_TOKEN_KEY_LENGTH = 25
@@ -40,13 +42,39 @@ class Profile(models.Model):
         return cls.objects.filter(user=user.pk).first() or cls(user_id=user.pk)
 
 
+class Scope(models.TextChoices):
+    """What an access token can be used for, if its owner may do so."""
+
+    READ = "read", "read events"
+    WRITE = "write", "write events"
+
+
 class AccessToken(AbstractAuthToken):
-    """A user's access token. Only its hash is stored."""
+    """A user's access token, with which a program can do a part of what its owner may do.
+
+    Only its hash is stored.
+    """
 
     # Overridden because the related name must differ from the one in Knox's own model.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_tokens")
     name = models.CharField(max_length=100, blank=True)
+    can_read = models.BooleanField(
+        "read events", default=True, help_text="And the names of repositories, as far as the owner sees them."
+    )
+    can_write = models.BooleanField(
+        "write events",
+        default=False,
+        help_text="For registries, scanners and others. The owner needs the permission to add events.",
+    )
+    restricted_to = models.TextField(
+        "only in",
+        blank=True,
+        validators=[validate_restriction],
+        help_text="A namespace, such as acme/*, or a repository, such as acme/web, on each line. Leave empty"
+        " for no restriction, which a registry's token needs.",
+    )
     last_used_at = models.DateTimeField(null=True, editable=False)
+    last_used_from = models.GenericIPAddressField(null=True, editable=False)
 
     class Meta:
         ordering = ["-created", "pk"]
@@ -54,9 +82,32 @@ class AccessToken(AbstractAuthToken):
     def __str__(self) -> str:
         return self.name or "unnamed"
 
+    def clean(self) -> None:
+        if not self.scopes:
+            raise ValidationError("Choose what the token can be used for.")
+
     @property
     def is_expired(self) -> bool:
         return self.expiry is not None and self.expiry < timezone.now()
+
+    @property
+    def digits(self) -> str:
+        """The first digits of the token, which tell tokens apart."""
+        return self.token_key[:SHOWN_DIGITS]
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        granted = {Scope.READ: self.can_read, Scope.WRITE: self.can_write}
+        return frozenset(scope for scope, is_granted in granted.items() if is_granted)
+
+    @property
+    def restriction(self) -> Restriction | None:
+        """The namespaces and repositories in which the token can be used. None if it isn't restricted."""
+        return Restriction.parse(self.restricted_to) if self.restricted_to else None
+
+    def may_write_in(self, full_name: str) -> bool:
+        """Return whether the token can be used to write events of the repository with this name."""
+        return self.can_write and (self.restriction is None or self.restriction.includes(full_name))
 
 
 class Counter(models.Model):

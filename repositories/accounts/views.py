@@ -71,7 +71,7 @@ class PasswordView(SuccessMessageMixin, PasswordChangeView):
         return f"Your password was changed.{still_valid}"
 
 
-class TokenForm(forms.Form):
+class TokenForm(forms.ModelForm):
     """A form to create an access token."""
 
     name = forms.CharField(max_length=100, help_text="What the token is for, such as “CI for acme/web”.")
@@ -84,6 +84,15 @@ class TokenForm(forms.Form):
         empty_value=None,
     )
 
+    class Meta:
+        model = AccessToken
+        fields = ["name", "can_read", "can_write", "restricted_to"]
+        widgets = {"restricted_to": forms.Textarea({"rows": 3})}
+
+    def create(self, user: Any) -> str:
+        """Create a token for a user, and return it."""
+        return AccessToken.objects.create(user, **self.cleaned_data)[1]
+
 
 class TokensView(FormView):
     """List your access tokens, and create one."""
@@ -94,10 +103,10 @@ class TokensView(FormView):
     @transaction.atomic
     @sensitive_variables("secret")
     def form_valid(self, form: TokenForm) -> HttpResponse:
-        name, expiry = form.cleaned_data["name"], form.cleaned_data["expiry"]
-        _, secret = AccessToken.objects.create(self.request.user, expiry, name=name)
+        secret = form.create(self.request.user)
         # Don't redirect: the secret isn't stored, so it can be shown only in this response.
-        return self.render_to_response(self.get_context_data(form=TokenForm(), secret=secret, name=name))
+        context = self.get_context_data(form=TokenForm(), secret=secret, name=form.cleaned_data["name"])
+        return self.render_to_response(context)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         tokens = AccessToken.objects.filter(user=self.request.user.pk)

@@ -21,9 +21,28 @@ class TokenAdmin(LookupMixin, AuthTokenAdmin):
     can be revoked, or assigned to other users.
     """
 
-    list_display = ["__str__", "user", "created", "expiry", "last_used_at"]
+    list_display = [
+        "__str__",
+        "digits",
+        "user",
+        "can_read",
+        "can_write",
+        "restricted_to",
+        "created",
+        "expiry",
+        "last_used_at",
+        "last_used_from",
+    ]
     search_fields = ["name", *AuthTokenAdmin.search_fields]
-    fields = ["name", "user", "expiry"]
+    fields = ["name", "user", "can_read", "can_write", "restricted_to", "expiry"]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        use = ["digits", "created", "last_used_at", "last_used_from"] if obj else []
+        return [*self.fields, *use]
+
+    @admin.display(description="First digits")
+    def digits(self, token: AccessToken) -> str:
+        return f"{token.digits}…"
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "user":

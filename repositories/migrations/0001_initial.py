@@ -1,6 +1,7 @@
 import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
+import repositories.accounts.restrictions
 import repositories.models
 import repositories.policies.models
 import repositories.policies.tag_templates
@@ -69,7 +70,11 @@ class Migration(migrations.Migration):
                 ('created', models.DateTimeField(auto_now_add=True)),
                 ('expiry', models.DateTimeField(blank=True, null=True)),
                 ('name', models.CharField(blank=True, max_length=100)),
+                ('can_read', models.BooleanField(default=True, help_text='And the names of repositories, as far as the owner sees them.', verbose_name='read events')),
+                ('can_write', models.BooleanField(default=False, help_text='For registries, scanners and other producers. The owner needs the permission to add events.', verbose_name='write events')),
+                ('restricted_to', models.TextField(blank=True, help_text='One namespace, such as acme/*, or repository, such as acme/web, per line. Leave empty for no restriction. A registry needs a token without one.', validators=[repositories.accounts.restrictions.validate_restriction], verbose_name='only in')),
                 ('last_used_at', models.DateTimeField(editable=False, null=True)),
+                ('last_used_from', models.GenericIPAddressField(editable=False, null=True)),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='access_tokens', to=settings.AUTH_USER_MODEL)),
             ],
             options={

@@ -53,5 +53,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"Somebody logs in as {account}. Name another account: registry_config ACCOUNT"
             ) from error
-        _, token = AccessToken.objects.create(user, expiry=None)
+        _, token = AccessToken.objects.create(
+            user, expiry=None, name=f"registry {account}", can_read=False, can_write=True
+        )
         self.stdout.write(CONFIGURATION.format(url=url, token=token))

@@ -1,0 +1,27 @@
+"""The access token of a request travels with the request's user, so that whatever asks for the permissions of
+this user gets those of the token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from repositories.models import AccessToken
+
+ATTRIBUTE = "_registry_access_token"
+
+
+def attach(token: AccessToken) -> None:
+    """Attach a token to its owner: from now on, this object of the owner stands for the token."""
+    setattr(token.user, ATTRIBUTE, token)
+
+
+def token_of(user: Any) -> AccessToken | None:
+    """Return the token with which a user has authenticated, or None if they have logged in."""
+    return getattr(user, ATTRIBUTE, None)
+
+
+def is_restricted(user: Any) -> bool:
+    """Return whether a user has authenticated with a token that is restricted, or that can't read."""
+    token = token_of(user)
+    return token is not None and bool(token.restricted_to or not token.can_read)

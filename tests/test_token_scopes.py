@@ -1,0 +1,225 @@
+"""What access tokens can be used for: their scopes, restrictions, expiry and owners."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import get_resolver, reverse
+from guardian.shortcuts import remove_perm
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from activity.api import senders
+from activity.models import Event
+from repositories.access.resolving import Access
+from repositories.accounts import tokens
+from repositories.models import AccessToken, Repository
+from tests import factories
+from tests.worlds import NAMESPACES, USERS, World, rolled_back, worlds
+
+# --- Every endpoint -----------------------------------------------------------------------------
+
+# Columns are separated by at least two spaces. Each cell contains the statuses of a GET and a POST request.
+TABLE = """
+endpoint           read      write     both      acme/*    acme/web  globex/*  expired   revoked   deactivated
+
+notifications      405, 403  405, 200  405, 200  405, 403  405, 403  405, 403  401, 401  401, 401  401, 401
+events             200, 403  403, 201  200, 201  200, 201  200, 201  200, 403  401, 401  401, 401  401, 401
+event              200, 405  403, 405  200, 405  200, 405  200, 405  404, 405  401, 401  401, 401  401, 401
+repositories       200, 405  403, 405  200, 405  200, 405  200, 405  200, 405  401, 401  401, 401  401, 401
+repository-events  200, 405  403, 405  200, 405  200, 405  200, 405  404, 405  401, 401  401, 401  401, 401
+schema             200, 405  200, 405  200, 405  200, 405  200, 405  200, 405  401, 401  401, 401  401, 401
+docs               302, 302  302, 302  302, 302  302, 302  302, 302  302, 302  302, 302  302, 302  302, 302
+"""
+"""The documentation is a page for people who have logged in. It redirects everyone else to the login."""
+
+ROWS = [line.split("  ") for line in TABLE.splitlines() if line]
+HEADINGS, *CELLS = [[cell.strip() for cell in row if cell.strip()] for row in ROWS]
+EXPECTED = {name: dict(zip(HEADINGS[1:], cells, strict=True)) for name, *cells in CELLS}
+
+EVENT = {"id": "1", "kind": "promote", "repository": "acme/web", "tag": "v1", "occurred_at": "2026-11-22T12:00:00Z"}
+BODIES: dict[str, Any] = {"notifications": {"events": []}}
+
+TOKENS: dict[str, dict[str, Any]] = {
+    "read": {"can_write": False},
+    "write": {"can_read": False},
+    "acme/*": {"restricted_to": "acme/*"},
+    "acme/web": {"restricted_to": "acme/web"},
+    "globex/*": {"restricted_to": "globex/*"},
+}
+
+
+def endpoint_names() -> set[str]:
+    """Return the names of all endpoints."""
+    _, resolver = get_resolver().namespace_dict["registry_api"]
+    return {pattern.name for pattern in resolver.url_patterns if pattern.name}
+
+
+@pytest.fixture
+def owner(web: Repository) -> Any:
+    """Somebody who can see acme/web, and may add events."""
+    owner = factories.user_with("level_admin", web)
+    factories.grant_add_event_permission(owner)
+    return owner
+
+
+@pytest.mark.parametrize("holder", HEADINGS[1:])
+@pytest.mark.parametrize("name", EXPECTED)
+def test_token_gets_the_status_of_the_table(owner: Any, web: Repository, name: str, holder: str) -> None:
+    event = factories.record("update_tag", web, tag="v1")
+    arguments = {"event": [event.pk], "repository-events": ["acme", "web"]}
+    url = reverse(f"registry_api:{name}", args=arguments.get(name, []))
+    headers = factories.bearer(owner, **TOKENS.get(holder, {}))
+    if holder == "expired":
+        AccessToken.objects.update(expiry=factories.NOON)
+    elif holder == "revoked":
+        AccessToken.objects.all().delete()
+    elif holder == "deactivated":
+        owner.is_active = False
+        owner.save()
+
+    got = Client().get(url, headers=headers)
+    posted = Client().post(url, BODIES.get(name, EVENT), content_type="application/json", headers=headers)
+
+    assert f"{got.status_code}, {posted.status_code}" == EXPECTED[name][holder]
+
+
+def test_table_contains_every_endpoint() -> None:
+    assert endpoint_names() == EXPECTED.keys()
+
+
+# --- Never further than the owner ---------------------------------------------------------------
+
+
+def test_token_reaches_no_further_than_its_owner_does_now(web: Repository) -> None:
+    owner = factories.user_with("level_read", web)
+    factories.grant_add_event_permission(owner)
+    headers = factories.bearer(owner, restricted_to="acme/*")
+    url = "/api/v0/repositories/acme/web/events/"
+    assert Client().get(url, headers=headers).status_code == 200
+
+    owner.user_permissions.clear()
+    remove_perm("level_read", owner, web)
+
+    assert Client().get(url, headers=headers).status_code == 404
+    posted = Client().post("/api/v0/events/", EVENT, content_type="application/json", headers=headers)
+    assert posted.status_code == 403
+
+
+@pytest.mark.long
+@pytest.mark.django_db
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(
+    world=worlds(),
+    viewer=st.sampled_from([*USERS, "admin", "auditor"]),
+    namespaces=st.sets(st.sampled_from([n for n in NAMESPACES if n != "_"] + ["nothing"])),
+    numbers=st.sets(st.integers(0, 5)),
+    can_read=st.sampled_from([True, True, False]),
+)
+def test_restricted_token_shows_what_its_owner_sees_in_the_places(
+    world: World, viewer: str, namespaces: set[str], numbers: set[int], can_read: bool
+) -> None:
+    with rolled_back():
+        world.build()
+        owner, rows = world.created[viewer], world.created["repositories"]
+        chosen = [row.full_name for number, row in enumerate(rows) if number in numbers]
+        places = [*(f"{name}/*" for name in namespaces), *chosen] or ["nothing/at-all"]
+        expected = sorted(
+            id
+            for id, event in zip(world.created["events"], world.events, strict=True)
+            if can_read
+            and world.can_see(viewer, *event)
+            and event[0] is not None
+            and rows[event[0]].deleted_at is None
+            and (rows[event[0]].full_name in chosen or rows[event[0]].namespace.name in namespaces)
+        )
+        factories.new_token(owner, restricted_to="\n".join(places), can_read=can_read)
+        tokens.attach(token := AccessToken.objects.get())
+        access = Access.for_user(token.user)
+
+        assert sorted(str(event.pk) for event in Event.objects.visible_to(access)) == expected
+        for row in (row for row in rows if row.deleted_at is None):
+            visible = Event.objects.visible_to(access, row)
+            assert {str(event.pk) for event in visible} == {
+                str(event.pk) for event in Event.objects.filter(pk__in=expected, repository=row)
+            }
+        assert not Event.objects.for_own_account(access).exists()
+        assert not access.sees_everything
+
+
+@pytest.mark.parametrize("place", ["acme/*", "acme/web"])
+def test_restricted_token_of_an_msr_admin_shows_only_its_places(web: Repository, place: str) -> None:
+    shown = factories.record("update_tag", web, tag="v1")
+    factories.record("update_tag", "globex/api", tag="v1")
+    headers = factories.bearer(factories.msr_admin(), restricted_to=place)
+
+    events = Client().get("/api/v0/events/", headers=headers).json()["results"]
+    repositories = Client().get("/api/v0/repositories/", headers=headers).json()["results"]
+
+    assert [event["id"] for event in events] == [str(shown.pk)]
+    assert events[0]["delivered_by"] is None
+    assert [repository["name"] for repository in repositories] == ["acme/web"]
+    assert Client().get("/metrics", headers=headers).status_code == 401
+
+
+def test_write_token_reads_no_feed_and_no_metrics(web: Repository) -> None:
+    admin = factories.msr_admin(username="admin")
+    token = factories.new_token(admin, can_read=False)
+    basic = base64.b64encode(f"admin:{token}".encode()).decode()
+
+    assert Client().get("/activity/atom/", headers={"authorization": f"Basic {basic}"}).status_code == 401
+    assert Client().get("/metrics", headers={"authorization": f"Bearer {token}"}).status_code == 401
+
+
+def test_feed_of_a_restricted_token_shows_only_its_places(web: Repository) -> None:
+    for name in ("acme/web", "globex/api"):
+        factories.record("update_tag", name, tag="v1")
+    token = factories.new_token(factories.msr_admin(username="admin"), restricted_to="acme/*")
+    basic = {"authorization": "Basic " + base64.b64encode(f"admin:{token}".encode()).decode()}
+
+    feed = Client().get("/activity/atom/", headers=basic).content.decode()
+
+    assert "acme/web:v1" in feed
+    assert "globex" not in feed
+    assert Client().get("/organizations/acme/activity/atom/", headers=basic).status_code == 404
+
+
+def test_view_that_declares_no_scope_refuses_tokens(owner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activity.api.views.EventListView.scopes", {})
+
+    response = Client().get("/api/v0/events/", headers=factories.bearer(owner))
+
+    assert response.status_code == 403
+    assert "can't be used here" in response.content.decode()
+
+
+def test_list_of_events_outside_the_restriction_is_refused(owner: Any) -> None:
+    headers = factories.bearer(owner, restricted_to="acme/new\nglobex/*")
+    names = ["acme/new", "globex/any", "acme/web"]
+    events = [{**EVENT, "id": name, "repository": name} for name in names]
+
+    response = Client().post("/api/v0/events/", events, content_type="application/json", headers=headers)
+
+    assert response.status_code == 403
+    assert "acme/web" in response.content.decode()
+    assert not Event.objects.exists()
+
+
+# --- Last use -----------------------------------------------------------------------------------
+
+
+def test_token_keeps_the_address_of_its_last_use(owner: Any) -> None:
+    headers = factories.bearer(owner)
+
+    Client(REMOTE_ADDR="192.0.2.7").get("/api/v0/events/", headers=headers)
+
+    assert AccessToken.objects.get().last_used_from == "192.0.2.7"
+    AccessToken.objects.update(last_used_at=factories.NOON)
+    senders.forget()
+    Client(REMOTE_ADDR="2001:db8::1").post(
+        "/api/v0/notifications/registry/", {"events": []}, content_type="application/json", headers=headers
+    )
+    assert AccessToken.objects.get().last_used_from == "2001:db8::1"

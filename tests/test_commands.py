@@ -15,7 +15,7 @@ from django.test import Client
 from activity.catalogue import REPOSITORY_KINDS
 from activity.models import Event
 from repositories.access.resolving import Access
-from repositories.models import Repository
+from repositories.models import AccessToken, Repository
 from tests import factories
 from tests.factories import notification
 
@@ -64,9 +64,22 @@ def test_registry_config_does_not_revoke_earlier_tokens() -> None:
 def test_create_token_prints_the_token_on_the_last_line() -> None:
     factories.producer(username="ci")
 
-    tokens = [run("create_token", "ci").splitlines()[-1] for _ in range(2)]
+    tokens = [run("create_token", "ci", "--scope=write").splitlines()[-1] for _ in range(2)]
 
     assert [deliver(f"Bearer {token}") for token in tokens] == [200, 200]
+
+
+def test_create_token_creates_a_token_that_can_only_read_unless_told_otherwise() -> None:
+    factories.producer(username="ci")
+
+    assert deliver(f"Bearer {run('create_token', 'ci').splitlines()[-1]}") == 403
+    run("create_token", "ci", "--only=acme/*", "--only=globex/api", "--days=30", "--name=SIEM")
+
+    token = AccessToken.objects.get(name="SIEM")
+    assert (token.can_read, token.can_write, token.restricted_to) == (True, False, "acme/*\nglobex/api")
+    assert token.expiry is not None
+    with pytest.raises(CommandError, match="neither a repository"):
+        run("create_token", "ci", "--only=acme/")
 
 
 def test_create_token_for_an_unknown_user_fails() -> None:

@@ -132,6 +132,31 @@ class TestTokens:
         expiry_time = AccessToken.objects.get().expiry
         assert (expiry_time and round((expiry_time - timezone.now()) / timedelta(days=1))) == days
 
+    def test_token_can_do_what_was_chosen(self, client: Client) -> None:
+        self.create(client, can_read="", can_write="on", restricted_to="acme/*\r\nglobex/api")
+
+        token = AccessToken.objects.get()
+        assert (token.can_read, token.can_write) == (False, True)
+        assert token.may_write_in("acme/web")
+        assert not token.may_write_in("globex/web")
+        page = get_html(client, TOKENS)
+        assert "only in <code>acme/*</code>, <code>globex/api</code>" in page
+        assert f"<code>{token.token_key[:8]}…</code>" in page
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"can_read": ""},
+            {"restricted_to": "acme/"},
+            {"restricted_to": "*"},
+            {"restricted_to": "a/b\n" * 51},
+        ],
+        ids=str,
+    )
+    def test_token_requires_a_scope_and_valid_places(self, client: Client, values: dict[str, str]) -> None:
+        assert self.create(client, **values) == ""
+        assert not AccessToken.objects.exists()
+
     @pytest.mark.parametrize(
         "values",
         [{"name": ""}, {"name": "x" * 101}, {"name": "a\0b"}, {"expiry": "1"}, {"expiry": "-1"}],
@@ -159,6 +184,7 @@ class TestTokens:
         again = AccessToken.objects.get().last_used_at
         assert again is not None
         assert again >= first
+        assert "from 127.0.0.1" in get_html(client, TOKENS)
         assert ">never</td>" not in get_html(client, TOKENS)
 
     def test_expired_token_is_marked_and_rejected(self, client: Client, jane: Any) -> None:

@@ -40,7 +40,13 @@ ROWS = [line.split("  ") for line in TABLE.splitlines() if line]
 HEADINGS, *CELLS = [[cell.strip() for cell in row if cell.strip()] for row in ROWS]
 EXPECTED = {name: dict(zip(HEADINGS[1:], cells, strict=True)) for name, *cells in CELLS}
 
-EVENT = {"id": "1", "kind": "promote", "repository": "acme/web", "tag": "v1", "occurred_at": "2026-11-22T12:00:00Z"}
+EVENT = {
+    "id": "1",
+    "kind": "promote",
+    "repository": "acme/web",
+    "tag": "v1",
+    "occurred_at": "2026-11-22T12:00:00Z",
+}
 BODIES: dict[str, Any] = {"notifications": {"events": []}}
 
 TOKENS: dict[str, dict[str, Any]] = {
@@ -55,7 +61,8 @@ TOKENS: dict[str, dict[str, Any]] = {
 def endpoint_names() -> set[str]:
     """Return the names of all endpoints."""
     _, resolver = get_resolver().namespace_dict["registry_api"]
-    return {pattern.name for pattern in resolver.url_patterns if pattern.name}
+    names = {getattr(pattern, "name", None) for pattern in resolver.url_patterns}
+    return {name for name in names if name}
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ def owner(web: Repository) -> Any:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_token_gets_the_status_of_the_table(owner: Any, web: Repository, name: str, holder: str) -> None:
     event = factories.record("update_tag", web, tag="v1")
-    arguments = {"event": [event.pk], "repository-events": ["acme", "web"]}
+    arguments: dict[str, list[Any]] = {"event": [event.pk], "repository-events": ["acme", "web"]}
     url = reverse(f"registry_api:{name}", args=arguments.get(name, []))
     headers = factories.bearer(owner, **TOKENS.get(holder, {}))
     if holder == "expired":

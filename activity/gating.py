@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.db.models import Model, Q, QuerySet
 
+from activity.scans import REPORT, SCANNER, SEVERITIES
 from repositories.access.levels import REPOSITORY_CATEGORIES, VIEW_DETAILS, VIEW_UNKNOWN_EVENTS, Category
 from repositories.access.resolving import Access
 from repositories.models import Repository
@@ -26,8 +27,9 @@ DETAILS_FOR_EVERYONE = frozenset(
         # what registries say about a manifest
         "media_type",
         "size",
-        # how many vulnerabilities of each severity a scan found
-        *("critical", "high", "medium", "low", "negligible", "unknown"),
+        # how many vulnerabilities of each severity a scan found, with which scanner, and where its report is
+        *SEVERITIES,
+        *(SCANNER, REPORT),
         # what this application says about a change, and about the event itself
         *("subject", "changes", "members", "count", "policy_id", "attempts", "foreign_archive"),
     }

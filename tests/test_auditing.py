@@ -625,7 +625,7 @@ class TestRecording:
         ("url", "data"),
         [
             ("/settings/password/", {"old_password": PASSWORD, **new_password("new_password")}),
-            ("/settings/tokens/", {"name": "CI", "expiry": "30"}),
+            ("/settings/tokens/", {"name": "CI", "expiry": "30", "can_read": "on"}),
             ("/repositories/new/", {"namespace": "acme", "name": "app", "visibility": "private"}),
             ("/repositories/acme/web/settings/", {"change": "", "visibility": "public"}),
             ("/repositories/acme/web/settings/", {"delete": "", "confirmation": "acme/web"}),

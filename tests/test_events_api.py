@@ -414,20 +414,32 @@ class TestProducers:
         assert counts[1] == counts[2]
         assert Event.objects.count() == 33
 
-    def test_list_with_an_invalid_event_is_rejected_as_a_whole(self, post: Any, web: Repository) -> None:
-        response = post(
-            [self.event(), self.event(id="2", kind="polish"), self.event(id="3", repository="A B")]
-        )
+    def test_each_event_of_a_list_has_a_result(self, post: Any, web: Repository) -> None:
+        events = [
+            self.event(),
+            self.event(id="2", kind="polish"),
+            self.event(id="3", repository="A B"),
+            "scan",
+            self.event(),
+        ]
 
-        assert response.status_code == 400
-        assert {number: list(errors) for number, errors in response.json().items()} == {
-            "1": ["kind"],
-            "2": ["repository"],
-        }
+        response = post(events)
+
+        assert response.status_code == 207
+        results = response.json()
+        assert [result["status"] for result in results] == [201, 400, 400, 400, 201]
+        assert [list(result["errors"] or []) for result in results[:3]] == [[], ["kind"], ["repository"]]
+        event = Event.objects.get()
+        assert [result["id"] for result in results] == [str(event.pk), None, None, None, str(event.pk)]
+        assert post(events).json() == results
+
+    def test_list_of_more_than_1000_events_is_rejected(self, post: Any, web: Repository) -> None:
+        events = [self.event(id=str(number)) for number in range(1001)]
+
+        assert post(events).status_code == 400
         assert not Event.objects.exists()
-
-    def test_list_of_more_than_100_events_is_rejected(self, post: Any, web: Repository) -> None:
-        assert post([self.event(id=str(number)) for number in range(101)]).status_code == 400
+        assert post(events[:1000]).status_code == 201
+        assert Event.objects.count() == 1000
 
     @pytest.mark.parametrize(
         ("changes", "field"),
@@ -451,6 +463,10 @@ class TestProducers:
             ({"details": {"a b": "c"}}, "details"),
             ({"details": {"a": {}}}, "details"),
             ({"details": []}, "details"),
+            ({"kind": "scan", "details": {"critical": "many"}}, "details"),
+            ({"kind": "scan", "details": {"high": -1}}, "details"),
+            ({"kind": "scan", "details": {"report": "javascript:alert(1)"}}, "details"),
+            ({"kind": "scan", "details": {"report": "http://"}}, "details"),
         ],
         ids=str,
     )
@@ -462,7 +478,7 @@ class TestProducers:
         assert (response.status_code, list(response.json())) == (400, [field])
         assert not Event.objects.exists()
 
-    @pytest.mark.parametrize("body", ["", "{", "null", "7", '"x"', "[1]", "[" * 100_000, "[NaN]"])
+    @pytest.mark.parametrize("body", ["", "{", "null", "7", '"x"', "[" * 100_000, "[NaN]"])
     def test_body_that_is_not_an_event_is_rejected(self, post: Any, body: str) -> None:
         assert post(body).status_code == 400
 

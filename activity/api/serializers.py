@@ -143,6 +143,17 @@ class ResultSerializer(serializers.Serializer):
     )
 
 
+class ListedResultSerializer(ResultSerializer):
+    """The result for one event of a list."""
+
+    status = serializers.IntegerField(
+        help_text="The status that the event would have been answered with by itself: 201, 400 or 403."
+    )
+    errors = serializers.JSONField(  # type: ignore[assignment]
+        allow_null=True, help_text="What is wrong with the event, by field, or null if it was accepted."
+    )
+
+
 class ReceiptSerializer(serializers.Serializer):
     """The result for one message sent by a registry. All values are null while the message waits."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
 from django.http import Http404
 from django.utils.functional import cached_property
 from rest_framework import status
-from rest_framework.exceptions import NotFound, PermissionDenied
+from rest_framework.exceptions import APIException, NotFound, PermissionDenied, ValidationError
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,7 +17,7 @@ from activity.api.base import READ, WRITE, ApiView, document
 from activity.api.pagination import EventPagination, RepositoryPagination
 from activity.api.parsers import parse_json
 from activity.api.permissions import CanAddEvents
-from activity.api.serializers import EventSerializer, RepositorySerializer, ResultSerializer
+from activity.api.serializers import EventSerializer, ListedResultSerializer, RepositorySerializer
 from activity.deletion import traces
 from activity.feed.filters import EventFilterBackend, EventFilterSet, NoFilters
 from activity.models import ACTORS, Event, EventQuerySet
@@ -47,20 +46,28 @@ class EventListView(ApiView, ListAPIView):
         return with_actors(Event.objects.visible_to(self.access, self.repository))
 
     @document(
-        request=producers.ProducedEventSerializer(many=True), responses={201: ResultSerializer(many=True)}
+        request=producers.ProducedEventSerializer(many=True),
+        responses={201: ListedResultSerializer(many=True), 207: ListedResultSerializer(many=True)},
     )
     def post(self, request: Request) -> Response:
-        """Record one event, or a list of up to 100 events. If any event is invalid, none is recorded."""
+        """Record one event, or a list of up to 1,000 events.
+
+        The answer to a list contains a result for each event, in the same order. Its status is 201 if all
+        events were accepted, and 207 otherwise: the others have been recorded.
+        """
         # Django REST framework takes a chunked body for an empty one.
         data = request.data if request.META.get("CONTENT_LENGTH") else parse_json(request)
-        many = isinstance(data, list)
-        limits: dict[str, Any] = {"max_length": producers.MAX_EVENTS} if many else {}
-        serializer = producers.ProducedEventSerializer(data=data, many=many, **limits)
-        serializer.is_valid(raise_exception=True)
-        events = serializer.validated_data if many else [serializer.validated_data]
-        _check_restriction(request, events)
-        results = producers.receive(events, request.user, _token_key(request))
-        return Response(results if many else results[0], status=status.HTTP_201_CREATED)
+        if not isinstance(data, list):
+            (checked,) = _check([data], request)
+            if isinstance(checked, APIException):
+                raise checked
+            (result,) = producers.receive([checked], request.user, _token_key(request))
+            return Response(result, status=status.HTTP_201_CREATED)
+        if len(data) > producers.MAX_EVENTS:
+            raise ValidationError([f"At most {producers.MAX_EVENTS} events are allowed."])
+        results = _record_each(data, request)
+        complete = all(result["errors"] is None for result in results)
+        return Response(results, status.HTTP_201_CREATED if complete else status.HTTP_207_MULTI_STATUS)
 
 
 class RepositoryEventListView(EventListView):
@@ -104,13 +111,30 @@ class RepositoryListView(ApiView, ListAPIView):
         return self.access.repositories().with_names()
 
 
-def _check_restriction(request: Request, events: Sequence[dict[str, Any]]) -> None:
-    """Raise PermissionDenied if the request's token can't be used for the repository of an event."""
+def _record_each(items: list[Any], request: Request) -> list[dict[str, Any]]:
+    """Record the valid ones of the items that somebody has sent, and return a result for each item."""
+    checked = _check(items, request)
+    valid = [event for event in checked if not isinstance(event, APIException)]
+    recorded = iter(producers.receive(valid, request.user, _token_key(request)))
+    return [
+        {"status": event.status_code, "id": None, "dead_letter": None, "errors": event.detail}
+        if isinstance(event, APIException)
+        else {"status": status.HTTP_201_CREATED, **next(recorded), "errors": None}
+        for event in checked
+    ]
+
+
+def _check(items: list[Any], request: Request) -> list[dict[str, Any] | APIException]:
+    """Return for each item the validated event, or the error with which it is refused."""
+    checked: list[dict[str, Any] | APIException] = [*producers.validate_each(items)]
     if not isinstance(request.auth, AccessToken):
-        return
-    for name in {event["repository"] for event in events}:
-        if not request.auth.may_write_in(name):
-            raise PermissionDenied(f"This access token can't be used for {name}.")
+        return checked
+    return [
+        event
+        if isinstance(event, APIException) or request.auth.may_write_in(event["repository"])
+        else PermissionDenied({"repository": [f"This access token can't be used for {event['repository']}."]})
+        for event in checked
+    ]
 
 
 def _token_key(request: Request) -> str:

@@ -383,6 +383,7 @@ class Migration(migrations.Migration):
                 ('digest', models.CharField(max_length=255)),
                 ('last_push', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
                 ('last_deletion', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
+                ('last_scan', models.UUIDField(default=uuid.UUID('00000000-0000-0000-0000-000000000000'))),
                 ('repository', repositories.utils.fields.UnconstrainedForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='registry_repositories.repository')),
             ],
             options={

@@ -98,7 +98,7 @@ class Tag(models.Model):
 
 
 class Manifest(models.Model):
-    """The newest push and the newest deletion of a manifest.
+    """The newest push, deletion and scan of a manifest.
 
     Tags whose newest push had this digest and came before the deletion no longer exist.
     """
@@ -108,6 +108,8 @@ class Manifest(models.Model):
     last_push = models.UUIDField(default=Tag.NEVER)
     """The id of the newest push event, with the time as for `Tag.last_push`."""
     last_deletion = models.UUIDField(default=Tag.NEVER)
+    last_scan = models.UUIDField(default=Tag.NEVER)
+    """The id of the newest event about a scan, whether it failed or not."""
 
     class Meta:
         default_permissions = ["view"]

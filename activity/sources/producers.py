@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from rest_framework import serializers
 
+from activity import scans
 from activity.catalogue import KINDS, REPOSITORY_KINDS
 from activity.identity import END, EPOCH
 from activity.models import MANUAL_PROMOTION_NAME, MAX_ACTOR_LENGTH, ActorType, DeadLetter
@@ -21,7 +22,7 @@ from repositories import names
 from repositories.access.levels import Category
 from repositories.models import RegistrySettings
 
-MAX_EVENTS = 100
+MAX_EVENTS = 1_000
 UNKNOWN_TO_PRODUCERS = (ActorType.ANONYMOUS, ActorType.UNNAMED, ActorType.SYSTEM)
 """The types of actors that producers can't send."""
 SCANNING_DISABLED = "Security scanning is disabled in the registry settings."
@@ -93,6 +94,8 @@ class ProducedEventSerializer(serializers.Serializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         kind = KINDS[attrs["kind"]]
+        if kind.category == Category.SCAN and (wrong := scans.wrong_details(attrs["details"])):
+            raise serializers.ValidationError({"details": wrong})
         if missing := [field for field in kind.requires if not attrs[field]]:
             raise serializers.ValidationError(
                 dict.fromkeys(missing, f"This field is required for {kind.label}.")
@@ -102,6 +105,17 @@ class ProducedEventSerializer(serializers.Serializer):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         """Add the original data as `sent`, in case the event has to be stored as a dead letter."""
         return {**super().to_internal_value(data), "sent": data}
+
+
+def validate_each(items: Sequence[Any]) -> list[dict[str, Any] | serializers.ValidationError]:
+    """Return for each item either the validated event, or the error that says what is wrong with it."""
+    serializer, results = ProducedEventSerializer(), []
+    for item in items:
+        try:
+            results.append(serializer.run_validation(item))
+        except serializers.ValidationError as error:
+            results.append(error)
+    return results
 
 
 @transaction.atomic

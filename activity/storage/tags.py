@@ -33,6 +33,7 @@ from repositories import names
 from repositories.models import Repository
 
 PUSHES = frozenset({"create_tag", "update_tag"})
+SCANS = frozenset({"scan", "scan_failed"})
 FOLD_BATCH = 2_000
 """The number of `TagPull` rows to fold in one transaction."""
 
@@ -60,7 +61,8 @@ MERGE_TAG = f"""
 MERGE_MANIFEST = f"""
     ON CONFLICT (repository_id, digest) DO UPDATE SET
         {_set_newer("registry_activity_manifest", "last_push")},
-        {_set_newer("registry_activity_manifest", "last_deletion")}
+        {_set_newer("registry_activity_manifest", "last_deletion")},
+        {_set_newer("registry_activity_manifest", "last_scan")}
 """
 
 
@@ -79,7 +81,7 @@ def update_tags(events: Iterable[Event]) -> None:
             continue
         if event.kind in PUSHES or event.kind == "delete_tag":
             tag_changes.append(event)
-        elif event.kind in ("create_manifest", "delete_manifest"):
+        elif event.kind in ("create_manifest", "delete_manifest") or (event.kind in SCANS and event.digest):
             manifest_changes.append(event)
         elif event.kind == "get_tag":
             pulls.append(event)
@@ -107,6 +109,12 @@ def current_tags(repository: Repository) -> QuerySet[Tag]:
         repository=OuterRef("repository"), digest=OuterRef("digest"), last_deletion__gt=OuterRef("last_push")
     )
     return Tag.objects.filter(NOT_DELETED, ~Exists(deleted), repository=repository)
+
+
+def last_scans(repository: Repository, digests: Iterable[str]) -> dict[str, UUID]:
+    """Return the ids of the newest scans of a repository's manifests, by digest."""
+    manifests = Manifest.objects.filter(repository=repository, digest__in=set(digests))
+    return dict(manifests.exclude(last_scan=Tag.NEVER).values_list("digest", "last_scan"))
 
 
 def with_pulls(tags: QuerySet[Tag]) -> QuerySet[Any]:
@@ -167,6 +175,10 @@ def _update_manifests(events: list[Event]) -> None:
     for event in events:
         repository, digest = key = _key(event, "digest")
         manifest = manifests.setdefault(key, Manifest(repository_id=repository, digest=digest))
+        if event.kind in SCANS:
+            # Not the effective id: the event is looked up by its id.
+            manifest.last_scan = max(manifest.last_scan, event.pk)
+            continue
         field = "last_push" if event.kind == "create_manifest" else "last_deletion"
         setattr(manifest, field, max(getattr(manifest, field), _effective_id(event)))
     _merge(manifests, MERGE_MANIFEST)

@@ -13,6 +13,8 @@ from activity.feed.nearby import nearby_events
 from activity.feed.remarks import attach_remarks
 from activity.gating import sees_delivery, visible_details
 from activity.models import ACTORS, Event
+from activity.scans import ScanResult
+from repositories.access.levels import Category
 from repositories.utils.text import visible_text
 from repositories.views.pages import ViewerMixin
 
@@ -32,10 +34,13 @@ class EventView(ViewerMixin, TemplateView):
         attach_remarks([event])
         details = visible_details(event, self.access)
         details = details if isinstance(details, dict) else {"": details}
+        scan = ScanResult.of(details if event.category == Category.SCAN else {})
+        listed = [key for key in details if key not in SHOWN_ELSEWHERE | scan.details]
         return super().get_context_data(
             **kwargs,
             event=event,
-            details=[(key, _text(value)) for key, value in details.items() if key not in SHOWN_ELSEWHERE],
+            scan=scan,
+            details=[(key, _text(details[key])) for key in listed],
             changes=list(_changes(details.get("changes"))),
             sees_delivery=sees_delivery(self.access),
             subject_url=event.subject_url(self.access),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django import forms
 from django.db.models import QuerySet
 from django.urls import reverse
 
-from activity.models import Tag
+from activity.gating import visible_details
+from activity.models import Event, Tag
+from activity.scans import ScanResult
 from activity.storage import tags
 from activity.storage.attachments import attachments_of, listed_tags
 from repositories.access.levels import Category
@@ -34,6 +37,15 @@ class TagSearchForm(SearchForm):
     sort = forms.ChoiceField(required=False, choices=[(value, label) for value, (label, _) in ORDERS.items()])
 
 
+class Scan(NamedTuple):
+    """The newest scan of an image."""
+
+    url: str
+    words: str
+    """What was found, or that the scan failed."""
+    result: ScanResult
+
+
 @dataclass
 class Row:
     """A tag, and the attachments of the image that it points to."""
@@ -42,6 +54,8 @@ class Row:
     attachments: list[Tag] = field(default_factory=list)
     not_shown: int = 0
     """The number of attachments that are not in `attachments`."""
+    scan: Scan | None = None
+    """The newest scan of the image, if the viewer may see scans."""
 
 
 class TagsView(RepositoryPage, KeysetListView):
@@ -70,7 +84,19 @@ class TagsView(RepositoryPage, KeysetListView):
         attached: dict[str, list[Any]] = {}
         for tag in self.with_columns(attachments_of(rows, self.repository, self.search.values["q"])):
             attached.setdefault(tag.image, []).append(tag)
-        return [_row(tag, attached) for tag in rows]
+        scans = self.newest_scans({tag.digest for tag in rows})
+        return [_row(tag, attached, scans.get(tag.digest)) for tag in rows]
+
+    def newest_scans(self, digests: Collection[str]) -> dict[str, Scan]:
+        """Return the newest scan of each image, as far as the viewer may see it."""
+        ids = tags.last_scans(self.repository, digests)
+        scans = Event.objects.visible_to(self.access, self.repository).filter(pk__in=ids.values())
+        found: dict[str, Scan] = {}
+        for scan in scans.select_related("repository__namespace"):
+            result = ScanResult.of(visible_details(scan, self.access))
+            words = result.summary if scan.kind == "scan" else ""
+            found[scan.digest] = Scan(scan.get_absolute_url(), words or scan.label, result)
+        return found
 
     def with_columns(self, found: QuerySet) -> QuerySet:
         """Return tags with the columns that the viewer may see."""
@@ -82,6 +108,6 @@ class TagsView(RepositoryPage, KeysetListView):
         return super().get_context_data(**kwargs, sees_pulls=self.sees_pulls, events_url=events_url)
 
 
-def _row(tag: Tag, attached: dict[str, list[Any]]) -> Row:
+def _row(tag: Tag, attached: dict[str, list[Any]], scan: Scan | None) -> Row:
     attachments = [] if tag.is_attachment else attached.get(tag.stem, [])
-    return Row(tag, attachments, attachments[0].number - len(attachments) if attachments else 0)
+    return Row(tag, attachments, attachments[0].number - len(attachments) if attachments else 0, scan)

@@ -1,0 +1,75 @@
+"""The results of scans: what the details of a scan event say about an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+SEVERITIES = ("critical", "high", "medium", "low", "negligible", "unknown")
+"""The details that contain the number of vulnerabilities of a severity."""
+SCANNER = "scanner"
+REPORT = "report"
+"""The detail with the address of the scanner's report."""
+MAX_DIGITS = 9
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """What a scanner found."""
+
+    counts: Mapping[str, int]
+    """The number of vulnerabilities by severity, the worst first. Empty if the scanner sent none."""
+    scanner: str
+    report: str
+    """The address of the report, or "" if there is none that a browser can open."""
+
+    @classmethod
+    def of(cls, details: Any) -> Self:
+        """Return what the visible details of an event say. Details of the wrong form say nothing."""
+        details = details if isinstance(details, dict) else {}
+        counts = {severity: str(details.get(severity, "")) for severity in SEVERITIES}
+        report = str(details.get(REPORT, ""))
+        return cls(
+            {severity: int(count) for severity, count in counts.items() if is_count(count)},
+            str(details.get(SCANNER, "")),
+            report if is_web_address(report) else "",
+        )
+
+    @property
+    def details(self) -> frozenset[str]:
+        """The names of the details that the result contains."""
+        named = {SCANNER: self.scanner, REPORT: self.report}
+        return frozenset(self.counts) | {name for name, value in named.items() if value}
+
+    @property
+    def summary(self) -> str:
+        """The counts in words: `3 critical, 1 low`."""
+        found = [f"{count} {severity}" for severity, count in self.counts.items() if count]
+        return ", ".join(found) or ("no vulnerabilities" if self.counts else "")
+
+
+def wrong_details(details: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with the details of a scan that somebody sends."""
+    wrong = [
+        f"{severity} must be a whole number of up to {MAX_DIGITS} digits."
+        for severity in SEVERITIES
+        if severity in details and not is_count(details[severity])
+    ]
+    if REPORT in details and not is_web_address(details[REPORT]):
+        wrong.append(f"{REPORT} must be an address that begins with http:// or https://.")
+    return wrong
+
+
+def is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS
+
+
+def is_web_address(text: str) -> bool:
+    """Return whether a text is an address that is safe to link to."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and text.isprintable()

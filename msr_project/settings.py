@@ -21,6 +21,8 @@
 | `ARCHIVE_OPTIONS` |                                 | the options for that storage class, as JSON        |
 | `DELETION_DELAY` | `24`                             | hours until a change of auto-deletion takes effect |
 |                 |                                   | if more events are deleted; can be 0               |
+| `READS_PER_MINUTE` | `3000`         | how many requests a minute an access token may     |
+|                 |                                   | send that read, in each process; `0` for no limit  |
 | `RECORD_IN_REQUEST` | `false`       | record notifications in their requests, without    |
 |                 |                                   | the recorder, which records many more a second     |
 | `DEBUG`         | `false`                           | Django's debug mode, only for development          |
@@ -237,6 +239,7 @@ REGISTRY_ACTIVITY = {
     "REGISTRY_HOST": env.str("REGISTRY_HOST", default="localhost:5000"),
     # Until a change of auto-deletion takes effect, any MSR admin can cancel it.
     "DELETION_DELAY": timedelta(hours=env.float("DELETION_DELAY", default=24)),
+    "READS_PER_MINUTE": env.int("READS_PER_MINUTE", default=3_000) or None,
     # The recorder (see the Procfile) records what requests have received.
     "RECORD_IN_REQUEST": env.bool("RECORD_IN_REQUEST", default=False),
 }

@@ -230,3 +230,64 @@ def test_token_keeps_the_address_of_its_last_use(owner: Any) -> None:
         "/api/v0/notifications/registry/", {"events": []}, content_type="application/json", headers=headers
     )
     assert AccessToken.objects.get().last_used_from == "2001:db8::1"
+
+
+# --- Limits -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_reads(settings: Any) -> None:
+    settings.REGISTRY_ACTIVITY = {**settings.REGISTRY_ACTIVITY, "READS_PER_MINUTE": 3}
+
+
+def test_reading_is_limited_for_each_token_and_recording_is_not(owner: Any, three_reads: None) -> None:
+    headers = factories.bearer(owner)
+    urls = ["/api/v0/events/", "/api/v0/repositories/", "/api/v0/events/?type=DELETE", "/api/v0/events/"]
+
+    answers = [Client().get(url, headers=headers) for url in urls]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert [answer["RateLimit-Remaining"] for answer in answers] == ["2", "1", "0", "0"]
+    assert {answer["RateLimit-Limit"] for answer in answers} == {"3"}
+    assert 0 < int(answers[3]["Retry-After"]) <= 60
+    assert answers[3]["Retry-After"] == answers[3]["RateLimit-Reset"]
+    for url, body in (("/api/v0/events/", EVENT), ("/api/v0/notifications/registry/", {"events": []})):
+        posted = Client().post(url, body, content_type="application/json", headers=headers)
+        assert posted.status_code in (200, 201)
+        assert "RateLimit-Limit" not in posted
+    other = Client().get("/api/v0/events/", headers=factories.bearer(owner))
+    assert (other.status_code, other["RateLimit-Remaining"]) == (200, "2")
+
+
+def test_limit_begins_again_after_a_minute(
+    owner: Any, three_reads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers, moments = factories.bearer(owner), iter([1_000.0, 1_010.0, 1_020.0, 1_059.0, 1_060.0])
+    monkeypatch.setattr("repositories.accounts.throttling.monotonic", lambda: next(moments))
+
+    statuses = [Client().get("/api/v0/events/", headers=headers).status_code for _ in range(5)]
+
+    assert statuses == [200, 200, 200, 429, 200]
+
+
+def test_feeds_are_limited_too(owner: Any, three_reads: None) -> None:
+    token = factories.new_token(owner)
+    basic = base64.b64encode(f"{owner.username}:{token}".encode()).decode()
+
+    statuses = [
+        Client().get("/activity/atom/", headers={"authorization": f"Basic {basic}"}).status_code
+        for _ in range(4)
+    ]
+
+    assert statuses == [200, 200, 200, 429]
+
+
+def test_limit_can_be_turned_off_and_does_not_apply_to_sessions(
+    owner: Any, three_reads: None, settings: Any, log_in: Any
+) -> None:
+    client = log_in(owner)
+    assert {client.get("/api/v0/events/").status_code for _ in range(4)} == {200}
+
+    settings.REGISTRY_ACTIVITY = {**settings.REGISTRY_ACTIVITY, "READS_PER_MINUTE": None}
+    answer = Client().get("/api/v0/events/", headers=factories.bearer(owner))
+    assert "RateLimit-Limit" not in answer

@@ -13,12 +13,16 @@ from rest_framework.metadata import SimpleMetadata
 from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView, exception_handler
 
 from activity.api.parsers import JSONParser
 from activity.api.permissions import HasScope
+from activity.api.throttling import ReadThrottle
 from repositories.access.resolving import Access
 from repositories.accounts.authentication import TokenAuthentication
+from repositories.accounts.throttling import Allowance
 from repositories.models import Scope
 
 READ = frozenset({Scope.READ})
@@ -35,13 +39,21 @@ class ApiView(APIView):
     """For each method, the scopes of which an access token needs one. Tokens can't use other methods."""
     renderer_classes = [JSONRenderer]
     parser_classes = [JSONParser]
-    throttle_classes = []
+    throttle_classes = [ReadThrottle]
+    allowance: Allowance | None = None
+    """What the caller's access token may still read, if there is a limit."""
     content_negotiation_class: type[BaseContentNegotiation] = DefaultContentNegotiation
     metadata_class = SimpleMetadata
     versioning_class = None
     pagination_class: Any = None
     filter_backends: Any = []
     schema: Any = AutoSchema()
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        for name, value in self.allowance.headers.items() if self.allowance else ():
+            response.headers[name] = value
+        return response
 
     def get_exception_handler(self) -> Any:
         return exception_handler

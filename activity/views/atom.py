@@ -19,6 +19,7 @@ from activity.feed.ordering import BY_TIME
 from activity.feed.search import find
 from activity.models import Event
 from activity.views import activity
+from repositories.accounts import throttling
 from repositories.accounts.authentication import BasicTokenAuthentication
 
 MAX_ENTRIES = 50
@@ -42,7 +43,10 @@ class AtomView(activity.ActivityPage):
                 return HttpResponse(
                     status=401, headers={"WWW-Authenticate": 'Basic realm="Registry activity"'}
                 )
-            request.user = found[0]
+            request.user, token = found
+            allowance = throttling.count(token)
+            if allowance and allowance.is_exceeded:
+                return HttpResponse(status=429, headers=allowance.headers)
         return super().dispatch(request, *args, **kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

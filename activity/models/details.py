@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -16,23 +17,28 @@ from django.db.models import Case, Q, When
 from activity.gating import MESSAGE
 from activity.models.compressed import compress, decompress
 from activity.models.texts import MAX_TEXT, Text
+from repositories.utils.addresses import MAX_CACHED
 from repositories.utils.fields import UnconstrainedForeignKey
 from repositories.utils.text import is_storable
 
 
 def _address(value: Any) -> str | None:
-    """Return an IP address in canonical form, or None.
+    """Return an IP address in canonical form, or None."""
+    return value if isinstance(value, str) and _is_canonical_address(value) else None
+
+
+@lru_cache(MAX_CACHED)
+def _is_canonical_address(value: str) -> bool:
+    """Return whether a text is an IP address in the form that every database returns.
 
     PostgreSQL spells the IPv6 addresses that contain an IPv4 address differently.
     """
-    if not isinstance(value, str) or "%" in value:
-        return None
     try:
         address = ipaddress.ip_address(value)
     except ValueError:
-        return None
+        return False
     has_ipv4 = address.version == 6 and int(address) < 1 << 48
-    return value if str(address) == value and not has_ipv4 else None
+    return str(address) == value and not has_ipv4 and "%" not in value
 
 
 def _uuid(value: Any) -> UUID | None:

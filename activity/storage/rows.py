@@ -15,8 +15,15 @@ BATCH = 1000
 MIN_COPIED = 100
 """From this number of rows on, COPY is faster than INSERT, although it takes three more statements."""
 PLAIN_FIELDS = {
-    *(models.AutoField, models.BigAutoField, models.BigIntegerField, models.BooleanField, models.CharField),
-    *(models.DateTimeField, models.TextField, models.UUIDField),
+    *(
+        models.AutoField,
+        models.BigAutoField,
+        models.IntegerField,
+        models.BigIntegerField,
+        models.BooleanField,
+    ),
+    *(models.BinaryField, models.CharField, models.DateTimeField, models.GenericIPAddressField),
+    *(models.TextField, models.UUIDField),
 }
 """The fields whose values the driver converts by itself. Django's conversion takes four times as long."""
 

@@ -77,7 +77,7 @@ def record_changes(counts: Mapping[Cell, int], cause: str = TallyChange.RECORDED
 
     The numbers are negative for deleted events. For the causes, see `TallyChange`.
     """
-    TallyChange.objects.bulk_create(
+    changes = [
         TallyChange(
             **cell._asdict(),
             is_pull=cell.category in (Category.PULL, PULL_PART),
@@ -86,7 +86,8 @@ def record_changes(counts: Mapping[Cell, int], cause: str = TallyChange.RECORDED
         )
         for cell, number in counts.items()
         if number
-    )
+    ]
+    insert_rows(changes)
 
 
 def to_counts(rows: Iterable[tuple[int | None, int, int]]) -> DeletedCounts:

@@ -41,6 +41,8 @@ class ActivityConfig(AppConfig):
         last_activity.register(last_visible_activity)
         tabs.register(tabs.Tab(20, "Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
         tabs.register(tabs.Tab(30, "Activity", "registry_activity:repository", frozenset(permissions)))
+        pulls = frozenset({levels.Category.PULL.permission})
+        tabs.register(tabs.Tab(35, "Pulls", "registry_activity:pulls", pulls))
         tabs.register_organization_tab("Activity", "registry_activity:organization")
         links.URL_NAMES.update(user="registry_activity:user", policy="registry_activity:policy")
 

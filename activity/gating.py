@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from django.db.models import Model, Q, QuerySet
 
 from activity.scans import REPORT, SCANNER, SEVERITIES
-from repositories.access.levels import REPOSITORY_CATEGORIES, VIEW_DETAILS, VIEW_UNKNOWN_EVENTS, Category
+from repositories.access.levels import (
+    CATEGORY_PERMISSIONS,
+    REPOSITORY_CATEGORIES,
+    VIEW_DETAILS,
+    VIEW_UNKNOWN_EVENTS,
+    Category,
+)
 from repositories.access.resolving import Access
 from repositories.models import Repository
 
@@ -115,6 +121,17 @@ def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
     if repository is None:
         return access.can_see_any_pulls
     return Category.PULL.permission in access.permissions_on(repository)
+
+
+def sees_only_pulls(access: Access, repository: Repository | None = None) -> bool:
+    """Return whether pulls are all that the viewer may see in a repository, or in all that aren't public."""
+    pulls = Category.PULL.permission
+    if repository is not None:
+        return access.permissions_on(repository) & CATEGORY_PERMISSIONS == {pulls}
+    if access.sees_everything or not sees_pulls(access):
+        return False
+    others = access.repositories(CATEGORY_PERMISSIONS - {pulls})
+    return not others.exclude(visibility=Repository.Visibility.PUBLIC).exists()
 
 
 def visible_details(event: Event, access: Access) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
+from django.db import models
 from django.db.models import QuerySet
 
 from repositories import names
@@ -40,10 +41,35 @@ class SearchForm(ListForm):
     )
 
 
+class RepositoryOrder(models.TextChoices):
+    """The orders of the list of repositories."""
+
+    NAME = "", "Name"
+    PUSHED = "-push", "Last push, newest first"
+    LEAST_PUSHED = "push", "Last push, oldest first"
+    PULLED = "-pull", "Last pull, newest first"
+    LEAST_PULLED = "pull", "Last pull, oldest first"
+
+
 class RepositorySearchForm(SearchForm):
     """A form to search for repositories, optionally in a single namespace."""
 
+    q = forms.CharField(
+        label="Search",
+        required=False,
+        max_length=names.MAX_REFERENCE_LENGTH,
+        widget=forms.SearchInput({"placeholder": "Part of the name"}),
+    )
     namespace = forms.CharField(required=False, widget=forms.TextInput({"placeholder": "All"}))
+    sort = forms.ChoiceField(
+        required=False, choices=[(order.value, order.label) for order in RepositoryOrder]
+    )
+    not_pulled_for = forms.IntegerField(
+        label="Not pulled for (days)", required=False, min_value=1, max_value=3650, widget=forms.NumberInput
+    )
+
+    def clean_q(self) -> str:
+        return names.name_in(self.cleaned_data["q"])
 
 
 class HolderSearchForm(SearchForm):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -229,6 +230,11 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         """Load the namespaces, and add a `namespace_name` annotation for sorting."""
         return self.select_related("namespace").annotate(namespace_name=F("namespace__name"))
 
+    def not_pulled_for(self, days: int) -> RepositoryQuerySet:
+        """Return the repositories that have been known for this long, and were not pulled since."""
+        since = timezone.now() - timedelta(days=days)
+        return self.filter(Q(last_pull=None) | Q(last_pull__lt=since), known_since__lt=since)
+
     def delete(self) -> tuple[int, dict[str, int]]:
         """Mark repositories as deleted one by one, so that signals are sent for each one."""
         repositories = list(self.select_related("namespace"))
@@ -266,6 +272,10 @@ class Repository(models.Model):
     """None if the repository was created before its registry was connected."""
     known_since = models.DateTimeField(default=timezone.now, editable=False)
     deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_push = models.DateTimeField(null=True, editable=False)
+    """The hour of the last push that is known. It remains when events are deleted. None if there is none."""
+    last_pull = models.DateTimeField(null=True, editable=False)
+    """The hour in which a client last pulled, or asked for a tag whose image it had already."""
 
     objects = RepositoryQuerySet.as_manager()
 

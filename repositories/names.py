@@ -18,6 +18,8 @@ RESERVED = frozenset({LIBRARY, "anonymous"})
 MAX_NAME_LENGTH = 255
 MAX_TAG_LENGTH = 128
 MAX_DIGEST_LENGTH = 255
+MAX_REFERENCE_LENGTH = 2 * MAX_NAME_LENGTH + MAX_TAG_LENGTH + MAX_DIGEST_LENGTH
+"""The maximum length of a reference with a host, a name, a tag and a digest."""
 
 COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 PATH = rf"{COMPONENT}(?:/{COMPONENT})*"
@@ -33,6 +35,7 @@ _DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a
 # The names of attachments: `sha256-<hex>` is the list of an image's referrers in registries that have no API
 # for it, and cosign uses `sha256-<hex>.sig` etc. The specification of OCI limits the digest to 64 hex digits.
 _ATTACHMENT = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]+)((?:\.[A-Za-z0-9_.-]+)?)")
+_SCHEME = re.compile(r"(?:https?|docker|oci)://")
 _HEX_LENGTHS = {"sha256": {64}, "sha384": {64, 96}, "sha512": {64, 128}}
 _ATTACHMENT_KINDS = {"": "Referrers", ".sig": "Signature", ".att": "Attestation", ".sbom": "SBOM"}
 DIGEST_STEM_LENGTH = len("sha256:") + 64
@@ -81,6 +84,34 @@ def split_reference(reference: str) -> tuple[str, str]:
     """
     name, _, tag = reference.rpartition(":")
     return (name, tag) if is_name(name) and is_tag(tag) and not is_name(reference) else (reference, "")
+
+
+def split_digest(reference: str) -> tuple[str, str]:
+    """Split off a digest: `acme/web:v1@sha256:bbf0…` becomes `acme/web:v1` and `sha256:bbf0…`.
+
+    The digest is empty if there is none.
+    """
+    name, at, digest = reference.partition("@")
+    return (name, digest) if at and ":" in digest else (reference, "")
+
+
+def without_scheme(reference: str) -> str:
+    """Return a reference without what some tools write before it, such as `docker://`."""
+    return _SCHEME.sub("", reference, count=1)
+
+
+def without_host(name: str) -> str:
+    """Return a full name without a host: `localhost:5000/acme/web` becomes `acme/web`."""
+    host, slash, rest = name.partition("/")
+    return rest if slash and (host == "localhost" or re.search(r"[.:]", host)) else name
+
+
+def name_in(reference: str) -> str:
+    """Return the name of a repository in a reference that was copied from elsewhere.
+
+    `registry.example.com/acme/web:v1@sha256:bbf0…` becomes `acme/web`. Other text is returned as it is.
+    """
+    return without_host(split_reference(split_digest(without_scheme(reference.strip()))[0])[0])
 
 
 def join_name(namespace: str, name: str) -> str:

@@ -83,6 +83,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "new-repository": "/repositories/new/",
             "info": f"{REPOSITORY}info/",
             "tags": f"{REPOSITORY}tags/",
+            "pulls": f"{REPOSITORY}pulls/?range=quarter",
             "activity": ACTIVITY,
             "activity-searched": f"{ACTIVITY}?q=type:delete",
             "event": f"/events/{ids['event']}/",

@@ -46,6 +46,7 @@ SITE_URLS = {
     "registry_activity:repository-atom": [401, *READERS[1:]],
     "registry_activity:organization": MEMBERS,
     "registry_activity:organization-atom": [401, *MEMBERS[1:]],
+    "registry_activity:pulls": REPOADMINS_AND_AUDITORS,
     "registry_activity:tags": READERS,
     "registry_activity:user": READERS,
     "registry_activity:user-atom": [401, *READERS[1:]],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,11 +14,12 @@ from django.utils.functional import cached_property
 
 from activity import catalogue
 from activity.feed.ordering import LONGEST_SORT, SORTABLE
-from activity.feed.qualifiers import InvalidTerm, read_repository, read_tag
-from activity.feed.search_language import MAX_LENGTH, Search, parse
+from activity.feed.qualifiers import Image, InvalidTerm, read_digest, read_repository, split_image
+from activity.feed.search_language import MAX_LENGTH, Search, Term, parse
 from activity.feed.search_times import TimeField, input_of
 from activity.models import MAX_ACTOR_LENGTH, actor_name_from_label
-from repositories import names
+from repositories import config, names
+from repositories.access.levels import Category
 from repositories.utils.parameters import problems_of
 
 PERIODS = {
@@ -34,7 +35,7 @@ RANGES = {
     "custom": "Custom range",
 }
 SORTS = ["time", *SORTABLE]
-FILTERS = ("repository", "tag", "type", "actor")
+FILTERS = ("repository", "tag", "category", "type", "actor")
 """The fields that are also API filters, under the same names."""
 
 
@@ -75,8 +76,10 @@ class ActivityForm(forms.Form):
     range = forms.ChoiceField(label="Time range", choices=list(RANGES.items()))
     after = TimeField(label="From", required=False)
     before = TimeField(label="To", required=False)
-    repository = forms.CharField(required=False, max_length=names.MAX_NAME_LENGTH)
-    tag = forms.CharField(required=False, max_length=names.MAX_NAME_LENGTH + 1 + names.MAX_TAG_LENGTH)
+    repository = forms.CharField(required=False, max_length=names.MAX_REFERENCE_LENGTH)
+    tag = forms.CharField(required=False, max_length=names.MAX_REFERENCE_LENGTH)
+    digest = forms.CharField(required=False, max_length=names.MAX_DIGEST_LENGTH)
+    category = forms.ChoiceField(required=False)
     type = forms.ChoiceField(required=False)
     actor = forms.CharField(label="Initiated by", required=False, max_length=MAX_ACTOR_LENGTH)
     sort = forms.ChoiceField(choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")])
@@ -91,7 +94,9 @@ class ActivityForm(forms.Form):
         query: QueryDict,
         *,
         offers_pulls: bool,
+        excludes_pulls: bool,
         scanning_enabled: bool,
+        sees_system: bool,
         fixed: Collection[str],
         known: Collection[str],
         repository: str = "",
@@ -99,9 +104,10 @@ class ActivityForm(forms.Form):
         """Build the form without the fields in `fixed`, whose values are determined by the page.
 
         `known` contains the names of the page's other parameters, and `repository` is the repository that the
-        page is about, if any.
+        page is about, if any. `excludes_pulls` is whether pulls are excluded by default.
         """
-        super().__init__({**self.DEFAULTS, **{name: query[name] for name in query if query[name]}})
+        defaults = self.DEFAULTS if excludes_pulls else {**self.DEFAULTS, "exclude_pull": "false"}
+        super().__init__({**defaults, **{name: query[name] for name in query if query[name]}})
         self.query = query
         self.known = known
         self.page_repository = repository
@@ -110,9 +116,14 @@ class ActivityForm(forms.Form):
         if not offers_pulls:
             del self.fields["exclude_pull"]
             self.known = {*known, "exclude_pull"}  # the viewer sees no pulls, whatever its value is
-        types = catalogue.offered_types(scanning_enabled)
-        offered = [(each.value, each.label) for each in types if offers_pulls or each != catalogue.Type.GET]
-        self.fields["type"].choices = [("", "All"), *offered]  # type: ignore[attr-defined]
+        pulls = {catalogue.Type.GET, Category.PULL}
+        choices: dict[str, Iterable[Any]] = {
+            "category": catalogue.offered_categories(scanning_enabled, sees_system),
+            "type": catalogue.offered_types(scanning_enabled, sees_system),
+        }
+        for name, values in choices.items():
+            offered = [(each.value, each.label) for each in values if offers_pulls or each not in pulls]
+            self.fields[name].choices = [("", "All"), *offered]  # type: ignore[attr-defined]
 
     @cached_property
     def problems(self) -> list[str]:
@@ -135,20 +146,30 @@ class ActivityForm(forms.Form):
     @cached_property
     def search(self) -> Search:
         self.is_valid()
-        return parse(self.cleaned_data.get("q", ""), timezone.get_current_timezone())
+        digest = self.cleaned_data.get("digest")
+        search = parse(self.cleaned_data.get("q", ""), timezone.get_current_timezone())
+        if digest and search.values("digest"):  # they would be alternatives
+            return replace(
+                search, problems=(*search.problems, "Give the digest either here or in the search.")
+            )
+        return search & Search((Term("digest", digest),)) if digest else search
 
-    def clean_repository(self) -> str:
-        """Also accept a repository in the notation of a search, such as `_/alpine`."""
-        value = self.cleaned_data["repository"]
-        return names.split_reference(self._read(read_repository, value))[0] if value else ""
+    def clean_repository(self) -> Image:
+        """Also accept a repository as in a search or in a command, such as `_/alpine` or `acme/web:v1`."""
+        return self._read_image(self.cleaned_data["repository"])
 
-    def clean_tag(self) -> str:
+    def clean_tag(self) -> Image:
         """Check a tag. It can be written as in the column: `acme/web:v1`."""
         value = self.cleaned_data["tag"]
-        repository, _, tag = value.rpartition(":")
-        if tag:
-            self._read(read_tag, tag)
-        return f"{self._read(read_repository, repository)}:{tag}" if repository else tag
+        return self._read_image(value) if ":" in value else Image(tag=value)
+
+    def clean_digest(self) -> Image:
+        value = self.cleaned_data["digest"]
+        return Image(digest=self._read(read_digest, value)) if value else Image()
+
+    def _read_image(self, value: str) -> Image:
+        value = names.without_scheme(value).removeprefix(f"{config.registry_host()}/")
+        return split_image(self._read(read_repository, value)) if value else Image()
 
     @staticmethod
     def _read(reader: Any, value: str) -> str:
@@ -166,18 +187,29 @@ class ActivityForm(forms.Form):
             after = max(after, start) if after else start
         if after and before and after >= before:
             self.add_error("before", "The end of the range must be after its start.")
-        repository, _, tag = cleaned.get("tag", "").rpartition(":")
-        chosen = cleaned.get("repository") or self.page_repository
-        if repository and chosen and repository != chosen:
-            self.add_error("tag", f"The tag is not in the repository {chosen}.")
+        repository, tag, digest = self._combine_images(cleaned)
         return {
             **cleaned,
             "bounds": (after, before),
-            "repository": "" if self.page_repository else chosen or repository,
+            "repository": "" if self.page_repository else repository,
             "tag": tag,
+            "digest": digest,
+            "category": [cleaned["category"]] if cleaned.get("category") else [],
             "type": [cleaned["type"]] if cleaned.get("type") else [],
             "actor": actor_name_from_label(cleaned.get("actor", "")),
         }
+
+    def _combine_images(self, cleaned: dict[str, Any]) -> Image:
+        """Return the repository, tag and digest of the fields, of which each may contain several."""
+        combined = Image(self.page_repository)
+        for name in ("repository", "tag", "digest"):
+            for part, value in cleaned.get(name, Image())._asdict().items():
+                known = getattr(combined, part)
+                if value and known and value != known:
+                    self.add_error(name, f"The {part} is not {known}, as another field says.")
+                elif value:
+                    combined = combined._replace(**{part: value})
+        return combined
 
     @property
     def has_times(self) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -96,8 +96,14 @@ class Qualifier:
 
 
 def read_repository(value: str) -> str:
-    """Parse a repository, with or without a tag: `acme/web`, `acme/web:v1`, `_/alpine`."""
-    value = value.removeprefix(f"{names.LIBRARY}/")
+    """Parse a repository, with or without a tag or a digest: `acme/web`, `acme/web:v1`, `_/alpine`.
+
+    A digest identifies an image by itself, so a tag before it is left out, as clients do.
+    """
+    value = names.without_scheme(value).removeprefix(f"{names.LIBRARY}/")
+    value, digest = names.split_digest(value)
+    if digest:
+        return f"{read_repository(names.split_reference(value)[0])}@{read_digest(digest)}"
     name, colon, tag = value.partition(":")
     if "/" not in name and names.is_name(name.lower()):
         value = f"{name.lower()}{colon}{tag}"
@@ -106,6 +112,20 @@ def read_repository(value: str) -> str:
             f"'{value}' is not a repository like acme/web, or a repository with a tag like acme/web:v1."
         )
     return value
+
+
+class Image(NamedTuple):
+    """The parts of a repository's name with a tag or a digest, such as `acme/web:v1`."""
+
+    repository: str = ""
+    tag: str = ""
+    digest: str = ""
+
+
+def split_image(value: str) -> Image:
+    """Split what `read_repository` returns."""
+    value, digest = names.split_digest(value)
+    return Image(value, "", digest) if digest else Image(*names.split_reference(value))
 
 
 def read_namespace(value: str) -> str:
@@ -251,21 +271,18 @@ def branches_of(column: str, values: Sequence) -> list[Q]:
 def in_repositories(values: Sequence[str], access: Access) -> Condition:
     """Return the condition for events in these repositories.
 
-    A value with a tag matches only events with that tag.
+    A value with a tag or a digest matches only events with that tag or digest.
     """
-    references = [names.split_reference(value) for value in values]
-    ids_by_name: dict[str, list[int]] = {name: [] for name, _ in references}
-    split_names = map(names.split_name, ids_by_name)
-    wanted = _any(Q(namespace__name=namespace, name=name) for namespace, name in split_names)
-    known = known_names.repositories(access).filter(wanted).select_related("namespace").order_by()
-    # This includes deleted repositories, so several repositories can have the same name.
-    for repository in known:
-        ids_by_name[repository.full_name].append(repository.pk)
+    images = [split_image(value) for value in values]
+    ids_by_name = _ids_by_name({image.repository for image in images}, access)
     found = sorted({pk for ids in ids_by_name.values() for pk in ids})
     matches, exact = Q(repository__in=found), True
-    if any(tag for _, tag in references):
+    if any(image.tag or image.digest for image in images):
         matches &= _any(
-            Q(repository__in=ids_by_name[name], **({"tag": tag} if tag else {})) for name, tag in references
+            Q(repository__in=ids_by_name[image.repository])
+            & (Q(tag=image.tag) if image.tag else Q())
+            & (Q(digest__startswith=image.digest) if image.digest else Q())
+            for image in images
         )
         exact = False
     return Condition(
@@ -276,6 +293,21 @@ def in_repositories(values: Sequence[str], access: Access) -> Condition:
             ids_by_name, [name for name, ids in ids_by_name.items() if ids], "repository", access
         ),
     )
+
+
+def _ids_by_name(wanted: Collection[str], access: Access) -> dict[str, list[int]]:
+    """Return the ids of the repositories that have each of these names, or the name without the host.
+
+    Clients write a host before a name. A registry can also report a name that contains a host.
+    """
+    split_names = {names.split_name(each) for name in wanted for each in (name, names.without_host(name))}
+    any_name = _any(Q(namespace__name=namespace, name=name) for namespace, name in split_names)
+    known = known_names.repositories(access).filter(any_name).select_related("namespace").order_by()
+    ids: dict[str, list[int]] = {}
+    # This includes deleted repositories, so several repositories can have the same name.
+    for repository in known:
+        ids.setdefault(repository.full_name, []).append(repository.pk)
+    return {name: ids.get(name) or ids.get(names.without_host(name), []) for name in wanted}
 
 
 def in_namespaces(values: Sequence[str], access: Access) -> Condition:
@@ -367,7 +399,7 @@ QUALIFIERS = {
         Qualifier(
             "repo",
             ("repo:acme/web", "repo:acme/web:v1"),
-            "a repository, optionally with a tag",
+            "a repository, optionally with a tag or a digest, as in commands for images",
             read_repository,
             in_repositories,
             aliases=("repository",),

@@ -28,6 +28,7 @@ from django.db.models.functions import Coalesce, Greatest, NullIf
 from activity.identity import EPOCH, with_time
 from activity.models import Event, Manifest, Tag, TagPull
 from activity.models.tags import NOT_DELETED
+from activity.storage import last_uses
 from activity.storage.rows import insert_rows, take_rows
 from repositories import names
 from repositories.models import Repository
@@ -96,11 +97,16 @@ def update_requests(requests: Iterable[tuple[Repository, str, datetime]]) -> Non
     The times are stored to the minute, so the row of a busy tag changes at most once a minute.
     """
     tags: dict[Key, Tag] = {}
+    hours: dict[int, datetime] = {}
     for repository, name, moment in requests:
         tag = tags.setdefault((repository.pk, name), _tag(repository.pk, name))
         minute = moment.replace(second=0, microsecond=0)
         tag.requested_at = max(minute, tag.requested_at or minute)
+        hours[repository.pk] = max(
+            minute.replace(minute=0), hours.get(repository.pk, minute.replace(minute=0))
+        )
     _merge(tags, MERGE_REQUEST)
+    last_uses.note_requests(hours)
 
 
 def current_tags(repository: Repository) -> QuerySet[Tag]:

@@ -23,6 +23,7 @@ from activity.gating import GatedQuerySet
 from activity.identity import first_id
 from activity.models import DroppedTallies, Event, LedgerEntry, Tally, TallyChange
 from activity.models.fields import PULL_PART, TalliedCategoryField, category_sql
+from activity.storage import last_uses
 from activity.storage.rows import insert_rows, take_rows
 from repositories.access.levels import Category
 
@@ -264,6 +265,7 @@ def _fold_batch() -> int:
             for unit, length in LENGTHS.items():
                 sums[repository, unit.value, floor(row.hour, length), row.category, row.is_pull] += row.events
     _merge(sums)
+    last_uses.note_changes(changes)
     entries = [LedgerEntry(day=day, cause=cause, events=events) for (day, cause), events in ledger.items()]
     insert_rows(entries, MERGE_LEDGER)
     Tally.objects.filter(events=0).delete()

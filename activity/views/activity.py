@@ -36,7 +36,7 @@ from activity.feed.ordering import BY_TIME, sorted_by
 from activity.feed.qualifiers import offered_qualifiers
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search
-from activity.gating import sees_pulls
+from activity.gating import sees_only_pulls, sees_pulls
 from activity.models import ACTORS, ActorType, Event, EventQuerySet
 from repositories.access.people import organizations_of
 from repositories.models import RegistrySettings, Repository
@@ -125,7 +125,9 @@ class ActivityPage(ViewerMixin, TemplateView):
         return ActivityForm(
             self.query,
             offers_pulls=self.offers_pulls,
+            excludes_pulls="exclude_pull" in self.query or not sees_only_pulls(self.access, self.repository),
             scanning_enabled=self.scanning_enabled,
+            sees_system=self.access.sees_everything,
             fixed=fixed | {"repository"} if self.repository else fixed,
             known=self.parameters_of_page,
             repository=self.repository.full_name if self.repository else "",

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from activity.views import activity, atom, events, health, policies, tags
+from activity.views import activity, atom, events, health, policies, pulls, tags
 from repositories.accounts.profiles import make_pages
 from repositories.urls import ORGANIZATION, REPOSITORY
 from repositories.utils import converters  # noqa: F401  # registers `name`
@@ -13,6 +13,7 @@ urlpatterns = [
     path("activity/atom/", atom.ActivityAtom.as_view(), name="all-atom"),
     path(f"{REPOSITORY}activity/", activity.RepositoryActivityView.as_view(), name="repository"),
     path(f"{REPOSITORY}activity/atom/", atom.RepositoryAtom.as_view(), name="repository-atom"),
+    path(f"{REPOSITORY}pulls/", pulls.PullsView.as_view(), name="pulls"),
     path(f"{REPOSITORY}tags/", tags.TagsView.as_view(), name="tags"),
     path(f"{ORGANIZATION}activity/", activity.OrganizationActivityView.as_view(), name="organization"),
     path(f"{ORGANIZATION}activity/atom/", atom.OrganizationAtom.as_view(), name="organization-atom"),

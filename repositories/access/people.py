@@ -13,9 +13,11 @@ from repositories import config, names
 from repositories.access.resolving import registry_role
 from repositories.accounts import limits
 from repositories.accounts.tokens import is_restricted
-from repositories.models import Namespace, Organization
+from repositories.models import Membership, Namespace, Organization
 from repositories.utils.text import is_storable
 
+MAX_OWNERS = 5
+"""The maximum number of owners to name."""
 WRONG_USERNAMES = limits.Limit("wrong usernames", 20, timedelta(hours=1))
 
 
@@ -47,6 +49,19 @@ def visible_organizations(viewer: Any) -> QuerySet[Organization]:
     if registry_role(viewer):
         return Organization.objects.all()
     return Organization.objects.filter(memberships__user=viewer.pk)
+
+
+def owners_to_ask(viewer: Any, namespace: str) -> list[Any]:
+    """Return some owners of the organization that a namespace belongs to, if the viewer belongs to it, too.
+
+    They are the people who can give access to what the viewer can't see, whether or not it exists.
+    """
+    organizations = Organization.objects.filter(namespaces__name=namespace, memberships__user=viewer.pk or 0)
+    owners = Membership.objects.filter(
+        organization__in=organizations, role=Membership.Role.OWNER, user__is_active=True
+    )
+    users = get_user_model()._default_manager.filter(memberships__in=owners).distinct()
+    return list(users.order_by(get_user_model().USERNAME_FIELD)[:MAX_OWNERS])
 
 
 def organizations_of(person: Any, viewer: Any) -> QuerySet[Organization]:

@@ -28,7 +28,7 @@ class PolicyAdmin(LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
     list_display = ["public_id", "kind", "repository", "criteria_in_words", "enabled", "created_at"]
     list_filter = ["kind", "enabled"]
     list_select_related = ["repository__namespace"]
-    search_fields = ["public_id"]
+    search_fields = ["public_id", "repository__full_name"]
     autocomplete_fields = ["repository", "target"]
     immutable_fields = ["kind", "repository"]
     readonly_fields = ["public_id"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from solo.admin import SingletonModelAdmin
 
+from repositories import names
 from repositories.admin.dependents import what_goes_along
 from repositories.admin.effective_access import access_page, repository_access_view, user_access_view
 from repositories.admin.grants import GrantableModelAdmin, RepositoryTeamInline, RepositoryUserInline
@@ -17,15 +19,32 @@ from repositories.models import RegistrySettings, Repository
 from repositories.utils.admin_lookup import LookupMixin
 
 
+class NotPulledFilter(admin.SimpleListFilter):
+    """A filter for repositories that nobody has used for a while."""
+
+    title = "last pull"
+    parameter_name = "not_pulled_for"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(days), f"Not for {days} days") for days in (30, 90, 365)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if not (days := self.value()) or days not in dict(self.lookup_choices):
+            return queryset
+        return queryset.not_pulled_for(int(days))  # type: ignore[attr-defined]
+
+
 @admin.register(Repository)
 class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
-    list_display = ["full_name", "visibility", "created_at", "known_since", "deleted_at"]
-    list_filter = ["visibility", ("deleted_at", admin.EmptyFieldListFilter)]
+    list_display = [
+        *("full_name", "visibility", "created_at", "known_since", "last_push", "last_pull", "deleted_at"),
+    ]
+    list_filter = [NotPulledFilter, "visibility", ("deleted_at", admin.EmptyFieldListFilter)]
     list_select_related = ["namespace"]
-    search_fields = ["namespace__name", "name"]
+    search_fields = ["full_name"]
     picked_fields = ["namespace"]
     immutable_fields = ["namespace", "name"]
-    readonly_fields = ["created_at", "known_since", "deleted_at"]
+    readonly_fields = ["created_at", "known_since", "last_push", "last_pull", "deleted_at"]
     inlines = [RepositoryUserInline, RepositoryTeamInline]
 
     def get_urls(self) -> list[Any]:
@@ -39,6 +58,10 @@ class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
             ),
             *super().get_urls(),
         ]
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> Any:
+        """Also find a repository by a reference that was copied from elsewhere."""
+        return super().get_search_results(request, queryset, names.name_in(search_term))
 
     def save_model(self, request: HttpRequest, obj: Repository, form: Any, change: bool) -> None:
         # Save only the changed fields, so that a deletion in the meantime isn't undone.

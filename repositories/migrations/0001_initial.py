@@ -152,6 +152,8 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, null=True)),
                 ('known_since', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('deleted_at', models.DateTimeField(blank=True, editable=False, null=True)),
+                ('last_push', models.DateTimeField(editable=False, null=True)),
+                ('last_pull', models.DateTimeField(editable=False, null=True)),
                 ('namespace', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='repositories', to='registry_repositories.namespace')),
             ],
             options={

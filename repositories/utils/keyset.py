@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +32,7 @@ class Key:
 
     name: str
     descending: bool = False
-    type: type = str
+    type: Callable[[str], Any] = str
 
     def after(self, value: Any, reverse: bool) -> Q:
         """Return the condition for rows after a value, or before it if `reverse` is true."""

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import messages
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.generic import FormView
 
 from repositories import config, last_activity
-from repositories.access.levels import READ_PERMISSIONS
+from repositories.access.levels import READ_PERMISSIONS, Category
 from repositories.forms import MAX_SUGGESTIONS, NewRepositoryForm, RepositorySearchForm
 from repositories.models import Repository
 from repositories.tabs import tabs_for
-from repositories.utils.keyset import BY_NAME
+from repositories.utils.keyset import BY_NAME, Key, Keyset
 from repositories.views.lists import KeysetListView
 from repositories.views.pages import ViewerMixin
+
+NEVER = datetime(1970, 1, 1, tzinfo=UTC)
+COLUMN_CATEGORIES = {"last_push": Category.PUSH, "last_pull": Category.PULL}
+"""The category of events that a viewer must be allowed to see for each column."""
 
 
 class RepositoriesMixin(ViewerMixin, KeysetListView):
@@ -47,17 +53,70 @@ class RepositoriesMixin(ViewerMixin, KeysetListView):
 
 
 class RepositoryListView(RepositoriesMixin):
-    """The repositories that the viewer can see, searchable by part of the name."""
+    """The repositories that the viewer can see, searchable by part of the name.
+
+    A list by the last push or pull contains only repositories of which the viewer may see pushes or pulls.
+    """
 
     template_name = "registry_repositories/list.html"
     extra_context = {"registry_host": config.registry_host, "section": "repositories"}
     search_form = RepositorySearchForm
 
+    @property
+    def column(self) -> str:
+        """The column that the list is about: `last_push`, `last_pull` or `name`."""
+        chosen = self.search.values
+        use = chosen["sort"].lstrip("-") or ("pull" if chosen["not_pulled_for"] else "")
+        return f"last_{use}" if use else "name"
+
+    @property
+    def keyset(self) -> Keyset:  # type: ignore[override]
+        if self.column == "name":
+            return BY_NAME
+        descending = self.search.values["sort"].startswith("-")
+        return Keyset([Key("used_at", descending, time_of), Key("pk", type=int)])
+
     def get_queryset(self) -> QuerySet[Repository]:
+        chosen, column = self.search.values, self.column
+        needed = {COLUMN_CATEGORIES[name].permission for name in self.columns}
         repositories = self.access.repositories().with_names()
-        if self.search.values["namespace"]:
-            repositories = repositories.filter(namespace__name=self.search.values["namespace"])
-        return repositories.filter(full_name__icontains=self.search.values["q"])
+        for permission in needed:
+            repositories = repositories.filter(
+                pk__in=self.access.repositories([permission]).order_by().values("pk")
+            )
+        if column != "name":
+            repositories = repositories.annotate(used_at=Coalesce(column, Value(NEVER, DateTimeField())))
+        if days := chosen["not_pulled_for"]:
+            repositories = repositories.not_pulled_for(int(days))
+        if chosen["namespace"]:
+            repositories = repositories.filter(namespace__name=chosen["namespace"])
+        return repositories.filter(full_name__icontains=chosen["q"])
+
+    @property
+    def columns(self) -> set[str]:
+        """The columns that the viewer must be allowed to see for the chosen order and filter."""
+        filtered = {"last_pull"} if self.search.values["not_pulled_for"] else set()
+        return {self.column, *filtered} - {"name"}
+
+    def get_rows(self, rows: list[Repository]) -> list[dict[str, Any]]:
+        used = {"last_push": "Last push", "last_pull": "Last pull"}.get(self.column, "")
+        return [
+            {**row, "used": used, "used_at": getattr(row["repository"], self.column)}
+            for row in super().get_rows(rows)
+        ]
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            **kwargs, limited_to=[COLUMN_CATEGORIES[name] for name in self.columns]
+        )
+
+
+def time_of(text: str) -> datetime:
+    """Parse the time in a cursor. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment
 
 
 class NewRepositoryView(ViewerMixin, FormView):

@@ -1,0 +1,226 @@
+"""People find an answer, or the form for a task, within three page loads after they log in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+from selenium.webdriver import Chrome
+
+from tests import services
+from tests.running import TIMEOUT, Application, application
+from tests.visitor import Visitor
+
+pytestmark = pytest.mark.long
+
+TODAY = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+YESTERDAY = TODAY - timedelta(days=1)
+LAST_MONTH = TODAY.replace(day=1) - timedelta(days=10)
+OLD, NEW = (f"sha256:{digits * 8}" for digits in ("09c0ffee", "0badcafe"))
+VisitorOf = Callable[[str], Visitor]
+
+
+def event(kind: str, moment: datetime, actor: str, **values: Any) -> dict[str, Any]:
+    """Return an event in the format that producers send."""
+    return {
+        "id": f"{kind} {moment.isoformat()} {actor} {values}",
+        "kind": kind,
+        "repository": "acme/web",
+        "occurred_at": moment.isoformat(),
+        "actor": {"type": "user", "id": actor},
+        **values,
+    }
+
+
+EVENTS = [
+    event("update_tag", LAST_MONTH, "dana", tag="rolling", digest=OLD),
+    event("update_tag", YESTERDAY, "li", tag="rolling", digest=NEW),
+    event("scan_failed", YESTERDAY, "li", tag="rolling", repository="acme/team/worker"),
+    event("get_tag", YESTERDAY, "mara", tag="rolling", digest=NEW),
+    event("get_tag", YESTERDAY + timedelta(minutes=1), "mara", tag="rolling", digest=NEW),
+    event("get_tag", YESTERDAY + timedelta(minutes=2), "li", tag="rolling", digest=NEW),
+    event("update_tag", LAST_MONTH, "dana", tag="gone", digest=OLD),
+    event("delete_tag", YESTERDAY, "mallory", tag="gone"),
+    event("update_tag", YESTERDAY, "stranger", tag="first", repository="newcomer/app"),
+]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with application(tmp_path_factory.mktemp("application"), events=300) as app:
+        headers = {"Authorization": f"Bearer {app.token('registry')}"}
+        response = requests.post(f"{app.url}/api/v0/events/", json=EVENTS, headers=headers, timeout=TIMEOUT)
+        assert response.status_code == 201, response.text
+        app.notify("{}")  # becomes a dead letter
+        yield app
+        assert "Traceback" not in app.log("web")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    with services.chromium(1280, 900) as browser:
+        yield browser
+
+
+@pytest.fixture
+def visitor(app: Application, browser: Chrome) -> VisitorOf:
+    """Return a function that logs a demo user in."""
+    return lambda username: Visitor(browser, app, username)
+
+
+class TestImages:
+    def test_reader_finds_where_a_tag_pointed_on_a_day_and_who_had_moved_it(self, visitor: VisitorOf) -> None:
+        reader = visitor("reader")
+        reader.click("Activity")
+        day = LAST_MONTH + timedelta(days=1)
+        reader.search(f"repo:acme/web:rolling before:{day:%Y-%m-%d}")
+
+        assert reader.sees_rows({"Label": "Update Tag", "Initiated by": "dana", "SHA": "sha256:09c0ffee"})
+
+    def test_reader_finds_the_newest_image_of_a_tag_by_whom_and_its_digest(self, visitor: VisitorOf) -> None:
+        reader = visitor("reader")
+        reader.click("acme/web")
+        reader.tab("Tags")
+        reader.search("rolling")
+
+        reader.find(".digest summary").click()
+        assert reader.sees(NEW, "li", f"{YESTERDAY:%b} {YESTERDAY.day}")
+
+    def test_reader_finds_who_deleted_a_tag(self, visitor: VisitorOf) -> None:
+        reader = visitor("reader")
+        reader.click("Activity")
+        reader.search("acme/web:gone type:delete")
+
+        assert reader.sees_rows({"Label": "Delete Tag", "Initiated by": "mallory"})
+
+    def test_repository_admin_finds_who_pulled_a_digest_this_week(self, visitor: VisitorOf) -> None:
+        repoadmin = visitor("repoadmin")
+        repoadmin.click("Activity")
+        repoadmin.search("digest:0badcafe type:get after:7d")
+        repoadmin.click("Show pulls")
+
+        assert repoadmin.sees_rows({"Initiated by": "li"}, *2 * [{"Initiated by": "mara"}])
+
+    def test_auditor_finds_failed_scans(self, visitor: VisitorOf) -> None:
+        auditor = visitor("auditor")
+        auditor.click("Activity")
+        auditor.search("kind:scan_failed repo:acme/team/worker after:2d")
+
+        assert auditor.sees_rows({"Label": "Scan Failed", "Initiated by": "li"})
+
+    def test_viewer_lists_what_happened_yesterday_in_their_own_zone(self, visitor: VisitorOf) -> None:
+        reader = visitor("reader")
+        reader.click("Activity")
+        reader.search("on:yesterday tag:rolling repo:acme/web")
+
+        assert reader.sees_rows({"Label": "Update Tag", "Initiated by": "li"})
+
+    def test_auditor_exports_the_events_of_one_month_and_repository(self, visitor: VisitorOf) -> None:
+        auditor = visitor("auditor")
+        auditor.click("Activity")
+        auditor.search(f"repo:acme/web on:{LAST_MONTH:%Y-%m}")
+        auditor.find("#share summary").click()
+
+        assert auditor.sees("Export as CSV", "Export as JSON Lines")
+
+
+class TestAccess:
+    def test_repository_admin_finds_why_a_colleague_cannot_see_a_repository(self, visitor: VisitorOf) -> None:
+        repoadmin = visitor("repoadmin")
+        repoadmin.click("acme/web")
+        repoadmin.tab("Permissions")
+        repoadmin.search("mara")
+
+        assert repoadmin.sees("No users match “mara”")
+
+    def test_owner_gives_a_team_access(self, visitor: VisitorOf) -> None:
+        owner = visitor("dana") if False else visitor("admin")
+        owner.click("acme/team/worker")
+        owner.tab("Permissions")
+        owner.fill(holder="acme/web-readers", codename="Access level read")
+        owner.press("Grant")
+
+        assert owner.sees("Granted acme/web-readers access to acme/team/worker.")
+
+    def test_auditor_finds_what_changed_in_access_last_week(
+        self, visitor: VisitorOf, app: Application
+    ) -> None:
+        app.shell(GRANT_TO_OUTSIDER)
+        auditor = visitor("auditor")
+        auditor.click("Activity")
+        auditor.search("category:access after:7d subject:outsider")
+
+        assert auditor.sees("Create Grant: read-write on acme/team/worker to outsider")
+
+    def test_person_lists_their_own_log_ins(self, visitor: VisitorOf) -> None:
+        reader = visitor("reader")
+        reader.click("Activity")
+        reader.search("category:account actor:reader on:today")
+
+        assert reader.sees("Create Session")
+
+    def test_person_prepares_a_first_call_of_the_api(self, visitor: VisitorOf) -> None:
+        reader = visitor("reader")
+        reader.click("reader")
+        reader.tab("Access tokens")
+        reader.fill(name="my first script")
+        reader.press("Create token")
+
+        assert reader.sees("Copy the token “my first script” now.", "Authorization: Bearer")
+
+
+class TestOperation:
+    def test_repository_admin_prunes_with_a_preview(self, visitor: VisitorOf) -> None:
+        repoadmin = visitor("repoadmin")
+        repoadmin.click("acme/web")
+        repoadmin.tab("Pruning")
+        repoadmin.click("New pruning policy")
+
+        assert repoadmin.sees("New pruning policy", "Criteria")
+
+    @pytest.mark.parametrize(
+        ("links", "shown"),
+        [
+            (["Holds", "Add hold"], ["Add hold", "Repository", "Reason"]),
+            (["Holds"], ["Select hold to"]),
+            (["Auto-deletion"], ["Auto-deletion"]),
+            (["Deletion rules", "Add deletion rule"], ["Add deletion rule"]),
+            (["Archives"], ["Select archive"]),
+            (["Dead letters"], ["Select dead letter"]),
+            (["Verification"], ["Verification"]),
+        ],
+        ids=[
+            "hold",
+            "what is held",
+            "auto-deletion",
+            "retention",
+            "archives",
+            "dead letters",
+            "verification",
+        ],
+    )
+    def test_administrator_finds(self, visitor: VisitorOf, links: list[str], shown: list[str]) -> None:
+        admin = visitor("admin")
+        admin.click("Admin")
+        for link in links:
+            admin.click(link)
+
+        assert admin.sees(*shown)
+
+    def test_administrator_sees_first_whether_everything_works(self, visitor: VisitorOf) -> None:
+        admin = visitor("admin")
+        admin.click("Admin")
+
+        assert admin.sees("Needs attention", "newcomer")
+
+
+GRANT_TO_OUTSIDER = """
+from django.contrib.auth.models import User
+from repositories.access import grants
+from repositories.models import Repository
+outsider = User.objects.get(username="outsider")
+grants.grant("level_read_write", outsider, Repository.objects.named("acme/team/worker").get())
+"""

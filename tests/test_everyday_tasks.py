@@ -11,7 +11,7 @@ import requests
 from selenium.webdriver import Chrome
 
 from tests import services
-from tests.running import TIMEOUT, Application, application
+from tests.running import PASSWORD, TIMEOUT, Application, application, text
 from tests.visitor import Visitor
 
 pytestmark = pytest.mark.long
@@ -51,6 +51,7 @@ EVENTS = [
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     with application(tmp_path_factory.mktemp("application"), events=300) as app:
+        app.shell(PREPARE)
         headers = {"Authorization": f"Bearer {app.token('registry')}"}
         response = requests.post(f"{app.url}/api/v0/events/", json=EVENTS, headers=headers, timeout=TIMEOUT)
         assert response.status_code == 201, response.text
@@ -126,8 +127,38 @@ class TestImages:
 
         assert auditor.sees("Export as CSV", "Export as JSON Lines")
 
+    def test_repository_admin_finds_who_pulls_an_image_this_week(self, visitor: VisitorOf) -> None:
+        repoadmin = visitor("repoadmin")
+        repoadmin.click("acme/web")
+        repoadmin.tab("Pulls")
+        repoadmin.search("rolling", "[name=tag]")
+
+        assert repoadmin.sees("mara\t2\t", "li\t1\t")
+
+    def test_administrator_lists_the_repositories_that_nobody_pulled_for_90_days(
+        self, visitor: VisitorOf
+    ) -> None:
+        admin = visitor("admin")
+        admin.search("90", "[name=not_pulled_for]")
+
+        assert admin.sees("newcomer/app", "Last pull never")
+        assert "acme/web" not in text(admin.driver, "main")
+
+    def test_repository_admin_finds_an_image_by_a_reference_from_a_terminal(self, visitor: VisitorOf) -> None:
+        repoadmin = visitor("repoadmin")
+        repoadmin.click("Activity")
+        repoadmin.search(f"registry.example.com/acme/web@{OLD}")
+
+        assert repoadmin.sees_rows(*[{"Label": "Update Tag", "Initiated by": "dana"}] * 2)
+
 
 class TestAccess:
+    def test_member_learns_whom_to_ask_for_access(self, visitor: VisitorOf, app: Application) -> None:
+        reader = visitor("reader")
+        reader.open("/repositories/acme/team/worker/")
+
+        assert reader.sees("Page not found", "The owners of the organization can give you access: dana.")
+
     def test_repository_admin_finds_why_a_colleague_cannot_see_a_repository(self, visitor: VisitorOf) -> None:
         repoadmin = visitor("repoadmin")
         repoadmin.click("acme/web")
@@ -137,7 +168,7 @@ class TestAccess:
         assert repoadmin.sees("No users match “mara”")
 
     def test_owner_gives_a_team_access(self, visitor: VisitorOf) -> None:
-        owner = visitor("dana") if False else visitor("admin")
+        owner = visitor("dana")
         owner.click("acme/team/worker")
         owner.tab("Permissions")
         owner.fill(holder="acme/web-readers", codename="Access level read")
@@ -184,13 +215,13 @@ class TestOperation:
     @pytest.mark.parametrize(
         ("links", "shown"),
         [
-            (["Holds", "Add hold"], ["Add hold", "Repository", "Reason"]),
+            (["Holds", "ADD HOLD"], ["Add hold", "Repository", "Reason"]),
             (["Holds"], ["Select hold to"]),
             (["Auto-deletion"], ["Auto-deletion"]),
-            (["Deletion rules", "Add deletion rule"], ["Add deletion rule"]),
+            (["Deletion rules", "ADD DELETION RULE"], ["Add deletion rule"]),
             (["Archives"], ["Select archive"]),
             (["Dead letters"], ["Select dead letter"]),
-            (["Verification"], ["Verification"]),
+            (["Verifications"], ["Select verification"]),
         ],
         ids=[
             "hold",
@@ -217,6 +248,16 @@ class TestOperation:
         assert admin.sees("Needs attention", "newcomer")
 
 
+PREPARE = f"""
+from datetime import timedelta
+from django.contrib.auth.models import User
+from django.utils import timezone
+from repositories.models import Repository
+dana = User.objects.get(username="dana")
+dana.set_password("{PASSWORD}")
+dana.save()
+Repository.objects.update(known_since=timezone.now() - timedelta(days=100))
+"""
 GRANT_TO_OUTSIDER = """
 from django.contrib.auth.models import User
 from repositories.access import grants

@@ -1,4 +1,4 @@
-"""Repositories are listed by their last push and pull, and who pulled is summed up, for those who may know."""
+"""Repositories are listed by their last push and pull, and pulls are summed by person."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ class TestOrder:
         tallies.fold()
 
         repositories["idle"].refresh_from_db()
-        assert repositories["idle"].last_pull and repositories["idle"].last_pull <= timezone.now()
+        assert repositories["idle"].last_pull is not None
+        assert repositories["idle"].last_pull <= timezone.now()
 
     def test_list_by_pulls_contains_only_repositories_whose_pulls_the_viewer_may_see(
         self, log_in: Any, repositories: dict[str, Repository]

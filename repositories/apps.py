@@ -19,6 +19,7 @@ class RepositoriesConfig(AppConfig):
         from repositories import receivers, tabs  # noqa: F401
         from repositories.access.groups import create_groups, remove_groups
         from repositories.access.levels import READ_PERMISSIONS, VIEW_POLICIES, VIEW_UNKNOWN_EVENTS
+        from repositories.accounts import sessions
 
         for position, label, url_name, permissions in (
             (10, "Info", "info", READ_PERMISSIONS),
@@ -29,6 +30,7 @@ class RepositoriesConfig(AppConfig):
             (80, "Settings", "repository_settings", frozenset({"edit", "delete"})),
         ):
             tabs.register(tabs.Tab(position, label, f"registry_repositories:{url_name}", permissions))
+        sessions.connect()
         pre_migrate.connect(remove_groups, sender=self)
         post_migrate.connect(mark_migrated, sender=self)
         post_migrate.connect(create_groups, dispatch_uid="repositories.groups")

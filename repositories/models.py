@@ -23,6 +23,7 @@ from repositories.accounts.models import MAX_TOKEN_KEY_LENGTH as MAX_TOKEN_KEY_L
 from repositories.accounts.models import SHOWN_DIGITS as SHOWN_DIGITS
 from repositories.accounts.models import AccessToken as AccessToken
 from repositories.accounts.models import Counter as Counter
+from repositories.accounts.models import Login as Login
 from repositories.accounts.models import Profile as Profile
 from repositories.accounts.models import Scope as Scope
 from repositories.policies.models import Criterion as Criterion

@@ -11,3 +11,9 @@ and `changes` (see `utils.diff`).
 
 It is sent after a policy is created or updated, and before a policy is deleted.
 """
+
+sessions_ended = Signal()
+"""Signals that somebody ended all sessions of a user. The arguments are `user` and `number`."""
+
+user_unlocked = Signal()
+"""Signals that somebody let a user log in again after too many wrong passwords. The argument is `user`."""

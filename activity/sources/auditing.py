@@ -222,6 +222,8 @@ def connect() -> None:
     before_task_publish.connect(_send_name_with_task)
     user_logged_in.connect(_record_login)
     user_logged_out.connect(_record_logout)
+    signals.sessions_ended.connect(_record_ended_sessions)
+    signals.user_unlocked.connect(_record_unlocking)
     signals.policy_changed.connect(_record_policy_change)
 
 
@@ -498,6 +500,16 @@ def _record_login(user: Any, **_: Any) -> None:
 def _record_logout(user: Any, **_: Any) -> None:
     if user is not None:
         record("delete_session", username=user.get_username())
+
+
+def _record_ended_sessions(user: Any, number: int, **_: Any) -> None:
+    record("delete_session", subject=user.get_username(), count=number)
+
+
+def _record_unlocking(user: Any, **_: Any) -> None:
+    record(
+        "update_user", subject=user.get_username(), changes={"locked_out": {"before": True, "after": False}}
+    )
 
 
 # --- Policies -----------------------------------------------------------------------------------

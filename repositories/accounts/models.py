@@ -87,6 +87,11 @@ class AccessToken(AbstractAuthToken):
             raise ValidationError("Choose what the token can be used for.")
 
     @property
+    def shown_digits(self) -> str:
+        """The first digits, which tell tokens apart and give no access."""
+        return self.token_key[:SHOWN_DIGITS]
+
+    @property
     def is_expired(self) -> bool:
         return self.expiry is not None and self.expiry < timezone.now()
 
@@ -110,11 +115,27 @@ class AccessToken(AbstractAuthToken):
         return self.can_write and (self.restriction is None or self.restriction.includes(full_name))
 
 
+class Login(models.Model):
+    """A session in which a user is logged in. See `repositories.accounts.sessions`."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="logins")
+    session_key = models.CharField(max_length=40, unique=True)
+    started_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        default_permissions = ["view"]
+
+    def __str__(self) -> str:
+        return f"Login of {self.user} at {self.started_at:%Y-%m-%d %H:%M}"
+
+
 class Counter(models.Model):
     """The number of failures that count against a limit. See `repositories.accounts.limits`."""
 
     key = models.CharField(max_length=64, unique=True)
     """The hash of the limit and its subject."""
+    group = models.CharField(max_length=64, blank=True, db_index=True)
+    """The hash of what the counters have in common that are deleted together, such as a username."""
     count = models.PositiveIntegerField(default=0)
     expires_at = models.DateTimeField(db_index=True)
 

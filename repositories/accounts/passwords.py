@@ -8,7 +8,7 @@ networks from which the user has logged in recently.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -41,7 +41,8 @@ def check(username: str, action: Callable[[], Result]) -> Result:
     if not is_migrated("registry_repositories"):
         return action()
     network = current_request.client_network()
-    both, known = BY_NAME_AND_NETWORK.of(username, network), KNOWN_NETWORK.of(username, network)
+    both = BY_NAME_AND_NETWORK.of(username, network, group=_networks_of(username))
+    known = KNOWN_NETWORK.of(username, network)
     quotas = [both, BY_NETWORK.of(network)]
     if not limits.is_used_up(known):
         quotas.append(BY_NAME.of(username))
@@ -49,6 +50,27 @@ def check(username: str, action: Callable[[], Result]) -> Result:
         limits.reset(both)
         limits.use_up(known)
     return result
+
+
+def locked_until(username: str) -> datetime | None:
+    """Return until when a user can't log in from some networks, because of wrong passwords for their name.
+
+    Returns None if they can, or if only the networks have failed too often with other names.
+    """
+    found = limits.find_exceeded(BY_NAME.of(username))
+    found = found or limits.find_exceeded_in(_networks_of(username), BY_NAME_AND_NETWORK)
+    return found.until if found else None
+
+
+def unlock(username: str) -> None:
+    """Forget the wrong passwords for a username. Those of a network with any names still count."""
+    limits.reset(BY_NAME.of(username))
+    limits.release(_networks_of(username))
+
+
+def _networks_of(username: str) -> str:
+    """Return the group of the limits by a username and any network."""
+    return limits.group_of(BY_NAME_AND_NETWORK.name, username)
 
 
 def trust(username: str, address: str) -> None:
@@ -76,7 +98,7 @@ class LimitedModelBackend(ModelBackend):
             return check(username, lambda: authenticate(request, username, password))
         except LimitExceeded as error:
             if request is not None:
-                request.login_refused = True  # type: ignore[attr-defined]
+                request.login_refused = error  # type: ignore[attr-defined]
             raise PermissionDenied from error
 
 
@@ -88,10 +110,15 @@ class LoginLimitMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        if not getattr(request, "login_refused", False):
+        refusal = getattr(request, "login_refused", None)
+        if refusal is None:
             return response
-        minutes = int(PERIOD.total_seconds() // 60)
-        context = {"minutes": minutes, "login_url": resolve_url(settings.LOGIN_URL)}
+        minutes = refusal.minutes
+        context = {
+            "minutes": minutes,
+            "by_network": refusal.limit == BY_NETWORK,
+            "login_url": resolve_url(settings.LOGIN_URL),
+        }
         page = render(request, "registry_repositories/too_many_logins.html", context, status=429)
         page.headers["Retry-After"] = str(minutes * 60)
         return page
@@ -123,7 +150,9 @@ class LimitedPasswordChangeForm(RevokeTokensMixin, PasswordChangeForm):
                 self.user.get_username(), lambda: self.user.check_password(self.cleaned_data["old_password"])
             )
         except LimitExceeded as error:
-            raise ValidationError("Too many wrong passwords. Try again in 15 minutes.") from error
+            raise ValidationError(
+                f"Too many wrong passwords. Try again in {error.minutes} minutes."
+            ) from error
         if not right:
             raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
         return self.cleaned_data["old_password"]

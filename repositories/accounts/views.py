@@ -19,7 +19,7 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 from django.views.generic import FormView, UpdateView
 
-from repositories.accounts import current_request
+from repositories.accounts import current_request, sessions
 from repositories.accounts.passwords import LimitedPasswordChangeForm
 from repositories.forms import PreferencesForm
 from repositories.models import AccessToken, Profile
@@ -64,6 +64,11 @@ class PasswordView(SuccessMessageMixin, PasswordChangeView):
     form_class = LimitedPasswordChangeForm
     success_url = reverse_lazy("registry_repositories:password")
     extra_context = {"section": "settings"}
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        response = super().form_valid(form)
+        sessions.remember(self.request, self.request.user)  # the session has a new key
+        return response
 
     def get_success_message(self, cleaned_data: dict[str, Any]) -> str:
         tokens = AccessToken.objects.filter(user=self.request.user.pk).count()

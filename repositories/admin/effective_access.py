@@ -9,15 +9,18 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import permission_required
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from guardian.models import BaseObjectPermission
 
+from repositories.access.delegation import can_manage
 from repositories.access.effective_access import Right, public_right, rights_of, rights_on
 from repositories.access.resolving import grants_apply_to
+from repositories.accounts.ending import Account, end_access, unlock
 from repositories.admin.links import change_url, changelist_url, grant_url
 from repositories.forms import SearchForm
 from repositories.models import Membership, Repository
@@ -57,16 +60,23 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
 
 
 def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, user_id: str) -> HttpResponse:
-    """Show a user's access: in the whole registry, in namespaces and in repositories."""
+    """Show all that concerns a user's access: grants, memberships, tokens, sessions, and wrong passwords.
+
+    MSR admins can end the tokens and sessions here, and let the user log in again.
+    """
     try:
         user: Any = get_object_or_404(get_user_model(), pk=user_id)
     except (ValueError, OverflowError, ValidationError) as error:  # not a key of this user model
         raise Http404 from error
+    if request.method == "POST":
+        return _change_account(request, user)
     access = rights_of(user, request.GET.get("namespaces"), request.GET.get("repositories"))
     for page in (access.namespaces, access.repositories):
         _show_messages(request, [], page)
     context = {
         "person": user,
+        "account": Account(user),
+        "may_change": _may_change(request, user),
         "everywhere": _reasons(request, access.everywhere),
         "places": [
             (name, [(row, _reasons(request, row.rights)) for row in page.rows], page)
@@ -74,6 +84,26 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, user_i
         ],
     }
     return _render(model_admin, request, "user", user, context)
+
+
+def _may_change(request: HttpRequest, user: Any) -> bool:
+    """Return whether the viewer may end the tokens and sessions of a user."""
+    return request.user.has_perm("registry_repositories.administer_registry") and can_manage(
+        request.user, user
+    )
+
+
+@transaction.atomic
+def _change_account(request: HttpRequest, user: Any) -> HttpResponse:
+    if not _may_change(request, user):
+        raise PermissionDenied
+    if "end" in request.POST:
+        tokens, sessions = end_access(user)
+        messages.success(request, f"Access tokens that were revoked: {tokens}. Sessions ended: {sessions}.")
+    elif "unlock" in request.POST:
+        unlock(user)
+        messages.success(request, f"{user} can log in again.")
+    return redirect(request.path)
 
 
 def _show_messages(request: HttpRequest, problems: list[str], page: Page) -> None:

@@ -11,8 +11,11 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
 
 from repositories.access.delegation import DelegationMixin
+from repositories.accounts import passwords
 from repositories.accounts.passwords import RevokeTokensMixin
 from repositories.admin.administrators import AdministratorsMixin
 from repositories.admin.dependents import DependentsMixin
@@ -35,12 +38,23 @@ class UserCreationForm(AdminUserCreationForm):
 
 
 class PasswordForm(RevokeTokensMixin, AdminPasswordChangeForm):
-    """A form for the password of another user."""
+    """A form for the password of another user, who can log in with the new one at once."""
+
+    def save(self, commit: bool = True) -> Any:
+        passwords.unlock(self.user.get_username())
+        return super().save(commit)
 
 
 class ProfileInline(admin.StackedInline):
     model = Profile
     can_delete = False
+
+
+@admin.display(description="access, tokens and sessions")
+def access_link(user: Any) -> str:
+    """Return a link to the page about all access of a user."""
+    url = reverse("admin:registry_repositories_user_access", args=[user.pk])
+    return format_html('<a href="{}" aria-label="Access of {}">Access</a>', url, user)
 
 
 class UserAdminMixin(DelegationMixin, AdministratorsMixin, DependentsMixin, LookupMixin):
@@ -67,6 +81,12 @@ class UserAdminMixin(DelegationMixin, AdministratorsMixin, DependentsMixin, Look
             messages.warning(request, "Change your own password here, with your old password.")
             return redirect("registry_repositories:password")
         return super().user_change_password(request, id, form_url)  # type: ignore[misc]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns = list(super().get_list_display(request))
+        if request.user.has_perm("registry_repositories.audit_registry"):
+            columns.append(access_link)
+        return columns
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         return [*super().get_inlines(request, obj), ProfileInline] if obj else []

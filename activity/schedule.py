@@ -25,6 +25,7 @@ SCHEDULE: Schedule = {
         {"hour": "*", "minute": "*"},
     ),
     "Delete counts of failed logins": ("activity.tasks.delete_failed_logins", {"hour": "3", "minute": "30"}),
+    "Delete expired grants": ("activity.tasks.delete_expired_grants", {"hour": "*", "minute": "*"}),
     "Fold tallies": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
 }
 

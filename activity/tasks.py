@@ -8,6 +8,7 @@ from activity.deletion.archive_files import ArchiveError
 from activity.models import ActorType, Run
 from activity.sources import auditing
 from activity.storage import failed_logins, heartbeats, partitions, tags, tallies
+from repositories.access import grants
 
 
 @shared_task
@@ -59,6 +60,12 @@ def create_partitions() -> None:
 def delete_failed_logins() -> None:
     """Delete the counts of failed logins whose events have been deleted."""
     failed_logins.delete_orphans()
+
+
+@shared_task
+def delete_expired_grants() -> None:
+    """Delete the grants whose end has come, which have given no access since."""
+    grants.delete_expired()
 
 
 @shared_task

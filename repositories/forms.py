@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from django import forms
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from repositories import names
 from repositories.access.levels import GRANTABLE
@@ -17,6 +19,8 @@ from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
 from repositories.utils.text import is_storable
 
+MAX_PERIOD = timedelta(days=3653)
+"""How far ahead a grant can end."""
 MAX_SUGGESTIONS = 100
 """The maximum number of suggestions for a name field."""
 
@@ -205,6 +209,33 @@ class MemberForm(forms.Form):
         return user_named(self.cleaned_data["user"], self.viewer)
 
 
+class OrganizationForm(forms.ModelForm):
+    """A form for MSR admins to create an organization, with its first owner."""
+
+    owner = forms.CharField(label="First owner", max_length=255, help_text="The exact name of a user.")
+
+    class Meta:
+        model = Organization
+        fields = ["name"]
+        help_texts = {"name": "Also the name of its first namespace."}
+
+    def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.viewer = viewer
+        self.fields["owner"].initial = viewer.get_username()
+
+    def clean_owner(self) -> Any:
+        return user_named(self.cleaned_data["owner"], self.viewer)
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> Organization:
+        organization = super().save(commit)
+        Membership.objects.create(
+            organization=organization, user=self.cleaned_data["owner"], role=Membership.Role.OWNER
+        )
+        return organization
+
+
 class TeamForm(forms.ModelForm):
     """A form to create a team in an organization."""
 
@@ -216,6 +247,28 @@ class TeamForm(forms.ModelForm):
         }
 
 
+class UntilField(forms.DateField):
+    """The last day of a period, in the user's time zone. Its value is the end of that day, or None."""
+
+    widget = forms.DateInput({"type": "date"}, format="%Y-%m-%d")
+
+    def __init__(self, **kwargs: Any) -> None:
+        help_text = "The last day of access. Leave it empty to give access without end."
+        super().__init__(label="Until", required=False, help_text=help_text, **kwargs)
+
+    def clean(self, value: Any) -> datetime | None:
+        day = super().clean(value)
+        if day is None:
+            return None
+        if day > timezone.localdate() + MAX_PERIOD:
+            raise ValidationError("The day is more than ten years ahead.")
+        midnight = datetime.combine(day + timedelta(days=1), time.min)
+        end = timezone.make_aware(midnight)
+        if end <= timezone.now():
+            raise ValidationError("The day has passed.")
+        return end
+
+
 class RepositoryGrantForm(forms.Form):
     """A form to grant a user or a team access to a repository. The viewer must be able to see the team."""
 
@@ -223,6 +276,7 @@ class RepositoryGrantForm(forms.Form):
         label="User or team", max_length=255, help_text="The exact name of a user, or organization/team."
     )
     codename = forms.ChoiceField(label="Access", choices=GRANTABLE)
+    until = UntilField()
 
     def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -251,6 +305,7 @@ class TeamGrantForm(forms.Form):
 
     place = forms.CharField(label="Repository or namespace", max_length=names.MAX_NAME_LENGTH)
     codename = forms.ChoiceField(label="Access", choices=GRANTABLE)
+    until = UntilField()
 
     def __init__(self, *args: Any, organization: Organization, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

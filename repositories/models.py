@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -359,7 +359,32 @@ class RegistrySettings(SingletonModel):
 # database enforces them.
 
 
-class RepositoryUserPermission(UserObjectPermissionBase):
+class GrantQuerySet(models.QuerySet):
+    """Grants that can end."""
+
+    def in_force(self) -> Self:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+
+    def expired(self) -> Self:
+        return self.filter(expires_at__lte=timezone.now())
+
+
+class ExpiringGrant(models.Model):
+    """A grant that gives access until a certain time, or without end."""
+
+    expires_at = models.DateTimeField("until", null=True, blank=True, db_index=True)
+    """From this time on, the grant gives no access. Celery beat deletes it soon afterward."""
+
+    grants = GrantQuerySet.as_manager()
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"until {self.expires_at}"
+
+
+class RepositoryUserPermission(UserObjectPermissionBase, ExpiringGrant):
     """A grant to one user on one repository."""
 
     content_object = models.ForeignKey(Repository, models.CASCADE)
@@ -369,7 +394,7 @@ class RepositoryUserPermission(UserObjectPermissionBase):
         verbose_name_plural = "grants on repositories to users"
 
 
-class RepositoryGroupPermission(GroupObjectPermissionBase):
+class RepositoryGroupPermission(GroupObjectPermissionBase, ExpiringGrant):
     """A grant to one team on one repository."""
 
     content_object = models.ForeignKey(Repository, models.CASCADE)
@@ -379,7 +404,7 @@ class RepositoryGroupPermission(GroupObjectPermissionBase):
         verbose_name_plural = "grants on repositories to teams"
 
 
-class NamespaceUserPermission(UserObjectPermissionBase):
+class NamespaceUserPermission(UserObjectPermissionBase, ExpiringGrant):
     """A grant to one user on all repositories in a namespace."""
 
     content_object = models.ForeignKey(Namespace, models.CASCADE)
@@ -389,7 +414,7 @@ class NamespaceUserPermission(UserObjectPermissionBase):
         verbose_name_plural = "grants on namespaces to users"
 
 
-class NamespaceGroupPermission(GroupObjectPermissionBase):
+class NamespaceGroupPermission(GroupObjectPermissionBase, ExpiringGrant):
     """A grant to one team on all repositories in a namespace."""
 
     content_object = models.ForeignKey(Namespace, models.CASCADE)

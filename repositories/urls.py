@@ -23,6 +23,7 @@ urlpatterns = [
     # This can't clash with a repository's page, whose URL has at least two segments after `repositories/`.
     path("repositories/new/", repositories.NewRepositoryView.as_view(), name="new"),
     path("organizations/", organizations.OrganizationListView.as_view(), name="organizations"),
+    path("new-organization/", organizations.NewOrganizationView.as_view(), name="new_organization"),
     path(ORGANIZATION, organizations.OverviewView.as_view(), name="organization"),
     path(f"{ORGANIZATION}members/", organizations.MembersView.as_view(), name="members"),
     path(f"{ORGANIZATION}teams/", organizations.TeamsView.as_view(), name="teams"),

@@ -104,6 +104,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "policy-delete": f"{policy}delete/",
             "all-activity": "/activity/?range=month",
             "organizations": "/organizations/",
+            "new-organization": "/new-organization/",
             "organization": ORGANIZATION,
             "members": f"{ORGANIZATION}members/",
             "teams": f"{ORGANIZATION}teams/",

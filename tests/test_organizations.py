@@ -348,3 +348,32 @@ def test_organization_pages_take_a_constant_number_of_queries(
     match = re.search('rel="next" href="([^"]*)"', owner.get(ACCESS).content.decode())
     assert match
     assert "acme/web" in page_text(owner, ACCESS + match.group(1).replace("&amp;", "&"))
+
+
+class TestNewOrganization:
+    URL = "/new-organization/"
+
+    def test_msr_admin_creates_an_organization_with_its_first_owner(self, admin: Client) -> None:
+        olga = factories.UserFactory(username="olga")
+        page = admin.post(self.URL, {"name": "initech", "owner": "olga"}, follow=True).content.decode()
+
+        assert "initech was created." in page
+        created = Organization.objects.get(name="initech")
+        assert created.memberships.get(role="owner").user == olga
+        assert created.namespaces.get().name == "initech"
+
+    @pytest.mark.parametrize(
+        ("name", "owner"),
+        [("acme", "admin"), ("admin", "admin"), ("anonymous", "admin"), ("new", "nobody"), ("", "admin")],
+    )
+    def test_impossible_organization_is_not_created(self, admin: Client, name: str, owner: str) -> None:
+        factories.OrganizationFactory(name="acme")
+        page = admin.post(self.URL, {"name": name, "owner": owner})
+
+        assert "errorlist" in page.content.decode()
+        assert Organization.objects.count() == 1
+
+    def test_nobody_else_creates_organizations(self, log_in: Any, auditor: Client) -> None:
+        for client in (log_in(factories.UserFactory()), auditor):
+            assert "New organization" not in client.get("/organizations/").content.decode()
+            assert client.post(self.URL, {"name": "initech", "owner": "auditor"}).status_code == 404

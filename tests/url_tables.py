@@ -23,6 +23,7 @@ SITE_URLS = {
     "registry_repositories:list": LOGGED_IN,
     "registry_repositories:new": LOGGED_IN,
     "registry_repositories:organizations": LOGGED_IN,
+    "registry_repositories:new_organization": [302, 404, 404, 404, 404, 404, 200],
     "registry_repositories:organization": MEMBERS,
     "registry_repositories:members": MEMBERS,
     "registry_repositories:teams": MEMBERS,

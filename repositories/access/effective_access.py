@@ -15,12 +15,14 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
 from repositories.access import levels
 from repositories.access.levels import Category, Level
 from repositories.access.resolving import GRANTS, grants_apply_to, grants_of
 from repositories.models import Membership, Namespace, Repository
 from repositories.utils.keyset import BY_NAME, Key, Keyset, Page
+from repositories.utils.moments import format_time
 
 User = get_user_model()
 PAGE_SIZE = 50
@@ -215,9 +217,9 @@ def _holders(repository: Repository, include_registry_roles: bool) -> QuerySet:
         ]
         places = {"namespace": namespace, "repository": repository}
         ids += [
-            model.objects.filter(
-                _IS_GRANTABLE, content_object=places[scope], **{f"{holder}__isnull": False}
-            ).values_list(holder)
+            model.grants.in_force()
+            .filter(_IS_GRANTABLE, content_object=places[scope], **{f"{holder}__isnull": False})
+            .values_list(holder)
             for scope, model, holder in GRANTS
         ]
     return User._default_manager.filter(is_active=True, pk__in=User._default_manager.none().union(*ids))
@@ -259,7 +261,8 @@ def _granted_rights(
     yield from _owner_rights(by_id, places["namespace"])
     for scope, model, holder in GRANTS:
         place_by_id = {place.pk: place for place in places[scope]}
-        grants = model.objects.filter(
+        in_force = model.grants.in_force()
+        grants = in_force.filter(
             _IS_GRANTABLE, content_object__in=place_by_id, **{f"{holder}__in": by_id}
         ).select_related("permission")
         if holder != "user":
@@ -267,8 +270,13 @@ def _granted_rights(
         for grant in grants.annotate(holder=F(holder)):
             place = place_by_id[grant.content_object_id]
             means = "granted directly" if holder == "user" else f"{group_label(grant.group)}, granted"
-            reason = f"{means} on the {scope} {place}"
+            reason = f"{means} on the {scope} {place}{_end_of(grant)}"
             yield Right(by_id[grant.holder], place, grant.permission.codename, reason, grant)
+
+
+def _end_of(grant: Any) -> str:
+    """Return until when a grant gives access, in the viewer's time zone, or an empty string."""
+    return f" until {format_time(timezone.localtime(grant.expires_at), 'moment')}" if grant.expires_at else ""
 
 
 def group_label(group: Group) -> str:

@@ -232,7 +232,9 @@ def grants_of(viewer: Any) -> Iterable[tuple[str, int, str]]:
     codename = Cast("permission__codename", TextField())
     return owned.values_list(Value("namespace"), "pk", admin).union(
         *(
-            model.objects.filter(**{holder: viewer}).values_list(Value(scope), "content_object_id", codename)
+            model.grants.in_force()
+            .filter(**{holder: viewer})
+            .values_list(Value(scope), "content_object_id", codename)
             for scope, model, holder in GRANTS
         )
     )

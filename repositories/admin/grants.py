@@ -109,14 +109,14 @@ class GrantInline(PickerMixin, RelationsMixin, admin.TabularInline):
 class GrantToUserInline(GrantInline):
     verbose_name = "grant to a user"
     verbose_name_plural = f"grants to users (the first {MAX_SHOWN})"
-    fields = ["user", "access"]
+    fields = ["user", "access", "expires_at"]
     picked_fields = ["user"]
 
 
 class GrantToTeamInline(GrantInline):
     verbose_name = "grant to a team"
     verbose_name_plural = f"grants to teams (the first {MAX_SHOWN})"
-    fields = ["group", "access"]
+    fields = ["group", "access", "expires_at"]
     picked_fields = ["group"]
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:

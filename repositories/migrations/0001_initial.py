@@ -1,5 +1,6 @@
 import django.core.validators
 import django.db.models.deletion
+import django.db.models.manager
 import django.utils.timezone
 import repositories.accounts.restrictions
 import repositories.models
@@ -189,6 +190,7 @@ class Migration(migrations.Migration):
             name='RepositoryGroupPermission',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('expires_at', models.DateTimeField(blank=True, db_index=True, null=True, verbose_name='until')),
                 ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.repository')),
                 ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.group')),
                 ('permission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.permission')),
@@ -198,11 +200,15 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'grants on repositories to teams',
                 'abstract': False,
             },
+            managers=[
+                ('grants', django.db.models.manager.Manager()),
+            ],
         ),
         migrations.CreateModel(
             name='RepositoryUserPermission',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('expires_at', models.DateTimeField(blank=True, db_index=True, null=True, verbose_name='until')),
                 ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.repository')),
                 ('permission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.permission')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
@@ -212,6 +218,9 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'grants on repositories to users',
                 'abstract': False,
             },
+            managers=[
+                ('grants', django.db.models.manager.Manager()),
+            ],
         ),
         migrations.CreateModel(
             name='RoleGroup',
@@ -240,6 +249,7 @@ class Migration(migrations.Migration):
             name='NamespaceGroupPermission',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('expires_at', models.DateTimeField(blank=True, db_index=True, null=True, verbose_name='until')),
                 ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.namespace')),
                 ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.group')),
                 ('permission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.permission')),
@@ -250,11 +260,15 @@ class Migration(migrations.Migration):
                 'abstract': False,
                 'unique_together': {('group', 'permission', 'content_object')},
             },
+            managers=[
+                ('grants', django.db.models.manager.Manager()),
+            ],
         ),
         migrations.CreateModel(
             name='NamespaceUserPermission',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('expires_at', models.DateTimeField(blank=True, db_index=True, null=True, verbose_name='until')),
                 ('content_object', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='registry_repositories.namespace')),
                 ('permission', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='auth.permission')),
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
@@ -265,6 +279,9 @@ class Migration(migrations.Migration):
                 'abstract': False,
                 'unique_together': {('user', 'permission', 'content_object')},
             },
+            managers=[
+                ('grants', django.db.models.manager.Manager()),
+            ],
         ),
         migrations.AddConstraint(
             model_name='namespace',

@@ -5,23 +5,28 @@ Members of an organization can see its pages. Its owners and MSR admins can also
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django import forms
+from django.contrib import messages
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.views.generic import FormView
 
 from repositories import memberships
 from repositories.access import grants
 from repositories.access.people import visible_organizations
+from repositories.access.resolving import Access
 from repositories.dependents import MAX_SHOWN, Dependents
-from repositories.forms import MemberForm, SearchForm, TeamForm, TeamGrantForm, UserForm
+from repositories.forms import MemberForm, OrganizationForm, SearchForm, TeamForm, TeamGrantForm, UserForm
 from repositories.models import (
     Membership,
     Namespace,
@@ -86,7 +91,7 @@ class ManagedPage(OrganizationPage, ActionsMixin, KeysetListView):
         return super().post(request, **kwargs)
 
 
-class OrganizationListView(KeysetListView):
+class OrganizationListView(ViewerMixin, KeysetListView):
     """The organizations that the viewer belongs to, or all of them for MSR admins and auditors."""
 
     template_name = "registry_repositories/organizations.html"
@@ -97,10 +102,43 @@ class OrganizationListView(KeysetListView):
     def get_queryset(self) -> QuerySet[Organization]:
         return visible_organizations(self.request.user).filter(name__icontains=self.search.values["q"])
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**kwargs, may_create=may_create_organizations(self.access))
+
     def get_rows(self, rows: list[Organization]) -> list[tuple[Organization, str | None]]:
         own_memberships = Membership.objects.filter(user=self.request.user.pk, organization__in=rows)
         roles = {membership.organization_id: membership.get_role_display() for membership in own_memberships}
         return [(organization, roles.get(organization.pk)) for organization in rows]
+
+
+class NewOrganizationView(ViewerMixin, FormView):
+    """The form with which MSR admins create an organization."""
+
+    template_name = "registry_repositories/new_organization.html"
+    form_class = OrganizationForm
+    extra_context = {"section": "organizations"}
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not may_create_organizations(self.access):
+            raise Http404
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "viewer": self.request.user}
+
+    def form_valid(self, form: OrganizationForm) -> HttpResponse:
+        try:
+            organization = form.save()
+        except IntegrityError:  # a user or an organization got this name in the meantime
+            form.add_error("name", "A user or another organization already has this name.")
+            return self.form_invalid(form)
+        messages.success(self.request, f"{organization} was created.")
+        return redirect("registry_repositories:members", organization.name)
+
+
+def may_create_organizations(access: Access) -> bool:
+    """Return whether a viewer is an MSR admin."""
+    return "manage_access" in access.everywhere
 
 
 class OverviewView(OrganizationPage, RepositoriesMixin):
@@ -255,10 +293,10 @@ class TeamAccessView(TeamPage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs, on_namespaces=self.grants_on_namespaces())
 
-    def grant(self, place: Repository | Namespace, codename: str) -> str:
-        grants.grant(codename, self.team.group, place)
+    def grant(self, place: Repository | Namespace, codename: str, until: datetime | None) -> str:
+        grants.grant(codename, self.team.group, place, until)
         return f"Granted {self.team} access to {place}."
 
-    def revoke(self, place: Repository | Namespace, codename: str) -> str:
+    def revoke(self, place: Repository | Namespace, codename: str, until: datetime | None) -> str:
         grants.revoke(codename, self.team.group, place)
         return f"Revoked {self.team}'s access to {place}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -93,8 +94,8 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
         owner = visible_organizations(self.request.user).filter(namespaces=self.repository.namespace_id)
         return Team.objects.filter(organization__in=owner).select_related("organization")[:MAX_SUGGESTIONS]
 
-    def grant(self, holder: Any, codename: str) -> str:
-        grants.grant(codename, holder, self.repository)
+    def grant(self, holder: Any, codename: str, until: datetime | None) -> str:
+        grants.grant(codename, holder, self.repository, until)
         return f"Granted {holder} access to {self.repository}."
 
     def revoke(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -94,3 +95,43 @@ def test_manual_promotion_links_to_the_promotions_tab(admin: Client, web: Reposi
     html = admin.get(URL).content.decode()
 
     assert '<a href="/repositories/acme/web/promotions/" hx-boost="false">PROMOTION MANUAL_P</a>' in html
+
+
+class TestFormerAccountsAndRepositories:
+    def act(self, name: str, web: Repository) -> Any:
+        user = factories.UserFactory(username=name)
+        factories.record("update_tag", web, tag="v1", actor_name=name)
+        return user
+
+    def notes(self, admin: Client, url: str = URL) -> list[str]:
+        html = admin.get(url).content.decode()
+        return re.findall(r"(?:deleted account #\d+|deleted since|now [a-z]+)", html)
+
+    def test_accounts_of_one_name_are_told_apart(self, admin: Client, web: Repository) -> None:
+        former = self.act("mara", web)
+        pk = former.pk
+        former.delete()
+        self.act("mara", web)
+
+        for url in (URL, "/activity/", "/admin/registry_activity/event/?q=actor:mara"):
+            assert self.notes(admin, url) == [f"deleted account #{pk}"]
+        (older, newer) = Event.objects.filter(actor_name="mara").order_by("pk")
+        assert self.notes(admin, older.get_absolute_url()) == [f"deleted account #{pk}"]
+        assert self.notes(admin, newer.get_absolute_url()) == []
+
+    def test_renamed_account_is_shown_with_its_name(self, admin: Client, web: Repository) -> None:
+        user = self.act("mara", web)
+        user.username = "maria"
+        user.save()
+
+        assert self.notes(admin) == ["now maria"]
+
+    def test_repository_that_was_pushed_again_is_another_one(self, admin: Client, web: Repository) -> None:
+        self.act("mara", web)
+        web.delete()
+        again = factories.repository("acme/web")
+        factories.record("update_tag", again, tag="v2")
+
+        for url in ("/activity/", "/admin/registry_activity/event/"):
+            assert self.notes(admin, url) == ["deleted since"]
+        assert self.notes(admin) == []

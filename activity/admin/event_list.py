@@ -6,6 +6,7 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
+from django.db.models import prefetch_related_objects
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -49,6 +50,7 @@ class EventChangeList(ChangeList):
         if not self.search_page.rows and not self.search_page.searched_to and not self.problems:
             self.notices += search.explain_empty(self.search, self.access)
         self.result_list = self.search_page.rows
+        prefetch_related_objects(self.result_list, "actor_user", "repository")
         self.newest_url = self.get_query_string() if self.cursor else ""
         cursors = (self.search_page.newer, self.search_page.older, self.search_page.continue_cursor)
         self.newer_url, self.older_url, self.continue_url = (

@@ -114,7 +114,8 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="repository")
     def repository_column(self, event: Event) -> str:
-        return event.repository_name
+        name, note = event.repository_name, event.repository_note
+        return f"{name} ({note})" if note else name
 
     def remarks(self, event: Event) -> str:
         attach_remarks([event])
@@ -141,7 +142,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="initiated by")
     def initiated_by(self, event: Event) -> str:
-        return event.actor_label
+        return f"{event.actor_label} ({event.actor_note})" if event.actor_note else event.actor_label
 
     @admin.display(description="date and time")
     def time(self, event: Event) -> str:

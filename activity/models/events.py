@@ -247,6 +247,25 @@ class Event(EventDetails):
         return label_of_actor(self.actor_type, self.actor_name)
 
     @property
+    def actor_note(self) -> str:
+        """What has become of the actor's account, if it was deleted or renamed since.
+
+        The id tells accounts apart that had the same name one after the other. Load events with
+        `select_related("actor_user")` to avoid extra queries.
+        """
+        if self.actor_user_id is None:
+            return ""
+        if self.actor_user is None:
+            return f"deleted account #{self.actor_user_id}"
+        name = self.actor_user.get_username()
+        return f"now {visible_text(name)}" if name != self.actor_name else ""
+
+    @property
+    def repository_note(self) -> str:
+        """Whether the repository was deleted since. There may be another one of its name."""
+        return "deleted since" if self.repository and self.repository.deleted_at else ""
+
+    @property
     def delivery_account(self) -> str | None:
         """The name of the account that delivered the event, or its id if the account was deleted.
 

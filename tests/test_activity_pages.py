@@ -265,7 +265,7 @@ class TestExport:
 
         rows = lines[1:] if format == "csv" else [json.loads(line)["tag"] for line in lines]
         assert len(rows) == 6
-        assert f'filename="events.{format}"' in response["Content-Disposition"]
+        assert re.search(rf'filename="events-[-\dT]+Z\.{format}"', response["Content-Disposition"])
 
     def test_export_and_api_hide_raw_messages_from_reader(
         self, client: Client, admin: Client, registry: Any

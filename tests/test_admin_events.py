@@ -387,7 +387,7 @@ class TestExport:
 
         response: Any = auditor.post(EVENTS, {"action": action, "_selected_action": keys, "index": 0})
 
-        text = response.getvalue().decode()
+        text = response.getvalue().decode("utf-8-sig")
         assert text.startswith(start)
         assert [key in text for key in keys] == [True, True]
         assert str(Event.objects.get(tag="b").pk) not in text

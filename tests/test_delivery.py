@@ -153,7 +153,7 @@ class TestShowing:
 
 
 def export(client: Client) -> str:
-    return client.post("/activity/", {"export": "csv"}).getvalue().decode()
+    return client.post("/activity/", {"export": "csv"}).getvalue().decode("utf-8-sig")
 
 
 class TestSearch:

@@ -71,7 +71,7 @@ def disputed_tags(client: Client) -> set[str]:
     """Return the tags that the API shows as disputed, after comparing it with the exports and the page."""
     results = client.get("/api/v0/events/?category=push").json()["results"]
     tags = {event["tag"].partition(":")[2] for event in results if event["disputed"]}
-    exported = client.post("/activity/", {"export": "csv"}).getvalue().decode()
+    exported = client.post("/activity/", {"export": "csv"}).getvalue().decode("utf-8-sig")
     rows = csv.DictReader(io.StringIO(exported, newline=""))
     assert {row["tag"] for row in rows if row["disputed"] == "true"} == tags
     for url in ("/activity/", "/activity/atom/", "/repositories/acme/web/activity/"):

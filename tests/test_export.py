@@ -6,6 +6,7 @@ import csv
 import gc
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,7 +37,7 @@ def person(db: None) -> Any:
 
 def export_as(format: str, person: Any, filters: str = "", events: Any = None) -> StreamingHttpResponse:
     events = Event.objects.exclude(kind="export_events") if events is None else events
-    response = export.response(events, format, f"events.{format}", actor=person, filters=filters)
+    response = export.response(events, format, "acme/web", actor=person, filters=filters)
     assert isinstance(response, StreamingHttpResponse)
     return response
 
@@ -49,7 +50,7 @@ def close(response: StreamingHttpResponse) -> None:
 
 
 def text(response: StreamingHttpResponse) -> str:
-    return response.getvalue().decode()
+    return response.getvalue().decode("utf-8-sig")
 
 
 def rows(response: StreamingHttpResponse) -> list[dict[str, str]]:
@@ -69,7 +70,7 @@ class TestFile:
         )
         expected = {
             "id": str(event.pk),
-            "occurred_at": "2026-11-22T12:00:00+00:00",
+            "occurred_at": "2026-11-22T12:00:00.000000Z",
             "label": "Delete Manifest",
             "kind": "delete_manifest",
             "type": "DELETE",
@@ -90,8 +91,23 @@ class TestFile:
         (row,) = rows(export_as("csv", person))[:1]
 
         assert line == expected
+        assert row.pop("client_address") == ""
         assert {**row, **{key: json.loads(row[key]) for key in ("disputed", "details")}} == expected
         assert list(row) == list(expected)
+
+    def test_spreadsheet_shows_text_tags_and_addresses(self, person: Any) -> None:
+        factories.record("update_tag", "acme/web", tag="1.10", details={"client_address": "10.0.0.7"})
+        file = export_as("csv", person).getvalue()
+        assert file.startswith(b"\xef\xbb\xbf")
+
+        (row,) = rows(export_as("csv", person))[-1:]
+        assert (row["tag"], row["client_address"]) == ("acme/web:1.10", "10.0.0.7")
+
+    def test_address_of_a_client_is_only_for_those_who_may_know_it(self, web: Any) -> None:
+        factories.record("update_tag", web, tag="v1", details={"client_address": "10.0.0.7"})
+        reader = factories.user_with("level_read", web)
+
+        assert "10.0.0.7" not in text(export_as("csv", reader))
 
     @pytest.mark.parametrize("count", [0, 1, 3, 4, 7])
     def test_export_has_every_event_once_with_any_number_of_chunks(
@@ -118,7 +134,8 @@ class TestFile:
     def test_export_is_a_download(self, person: Any) -> None:
         response = export_as("csv", person)
 
-        assert response["Content-Disposition"] == 'attachment; filename="events.csv"'
+        name = r'attachment; filename="events-acme-web-\d{4}-\d\d-\d\dT\d{4}Z\.csv"'
+        assert re.fullmatch(name, response["Content-Disposition"])
         assert response["Content-Type"] == "text/csv; charset=utf-8"
 
 

@@ -331,5 +331,4 @@ def _export_response(
     """Return a download of the events. Without `filters`, they are the events selected in the list."""
     if filters is None:
         filters = f"Selected events: {len(request.POST.getlist('_selected_action'))}"
-    filename = f"events-{timezone.now():%Y-%m-%d-%H%M%S}.{format}"
-    return export.response(events, format, filename, actor=request.user, filters=filters)
+    return export.response(events, format, actor=request.user, filters=filters)

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -24,6 +24,7 @@ from asgiref.sync import sync_to_async
 from django.db.models import QuerySet, prefetch_related_objects
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 from django.utils.http import content_disposition_header
 
 from activity import gating
@@ -41,6 +42,9 @@ CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; 
 CHUNK = 2000
 """The number of events to read and hold in memory at a time."""
 MAX_FILTERS_LENGTH = 1024
+MAX_PLACE_LENGTH = 100
+BYTE_ORDER_MARK = "\ufeff"
+"""Without it, Excel takes UTF-8 for the encoding of old versions of Windows."""
 
 # Matches the positions where a spreadsheet could detect a formula. A formula begins with a sign (`=+-@`). The
 # sign can be full-width or small, or follow invisible characters. A formula can be at the start of a value,
@@ -54,7 +58,7 @@ FORMULA = re.compile(
 def response(
     events: QuerySet[Event] | Iterator[list[Event]],
     format: str,
-    filename: str,
+    place: str = "",
     *,
     actor: Any,
     filters: str = "",
@@ -64,8 +68,8 @@ def response(
     If too many downloads are being streamed already, return a response that says so.
 
     `actor` is the user who exports the events. `events` is a queryset or an iterator of pages, and must
-    contain only events that `actor` may see. `filters` is the text of the filters or the search. It is
-    recorded with the export.
+    contain only events that `actor` may see. `place` is what the events are about, for the name of the file.
+    `filters` is the text of the filters or the search. It is recorded with the export.
     """
     chunks = _chunks(events) if isinstance(events, QuerySet) else events
     with ExitStack() as stack:
@@ -93,9 +97,15 @@ def response(
             _AsyncStream(stream) if current_request.is_asynchronous() else stream,
             headers={
                 "Content-Type": CONTENT_TYPES[format],
-                "Content-Disposition": content_disposition_header(True, filename),
+                "Content-Disposition": content_disposition_header(True, _file_name(place, format)),
             },
         )
+
+
+def _file_name(place: str, format: str) -> str:
+    """Return a name that says what was exported and when: `events-acme-web-2026-11-26T0930Z.csv`."""
+    words = re.sub(r"[^A-Za-z0-9._]+", "-", place).strip("-.")[:MAX_PLACE_LENGTH]
+    return "-".join(filter(None, ["events", words, f"{timezone.now():%Y-%m-%dT%H%MZ}"])) + f".{format}"
 
 
 class _Stream:
@@ -144,10 +154,10 @@ def _write(
     chunks: Iterable[list[Event]], format: str, access: Access, record: Callable[..., Any]
 ) -> Generator[str]:
     """Yield the file in pieces, and then record whether the export was completed or aborted."""
-    exported, state, columns = 0, "aborted", columns_for(access)
+    exported, state, columns = 0, "aborted", columns_for(access, format)
     try:
         if format == "csv":
-            yield _csv([columns.keys()])
+            yield BYTE_ORDER_MARK + _csv([columns.keys()])
         for chunk in chunks:
             exported += len(chunk)
             # The details depend on the repository unless the viewer can see everything.
@@ -166,7 +176,7 @@ def _write(
 
 COLUMNS: Columns = {
     "id": lambda event: str(event.pk),
-    "occurred_at": lambda event: event.occurred_at.astimezone(UTC).isoformat(),
+    "occurred_at": lambda event: iso(event.occurred_at),
     "label": lambda event: event.label,
     "kind": lambda event: event.kind,
     "type": lambda event: event.type,
@@ -186,10 +196,25 @@ DELIVERY_COLUMNS: Columns = {
 }
 
 
-def columns_for(access: Access) -> Columns:
+def columns_for(access: Access, format: str) -> Columns:
     """Return the columns of an export, including what the viewer may see of the delivery and the details."""
     delivery = DELIVERY_COLUMNS if gating.sees_delivery(access) else {}
-    return {**COLUMNS, **delivery, "details": partial(gating.visible_details, access=access)}
+    details = partial(gating.visible_details, access=access)
+    if format != "csv":
+        return {**COLUMNS, **delivery, "details": details}
+
+    def client_address(event: Event) -> Any:
+        known = details(event)
+        return known.get("client_address", "") if isinstance(known, dict) else ""
+
+    # A spreadsheet would read a tag such as 1.10 as a number, and can't search within the details.
+    tag = {"tag": lambda event: event.reference if event.tag else ""}
+    return {**COLUMNS, **tag, **delivery, "client_address": client_address, "details": details}
+
+
+def iso(moment: datetime) -> str:
+    """Format a time in UTC, always with microseconds, so that all times have the same form."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

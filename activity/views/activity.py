@@ -191,7 +191,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return export.response(
             self.events(),
             format,
-            f"events.{format}",
+            "-".join(self.kwargs.values()),
             actor=self.request.user,
             filters=urlencode({**place, **self.parameters}, doseq=True),
         )

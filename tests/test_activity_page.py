@@ -114,7 +114,8 @@ class TestPulls:
         client = log_in(factories.user_with("view_pull_events", web))
 
         assert column(page(client, exclude_pull="false"), "Label") == ["Get Tag"]
-        assert column(page(client), "Label") == []
+        assert column(page(client), "Label") == ["Get Tag"]
+        assert column(page(client, exclude_pull="true"), "Label") == []
         Repository.objects.update(description="What it is for")
         assert "acme/web" in page(client, "/repositories/")
         assert "What it is for" not in page(client, "/repositories/")

@@ -14,7 +14,7 @@ from django.utils.functional import cached_property
 
 from activity import catalogue
 from activity.feed.ordering import LONGEST_SORT, SORTABLE
-from activity.feed.qualifiers import Image, InvalidTerm, read_digest, read_repository, split_image
+from activity.feed.qualifiers import Image, InvalidTerm, read_digest, read_repository, read_tag, split_image
 from activity.feed.search_language import MAX_LENGTH, Search, Term, parse
 from activity.feed.search_times import TimeField, input_of
 from activity.models import MAX_ACTOR_LENGTH, actor_name_from_label
@@ -161,7 +161,9 @@ class ActivityForm(forms.Form):
     def clean_tag(self) -> Image:
         """Check a tag. It can be written as in the column: `acme/web:v1`."""
         value = self.cleaned_data["tag"]
-        return self._read_image(value) if ":" in value else Image(tag=value)
+        if ":" in value:
+            return self._read_image(value)
+        return Image(tag=self._read(read_tag, value)) if value else Image()
 
     def clean_digest(self) -> Image:
         value = self.cleaned_data["digest"]

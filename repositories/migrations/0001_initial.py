@@ -1,6 +1,5 @@
 import django.core.validators
 import django.db.models.deletion
-import django.db.models.manager
 import django.utils.timezone
 import repositories.accounts.restrictions
 import repositories.models
@@ -200,9 +199,6 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'grants on repositories to teams',
                 'abstract': False,
             },
-            managers=[
-                ('grants', django.db.models.manager.Manager()),
-            ],
         ),
         migrations.CreateModel(
             name='RepositoryUserPermission',
@@ -218,9 +214,6 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'grants on repositories to users',
                 'abstract': False,
             },
-            managers=[
-                ('grants', django.db.models.manager.Manager()),
-            ],
         ),
         migrations.CreateModel(
             name='RoleGroup',
@@ -260,9 +253,6 @@ class Migration(migrations.Migration):
                 'abstract': False,
                 'unique_together': {('group', 'permission', 'content_object')},
             },
-            managers=[
-                ('grants', django.db.models.manager.Manager()),
-            ],
         ),
         migrations.CreateModel(
             name='NamespaceUserPermission',
@@ -279,9 +269,6 @@ class Migration(migrations.Migration):
                 'abstract': False,
                 'unique_together': {('user', 'permission', 'content_object')},
             },
-            managers=[
-                ('grants', django.db.models.manager.Manager()),
-            ],
         ),
         migrations.AddConstraint(
             model_name='namespace',

@@ -45,6 +45,13 @@ class SearchForm(ListForm):
     )
 
 
+class DaysField(forms.IntegerField):
+    """A number of days, up to ten years."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(required=False, min_value=1, max_value=MAX_PERIOD.days, **kwargs)
+
+
 class RepositoryOrder(models.TextChoices):
     """The orders of the list of repositories."""
 
@@ -68,9 +75,7 @@ class RepositorySearchForm(SearchForm):
     sort = forms.ChoiceField(
         required=False, choices=[(order.value, order.label) for order in RepositoryOrder]
     )
-    not_pulled_for = forms.IntegerField(
-        label="Not pulled for (days)", required=False, min_value=1, max_value=3650, widget=forms.NumberInput
-    )
+    not_pulled_for = DaysField(label="Not pulled for (days)")
 
     def clean_q(self) -> str:
         return names.name_in(self.cleaned_data["q"])

@@ -144,6 +144,16 @@ class TestImages:
         assert admin.sees("newcomer/app", "Last pull never")
         assert "acme/web" not in text(admin.driver, "main")
 
+    def test_repository_admin_lists_the_images_that_nobody_pulled_for_90_days(
+        self, visitor: VisitorOf
+    ) -> None:
+        repoadmin = visitor("repoadmin")
+        repoadmin.click("acme/web")
+        repoadmin.tab("Tags")
+        repoadmin.search("90", "[name=not_pulled_for]")
+
+        assert repoadmin.sees("All tags were pushed or pulled in the last 90 days")
+
     def test_repository_admin_finds_an_image_by_a_reference_from_a_terminal(self, visitor: VisitorOf) -> None:
         repoadmin = visitor("repoadmin")
         repoadmin.click("Activity")
@@ -175,6 +185,63 @@ class TestAccess:
         owner.press("Grant")
 
         assert owner.sees("Granted acme/web-readers access to acme/team/worker.")
+
+    def test_repository_admin_shows_pulls_to_an_outsider_until_a_date(self, visitor: VisitorOf) -> None:
+        repoadmin = visitor("repoadmin")
+        repoadmin.click("acme/web")
+        repoadmin.tab("Permissions")
+        end = TODAY + timedelta(days=30)
+        repoadmin.fill(holder="mara", codename="Can view pull events", until=f"{end:%Y-%m-%d}")
+        repoadmin.press("Grant")
+
+        assert repoadmin.sees("Granted mara access to acme/web.", "on the repository acme/web until")
+
+    def test_administrator_ends_the_access_of_someone_who_left(self, visitor: VisitorOf) -> None:
+        admin = visitor("admin")
+        admin.click("Admin")
+        admin.click("Users")
+        admin.follow("a[aria-label='Access of li']")
+
+        assert admin.sees("End all access tokens and sessions", "Not locked out", "globex (Owner)")
+
+    def test_administrator_unlocks_somebody(self, visitor: VisitorOf) -> None:
+        admin = visitor("admin")
+        admin.click("Admin")
+        admin.click("Users")
+        admin.follow("a[aria-label='Access of li']")
+
+        assert admin.sees("Unlock the username")
+
+    def test_administrator_creates_an_organization_for_a_group(self, visitor: VisitorOf) -> None:
+        admin = visitor("admin")
+        admin.click("Organizations")
+        admin.click("New organization")
+        admin.fill(name="initech", owner="mara")
+        admin.press("Create")
+
+        assert admin.sees("initech was created.", "mara", "Owner")
+
+    def test_auditor_finds_what_somebody_granted(self, visitor: VisitorOf) -> None:
+        auditor = visitor("auditor")
+        auditor.click("Activity")
+        auditor.search("actor:dana category:access")
+
+        assert auditor.sees("dana")
+
+    def test_auditor_finds_failed_log_ins_and_where_they_came_from(
+        self, visitor: VisitorOf, app: Application
+    ) -> None:
+        wrong = {"username": "eve", "password": "wrong"}
+        with requests.Session() as session:
+            session.get(f"{app.url}/accounts/login/", timeout=TIMEOUT)
+            wrong["csrfmiddlewaretoken"] = session.cookies["csrftoken"]
+            session.post(f"{app.url}/accounts/login/", wrong, timeout=TIMEOUT)
+        auditor = visitor("auditor")
+        auditor.click("Activity")
+        auditor.search("kind:create_session_failed after:1d")
+        auditor.follow("td.when a")
+
+        assert auditor.sees("Create Session Failed", "127.0.0.1")
 
     def test_auditor_finds_what_changed_in_access_last_week(
         self, visitor: VisitorOf, app: Application

@@ -133,6 +133,31 @@ class TestOrder:
         assert listed(admin, **query) == []
 
 
+class TestTags:
+    URL = "/repositories/acme/idle/tags/"
+
+    @pytest.fixture
+    def idle(self, repositories: dict[str, Repository]) -> Repository:
+        """The repository with an unused tag, one that is pulled, one that is requested, and a new one."""
+        idle = repositories["idle"]
+        for name, pushed in (("pulled", LONG_AGO), ("requested", LONG_AGO), ("new", NOW)):
+            factories.record("update_tag", idle, tag=name, occurred_at=pushed)
+        factories.record("get_tag", idle, tag="pulled", occurred_at=NOW)
+        tags.update_requests([(idle, "requested", NOW)])
+        return idle
+
+    def test_tags_not_pulled_for_90_days(self, admin: Client, idle: Repository) -> None:
+        html = admin.get(self.URL, {"not_pulled_for": "90"}).content.decode()
+        assert re.findall(r'data-label="Tag" class="label">([^<]+)<', html) == ["v1"]
+        assert "All tags" in admin.get(self.URL, {"not_pulled_for": "300"}).content.decode()
+
+    def test_filter_is_only_for_those_who_may_see_pulls(self, log_in: Any, idle: Repository) -> None:
+        client = log_in(factories.user_with("level_read", idle))
+        html = client.get(self.URL, {"not_pulled_for": "90"}).content.decode()
+
+        assert "There is no parameter “not_pulled_for” here." in html
+
+
 class TestPullers:
     URL = "/repositories/acme/busy/pulls/"
 

@@ -29,6 +29,10 @@ class Visitor:
         """Click the first link with this text."""
         self._load(lambda: click_link(self.driver, link))
 
+    def follow(self, selector: str) -> None:
+        """Click the first element that matches a selector."""
+        self._load(self.find(selector).click)
+
     def tab(self, label: str) -> None:
         self._load(lambda: click_tab(self.driver, label))
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django import forms
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.urls import reverse
+from django.utils import timezone
 
 from activity.gating import visible_details
+from activity.identity import first_id
 from activity.models import Event, Tag
 from activity.scans import ScanResult
 from activity.storage import tags
 from activity.storage.attachments import attachments_of, listed_tags
 from repositories.access.levels import Category
-from repositories.forms import SearchForm
+from repositories.forms import DaysField, ListForm, SearchForm
 from repositories.utils.keyset import Key, Keyset
 from repositories.views.lists import KeysetListView
 from repositories.views.pages import RepositoryPage
@@ -35,6 +38,12 @@ class TagSearchForm(SearchForm):
     """The search form of the Tags tab, with a choice of sort orders."""
 
     sort = forms.ChoiceField(required=False, choices=[(value, label) for value, (label, _) in ORDERS.items()])
+
+
+class UsedTagSearchForm(TagSearchForm):
+    """The search form for viewers who may see pulls."""
+
+    not_pulled_for = DaysField(label="Not pulled for (days)")
 
 
 class Scan(NamedTuple):
@@ -67,7 +76,10 @@ class TagsView(RepositoryPage, KeysetListView):
     tab = "Tags"
     template_name = "registry_activity/tags.html"
     page_size = 25
-    search_form = TagSearchForm
+
+    @property
+    def search_form(self) -> type[ListForm]:  # type: ignore[override]
+        return UsedTagSearchForm if self.sees_pulls else TagSearchForm
 
     @property
     def keyset(self) -> Keyset:  # type: ignore[override]
@@ -78,7 +90,12 @@ class TagsView(RepositoryPage, KeysetListView):
         return Category.PULL.permission in self.permissions
 
     def get_queryset(self) -> QuerySet:
-        return self.with_columns(listed_tags(self.repository, self.search.values["q"]))
+        found = self.with_columns(listed_tags(self.repository, self.search.values["q"]))
+        if days := self.search.values.get("not_pulled_for"):
+            since = timezone.now() - timedelta(days=int(days))
+            unused = Q(last_used_at=None) | Q(last_used_at__lt=since)
+            found = found.filter(unused, last_push__lt=first_id(since))
+        return found
 
     def get_rows(self, rows: list[Tag]) -> list[Row]:
         attached: dict[str, list[Any]] = {}

@@ -38,9 +38,9 @@ document.addEventListener("focusin", (event) => {
 // Copy buttons. CSS hides them if the clipboard is not available.
 document.documentElement.classList.toggle("has-clipboard", Boolean(navigator.clipboard));
 document.addEventListener("click", async (event) => {
-  const button = event.target.closest("[data-copy]");
+  const button = event.target.closest("[data-copy], [data-copy-text]");
   if (!button) return;
   const source = document.getElementById(button.dataset.copy);
-  await navigator.clipboard.writeText(source.value ?? source.innerText);
+  await navigator.clipboard.writeText(button.dataset.copyText ?? source.value ?? source.innerText);
   button.textContent = "Copied";
 });

@@ -97,7 +97,8 @@ class GatedQuerySet(QuerySet[Row]):
 class GatedEventQuerySet(GatedQuerySet["Event"]):
     """A queryset of events, whose `visible_to` includes the viewer's own account events.
 
-    A viewer's own account events are those in the `account` category whose actor is the viewer.
+    A viewer's own account events are those in the `account` category whose actor is the viewer, or which are
+    about the viewer's account.
     """
 
     def visible_to(self, access: Access, repository: Repository | None = None) -> Self:
@@ -107,13 +108,15 @@ class GatedEventQuerySet(GatedQuerySet["Event"]):
         """
         if access.sees_everything or repository is not None:
             return super().visible_to(access, repository)
-        events = self.filter(_visible_anywhere(access) | _own_account(access))
+        events = self.filter(_visible_anywhere(access) | _own_account(access) | _about_account(access))
         # Without this condition, PostgreSQL would scan all pulls for visible events.
         return events if sees_pulls(access) else events.without_pulls()
 
     def for_own_account(self, access: Access) -> Self:
         """Return the viewer's own account events, or none if the viewer sees all account events anyway."""
-        return self.none() if access.sees_everything else self.filter(_own_account(access))
+        if access.sees_everything:
+            return self.none()
+        return self.filter(_own_account(access) | _about_account(access))
 
 
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
@@ -185,9 +188,17 @@ def with_delivery(access: Access) -> Q:
 
 
 def _own_account(access: Access) -> Q:
+    """Return the condition for what the viewer did to accounts, of which they may see all details."""
     if access.viewer_id is None:
         return Q(pk__in=[])
     return Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
+
+
+def _about_account(access: Access) -> Q:
+    """Return the condition for what anybody did to the viewer's account."""
+    if access.viewer_id is None:
+        return Q(pk__in=[])
+    return Q(category=Category.ACCOUNT.value, subject_user=access.viewer_id)
 
 
 def _visible_anywhere(access: Access) -> Q:

@@ -97,7 +97,7 @@ registry_repositories_registrysettings_change(list)?   403, 403   200, 403   200
 registry_activity_deletionrule_applicable                302, 302   200, 200   200, 200
 registry_activity_registry_add                         403, 403   403, 403   403, 403
 registry_repositories_repository_access                403, 403   200, 200   200, 200
-registry_repositories_user_access                      403, 403   200, 200   200, 200
+registry_repositories_user_access                      403, 403   200, 403   200, 404
 auth_user_password_change                              403, 403   403, 403   200, 200
 .*_permissions                                         302, 302   302, 302   200, 200
 .*_permissions_manage_(user|group)                     302, 302   302, 302   200, 302
@@ -282,7 +282,7 @@ def send_request(
 
 
 IGNORED_CHANGES = re.compile(
-    "django_session|auth_user.*last_login|registry_activity_event|registry_activity_tallychange"
+    "django_session|registry_repositories_login|auth_user.*last_login|registry_activity_event|registry_activity_tallychange"
 )
 """Matches changes to ignore: sessions, last login times, recorded events, and event tallies."""
 

@@ -298,6 +298,7 @@ KNOWN = {
     # not anybody's access: settings, what keeps its object from being deleted, and what outlives it
     *(
         "Profile",
+        "Login",
         "Registry",
         "Repository",
         "Policy",

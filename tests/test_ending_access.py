@@ -170,3 +170,46 @@ class TestUnlocking:
 
         assert answer.status_code == 302
         assert passwords.locked_until(mara.get_username()) is None
+
+
+@pytest.mark.audited
+class TestOwnAccount:
+    def seen(self, user: Any, log_in: Any) -> list[tuple[str, str]]:
+        results = log_in(user).get("/api/v0/events/", {"category": "account"}).json()["results"]
+        return [(event["kind"], event["actor"]["label"]) for event in results]
+
+    def test_person_sees_what_others_do_to_their_account(
+        self, admin: Client, log_in: Any, mara: Any, page: str
+    ) -> None:
+        log_in(mara)
+        factories.new_token(mara)
+        other = factories.UserFactory(username="other")
+        admin.post(page, {"end": ""}, REMOTE_ADDR="192.0.2.7")
+        admin.post(page, {"unlock": ""}, REMOTE_ADDR="192.0.2.7")
+        mine = {"delete_token", "delete_session", "update_user"}
+
+        found = self.seen(mara, log_in)
+        assert mine <= {kind for kind, actor in found if actor == "admin"}
+        assert "admin" not in {actor for _, actor in self.seen(other, log_in)}
+        for event in Event.objects.filter(kind__in=mine, actor_name="admin"):
+            assert log_in(mara).get(event.get_absolute_url()).status_code == 200
+            assert log_in(other).get(event.get_absolute_url()).status_code == 404
+            html = log_in(mara).get(event.get_absolute_url()).content.decode()
+            assert "192.0.2.7" not in html
+
+    def test_later_account_of_the_same_name_sees_nothing_of_the_former_one(
+        self, admin: Client, log_in: Any, mara: Any, page: str
+    ) -> None:
+        admin.post(page, {"unlock": ""})
+        name = mara.get_username()
+        mara.delete()
+
+        assert "admin" not in {actor for _, actor in self.seen(factories.UserFactory(username=name), log_in)}
+
+    def test_search_by_address_finds_nothing_of_what_others_did(
+        self, admin: Client, log_in: Any, mara: Any, page: str
+    ) -> None:
+        admin.post(page, {"unlock": ""}, REMOTE_ADDR="192.0.2.7")
+        html = log_in(mara).get("/activity/", {"q": "ip:192.0.2.7"}).content.decode()
+
+        assert "Update User" not in html

@@ -208,7 +208,7 @@ def columns_for(access: Access, format: str) -> Columns:
         return known.get("client_address", "") if isinstance(known, dict) else ""
 
     # A spreadsheet would read a tag such as 1.10 as a number, and can't search within the details.
-    tag = {"tag": lambda event: event.reference if event.tag else ""}
+    tag = {"tag": lambda event: event.reference if event.tag and event.repository_name else event.tag}
     return {**COLUMNS, **tag, **delivery, "client_address": client_address, "details": details}
 
 

@@ -113,6 +113,8 @@ class Event(EventDetails):
     actor_type = models.CharField(max_length=20, choices=ActorType)
     actor_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
     actor_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
+    subject_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
+    """The user whose account the event is about, such as the user whose password somebody changed."""
     delivered_by = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     """The account that delivered the event. None if the application itself recorded it."""
     delivered_with = models.CharField(max_length=MAX_TOKEN_KEY_LENGTH, blank=True)
@@ -143,6 +145,9 @@ class Event(EventDetails):
             # pushes, but only a few account events.
             models.Index(
                 fields=["actor_user", "kind", "id"], condition=Q(is_pull=False), name="event_account"
+            ),
+            models.Index(
+                fields=["subject_user", "id"], condition=Q(subject_user__isnull=False), name="event_subject"
             ),
             BlockRangeIndex(fields=["position"], name="event_position"),
             models.Index(fields=["imported"], condition=Q(imported__isnull=False), name="event_imported"),

@@ -55,6 +55,8 @@ class Draft:
     """When the event was received, by default when its message was delivered."""
     pull: UUID | None = None
     """The id of the pull that the event is a part of. See `Event.pull`."""
+    subject_user_id: int | str | None = None
+    """The primary key of the user whose account the event is about, if any."""
     repository: Repository | None = None
     """The repository, if known. Otherwise it is looked up by name, or registered."""
     policy: Policy | None = None

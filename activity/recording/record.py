@@ -121,6 +121,7 @@ def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[s
         actor_type=draft.actor_type,
         actor_name=draft.actor_name,
         actor_user_id=users.get(draft.actor_name) if draft.actor_type == ActorType.USER else None,
+        subject_user_id=draft.subject_user_id,
         policy_id=_policy_id(draft, policies),
         details=draft.details,
         delivered_by_id=draft.delivery.account_id,

@@ -108,6 +108,8 @@ class Audited:
     """Returns the repository that an instance belongs to, if any."""
     subject: Callable[[Any], str] = str
     """Returns the name of an instance, for the event's `subject`."""
+    user_id: Callable[[Any], Any] = lambda instance: None
+    """Returns the primary key of the user whose account an instance belongs to, if any."""
     kind: Callable[[Any, str, Changes], str] | None = None
     """Returns the event kind for an instance, a verb and changes. The default is `<verb>_<noun>`."""
 
@@ -173,6 +175,7 @@ AUDITED: dict[type[models.Model], Audited] = {
             "user",
             ignored={"last_login", "date_joined"},
             hidden={"password"},
+            user_id=lambda user: user.pk,
             kind=_user_event_kind,
         ),
         Audited(
@@ -180,12 +183,14 @@ AUDITED: dict[type[models.Model], Audited] = {
             "token",
             ignored={"token_key", "created", "name", "last_used_at", "last_used_from"},
             subject=lambda token: f"{token.digits}… ({token.user})",
+            user_id=lambda token: token.user_id,
         ),
         Audited(
             Profile,
             "profile",
             ignored={"user", "time_zone_guessed"},
             subject=lambda profile: str(profile.user),
+            user_id=lambda profile: profile.user_id,
             kind=lambda *_: "update_profile",  # a profile is created when its user first changes it
         ),
         Audited(Group, "group"),
@@ -243,14 +248,15 @@ def _drafts(
     repository: Repository | None = None,
     policy: Policy | None = None,
     username: str | None = None,
+    user_id: Any = None,
     at: datetime | None = None,
     **details: Any,
 ) -> list[Draft]:
     """Return the draft of an action's event, or an empty list if events of this kind aren't recorded.
 
     The actor is the user named `username`, or the current actor if `username` is None. An empty `username`
-    stands for an anonymous user. `at` is the time of the action (default: now), and `subject` is the name of
-    the changed object.
+    stands for an anonymous user. `at` is the time of the action (default: now), `subject` is the name of the
+    changed object, and `user_id` is the primary key of the user whose account was changed.
     """
     if not is_recorded(kind):
         return []
@@ -270,6 +276,7 @@ def _drafts(
             occurred_at=at or timezone.now(),
             source_id=str(uuid4()),
             policy=policy,
+            subject_user_id=user_id if user_id is None or isinstance(user_id, int) else str(user_id),
             details={**details, **current_request.client_details()},
         )
     ]
@@ -415,7 +422,8 @@ def _change(
     # An event later than `deleted_at` would not belong to the deleted repository.
     at = instance.deleted_at if kind == "delete_repository" else None
     subject, repository = audited.subject(instance), audited.repository(instance)
-    return _drafts(kind, subject=subject, repository=repository, at=at, **details)
+    user_id = audited.user_id(instance)
+    return _drafts(kind, subject=subject, repository=repository, user_id=user_id, at=at, **details)
 
 
 def _changes(audited: Audited, before: Any, after: Any, written: Iterable[str] | None) -> Changes:
@@ -487,7 +495,8 @@ def _record_permissions(holder: Any, permissions: list[Permission], added: bool)
     names = sorted(f"{permission.content_type.app_label}.{permission.codename}" for permission in permissions)
     kind = "update_user" if isinstance(holder, User) else "update_group"
     changes = {"permissions": {"after" if added else "before": names[:MAX_NAMES]}}
-    record(kind, subject=str(holder), changes=changes, count=len(names))
+    user_id = holder.pk if isinstance(holder, User) else None
+    record(kind, subject=str(holder), user_id=user_id, changes=changes, count=len(names))
 
 
 # --- Sessions -----------------------------------------------------------------------------------
@@ -503,13 +512,12 @@ def _record_logout(user: Any, **_: Any) -> None:
 
 
 def _record_ended_sessions(user: Any, number: int, **_: Any) -> None:
-    record("delete_session", subject=user.get_username(), count=number)
+    record("delete_session", subject=user.get_username(), user_id=user.pk, count=number)
 
 
 def _record_unlocking(user: Any, **_: Any) -> None:
-    record(
-        "update_user", subject=user.get_username(), changes={"locked_out": {"before": True, "after": False}}
-    )
+    changes = {"locked_out": {"before": True, "after": False}}
+    record("update_user", subject=user.get_username(), user_id=user.pk, changes=changes)
 
 
 # --- Policies -----------------------------------------------------------------------------------

@@ -103,6 +103,8 @@ def _change_account(request: HttpRequest, user: Any) -> HttpResponse:
     elif "unlock" in request.POST:
         unlock(user)
         messages.success(request, f"{user} can log in again.")
+    else:
+        raise Http404
     return redirect(request.path)
 
 

@@ -87,11 +87,6 @@ class AccessToken(AbstractAuthToken):
             raise ValidationError("Choose what the token can be used for.")
 
     @property
-    def shown_digits(self) -> str:
-        """The first digits, which tell tokens apart and give no access."""
-        return self.token_key[:SHOWN_DIGITS]
-
-    @property
     def is_expired(self) -> bool:
         return self.expiry is not None and self.expiry < timezone.now()
 

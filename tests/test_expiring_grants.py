@@ -24,6 +24,7 @@ from repositories.access.resolving import GRANTS, Access
 from repositories.forms import UntilField
 from repositories.models import Profile, Repository, RepositoryUserPermission
 from tests import factories
+from tests.admin_forms import empty_formsets, grant_prefixes
 from tests.event_tables import column, get_page
 
 ACTIVITY = "/repositories/acme/web/activity/"
@@ -124,10 +125,19 @@ class TestGranting:
 
         assert re.search(r'class="muted">until', page)
 
-    def test_admin_grants_until_a_time(self, admin: Client, web: Repository, outsider: Any) -> None:
-        page = admin.get(f"/admin/registry_repositories/repository/{web.pk}/change/").content.decode()
+    @pytest.mark.parametrize(("year", "given"), [(2090, 1), (2020, 0)])
+    def test_admin_grants_until_a_time(
+        self, admin: Client, web: Repository, outsider: Any, year: int, given: int
+    ) -> None:
+        url = f"/admin/registry_repositories/repository/{web.pk}/change/"
+        form = {"visibility": "private", "description": "", **empty_formsets(*grant_prefixes())}
+        row = {"user": outsider.pk, "access": "level_read"}
+        row |= {"expires_at_0": f"{year}-05-01", "expires_at_1": "12:00:00"}
+        prefix = grant_prefixes()[0]
+        filled = {f"{prefix}-0-{name}": value for name, value in row.items()}
+        admin.post(url, {**form, **filled, f"{prefix}-TOTAL_FORMS": 1})
 
-        assert 'name="repositoryuserpermission_set-0-expires_at_0"' in page
+        assert RepositoryUserPermission.objects.filter(expires_at__year=year).count() == given
 
     @given(st.dates())
     def test_every_day_is_an_end_or_an_error(self, day: Any) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.html import format_html
 from guardian.admin import (
     AdminGroupObjectPermissionsForm,
@@ -47,6 +50,12 @@ class GrantForm(forms.ModelForm):
     """A form for a new grant, which gives access either at a level or to a single category of events."""
 
     access = forms.ChoiceField(choices=CHOICES)
+
+    def clean_expires_at(self) -> datetime | None:
+        until = self.cleaned_data["expires_at"]
+        if until and until <= timezone.now():
+            raise ValidationError("This time has passed.")
+        return until
 
     def clean_access(self) -> str:
         codename = self.cleaned_data["access"]

@@ -106,9 +106,9 @@ class RepositoryListView(RepositoriesMixin):
         ]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(
-            **kwargs, limited_to=[COLUMN_CATEGORIES[name] for name in self.columns]
-        )
+        limited = [] if self.access.sees_everything else self.columns
+        limited_to = [COLUMN_CATEGORIES[name] for name in sorted(limited)]
+        return super().get_context_data(**kwargs, limited_to=limited_to)
 
 
 def time_of(text: str) -> datetime:

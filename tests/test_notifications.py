@@ -517,8 +517,8 @@ class TestQueries:
             # Also queries that find the client's earlier requests and store this one.
             (pull(), 11),
             (notification(target={"tag": None}), 10),
-            # Queries for the journal, repository, tag and request.
-            (pull("HEAD", tag="latest"), 5),
+            # Queries for the journal, repository, tag and request, and for the hour of the last pull.
+            (pull("HEAD", tag="latest"), 6),
             # This message isn't recorded.
             (
                 notification(target={"mediaType": "application/octet-stream", "url": "/blobs/", "tag": None}),

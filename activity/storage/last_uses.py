@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from django.db.models import Q
 from django.utils import timezone
 
 from activity.models import TallyChange
@@ -27,9 +28,17 @@ def note_changes(changes: Iterable[TallyChange]) -> None:
     _note(hours)
 
 
-def note_requests(hours: dict[int, datetime]) -> None:
-    """Note the hours in which clients asked for tags, by repository id."""
-    _note({pk: {"last_pull": hour} for pk, hour in hours.items()})
+def note_requests(requests: Iterable[tuple[Repository, datetime]]) -> None:
+    """Note the hours in which clients asked for tags. Makes a query for each hour that isn't noted yet."""
+    repositories: dict[datetime, set[int]] = {}
+    for repository, moment in requests:
+        hour = min(moment, timezone.now()).replace(minute=0, second=0, microsecond=0)
+        if repository.last_pull is None or repository.last_pull < hour:
+            repositories.setdefault(hour, set()).add(repository.pk)
+    for hour, ids in sorted(repositories.items()):
+        earlier = Repository.objects.filter(Q(last_pull=None) | Q(last_pull__lt=hour), pk__in=ids)
+        locked = earlier.order_by("pk").select_for_update(no_key=True)
+        Repository.objects.filter(pk__in=locked.values("pk")).update(last_pull=hour)
 
 
 def _note(hours: dict[int, dict[str, datetime]]) -> None:

@@ -97,16 +97,13 @@ def update_requests(requests: Iterable[tuple[Repository, str, datetime]]) -> Non
     The times are stored to the minute, so the row of a busy tag changes at most once a minute.
     """
     tags: dict[Key, Tag] = {}
-    hours: dict[int, datetime] = {}
+    requests = list(requests)
     for repository, name, moment in requests:
         tag = tags.setdefault((repository.pk, name), _tag(repository.pk, name))
         minute = moment.replace(second=0, microsecond=0)
         tag.requested_at = max(minute, tag.requested_at or minute)
-        hours[repository.pk] = max(
-            minute.replace(minute=0), hours.get(repository.pk, minute.replace(minute=0))
-        )
     _merge(tags, MERGE_REQUEST)
-    last_uses.note_requests(hours)
+    last_uses.note_requests((repository, moment) for repository, _, moment in requests)
 
 
 def current_tags(repository: Repository) -> QuerySet[Tag]:

@@ -34,7 +34,7 @@ class RepositoryFinder:
         named = Q(full_name__in=self.full_names)
         found = Repository.objects.filter(
             named & Q(deleted_at__isnull=True) | named & Q(deleted_at__isnull=False)
-        ).only("full_name", "deleted_at")
+        ).only("full_name", "deleted_at", "last_pull")
         # Deleted repositories come first, in order of deletion. The live repository, if any, comes last.
         for repository in found.order_by(F("deleted_at").asc(nulls_last=True)):
             self.by_name[repository.full_name].append(repository)

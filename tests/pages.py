@@ -19,6 +19,7 @@ from selenium.webdriver.common.by import By
 from tests.running import Application, poll, sign_in
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+NARROW_SIZES = {"narrow phone": (320, 700), "desktop at 200%": (640, 450)}
 SCHEMES = ("light", "dark")
 
 REPOSITORY = "/repositories/acme/web/"
@@ -80,6 +81,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "repositories": "/repositories/",
             "repositories-searched": "/repositories/?q=web&namespace=acme",
             "repositories-not-found": "/repositories/?q=no-such-name",
+            "repositories-by-pull": "/repositories/?sort=pull&not_pulled_for=1",
             "new-repository": "/repositories/new/",
             "info": f"{REPOSITORY}info/",
             "tags": f"{REPOSITORY}tags/",
@@ -122,6 +124,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "admin-overview": "/admin/registry_activity/event/overview/",
             "admin-event": f"/admin/registry_activity/event/{ids['event']}/change/",
             "admin-repository-access": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
+            "admin-users": "/admin/auth/user/",
             "admin-user-access": f"/admin/registry_repositories/repository/access-of-user/{ids['user']}/",
             "admin-auto-deletion": "/admin/registry_activity/autodeletion/",
             "admin-applicable-rules": "/admin/registry_activity/deletionrule/applicable/?repository=acme/web",

@@ -1,7 +1,7 @@
 """Every page loads without console errors, fits the screen, and has no accessibility violations.
 
 Opening the pages takes most of the time, so each page is opened only once, for all tests. Each page is
-checked in light mode at desktop size and in dark mode at phone size.
+checked in light mode at desktop size and in dark mode at phone size. It must also fit narrower screens.
 """
 
 from __future__ import annotations
@@ -65,6 +65,9 @@ def visit(app: Application) -> Visit:
                 visit.too_wide[f"{name}, {width}"] = too_wide(driver)
                 if name != SWAGGER:
                     visit.violations[f"{name}, {width}, {scheme}"] = violations(driver)
+            for width, size in pages.NARROW_SIZES.items():
+                pages.emulate(driver, size, "light")
+                visit.too_wide[f"{name}, {width}"] = too_wide(driver)
     return visit
 
 

@@ -44,7 +44,7 @@ def outsider(web: Repository) -> Any:
 
 
 @pytest.mark.parametrize("codename", ["level_read", "level_admin", "view_pull_events"])
-@pytest.mark.parametrize(("on_namespace", "to_team"), product([False, True], repeat=2))
+@pytest.mark.parametrize(("on_namespace", "to_team"), [*product([False, True], repeat=2)])
 class TestGate:
     def test_expired_grant_gives_nothing(
         self, log_in: Any, web: Repository, outsider: Any, codename: str, on_namespace: bool, to_team: bool

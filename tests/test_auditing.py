@@ -156,7 +156,7 @@ class TestAccess:
         assign_perm("view_pull_events", devs.group, web.namespace)
         remove_perm("view_pull_events", devs.group, web.namespace)
 
-        subject = "view_pull_events on acme to acme/devs"
+        subject = "pull events on acme to acme/devs"
         assert recorded() == [
             ("Create Grant", "", subject, COMMAND_LINE),
             ("Delete Grant", "", subject, COMMAND_LINE),

@@ -154,7 +154,7 @@ class TestDeletion:
         grants.grant("view_pull_events", outsider, web, until)
         grants.grant("level_read", factories.UserFactory(), web)
         subjects = [event.subject for event in Event.objects.filter(kind="create_grant")]
-        end = f"view_pull_events on acme/web to outsider until {until:%Y-%m-%d %H:%M} UTC"
+        end = f"pull events on acme/web to outsider until {until:%Y-%m-%d %H:%M} UTC"
         assert end in subjects
         end_grants()
 
@@ -164,7 +164,7 @@ class TestDeletion:
             "level_read"
         ]
         deleted = Event.objects.get(kind="delete_grant")
-        assert (deleted.repository, "view_pull_events on acme/web to outsider" in deleted.subject) == (
+        assert (deleted.repository, "pull events on acme/web to outsider" in deleted.subject) == (
             web,
             True,
         )

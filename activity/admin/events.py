@@ -51,6 +51,7 @@ from repositories.utils.admin_lookup import LookupMixin
 from repositories.utils.moments import format_time
 from repositories.utils.text import visible_text
 
+STYLES = ["registry_activity/badges.css", "registry_activity/admin_events.css"]
 REQUEST_WINDOW = timedelta(hours=1)
 """How far before and after an event to look for other events from the same request."""
 
@@ -101,7 +102,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @property
     def media(self) -> Any:
-        return super().media + FilterForm().media + Media(css={"all": ["registry_activity/admin_events.css"]})
+        return super().media + FilterForm().media + Media(css={"all": STYLES})
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {

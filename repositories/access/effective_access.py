@@ -52,20 +52,11 @@ class Right:
     @property
     def label(self) -> str:
         """The name of the level, the role (e.g. `MSR admin`) or the category (e.g. `pull events`)."""
-        return LABELS[self.codename]
+        return levels.LABELS[self.codename]
 
     @property
     def permissions(self) -> frozenset[str]:
         return levels.REGISTRY_ROLES.get(self.codename) or levels.expand(self.codename)
-
-
-LABELS: dict[str, str] = {
-    **{level.value: str(level.label) for level in Level},
-    "administer_registry": "MSR admin",
-    "audit_registry": "security auditor",
-    **{category.permission: f"{category.label.lower()} events" for category in levels.REPOSITORY_CATEGORIES},
-}
-"""The display names of levels, registry roles, and the permissions for categories, keyed by codename."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from guardian.shortcuts import remove_perm
 
-from repositories.access.levels import Level
+from repositories.access.levels import LABELS, Level
 from repositories.access.resolving import GRANTS
 from repositories.models import Namespace, Repository
 
@@ -60,7 +60,7 @@ def delete_expired() -> int:
 def describe(grant: Any) -> str:
     """Return a grant in words, for example `read on acme/web to jane`."""
     codename = grant.permission.codename
-    level = Level(codename).label if codename in Level.values else codename
+    level = LABELS.get(codename, codename)
     until = f" until {grant.expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if grant.expires_at else ""
     holder = grant.group if hasattr(grant, "group") else grant.user
     return f"{level} on {grant.content_object} to {holder}{until}"

@@ -87,6 +87,14 @@ GRANTABLE: list[tuple[str, Any]] = [
 ]
 """The permissions that can be granted on repositories and namespaces, in `Meta.permissions` format."""
 
+LABELS: dict[str, str] = {
+    **{level.value: str(level.label) for level in Level},
+    "administer_registry": "MSR admin",
+    "audit_registry": "security auditor",
+    **{category.permission: f"{category.label.lower()} events" for category in REPOSITORY_CATEGORIES},
+}
+"""The display names of levels, registry roles, and the permissions for categories, keyed by codename."""
+
 
 def expand(codename: str) -> frozenset[str]:
     """Return the permissions that a codename includes. A codename that can't be granted includes none."""

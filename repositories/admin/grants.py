@@ -23,8 +23,7 @@ from guardian.admin import (
 )
 
 from repositories.access import levels
-from repositories.access.effective_access import LABELS
-from repositories.access.levels import Level
+from repositories.access.levels import LABELS, Level
 from repositories.admin.links import grant_url
 from repositories.admin.picking import PickerMixin
 from repositories.models import (

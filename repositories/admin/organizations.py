@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from repositories.access.effective_access import LABELS
+from repositories.access.levels import LABELS
 from repositories.admin.administrators import AdministratorsMixin
 from repositories.admin.dependents import DependentsMixin
 from repositories.admin.grants import (

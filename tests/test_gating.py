@@ -47,7 +47,8 @@ def details_in_api(client: Client, url: str) -> dict[str, dict[str, Any]]:
 def details_in_exports(client: Client, url: str) -> list[dict[str, dict[str, Any]]]:
     """Return the details in the exports of a page, by event id: as CSV, and as JSON Lines."""
     csv_file, jsonl_file = (
-        cast(Any, client.post(url, {"export": format})).getvalue().decode() for format in ("csv", "jsonl")
+        cast(Any, client.post(url, {"export": format})).getvalue().decode("utf-8-sig")
+        for format in ("csv", "jsonl")
     )
     rows = csv.DictReader(io.StringIO(csv_file, newline=""))
     lines = map(json.loads, jsonl_file.splitlines())

@@ -137,6 +137,20 @@ def sees_only_pulls(access: Access, repository: Repository | None = None) -> boo
     return not others.exclude(visibility=Repository.Visibility.PUBLIC).exists()
 
 
+def visible_categories(access: Access) -> set[Category]:
+    """Return the categories of which the viewer may see events in a repository, or of their own."""
+    if access.sees_everything:
+        return set(Category)
+    permissions: set[str] = set()
+    if access.repositories_if_few is None:
+        wanted = {category.permission for category in REPOSITORY_CATEGORIES}
+        permissions = {each for each in wanted if access.repositories([each]).exists()}
+    else:
+        permissions = permissions.union(*map(access.permissions_on, access.repositories_if_few))
+    own = {Category.ACCOUNT} if access.viewer_id is not None else set()
+    return own | {category for category in REPOSITORY_CATEGORIES if category.permission in permissions}
+
+
 def visible_details(event: Event, access: Access) -> Any:
     """Return the part of an event's details that a viewer who may see the event may see.
 

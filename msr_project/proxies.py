@@ -6,8 +6,9 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 
+from activity.api import problems
 from msr_project.server.pools import is_recording
 
 Address = IPv4Address | IPv6Address
@@ -43,7 +44,7 @@ class HttpsApiMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         is_plain_api = settings.HTTPS and request.path.startswith("/api/") and not request.is_secure()
         if is_plain_api and not is_recording(request.method or "", request.path):
-            return JsonResponse({"detail": f"Use {settings.PUBLIC_URL}{request.path}."}, status=403)
+            return problems.response(403, f"Use {settings.PUBLIC_URL}{request.path}.")
         return self.get_response(request)
 
 

@@ -6,6 +6,7 @@ from django.templatetags.static import static
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
+handler400 = "msr_project.errors.bad_request"
 handler404 = "msr_project.errors.not_found"
 handler500 = "msr_project.errors.server_error"
 

@@ -153,7 +153,9 @@ class TestSubject:
     def test_exports_and_the_api_contain_the_subject(self, access_events: Client) -> None:
         file: Any = access_events.post(f"{URL}?q=subject:mara+kind:delete_grant", {"export": "csv"})
         (row,) = csv.DictReader(io.StringIO(file.getvalue().decode("utf-8-sig")))
-        (event,) = access_events.get("/api/v0/events/?q=subject:mara+kind:delete_grant").json()["results"]
+        (event,) = access_events.get("/api/v0/events/?search=subject:mara+kind:delete_grant").json()[
+            "results"
+        ]
 
         assert row["subject"] == event["subject"]
         assert event["subject"].endswith("on acme/web to mara")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from datetime import UTC
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from activity.models import Event
 from repositories.access.resolving import Access
 from repositories.utils.among import MAX_LISTED
 from tests import factories
-from tests.worlds import USERS, World, address_of, details_of, rolled_back, worlds
+from tests.worlds import CATEGORIES, USERS, World, address_of, details_of, rolled_back, worlds
 
 
 def ids_in_api(client: Client, url: str) -> list[str] | None:
@@ -217,6 +218,62 @@ def test_details_and_searches_for_them_match_the_permission_table(
             for term in (f"ip:{address_of(place)}", f"request:request_id-{place}"):
                 assert found_by(term, world.created[viewer]) == found
                 assert found_by(f"-{term}", world.created[viewer]) == set(allowed) - found
+
+
+def counts_in_api(client: Client, **query: str) -> Counter[str]:
+    """Return the number of events of each category in a histogram."""
+    response = client.get("/api/v0/events/histogram/", query)
+    assert response.status_code == 200, response.content
+    return sum((Counter(bucket["counts"]) for bucket in response.json()["buckets"]), Counter())
+
+
+@pytest.mark.long
+@pytest.mark.django_db
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(
+    world=worlds(),
+    viewer=st.sampled_from([*USERS, "admin", "auditor"]),
+    max_listed=st.sampled_from([0, MAX_LISTED]),
+    new=st.tuples(st.just(0), st.sampled_from([*CATEGORIES, "unknown"]), st.just("ann"), st.just(True)),
+)
+def test_counts_searches_fields_and_etags_match_the_permission_table(
+    world: World, viewer: str, max_listed: int, new: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_max_listed(max_listed, monkeypatch)
+    with rolled_back():
+        world.build()
+        factories.enable_scanning()
+        client = Client()
+        client.force_login(world.created[viewer])
+        allowed = {
+            id: event
+            for id, event in zip(world.created["events"], world.events, strict=True)
+            if world.can_see(viewer, *event)
+        }
+        by_ann = {id: event for id, event in allowed.items() if event[2] == "ann"}
+        categories = Counter(event[1] for event in allowed.values())
+        listed = {event["id"]: event for event in client.get("/api/v0/events/").json()["results"]}
+
+        assert counts_in_api(client) == categories
+        assert counts_in_api(client, search="actor:ann") == Counter(event[1] for event in by_ann.values())
+        for number, row in enumerate(world.created["repositories"]):
+            in_repository = Counter(event[1] for event in allowed.values() if event[0] == number)
+            assert counts_in_api(client, repository=row.full_name) == in_repository
+        for sort in ("time", "-time"):
+            ids = ids_in_api(client, f"/api/v0/events/?page_size=2&fields=id&sort={sort}")
+            assert ids == sorted(allowed, reverse=sort == "-time")
+            ids = ids_in_api(client, f"/api/v0/events/?page_size=2&search=actor:ann&sort={sort}")
+            assert ids == sorted(by_ann, reverse=sort == "-time")
+        for name in ("details", "delivered_by", "actor", "policy_url"):
+            found = client.get(f"/api/v0/events/?fields=id,{name}").json()["results"]
+            assert found == [{"id": id, name: event[name]} for id, event in listed.items()]
+        kinds = client.get("/api/v0/events/kinds/").json()["results"]
+        assert set(categories) - {"unknown"} <= {kind["category"] for kind in kinds}
+
+        tag = client.get("/api/v0/events/")["ETag"]
+        world.create_event(len(world.events), *new)
+        again = client.get("/api/v0/events/", headers={"if-none-match": tag})
+        assert again.status_code == (200 if world.can_see(viewer, *new) else 304)
 
 
 @pytest.mark.django_db

@@ -155,9 +155,11 @@ import django; django.setup()
 from django.test import Client
 client = Client(raise_request_exception=False, headers={"host": "localhost"})
 client.cookies["sessionid"] = "x" * 32
-for path in ("/repositories/", "/api/v0/events/", "/" + 3000 * "x"):
-    response = client.get(path, headers={"authorization": "Bearer x"})
-    print(response.status_code, response["Retry-After"], "Temporarily unavailable" in response.text)
+for path in ("/repositories/", "/" + 3000 * "x", "/api/v0/events/", "/api/v0/notifications/registry"):
+    send = client.post if "registry" in path else client.get
+    response = send(path, headers={"authorization": "Bearer x"})
+    print(response.status_code, response["Retry-After"], "Temporarily unavailable" in response.text, end=" ")
+    print(response["Content-Type"])
 """
     environ = {
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
@@ -170,7 +172,8 @@ for path in ("/repositories/", "/api/v0/events/", "/" + 3000 * "x"):
         [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=True
     )
 
-    assert result.stdout.splitlines() == ["503 60 True"] * 3
+    pages = ["503 60 True text/html; charset=utf-8"] * 2
+    assert result.stdout.splitlines() == pages + ["503 60 False application/problem+json"] * 2
     (line,) = result.stderr.splitlines()  # one line, instead of a traceback for each request
     assert "OperationalError" in line
     assert len(line) < 600

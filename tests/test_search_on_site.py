@@ -66,8 +66,10 @@ class TestLists:
         assert lines.getvalue().count(b"\n") == len(tags) + 1
         feed = auditor.get(f"{URL}atom/", {"q": q, "exclude_pull": "false"}).content.decode()
         assert feed.count("<entry>") == len(tags)
-        results = auditor.get("/api/v0/events/", {"q": q}).json()["results"]
+        results = auditor.get("/api/v0/events/", {"search": q}).json()["results"]
         assert [event["tag"].rpartition(":")[2] for event in results] == tags
+        results = auditor.get("/api/v0/events/", {"search": q, "sort": "time"}).json()["results"]
+        assert [event["tag"].rpartition(":")[2] for event in results] == tags[::-1]
 
     def test_search_finds_only_what_the_viewer_may_see(self, reader: Client) -> None:
         assert found(reader, "type:update") == ["t3", "t0"]
@@ -111,11 +113,12 @@ class TestLists:
         assert [tag for tags in pages for tag in tags] == ["acme/web:t2"]
         assert len(pages) > 2
 
+    @pytest.mark.parametrize("sort", ["-time", "time"])
     def test_api_continues_a_search_without_an_index(
-        self, auditor: Client, monkeypatch: pytest.MonkeyPatch
+        self, auditor: Client, monkeypatch: pytest.MonkeyPatch, sort: str
     ) -> None:
         monkeypatch.setattr(search, "MAX_EVENTS_READ", 2)
-        tags, url, pages = [], "/api/v0/events/?q=tag:t2", 0
+        tags, url, pages = [], f"/api/v0/events/?search=tag:t2&sort={sort}", 0
         while url:
             page = auditor.get(url).json()
             tags += [event["tag"] for event in page["results"]]

@@ -28,9 +28,13 @@ endpoint           read      write     both      acme/*    acme/web  globex/*  e
 
 notifications      405, 403  405, 200  405, 200  405, 403  405, 403  405, 403  401, 401  401, 401  401, 401
 events             200, 403  403, 201  200, 201  200, 201  200, 201  200, 403  401, 401  401, 401  401, 401
+kinds              200, 405  403, 405  200, 405  200, 405  200, 405  200, 405  401, 401  401, 401  401, 401
+histogram          200, 405  403, 405  200, 405  200, 405  200, 405  200, 405  401, 401  401, 401  401, 401
 event              200, 405  403, 405  200, 405  200, 405  200, 405  404, 405  401, 401  401, 401  401, 401
 repositories       200, 405  403, 405  200, 405  200, 405  200, 405  200, 405  401, 401  401, 401  401, 401
 repository-events  200, 405  403, 405  200, 405  200, 405  200, 405  404, 405  401, 401  401, 401  401, 401
+tags               200, 405  403, 405  200, 405  200, 405  200, 405  404, 405  401, 401  401, 401  401, 401
+me                 200, 405  200, 405  200, 405  200, 405  200, 405  200, 405  401, 401  401, 401  401, 401
 schema             200, 405  200, 405  200, 405  200, 405  200, 405  200, 405  401, 401  401, 401  401, 401
 docs               302, 302  302, 302  302, 302  302, 302  302, 302  302, 302  302, 302  302, 302  302, 302
 """
@@ -78,6 +82,7 @@ def owner(web: Repository) -> Any:
 def test_token_gets_the_status_of_the_table(owner: Any, web: Repository, name: str, holder: str) -> None:
     event = factories.record("update_tag", web, tag="v1")
     arguments: dict[str, list[Any]] = {"event": [event.pk], "repository-events": ["acme", "web"]}
+    arguments["tags"] = arguments["repository-events"]
     url = reverse(f"registry_api:{name}", args=arguments.get(name, []))
     headers = factories.bearer(owner, **TOKENS.get(holder, {}))
     if holder == "expired":
@@ -211,7 +216,7 @@ def test_events_outside_the_restriction_are_refused(owner: Any) -> None:
     response = Client().post("/api/v0/events/", events, content_type="application/json", headers=headers)
 
     assert [result["status"] for result in response.json()] == [201, 201, 403]
-    assert "acme/web" in response.json()[2]["errors"]["repository"][0]
+    assert "acme/web" in response.json()[2]["errors"][0]["detail"]
     assert not Event.objects.filter(repository_name="acme/web").exists()
 
 

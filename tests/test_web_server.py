@@ -265,12 +265,14 @@ class TestRequests:
         url = f"{app.url}/api/v0/events/?tag="
 
         lengths = [connections.MAX_QUERY - 4, connections.MAX_QUERY - 3]
-        statuses = [
-            requests.request(method, url + "a" * length, data=b"x" * 1000, timeout=TIMEOUT).status_code
+        responses = [
+            requests.request(method, url + "a" * length, data=b"x" * 1000, timeout=TIMEOUT)
             for length in lengths
         ]
 
-        assert statuses == [401, 414]
+        assert [response.status_code for response in responses] == [401, 414]
+        assert [response.json()["status"] for response in responses] == [401, 414]
+        assert {response.headers["Content-Type"] for response in responses} == {"application/problem+json"}
 
     def test_large_bodies_occupy_a_bounded_amount_of_disk(self, impatient: Application) -> None:
         beginning = slow_clients.NOTIFICATIONS + b"Content-Length: 2000000\r\n\r\n" + b"x" * 700_000

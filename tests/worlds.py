@@ -172,13 +172,10 @@ class World:
             target = repositories[on] if isinstance(on, int) else Namespace.objects.get_or_create(name=on)[0]
             assign_perm(permission, team.group if to == "team" else self.created[to], target)
         self.created["repositories"] = repositories
-        self.created["events"] = [
-            self._create_event(place, *event) for place, event in enumerate(self.events)
-        ]
+        self.created["events"] = [self.create_event(place, *event) for place, event in enumerate(self.events)]
 
-    def _create_event(
-        self, place: int, number: int | None, category: str, actor: str, delivered: bool
-    ) -> str:
+    def create_event(self, place: int, number: int | None, category: str, actor: str, delivered: bool) -> str:
+        """Create an event, and return its id. `place` is its index in `events`, or a higher number."""
         repository = self.created["repositories"][number] if number is not None else None
         event = factories.event_row(
             kind=KINDS[category],

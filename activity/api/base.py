@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.utils.functional import cached_property
-from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.exceptions import ValidationError
 from rest_framework.metadata import SimpleMetadata
 from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
-from rest_framework.request import Request
-from rest_framework.response import Response
-from rest_framework.views import APIView, exception_handler
+from rest_framework.views import APIView
 
+from activity.api import caching, problems
 from activity.api.parsers import JSONParser
 from activity.api.permissions import HasScope
+from activity.api.schema import Schema
 from activity.api.throttling import ReadThrottle
 from repositories.access.resolving import Access
 from repositories.accounts.authentication import TokenAuthentication
@@ -47,16 +47,22 @@ class ApiView(APIView):
     versioning_class = None
     pagination_class: Any = None
     filter_backends: Any = []
-    schema: Any = AutoSchema()
+    schema: Any = Schema()
+    parameters: frozenset[str] = frozenset()
+    """The names of the query parameters, except filters and those that choose the page and its fields."""
+    serializer_class: Any = None
+    is_stored = True
+    """Whether browsers may keep what the view returns, and ask whether their copy is still up to date."""
 
-    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Response:
+    def get_exception_handler(self) -> Any:
+        return problems.handle
+
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         response = super().finalize_response(request, response, *args, **kwargs)
         for name, value in self.allowance.headers.items() if self.allowance else ():
             response.headers[name] = value
+        caching.prepare(request, response, self.is_stored)
         return response
-
-    def get_exception_handler(self) -> Any:
-        return exception_handler
 
     @cached_property
     def access(self) -> Access:
@@ -64,14 +70,27 @@ class ApiView(APIView):
         return Access.for_user(self.request.user)
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "access": self.access}  # type: ignore[misc]
+        context = super().get_serializer_context()  # type: ignore[misc]
+        return {**context, "access": self.access, "fields": self.fields}
+
+    @cached_property
+    def fields(self) -> frozenset[str] | None:
+        """The names of the fields that the caller asks for. None means all fields."""
+        text = self.request.query_params.get("fields")
+        if text is None:
+            return None
+        names = text.split(",")
+        known = self.serializer_class().fields
+        if unknown := [name for name in names if name not in known]:
+            raise ValidationError({"fields": [f"There is no field “{unknown[0]}”."]})
+        return frozenset(names)
 
 
 def document(**description: Any) -> Any:
     """Return a decorator like `extend_schema` that uses this API's schema class instead of the project's."""
 
     def decorate(method: Any) -> Any:
-        method.kwargs = {"schema": AutoSchema}
+        method.kwargs = {"schema": Schema}
         return extend_schema(**description)(method)
 
     return decorate

@@ -19,7 +19,16 @@ SETTINGS: dict[str, Any] = {
     "DESCRIPTION": "The audit events of a container registry. Users see only what they have access to.",
     "VERSION": "v0",
     "PREPROCESSING_HOOKS": ["activity.api.docs.own_endpoints"],
-    "POSTPROCESSING_HOOKS": [],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "activity.api.schema.complete",
+    ],
+    "OAS_VERSION": "3.1.1",
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {"EventTypeEnum": "activity.catalogue.Type"},
+    "ENFORCE_NON_BLANK_FIELDS": True,
+    "SERVERS": [],
+    "TAGS": [],
 }
 """drf-spectacular's settings for this API. The site's own `SPECTACULAR_SETTINGS` describe its own API."""
 
@@ -57,6 +66,7 @@ class DocsView(ApiView, SpectacularSwaggerSplitView):
     url_name = "registry_api:schema"
     template_name = "registry_activity/api.html"
     title = "Registry activity"
+    is_stored = False  # the page names the user
     schema = None  # excluded from the schema
 
     @staticmethod

@@ -8,20 +8,19 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import cached_property
-from drf_spectacular.utils import OpenApiTypes
 from rest_framework import status
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
-from activity.api import senders
+from activity.api import problems, senders
 from activity.api.base import WRITE, ApiView, document
 from activity.api.parsers import read_body
 from activity.api.serializers import ReceiptSerializer
 from activity.sources import intake, notifications
 from activity.sources.dead_letters import TRUNCATED_SIZE
 from activity.sources.notifications import Receipt
-from repositories.accounts.authentication import TokenAuthentication
 
+ANY_BODY = {"description": "A message of a registry. Whatever can't be recorded becomes a dead letter."}
 UNKNOWN: dict[str, int | None] = {"events": None, "dead_letters": None}
 
 
@@ -36,7 +35,7 @@ class RegistryNotificationView(ApiView):
             super().initial(request, *args, **kwargs)
 
     @document(
-        request=OpenApiTypes.OBJECT,
+        request={"application/json": ANY_BODY},
         responses={status.HTTP_200_OK: ReceiptSerializer, status.HTTP_202_ACCEPTED: ReceiptSerializer},
     )
     def post(self, request: Request) -> HttpResponse:
@@ -61,7 +60,10 @@ class NotificationsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.method == "POST" and request.path.rstrip("/") == self.path:
             request.get_host()  # raises an exception for a host name that isn't allowed
-            response = receive(request)
+            try:
+                response = receive(request)
+            except Exception as error:
+                response = problems.report(error, request)
             # Without a length, the web server would close the connection after each notification.
             response.headers["Content-Length"] = str(len(response.content))
             return response
@@ -81,10 +83,7 @@ def receive(request: HttpRequest) -> HttpResponse:
     try:
         sender = senders.authenticate(request)
     except APIException as error:
-        headers = {}
-        if error.status_code == status.HTTP_401_UNAUTHORIZED:
-            headers["WWW-Authenticate"] = TokenAuthentication.keyword
-        return JsonResponse({"detail": error.detail}, status=error.status_code, headers=headers)
+        return problems.refuse(error)
     body, size = read_body(request, notifications.MAX_SIZE, TRUNCATED_SIZE)
     receipt = intake.accept(body, sender.account_id, sender.token_key, size)
     if receipt is None:

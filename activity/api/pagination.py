@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.db.models import prefetch_related_objects
 from drf_spectacular.plumbing import build_parameter_type
@@ -14,17 +15,28 @@ from rest_framework.utils.urls import replace_query_param
 
 from activity.feed.ordering import BY_TIME
 from activity.feed.search import find
-from activity.models import ACTORS
+from activity.feed.tag_list import DEFAULT_ORDER, ORDERS
+from activity.models import ACTORS, Event
 from repositories.utils.keyset import BY_NAME, InvalidCursor, Keyset, Page
 
 DEFAULT_SIZE = 10
-MAX_SIZE = 100
+MAX_SIZE = 1_000
+
+
+NEWEST_FIRST, OLDEST_FIRST = "-time", "time"
+"""The values of the `sort` parameter of events."""
+BEFORE_ALL_EVENTS = BY_TIME.encode(Event(pk=UUID(int=0)), reverse=True)
+"""The cursor of the page with the oldest events."""
 
 
 class KeysetPagination(BasePagination):
     """Paginates a list in a fixed order, without counting all rows."""
 
     keyset: Keyset
+    parameters = frozenset({"cursor", "page_size"})
+    """The query parameters that determine the page."""
+    cursor_format = "cursor"
+    """The format of the cursor in the OpenAPI schema."""
     page: Page
     request: Request
 
@@ -42,13 +54,15 @@ class KeysetPagination(BasePagination):
     def size(self, request: Request) -> int:
         """Return the requested page size."""
         text = request.query_params.get("page_size", str(DEFAULT_SIZE))
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_SIZE):
+        if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_SIZE):
             raise ValidationError({"page_size": [f"Must be a whole number from 1 to {MAX_SIZE}."]})
         return int(text)
 
     def get_paginated_response(self, data: Any) -> Response:
         links = {"next": self._link(self.page.next), "previous": self._link(self.page.previous)}
-        return Response({**links, "results": data})
+        relations = {"next": links["next"], "prev": links["previous"]}
+        header = ", ".join(f'<{url}>; rel="{name}"' for name, url in relations.items() if url)
+        return Response({**links, "results": data}, headers={"Link": header} if header else None)
 
     def _link(self, cursor: str | None) -> str | None:
         if cursor is None:
@@ -56,7 +70,7 @@ class KeysetPagination(BasePagination):
         return replace_query_param(self.request.build_absolute_uri(), "cursor", cursor)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        link = {"type": "string", "format": "uri", "nullable": True}
+        link = {"type": ["string", "null"], "format": "uri"}
         return {
             "type": "object",
             "required": ["next", "previous", "results"],
@@ -67,29 +81,71 @@ class KeysetPagination(BasePagination):
         size = {"type": "integer", "minimum": 1, "maximum": MAX_SIZE, "default": DEFAULT_SIZE}
         position = "The position of the page, taken from `next` or `previous`."
         return [
-            build_parameter_type("cursor", {"type": "string"}, "query", description=position),
+            build_parameter_type(
+                "cursor", {"type": "string", "format": self.cursor_format}, "query", description=position
+            ),
             build_parameter_type("page_size", size, "query", description="The number of results per page."),
         ]
 
 
 class EventPagination(KeysetPagination):
-    """Paginates events by time, newest first.
+    """Paginates events by time, newest or oldest first.
 
     A page of a search that no index supports can have fewer results than there is room for, or none, if
     reading the maximum number of events found no more. `next` then continues the search.
     """
 
     keyset = BY_TIME
+    parameters = KeysetPagination.parameters | {"sort"}
 
     def get_page(self, queryset: Any, view: Any, size: int, cursor: str | None) -> Page:
+        sort = self.request.query_params.get("sort", NEWEST_FIRST)
+        if sort == NEWEST_FIRST:
+            return self.newest_first(queryset, view, size, cursor)
+        if sort != OLDEST_FIRST:
+            raise ValidationError({"sort": [f"Must be {NEWEST_FIRST} or {OLDEST_FIRST}."]})
+        # Read backward, beginning with the page before the oldest event.
+        page = self.newest_first(queryset, view, size, cursor or BEFORE_ALL_EVENTS)
+        return Page(page.rows[::-1], next=page.previous, previous=page.next if cursor else None)
+
+    def newest_first(self, queryset: Any, view: Any, size: int, cursor: str | None) -> Page:
         if not view.plan.conditions:
             return super().get_page(queryset, view, size, cursor)
         found = find(view.plan, size, cursor)
         prefetch_related_objects(found.rows, *ACTORS)
         return Page(found.rows, next=found.older, previous=found.newer)
 
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        orders = {"type": "string", "enum": [NEWEST_FIRST, OLDEST_FIRST], "default": NEWEST_FIRST}
+        text = f"The order of time: `{NEWEST_FIRST}` is newest first, and `{OLDEST_FIRST}` is oldest first."
+        return [
+            *super().get_schema_operation_parameters(view),
+            build_parameter_type("sort", orders, "query", description=text),
+        ]
+
+
+class TagPagination(KeysetPagination):
+    """Paginates the tags of a repository."""
+
+    parameters = KeysetPagination.parameters | {"sort"}
+
+    def get_page(self, queryset: Any, view: Any, size: int, cursor: str | None) -> Page:
+        sort = self.request.query_params.get("sort", DEFAULT_ORDER)
+        if sort not in ORDERS:
+            raise ValidationError({"sort": [f"Must be one of {', '.join(ORDERS)}."]})
+        return ORDERS[sort][1].page(queryset, size, cursor)
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        orders = {"type": "string", "enum": list(ORDERS), "default": DEFAULT_ORDER}
+        text = "The order: by the time of the newest push or by name, descending with `-`."
+        return [
+            *super().get_schema_operation_parameters(view),
+            build_parameter_type("sort", orders, "query", description=text),
+        ]
+
 
 class RepositoryPagination(KeysetPagination):
     """Paginates repositories by name."""
 
     keyset = BY_NAME
+    cursor_format = "cursor-by-name"

@@ -7,9 +7,22 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from activity.catalogue import UNKNOWN, Type
 from activity.gating import sees_delivery, visible_details
 from activity.models import ActorType, Event
+from repositories.access.levels import ALL_PERMISSIONS, Category
 from repositories.models import Repository
+
+UNKNOWN_KINDS = "Events of kinds that aren't in the catalogue have {} instead."
+
+
+class SparseSerializer(serializers.Serializer):
+    """Serializes only those fields that the caller has asked for."""
+
+    def get_fields(self) -> dict[str, Any]:
+        fields = super().get_fields()
+        wanted = self.context.get("fields")
+        return fields if wanted is None else {name: fields[name] for name in fields if name in wanted}
 
 
 class ActorField(serializers.Serializer):
@@ -21,10 +34,28 @@ class ActorField(serializers.Serializer):
     url = serializers.URLField(allow_null=True, help_text="The URL of the actor's page, if you can open it.")
 
 
-class EventSerializer(serializers.ModelSerializer):
+@extend_schema_field(
+    {"type": "string", "enum": [*Type.values, ""], "description": UNKNOWN_KINDS.format("empty")}
+)
+class TypeField(serializers.CharField):
+    """The type of an event."""
+
+
+@extend_schema_field(
+    {
+        "type": "string",
+        "enum": [*Category.values, UNKNOWN],
+        "description": UNKNOWN_KINDS.format(f"`{UNKNOWN}`"),
+    }
+)
+class CategoryField(serializers.CharField):
+    """The category of an event."""
+
+
+class EventSerializer(SparseSerializer, serializers.ModelSerializer):
     """An event. The context must contain `request` and the caller's `access`."""
 
-    type = serializers.CharField()
+    type = TypeField()
     label = serializers.CharField()  # type: ignore[assignment]
     subject = serializers.CharField(
         help_text="Who or what an access, account or system event is about, otherwise empty."
@@ -48,7 +79,7 @@ class EventSerializer(serializers.ModelSerializer):
         ),
     )
 
-    category = serializers.CharField(read_only=True)
+    category = CategoryField(read_only=True)
     disputed = serializers.BooleanField(
         source="is_disputed",
         read_only=True,
@@ -91,7 +122,7 @@ class EventSerializer(serializers.ModelSerializer):
         url = self._absolute(event.actor_url(self.context["access"]))
         return {"type": event.actor_type, "id": event.actor_name, "label": event.actor_label, "url": url}
 
-    @extend_schema_field({"type": "object", "additionalProperties": {}})
+    @extend_schema_field({"type": "object", "additionalProperties": True})
     def get_details(self, event: Event) -> Any:
         return visible_details(event, self.context["access"])
 
@@ -108,7 +139,7 @@ class EventSerializer(serializers.ModelSerializer):
         return self.context["request"].build_absolute_uri(url) if url else None
 
 
-class RepositorySerializer(serializers.ModelSerializer):
+class RepositorySerializer(SparseSerializer, serializers.ModelSerializer):
     """A repository, with the caller's permissions on it."""
 
     name = serializers.CharField(source="full_name")
@@ -120,14 +151,16 @@ class RepositorySerializer(serializers.ModelSerializer):
     def to_representation(self, repository: Repository) -> dict[str, Any]:
         """Hide the visibility and creation time from callers who can see only some categories of events."""
         shown = super().to_representation(repository)
-        if "pull" not in shown["permissions"] and not self.context["access"].sees_everything:
-            shown.update(visibility=None, created_at=None)
+        access = self.context["access"]
+        if "pull" not in access.permissions_on(repository) and not access.sees_everything:
+            shown.update(dict.fromkeys(shown.keys() & {"visibility", "created_at"}))
         return shown
 
     class Meta:
         model = Repository
         fields = ["name", "namespace", "visibility", "permissions", "created_at"]
 
+    @extend_schema_field({"type": "array", "items": {"type": "string", "enum": sorted(ALL_PERMISSIONS)}})
     def get_permissions(self, repository: Repository) -> list[str]:
         return sorted(self.context["access"].permissions_on(repository))
 
@@ -143,14 +176,19 @@ class ResultSerializer(serializers.Serializer):
     )
 
 
+@extend_schema_field({"type": ["array", "null"], "items": {"$ref": "#/components/schemas/Error"}})
+class ErrorsField(serializers.JSONField):
+    """What is wrong with an event, as in a problem."""
+
+
 class ListedResultSerializer(ResultSerializer):
     """The result for one event of a list."""
 
     status = serializers.IntegerField(
         help_text="The status that the event would have been answered with by itself: 201, 400 or 403."
     )
-    errors = serializers.JSONField(  # type: ignore[assignment]
-        allow_null=True, help_text="What is wrong with the event, by field, or null if it was accepted."
+    errors = ErrorsField(  # type: ignore[assignment]
+        allow_null=True, help_text="What is wrong with the event, or null if it was accepted."
     )
 
 

@@ -1,9 +1,8 @@
 from django.urls import path, re_path
 
-from activity.api import docs, notifications, views
+from activity.api import docs, histogram, kinds, me, notifications, tags, views
 from repositories.accounts.profiles import make_pages
 from repositories.urls import REPOSITORY
-from repositories.utils.private import make_private
 
 app_name = "registry_api"
 
@@ -15,12 +14,16 @@ urlpatterns = [
     ),
     path("events/", views.EventListView.as_view(), name="events"),
     path("events", views.EventListView.as_view(schema=None)),
+    path("events/kinds/", kinds.KindListView.as_view(), name="kinds"),
+    path("events/histogram/", histogram.HistogramView.as_view(), name="histogram"),
     path("events/<uuid:pk>/", views.EventDetailView.as_view(), name="event"),
     path("repositories/", views.RepositoryListView.as_view(), name="repositories"),
     path(f"{REPOSITORY}events/", views.RepositoryEventListView.as_view(), name="repository-events"),
+    path(f"{REPOSITORY}tags/", tags.TagListView.as_view(), name="tags"),
+    path("me/", me.CallerView.as_view(), name="me"),
     path("schema/", docs.SchemaView.as_view(), name="schema"),
     path("docs/", docs.docs, name="docs"),
+    re_path("", views.UnknownAddressView.as_view()),  # comes last, because it matches any address
 ]
 
-make_private(urlpatterns)
 make_pages([pattern for pattern in urlpatterns if pattern.name == "docs"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.http import Http404
+from django.http import Http404, HttpResponsePermanentRedirect
+from django.urls import resolve
 from django.utils.functional import cached_property
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied, ValidationError
@@ -17,7 +18,14 @@ from activity.api.base import READ, WRITE, ApiView, document
 from activity.api.pagination import EventPagination, RepositoryPagination
 from activity.api.parsers import parse_json
 from activity.api.permissions import CanAddEvents
-from activity.api.serializers import EventSerializer, ListedResultSerializer, RepositorySerializer
+from activity.api.problems import errors_of
+from activity.api.schema import one_or_many
+from activity.api.serializers import (
+    EventSerializer,
+    ListedResultSerializer,
+    RepositorySerializer,
+    ResultSerializer,
+)
 from activity.deletion import traces
 from activity.feed.filters import EventFilterBackend, EventFilterSet, NoFilters
 from activity.models import ACTORS, Event, EventQuerySet
@@ -46,8 +54,11 @@ class EventListView(ApiView, ListAPIView):
         return with_actors(Event.objects.visible_to(self.access, self.repository))
 
     @document(
-        request=producers.ProducedEventSerializer(many=True),
-        responses={201: ListedResultSerializer(many=True), 207: ListedResultSerializer(many=True)},
+        request=one_or_many("EventOrEvents", producers.ProducedEventSerializer),
+        responses={
+            201: one_or_many("ResultOrResults", ResultSerializer, ListedResultSerializer),
+            207: ListedResultSerializer(many=True),
+        },
     )
     def post(self, request: Request) -> Response:
         """Record one event, or a list of up to 1,000 events.
@@ -85,6 +96,7 @@ class EventDetailView(ApiView, RetrieveAPIView):
 
     scopes = {"GET": READ}
     serializer_class = EventSerializer
+    filter_backends = [NoFilters]
 
     def get_queryset(self) -> EventQuerySet:
         return with_actors(Event.objects.visible_to(self.access))
@@ -111,13 +123,35 @@ class RepositoryListView(ApiView, ListAPIView):
         return self.access.repositories().with_names()
 
 
+class UnknownAddressView(ApiView):
+    """Answer for all other addresses, also those to which only the slash at the end is missing."""
+
+    authentication_classes = []
+    permission_classes = []
+    schema = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        raise NotFound("There is nothing at this address.")
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        view = getattr(resolve(f"{request.path_info}/").func, "view_class", None)
+        if request.method in ("GET", "HEAD") and view is not type(self):
+            return HttpResponsePermanentRedirect(request.get_full_path(force_append_slash=True))
+        return super().dispatch(request, *args, **kwargs)
+
+
 def _record_each(items: list[Any], request: Request) -> list[dict[str, Any]]:
     """Record the valid ones of the items that somebody has sent, and return a result for each item."""
     checked = _check(items, request)
     valid = [event for event in checked if not isinstance(event, APIException)]
     recorded = iter(producers.receive(valid, request.user, _token_key(request)))
     return [
-        {"status": event.status_code, "id": None, "dead_letter": None, "errors": event.detail}
+        {
+            "status": event.status_code,
+            "id": None,
+            "dead_letter": None,
+            "errors": errors_of(event, in_body=True),
+        }
         if isinstance(event, APIException)
         else {"status": status.HTTP_201_CREATED, **next(recorded), "errors": None}
         for event in checked

@@ -51,6 +51,10 @@ class Bucket:
     end: datetime
     counts: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def total(self) -> int:
+        return self.counts.total()
+
 
 def count_by_tallies(
     access: Access,

@@ -60,7 +60,7 @@ class Choice:
         """The choices as API filters. Times are absolute, because the API has no time zone."""
         bounds = {"after": self.after, "before": self.before}
         times = {name: iso(moment) for name, moment in bounds.items() if moment}
-        search = {"q": text} if (text := str(self.search)) else {}
+        search = {"search": text} if (text := str(self.search)) else {}
         return {**search, **self.filters, **times, **({"exclude_pull": "true"} if self.exclude_pull else {})}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from django import forms
@@ -14,13 +16,17 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django_filters import rest_framework as filters
 from django_filters.utils import translate_validation
+from drf_spectacular.utils import extend_schema_field
 from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 
 from activity import catalogue
-from activity.feed import search, search_language
+from activity.feed import search_language
+from activity.feed.search import Plan
+from activity.feed.search import plan as plan_search
 from activity.models import ActorType, Event, EventQuerySet
 from repositories import names
+from repositories.access.levels import Category
 from repositories.access.people import visible_organizations
 from repositories.access.resolving import Access
 from repositories.models import MAX_GROUP_NAME_PART, Policy, RegistrySettings, Repository
@@ -30,7 +36,8 @@ class EventFilterSet(filters.FilterSet):
     """Filters for a list of events. Multiple filters are combined with AND."""
 
     # The first filter: it returns the queryset without the filters that come after it.
-    q = filters.CharFilter(
+    search = filters.CharFilter(
+        max_length=search_language.MAX_LENGTH,
         method="filter_search",
         label="A search, such as `type:delete -actor:jane after:7d`. Times are in UTC.",
     )
@@ -48,10 +55,12 @@ class EventFilterSet(filters.FilterSet):
         label="An organization that you can see. Matches events in all of its namespaces.",
     )
     type = filters.MultipleChoiceFilter(
+        choices=catalogue.Type.choices,
         method="filter_types",
         label="Event type, such as CREATE. Repeat for multiple values.",
     )
     category = filters.MultipleChoiceFilter(
+        choices=Category.choices,
         method="filter_categories",
         label="Event category, such as push. Repeat for multiple values.",
     )
@@ -80,7 +89,6 @@ class EventFilterSet(filters.FilterSet):
         choices=[("true", "true"), ("false", "false")],
         coerce=lambda text: text == "true",
         method="filter_exclude_pull",
-        label="Exclude pulls (default: false).",
     )
 
     class Meta:
@@ -94,31 +102,39 @@ class EventFilterSet(filters.FilterSet):
         scanning_enabled: bool,
         sees_system: bool = True,
         parsed: search_language.Search | None = None,
+        further_parameters: Collection[str] = (),
         **kwargs: Any,
     ) -> None:
-        """Build the filters. `parsed` is the search, if it has been parsed already."""
+        """Build the filters. `parsed` is the search, if it has been parsed already.
+
+        `further_parameters` contains the names of the parameters that may be given besides the filters.
+        """
         super().__init__(*args, **kwargs)
         self.access = access
-        self.parsed = parsed
-        self.filters["q"].extra["validators"] = [self._check_search]
+        self.further_parameters = further_parameters
+        if parsed is not None:
+            self.parsed = parsed
+        self.filters["search"].extra["validators"] = [self._check_search]
         for name, offered in (("type", catalogue.offered_types), ("category", catalogue.offered_categories)):
             choices: Iterable[Any] = offered(scanning_enabled, sees_system)
             self.filters[name].extra["choices"] = [(choice.value, choice.label) for choice in choices]
 
     def get_form_class(self) -> Any:
         """Return a form class that rejects unknown parameters. A typo would otherwise disable a filter."""
-        return type("EventFilterForm", (StrictForm, super().get_form_class()), {})
+        bases = (StrictForm, super().get_form_class())
+        return type("EventFilterForm", bases, {"further_parameters": self.further_parameters})
 
     @cached_property
-    def search_plan(self) -> search.Plan:
+    def parsed(self) -> search_language.Search:
+        return search_language.parse(self.data.get("search", ""), timezone.get_current_timezone())
+
+    @cached_property
+    def search_plan(self) -> Plan:
         """The plan for the search, without the other filters."""
-        parsed = self.parsed
-        if parsed is None:
-            parsed = search_language.parse(self.data.get("q", ""), timezone.get_current_timezone())
-        return search.plan(self.queryset, parsed, self.access)
+        return plan_search(self.queryset, self.parsed, self.access)
 
     @property
-    def plan(self) -> search.Plan:
+    def plan(self) -> Plan:
         """The plan for the search, among the events that match the other filters."""
         return replace(self.search_plan, scope=super().qs)
 
@@ -139,12 +155,29 @@ class EventFilterSet(filters.FilterSet):
         return queryset.filter(repository__in=_ids_or_unused(Repository.objects.named(value)))
 
     def filter_namespace(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        return queryset.filter(repository__in=Repository.objects.filter(namespace__name=value).values("pk"))
+        return queryset.filter(repository__in=self._in_namespace(value).values("pk"))
 
     def filter_organization(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        owners = visible_organizations(self.request.user).filter(name=value)
-        owned = Repository.objects.filter(namespace__organization__in=owners)
-        return queryset.filter(repository__in=owned.order_by().values("pk"))
+        return queryset.filter(repository__in=self._of_organization(value).values("pk"))
+
+    @property
+    def within(self) -> QuerySet[Repository] | None:
+        """The repositories that the filters select, or None if no filter selects repositories."""
+        chosen = {
+            "repository": Repository.objects.named,
+            "namespace": self._in_namespace,
+            "organization": self._of_organization,
+        }
+        values = self.form.cleaned_data
+        found = [select(values[name]) for name, select in chosen.items() if values[name]]
+        return reduce(and_, found) if found else None
+
+    def _in_namespace(self, name: str) -> QuerySet[Repository]:
+        return Repository.objects.filter(namespace__name=name).order_by()
+
+    def _of_organization(self, name: str) -> QuerySet[Repository]:
+        owners = visible_organizations(self.request.user).filter(name=name)
+        return Repository.objects.filter(namespace__organization__in=owners).order_by()
 
     def filter_policy(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
         return queryset.filter(policy__in=_ids_or_unused(Policy.objects.filter(public_id=value)))
@@ -157,6 +190,7 @@ class EventFilterSet(filters.FilterSet):
     def filter_categories(self, queryset: EventQuerySet, _: str, value: list[str]) -> EventQuerySet:
         return queryset.filter(category__in=value)
 
+    @extend_schema_field({"type": "boolean", "default": False, "description": "Exclude pulls."})
     def filter_exclude_pull(self, queryset: EventQuerySet, _: str, value: bool) -> EventQuerySet:
         return queryset.without_pulls() if value else queryset
 
@@ -171,26 +205,46 @@ def _ids_or_unused(rows: QuerySet) -> list[int]:
 
 
 class StrictForm(forms.Form):
-    """A form that rejects unknown parameters, and several values where only one is possible."""
+    """A form that rejects unknown and empty parameters, and several values where only one is possible."""
 
-    PAGING_PARAMETERS = frozenset({"cursor", "page_size"})
+    further_parameters: Collection[str] = ()
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        for name in sorted(set(self.data) - set(self.fields) - self.PAGING_PARAMETERS):
+        for name in sorted(set(self.data) - {*self.fields, *self.further_parameters}):
             self.errors[name] = self.error_class(["Unknown filter."])
         for name, values in self.data.lists() if isinstance(self.data, QueryDict) else ():
             if len(values) > 1 and not isinstance(self.fields.get(name), forms.MultipleChoiceField):
                 self.errors[name] = self.error_class(["Only one value is possible."])
+            elif "" in values:
+                self.errors[name] = self.error_class(["There is no value."])
         return cleaned
 
 
+def further_parameters(view: Any) -> set[str]:
+    """Return the names of the parameters that a view of the API has besides filters."""
+    paging = getattr(getattr(view, "paginator", None), "parameters", ())
+    return {*view.parameters, *paging, *(["fields"] if view.serializer_class else [])}
+
+
+def check_parameters(request: Any, view: Any) -> None:
+    """Raise ValidationError if a view without filters can't read a parameter."""
+    known = further_parameters(view)
+    problems = {name: ["Unknown parameter."] for name in sorted(set(request.query_params) - known)}
+    for name, values in request.query_params.lists():
+        if len(values) > 1:
+            problems.setdefault(name, ["Only one value is possible."])
+        elif values == [""]:
+            problems.setdefault(name, ["There is no value."])
+    if problems:
+        raise ValidationError(problems)
+
+
 class NoFilters(BaseFilterBackend):
-    """Rejects all parameters of a list that has no filters."""
+    """Rejects all parameters of a view that has no filters, except those of its pages and fields."""
 
     def filter_queryset(self, request: Any, queryset: QuerySet, view: Any) -> QuerySet:
-        if unknown := sorted(set(request.query_params) - StrictForm.PAGING_PARAMETERS):
-            raise ValidationError({name: ["Unknown filter."] for name in unknown})
+        check_parameters(request, view)
         return queryset
 
 
@@ -211,4 +265,5 @@ class EventFilterBackend(filters.DjangoFilterBackend):
             "access": view.access,
             "scanning_enabled": RegistrySettings.get_solo().scanning_enabled,
             "sees_system": view.access.sees_everything,
+            "further_parameters": further_parameters(view),
         }

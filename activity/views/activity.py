@@ -327,6 +327,8 @@ class ActivityPage(ViewerMixin, TemplateView):
         parameters = self.parameters
         if not self.offers_pulls:
             parameters.pop("exclude_pull", None)
+        if self.choice.column == "time" and not self.choice.descending:
+            parameters["sort"] = "time"
         url = self.request.build_absolute_uri(
             f"{self.api_url}?{urlencode(parameters, doseq=True)}".rstrip("?")
         )

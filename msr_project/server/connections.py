@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from time import monotonic
 from typing import Any
 
@@ -9,6 +10,7 @@ from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from msr_project.server.pools import Busy, is_recording
@@ -42,6 +44,30 @@ MAX_SPOOLED_BODIES = 16
 class UriTooLong(BadRequest):
     code = 414
     reason = "URI Too Long"
+
+
+class Problem(Error):
+    """An error in the format of the API (RFC 9457)."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(error.body)
+        self.error = error
+
+    def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
+        status, headers, _ = self.error.to_response(ident)
+        error = self.error
+        problem = {"type": "about:blank", "title": error.reason, "status": error.code, "detail": error.body}
+        kept = [(name, value) for name, value in headers if name != "Content-Type"]
+        return status, [*kept, ("Content-Type", "application/problem+json")], json.dumps(problem).encode()
+
+
+class Refusal(ErrorTask):
+    """Sends an error, to clients of the API in its format."""
+
+    def execute(self) -> None:
+        if getattr(self.request, "path", "").startswith("/api/"):
+            self.request.error = Problem(self.request.error)
+        super().execute()
 
 
 class Body(OverflowableBuffer):
@@ -99,6 +125,7 @@ class Request(HTTPRequestParser):
 class Connection(HTTPChannel):
     """A client's connection, which is closed if the client is too slow."""
 
+    error_task_class = Refusal
     request: Request | None
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

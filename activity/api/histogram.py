@@ -1,0 +1,89 @@
+"""The numbers of events over time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django_filters.utils import translate_validation
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from activity.api.base import READ, ApiView, document
+from activity.feed import chart_counts
+from activity.feed.chart_counts import Bucket
+from activity.feed.filters import EventFilterBackend, EventFilterSet
+from activity.feed.search_language import Search
+from activity.identity import END, EPOCH
+from activity.models import Event, EventQuerySet
+
+COUNTED_BY_TALLIES = {"repository", "namespace", "organization", "after", "before", "exclude_pull"}
+"""The filters with which events needn't be counted one by one."""
+
+
+class BucketSerializer(serializers.Serializer):
+    """A period, and the number of events in it."""
+
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField(help_text="The end of the period, which doesn't belong to it.")
+    total = serializers.IntegerField()
+    counts = serializers.DictField(
+        child=serializers.IntegerField(min_value=1),
+        help_text="The number of events of each category, without categories that have none.",
+    )
+
+
+class HistogramSerializer(serializers.Serializer):
+    """The numbers of events over time."""
+
+    counted_from = serializers.DateTimeField(
+        allow_null=True,
+        help_text=(
+            "The time from which events were counted, if not all were: with filters by something else than"
+            f" repositories and time, at most the {chart_counts.MAX_COUNTED} newest events are counted."
+        ),
+    )
+    buckets = BucketSerializer(many=True)
+
+
+class HistogramView(ApiView):
+    """Count the events that the caller can see, by time and category."""
+
+    scopes = {"GET": READ}
+    queryset = Event.objects.none()  # for the OpenAPI schema, which needs the model
+    filter_backends = [EventFilterBackend]
+    filterset_class = EventFilterSet
+
+    def get_queryset(self) -> EventQuerySet:
+        return Event.objects.visible_to(self.access)
+
+    @document(filters=True, responses=HistogramSerializer)
+    def get(self, request: Request) -> Response:
+        """Count the events that the caller can see, by time and category.
+
+        The periods are consecutive and cover the time from `after` to `before`, or of all events. There are
+        at most 61 of them. The pull of an image that has an index counts once, even though it has several
+        events.
+        """
+        filterset = EventFilterBackend().get_filterset(request, self.get_queryset(), self)
+        if not filterset.is_valid():
+            raise translate_validation(filterset.errors)
+        buckets, counted_from = self.count(filterset)
+        return Response(HistogramSerializer({"counted_from": counted_from, "buckets": buckets}).data)
+
+    def count(self, filterset: EventFilterSet) -> tuple[list[Bucket], datetime | None]:
+        """Return the counts, and the time from which events were counted (None if all were counted)."""
+        values, plan = filterset.form.cleaned_data, filterset.search_plan
+        bounds = filterset.parsed & Search(after=values["after"], before=values["before"])
+        after, before = (moment and min(max(moment, EPOCH), END) for moment in (bounds.after, bounds.before))
+        if {name for name, value in values.items() if value} <= COUNTED_BY_TALLIES:
+            excluded = bool(values["exclude_pull"])
+            return chart_counts.count_by_tallies(
+                self.access, within=filterset.within, after=after, before=before, exclude_pull=excluded
+            ), None
+        if plan.conditions and not plan.covering_branches:
+            raise ValidationError(
+                {"search": ["No index supports this search, so its events can't be counted."]}
+            )
+        return chart_counts.count_events(filterset.qs, after, before)

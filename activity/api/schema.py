@@ -1,0 +1,165 @@
+"""What drf-spectacular can't find out about this API, for its OpenAPI schema.
+
+Every operation can answer with the same errors, and reading has the same headers everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import PolymorphicProxySerializer
+
+from activity.api.problems import CONTENT_TYPE, MAX_ERRORS
+from activity.api.serializers import SparseSerializer
+
+NOT_NUL = r"^[^\u0000]*$"
+"""The pattern of texts that the database can compare."""
+FIELDS = {
+    "name": "fields",
+    "in": "query",
+    "description": "The names of the fields to return, separated by commas. By default, all are returned.",
+    "explode": False,
+    "style": "form",
+}
+IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The `ETag` of an earlier answer. If it is still what you can see, the answer is 304.",
+}
+ERROR = {
+    "type": "object",
+    "description": "What is wrong with a parameter, or with a part of the body.",
+    "required": ["detail"],
+    "properties": {
+        "detail": {"type": "string"},
+        "parameter": {"type": "string", "description": "The name of the query parameter."},
+        "pointer": {"type": "string", "description": "The place in the body, as a JSON pointer."},
+    },
+}
+PROBLEM = {
+    "type": "object",
+    "description": "An error, in the format of RFC 9457.",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "const": "about:blank"},
+        "title": {"type": "string", "description": "The name of the status."},
+        "status": {"type": "integer", "description": "The HTTP status."},
+        "detail": {"type": "string", "description": "What is wrong, for people to read."},
+        "errors": {
+            "type": "array",
+            "description": "What is wrong with each parameter, or with each part of the body.",
+            "minItems": 1,
+            "maxItems": MAX_ERRORS,
+            "items": {"$ref": "#/components/schemas/Error"},
+        },
+    },
+}
+ERRORS = {
+    "400": "A parameter or the body is invalid. `errors` says which one and why.",
+    "401": "The request has no valid access token.",
+    "403": "The caller, or their access token, may not do this.",
+    "404": "There is no such object, or the caller can't see it.",
+    "406": "The caller doesn't accept JSON.",
+    "413": "The body is too large.",
+    "415": "The body isn't JSON.",
+    "429": "The caller sends too many requests. Try again later.",
+    "500": "The server has made an error.",
+    "503": "The server is overloaded, or its database can't be reached. Try again later.",
+}
+"""The descriptions of the statuses of errors."""
+HEADERS_OF_ERRORS = {
+    "401": {"WWW-Authenticate": "How to authenticate: `Bearer`."},
+    "429": {"Retry-After": "After how many seconds to try again."},
+    "503": {"Retry-After": "After how many seconds to try again."},
+}
+
+
+class Schema(AutoSchema):
+    """Describes the views of this API."""
+
+    def _get_paginator(self) -> Any:
+        return super()._get_paginator() if self.method == "GET" else None
+
+    def _get_filter_parameters(self) -> list[Any]:
+        if self.method != "GET":
+            return []
+        found: list[Any] = super()._get_filter_parameters()
+        filters = self.view.filterset_class.base_filters if hasattr(self.view, "filterset_class") else {}
+        for parameter in found:
+            if limit := filters[parameter["name"]].extra.get("max_length"):
+                parameter["schema"]["maxLength"] = limit
+            if parameter["name"] == "search":
+                parameter["schema"]["format"] = "search"
+        return found
+
+    def _get_parameters(self) -> list[Any]:
+        parameters = super()._get_parameters()
+        serializer = getattr(self.view, "serializer_class", None)
+        if self.method == "GET" and serializer and issubclass(serializer, SparseSerializer):
+            names = {"type": "array", "items": {"type": "string", "enum": list(serializer().fields)}}
+            parameters.append({**FIELDS, "schema": {**names, "minItems": 1}})
+        return parameters
+
+    def _map_basic_serializer(self, serializer: Any, direction: str) -> Any:
+        schema = super()._map_basic_serializer(serializer, direction)
+        if isinstance(serializer, SparseSerializer):
+            schema.pop("required", None)  # the caller chooses the fields
+        return schema
+
+
+def one_or_many(name: str, one: Any, many: Any = None) -> PolymorphicProxySerializer:
+    """Return the description of a body that is either an object or a list of objects."""
+    serializers = [one, (many or one)(many=True)]
+    return PolymorphicProxySerializer(name, serializers, resource_type_field_name=None, many=False)
+
+
+def complete(result: Any, generator: Any, **_: Any) -> Any:
+    """Add errors, headers and limits to all operations. For `POSTPROCESSING_HOOKS`."""
+    result["components"].setdefault("schemas", {}).update(Problem=PROBLEM, Error=ERROR)
+    for path in result["paths"].values():
+        for method, operation in path.items():
+            for response in operation["responses"].values():
+                response["description"] = response["description"] or "Success."
+            _limit_texts(operation)
+            if method == "get":
+                operation.setdefault("parameters", []).append(IF_NONE_MATCH)
+                _describe_caching(operation["responses"])
+            for status in _errors_of(method, operation):
+                operation["responses"][status] = _problem(status)
+            operation["responses"] = dict(sorted(operation["responses"].items()))
+    return result
+
+
+def _limit_texts(operation: Any) -> None:
+    for parameter in operation.get("parameters", ()):
+        schema = parameter["schema"]
+        if parameter["in"] == "query" and schema.get("type") == "string" and "enum" not in schema:
+            schema["minLength"] = 1
+            if "format" not in schema:
+                schema["pattern"] = NOT_NUL
+
+
+def _describe_caching(responses: Any) -> None:
+    tag = {"description": "A hash of the content.", "schema": {"type": "string"}}
+    responses["200"].setdefault("headers", {})["ETag"] = tag
+    responses["304"] = {"description": "The content is still the same.", "headers": {"ETag": tag}}
+
+
+def _errors_of(method: str, operation: Any) -> set[str]:
+    """Return the statuses of the errors that an operation can answer with."""
+    found = {"401", "403", "429", "500", "503"}
+    places = {parameter["in"] for parameter in operation.get("parameters", ())}
+    if "path" in places:
+        found.add("404")
+    return found | ({"400", "413", "415"} if method == "post" else {"400", "406"})
+
+
+def _problem(status: str) -> Any:
+    headers = {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in HEADERS_OF_ERRORS.get(status, {}).items()
+    }
+    content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": ERRORS[status], "content": content, **({"headers": headers} if headers else {})}

@@ -1,0 +1,138 @@
+"""Whatever the OpenAPI schema allows, the API answers as the schema says, whoever asks."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+import schemathesis
+from django.core.wsgi import get_wsgi_application
+from django.test import Client
+from django.urls import get_resolver
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from schemathesis import Case
+
+from activity.api.docs import Generator
+from activity.catalogue import Type
+from activity.feed.filters import EventFilterSet
+from repositories.access.levels import Category
+from repositories.models import Repository
+from tests import factories
+from tests.factories import DIGEST
+
+EXAMPLES = 12
+"""The number of random requests for each operation and caller, besides those for each rule of the schema."""
+SEARCHES = ["type:delete", "actor:jane -type:get", "repo:acme/web tag:v1", "after:2026-11-01", "kind:scan"]
+CALLERS = ["anonymous", "reader", "repository admin", "MSR admin", "registry", "scanner"]
+
+
+def encode_cursor(*values: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+directions = st.sampled_from("np")
+words = st.text("abc", min_size=1, max_size=5)
+schemathesis.openapi.format("search", st.sampled_from(SEARCHES))
+schemathesis.openapi.format(
+    "cursor", st.builds(encode_cursor, directions, st.integers(0, 2**128 - 1).map(lambda n: str(UUID(int=n))))
+)
+schemathesis.openapi.format("cursor-by-name", st.builds(encode_cursor, directions, words, words))
+
+schema: Any = schemathesis.openapi.from_dict(Generator().get_schema(public=True))
+schema.app = get_wsgi_application()
+
+
+@pytest.fixture
+def world(web: Repository) -> Repository:
+    """A repository with events and tags."""
+    factories.enable_scanning()
+    for kind in ("update_tag", "get_tag", "delete_tag", "scan", "push_mirror"):
+        for tag in ("v1", "v2"):
+            factories.record(kind, web, tag=tag, digest=DIGEST, actor_name="jane")
+    factories.record("create_grant", web)
+    factories.record(factories.UNKNOWN_KIND, web)
+    factories.record("create_session", actor_name="jane")
+    return web
+
+
+@pytest.fixture
+def headers(caller: str, world: Repository) -> dict[str, str]:
+    """The headers of a caller."""
+    create = {
+        "reader": lambda: factories.user_with("level_read", world),
+        "repository admin": lambda: factories.user_with("level_admin", world),
+        "MSR admin": factories.msr_admin,
+        "registry": lambda: factories.producer(username="acme-registry"),
+        "scanner": lambda: factories.producer(username="scanner"),
+    }
+    bearer = factories.bearer(create[caller]()) if caller in create else {}
+    # What the schema says is about the content, which the tests would have to decompress.
+    return {"Accept-Encoding": "identity", **{name.title(): value for name, value in bearer.items()}}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("caller", CALLERS)
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_are_as_the_schema_says(case: Case, headers: dict[str, str]) -> None:
+    case.call_and_validate(headers=headers)
+
+
+class TestSchema:
+    @pytest.fixture
+    def operations(self, db: None) -> dict[str, Any]:
+        """The operations of the schema, by method and path."""
+        response = Client(headers=factories.bearer(factories.UserFactory())).get(
+            "/api/v0/schema/", {"format": "json"}
+        )
+        found = response.json()
+        assert found["openapi"].startswith("3.1")
+        return {
+            f"{method.upper()} {path}": operation
+            for path, operations in found["paths"].items()
+            for method, operation in operations.items()
+        }
+
+    def test_every_address_is_described(self, operations: dict[str, Any]) -> None:
+        _, resolver = get_resolver().namespace_dict["registry_api"]
+        views = [getattr(pattern.callback, "view_class") for pattern in resolver.url_patterns]  # noqa: B009
+        described = {f"{method} {path}" for method, path in map(str.split, operations)}
+
+        assert len(described) == sum(
+            hasattr(view, method) for view in set(views) if view.schema for method in ("get", "post")
+        )
+
+    def test_every_operation_describes_its_errors(self, operations: dict[str, Any]) -> None:
+        for name, operation in operations.items():
+            errors = {status for status in operation["responses"] if status >= "400"}
+            assert errors >= {"400", "401", "403", "429", "500"}, name
+            assert ("404" in errors) == ("{" in name), name
+            assert ("415" in errors) == name.startswith("POST"), name
+            for status in errors:
+                assert list(operation["responses"][status]["content"]) == ["application/problem+json"]
+
+    def test_parameters_are_described_with_their_values(self, operations: dict[str, Any]) -> None:
+        parameters = {each["name"]: each for each in operations["GET /api/v0/events/"]["parameters"]}
+
+        assert set(parameters) == {
+            *EventFilterSet.base_filters,
+            *("cursor", "page_size", "sort", "fields", "If-None-Match"),
+        }
+        assert all(each["description"] for each in parameters.values())
+        assert parameters["type"]["schema"]["items"]["enum"] == sorted(Type.values)
+        assert parameters["category"]["schema"]["items"]["enum"] == sorted(Category.values)
+        assert parameters["sort"]["schema"]["enum"] == ["-time", "time"]
+        assert parameters["page_size"]["schema"]["maximum"] == 1000
+
+    def test_sending_has_no_parameters_of_reading(self, operations: dict[str, Any]) -> None:
+        assert "parameters" not in operations["POST /api/v0/events/"]

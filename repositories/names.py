@@ -28,9 +28,10 @@ _HOST_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 # `mirror.example.com:5000/alpine`. Clients remove a host before they send a name, but registries accept it.
 _HOST = rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?"
 NAMESPACE = rf"{_HOST}|{COMPONENT}"
-_NAME = re.compile(rf"(?:{_HOST}/)?{PATH}")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}")
+NAME = rf"(?:{_HOST}/)?{PATH}"
+TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
+_NAME, _TAG, _DIGEST = re.compile(NAME), re.compile(TAG), re.compile(DIGEST)
 
 # The names of attachments: `sha256-<hex>` is the list of an image's referrers in registries that have no API
 # for it, and cosign uses `sha256-<hex>.sig` etc. The specification of OCI limits the digest to 64 hex digits.

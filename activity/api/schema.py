@@ -12,9 +12,13 @@ from drf_spectacular.utils import PolymorphicProxySerializer
 
 from activity.api.problems import CONTENT_TYPE, MAX_ERRORS
 from activity.api.serializers import SparseSerializer
+from activity.catalogue import REPOSITORY_KINDS
+from activity.models import ActorType
+from repositories import names
 
 NOT_NUL = r"^[^\u0000]*$"
 """The pattern of texts that the database can compare."""
+JSON = "application/json"
 FIELDS = {
     "name": "fields",
     "in": "query",
@@ -76,6 +80,25 @@ HEADERS_OF_ERRORS = {
 }
 
 
+def _needs(field: str) -> dict[str, Any]:
+    """Return the rule that events of some kinds need a field."""
+    kinds = [key for key, kind in REPOSITORY_KINDS.items() if field in kind.requires]
+    return {
+        "if": {"required": ["kind"], "properties": {"kind": {"enum": kinds}}},
+        "then": {"required": [field], "properties": {field: {"minLength": 1}}},
+    }
+
+
+PATTERNS_OF_PRODUCED_EVENTS = {
+    "repository": f"^(?:{names.NAME})$",
+    "tag": f"^(?:{names.TAG})?$",
+    "digest": f"^(?:{names.DIGEST})?$",
+    "id": r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
+    "occurred_at": r"^(?:19[7-9]\d|[2-8]\d{3})-",
+}
+DETAILS_OF_PRODUCED_EVENTS = {"maxProperties": 20, "propertyNames": {"pattern": r"^[A-Za-z_]\w{0,49}$"}}
+
+
 class Schema(AutoSchema):
     """Describes the views of this API."""
 
@@ -117,12 +140,16 @@ def one_or_many(name: str, one: Any, many: Any = None) -> PolymorphicProxySerial
 
 def complete(result: Any, generator: Any, **_: Any) -> Any:
     """Add errors, headers and limits to all operations. For `POSTPROCESSING_HOOKS`."""
-    result["components"].setdefault("schemas", {}).update(Problem=PROBLEM, Error=ERROR)
+    schemas = result["components"]["schemas"]
+    schemas.update(Problem=PROBLEM, Error=ERROR)
+    _add_rules(schemas["ProducedEvent"], schemas["Actor"])
     for path in result["paths"].values():
         for method, operation in path.items():
             for response in operation["responses"].values():
                 response["description"] = response["description"] or "Success."
             _limit_texts(operation)
+            if "$ref" in operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("schema", {}):
+                operation["requestBody"]["required"] = True
             if method == "get":
                 operation.setdefault("parameters", []).append(IF_NONE_MATCH)
                 _describe_caching(operation["responses"])
@@ -130,6 +157,18 @@ def complete(result: Any, generator: Any, **_: Any) -> Any:
                 operation["responses"][status] = _problem(status)
             operation["responses"] = dict(sorted(operation["responses"].items()))
     return result
+
+
+def _add_rules(event: Any, actor: Any) -> None:
+    """Add the rules for the events that producers send."""
+    for name, pattern in PATTERNS_OF_PRODUCED_EVENTS.items():
+        event["properties"][name]["pattern"] = pattern
+    event["properties"]["details"].update(DETAILS_OF_PRODUCED_EVENTS)
+    event["properties"]["details"]["additionalProperties"].update(type=["string", "number"], pattern=NOT_NUL)
+    event["allOf"] = [_needs("tag"), _needs("digest")]
+    is_manual = {"properties": {"type": {"const": ActorType.MANUAL_PROMOTION.value}}}
+    actor.update({"if": {"not": is_manual}, "then": {"required": ["id"]}})
+    actor["properties"]["id"]["pattern"] = PATTERNS_OF_PRODUCED_EVENTS["id"]
 
 
 def _limit_texts(operation: Any) -> None:

@@ -28,13 +28,22 @@ UNKNOWN_TO_PRODUCERS = (ActorType.ANONYMOUS, ActorType.UNNAMED, ActorType.SYSTEM
 SCANNING_DISABLED = "Security scanning is disabled in the registry settings."
 
 
+class TextField(serializers.CharField):
+    """A text. REST framework's own field also takes numbers."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class ActorSerializer(serializers.Serializer):
     """The actor of an event: a user by name, a policy by type and ID, or a manual promotion."""
 
     type = serializers.ChoiceField(
         [choice for choice in ActorType.choices if choice[0] not in UNKNOWN_TO_PRODUCERS]
     )
-    id = serializers.CharField(
+    id = TextField(
         max_length=MAX_ACTOR_LENGTH,
         required=False,
         help_text="A username, or the ID of a policy. Ignored for a manual promotion.",
@@ -51,14 +60,14 @@ class ActorSerializer(serializers.Serializer):
 class ProducedEventSerializer(serializers.Serializer):
     """An event sent by a producer."""
 
-    id = serializers.CharField(
+    id = TextField(
         max_length=255,
         help_text="The producer's own ID for the event. An event that is sent again is recorded only once.",
     )
     kind = serializers.ChoiceField([(kind.key, kind.label) for kind in REPOSITORY_KINDS.values()])
-    repository = serializers.CharField(max_length=names.MAX_NAME_LENGTH)
-    tag = serializers.CharField(max_length=names.MAX_TAG_LENGTH, default="", allow_blank=True)
-    digest = serializers.CharField(max_length=names.MAX_DIGEST_LENGTH, default="", allow_blank=True)
+    repository = TextField(max_length=names.MAX_NAME_LENGTH)
+    tag = TextField(max_length=names.MAX_TAG_LENGTH, default="", allow_blank=True)
+    digest = TextField(max_length=names.MAX_DIGEST_LENGTH, default="", allow_blank=True)
     actor = ActorSerializer(required=False, help_text="By default, the account that sends the event.")
     occurred_at = serializers.DateTimeField(default_timezone=UTC)
     details = serializers.DictField(

@@ -16,6 +16,7 @@ from tests import factories
 from tests.factories import DIGEST, NOON
 
 API = "/api/v0/"
+OTHER = "sha256:" + 64 * "0"
 KINDS_URL, HISTOGRAM, ME = f"{API}events/kinds/", f"{API}events/histogram/", f"{API}me/"
 TAGS = f"{API}repositories/acme/web/tags/"
 
@@ -70,8 +71,9 @@ class TestKinds:
 class TestHistogram:
     @pytest.fixture(autouse=True)
     def events(self, web: Repository) -> None:
+        other = factories.repository("globex/api")
         for number, (kind, repository) in enumerate(
-            [("update_tag", web), ("get_tag", web), ("delete_tag", web), ("update_tag", "globex/api")]
+            [("update_tag", web), ("get_tag", web), ("delete_tag", web), ("update_tag", other)]
         ):
             occurred_at = NOON + timedelta(hours=number)
             factories.record(kind, repository, tag="v1", actor_name="jane", occurred_at=occurred_at)
@@ -184,9 +186,10 @@ class TestMe:
 class TestTags:
     @pytest.fixture(autouse=True)
     def pushes(self, web: Repository) -> None:
-        for tag in ("v1", "v2", DIGEST.replace(":", "-") + ".sig"):
-            factories.UserFactory._meta.model.objects.get_or_create(username="jane")
-            factories.record("update_tag", web, tag=tag, digest=DIGEST, actor_name="jane")
+        factories.UserFactory(username="jane")
+        signature = DIGEST.replace(":", "-") + ".sig"
+        for tag, digest in (("v1", DIGEST), ("v2", OTHER), (signature, OTHER)):
+            factories.record("update_tag", web, tag=tag, digest=digest, actor_name="jane")
         factories.record("get_tag", web, tag="v1", occurred_at=NOON)
 
     def test_tags_are_listed_with_their_attachments(self, web: Repository) -> None:

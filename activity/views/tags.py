@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 
 from activity.feed.tag_list import DEFAULT_ORDER, ORDERS, Row, TagList
+from activity.gating import sees_pulls
 from activity.identity import first_id
 from activity.models import Tag
 from repositories.forms import DaysField, ListForm, SearchForm
@@ -44,7 +45,7 @@ class TagsView(RepositoryPage, KeysetListView):
 
     @property
     def search_form(self) -> type[ListForm]:  # type: ignore[override]
-        return UsedTagSearchForm if self.sees_pulls else TagSearchForm
+        return UsedTagSearchForm if sees_pulls(self.access, self.repository) else TagSearchForm
 
     @property
     def keyset(self) -> Keyset:  # type: ignore[override]
@@ -67,5 +68,5 @@ class TagsView(RepositoryPage, KeysetListView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         events_url = reverse("registry_activity:repository", kwargs=self.kwargs)
-        sees_pulls = self.listed.sees_pulls
-        return super().get_context_data(**kwargs, sees_pulls=sees_pulls, events_url=events_url)
+        shows_pulls = self.listed.sees_pulls
+        return super().get_context_data(**kwargs, sees_pulls=shows_pulls, events_url=events_url)

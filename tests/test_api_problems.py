@@ -146,23 +146,21 @@ class TestPlaces:
         ("body", "pointers"),
         [
             ({}, {"#/id", "#/kind", "#/repository", "#/occurred_at"}),
-            ([{"id": "1"}], {"#/0/kind", "#/0/repository", "#/0/occurred_at"}),
-            ([7], {"#/0"}),
+            ({"details": {"a": [], "b/c": "", "d~": True}}, {"#/details/a", "#/details/d~0"}),
             (7, {"#"}),
-            ([], {"#"}),
+            ([{}] * 1_001, {"#"}),
         ],
         ids=str,
     )
     def test_places_in_bodies_are_pointers(self, producer: Client, body: Any, pointers: set[str]) -> None:
-        response = producer.post(EVENTS, body, "application/json")
+        found = problem(producer.post(EVENTS, body, "application/json"), 400)
 
-        if response.status_code == 400:
-            assert {error["pointer"] for error in response.json()["errors"]} == pointers
-        else:
-            assert body == []
+        assert {error["pointer"] for error in found["errors"]} >= pointers
 
     def test_number_of_errors_is_limited(self, producer: Client) -> None:
-        found = problem(producer.post(EVENTS, [{}] * 50, "application/json"), 400)
+        found = problem(
+            producer.post(EVENTS, {"details": {f"d{n}": [] for n in range(150)}}, "application/json"), 400
+        )
 
         assert len(found["errors"]) == 100
 

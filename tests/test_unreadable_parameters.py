@@ -247,6 +247,10 @@ class TestApi:
             "fields=id,colour",
             "fields=",
             "fields=id&fields=type",
+            "format=json",
+            "format=xml",
+            "tag=",
+            "type=",
         ],
     )
     def test_request_is_rejected(self, admin: Client, query: str) -> None:

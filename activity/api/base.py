@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from django.utils.functional import cached_property
@@ -30,6 +31,12 @@ WRITE = frozenset({Scope.WRITE})
 ANY_SCOPE = frozenset(Scope)
 
 
+class Negotiation(DefaultContentNegotiation):
+    """Chooses the format of an answer by the `Accept` header alone, without a query parameter."""
+
+    settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)
+
+
 class ApiView(APIView):
     """A view of this API, independent of the project's `REST_FRAMEWORK` settings."""
 
@@ -42,7 +49,7 @@ class ApiView(APIView):
     throttle_classes = [ReadThrottle]
     allowance: Allowance | None = None
     """What the caller's access token may still read, if there is a limit."""
-    content_negotiation_class: type[BaseContentNegotiation] = DefaultContentNegotiation
+    content_negotiation_class: type[BaseContentNegotiation] = Negotiation
     metadata_class = SimpleMetadata
     versioning_class = None
     pagination_class: Any = None

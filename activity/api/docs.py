@@ -10,6 +10,7 @@ from django.templatetags.static import static
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import TemplateHTMLRenderer
 
 from activity.api.base import ANY_SCOPE, ApiView
@@ -53,6 +54,7 @@ class SchemaView(ApiView, SpectacularAPIView):
 
     scopes = {"GET": ANY_SCOPE}
     generator_class = Generator
+    content_negotiation_class = DefaultContentNegotiation
     renderer_classes = SpectacularAPIView.renderer_classes
     schema = None  # excluded from the schema
 

@@ -20,6 +20,7 @@ from activity.api import caching, problems
 from activity.api.parsers import JSONParser
 from activity.api.permissions import HasScope
 from activity.api.schema import Schema
+from activity.api.serializers import SparseSerializer
 from activity.api.throttling import ReadThrottle
 from repositories.access.resolving import Access
 from repositories.accounts.authentication import TokenAuthentication
@@ -34,7 +35,7 @@ ANY_SCOPE = frozenset(Scope)
 class Negotiation(DefaultContentNegotiation):
     """Chooses the format of an answer by the `Accept` header alone, without a query parameter."""
 
-    settings = SimpleNamespace(URL_FORMAT_OVERRIDE=None)
+    settings: Any = SimpleNamespace(URL_FORMAT_OVERRIDE=None)
 
 
 class ApiView(APIView):
@@ -79,6 +80,11 @@ class ApiView(APIView):
     def get_serializer_context(self) -> dict[str, Any]:
         context = super().get_serializer_context()  # type: ignore[misc]
         return {**context, "access": self.access, "fields": self.fields}
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether callers can choose the fields that the view returns."""
+        return self.serializer_class is not None and issubclass(self.serializer_class, SparseSerializer)
 
     @cached_property
     def fields(self) -> frozenset[str] | None:

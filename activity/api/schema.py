@@ -66,6 +66,7 @@ ERRORS = {
     "403": "The caller, or their access token, may not do this.",
     "404": "There is no such object, or the caller can't see it.",
     "406": "The caller doesn't accept JSON.",
+    "410": "What was asked for existed, but doesn't exist any more.",
     "413": "The body is too large.",
     "415": "The body isn't JSON.",
     "429": "The caller sends too many requests. Try again later.",
@@ -119,9 +120,11 @@ class Schema(AutoSchema):
 
     def _get_parameters(self) -> list[Any]:
         parameters = super()._get_parameters()
-        serializer = getattr(self.view, "serializer_class", None)
-        if self.method == "GET" and serializer and issubclass(serializer, SparseSerializer):
-            names = {"type": "array", "items": {"type": "string", "enum": list(serializer().fields)}}
+        if self.method == "GET" and self.view.is_sparse:
+            names = {
+                "type": "array",
+                "items": {"type": "string", "enum": [*self.view.serializer_class().fields]},
+            }
             parameters.append({**FIELDS, "schema": {**names, "minItems": 1}})
         return parameters
 
@@ -150,10 +153,11 @@ def complete(result: Any, generator: Any, **_: Any) -> Any:
             _limit_texts(operation)
             if "$ref" in operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("schema", {}):
                 operation["requestBody"]["required"] = True
-            if method == "get":
+            if method == "get" and JSON in operation["responses"]["200"]["content"]:
                 operation.setdefault("parameters", []).append(IF_NONE_MATCH)
                 _describe_caching(operation["responses"])
-            for status in _errors_of(method, operation):
+            documented = {status for status in operation["responses"] if status >= "400"}
+            for status in documented | _errors_of(method, operation):
                 operation["responses"][status] = _problem(status)
             operation["responses"] = dict(sorted(operation["responses"].items()))
     return result

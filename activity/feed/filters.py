@@ -224,7 +224,7 @@ class StrictForm(forms.Form):
 def further_parameters(view: Any) -> set[str]:
     """Return the names of the parameters that a view of the API has besides filters."""
     paging = getattr(getattr(view, "paginator", None), "parameters", ())
-    return {*view.parameters, *paging, *(["fields"] if view.serializer_class else [])}
+    return {*view.parameters, *paging, *(["fields"] if view.is_sparse else [])}
 
 
 def check_parameters(request: Any, view: Any) -> None:

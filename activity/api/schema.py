@@ -120,10 +120,11 @@ class Schema(AutoSchema):
 
     def _get_parameters(self) -> list[Any]:
         parameters = super()._get_parameters()
-        if self.method == "GET" and self.view.is_sparse:
+        view: Any = self.view
+        if self.method == "GET" and view.is_sparse:
             names = {
                 "type": "array",
-                "items": {"type": "string", "enum": [*self.view.serializer_class().fields]},
+                "items": {"type": "string", "enum": [*view.serializer_class().fields]},
             }
             parameters.append({**FIELDS, "schema": {**names, "minItems": 1}})
         return parameters

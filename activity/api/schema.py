@@ -19,6 +19,12 @@ from repositories import names
 NOT_NUL = r"^[^\u0000]*$"
 """The pattern of texts that the database can compare."""
 JSON = "application/json"
+IN_PATHS: dict[str, dict[str, str]] = {
+    "namespace": {"description": "The namespace, or `_` for none.", "example": "acme"},
+    "name": {"description": "The name of the repository, without its namespace.", "example": "web"},
+    "id": {"description": "The ID of the event."},
+}
+"""Descriptions of the parameters in paths."""
 FIELDS = {
     "name": "fields",
     "in": "query",
@@ -151,7 +157,7 @@ def complete(result: Any, generator: Any, **_: Any) -> Any:
         for method, operation in path.items():
             for response in operation["responses"].values():
                 response["description"] = response["description"] or "Success."
-            _limit_texts(operation)
+            _describe_values(operation)
             if "$ref" in operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("schema", {}):
                 operation["requestBody"]["required"] = True
             if method == "get" and JSON in operation["responses"]["200"]["content"]:
@@ -176,9 +182,11 @@ def _add_rules(event: Any, actor: Any) -> None:
     actor["properties"]["id"]["pattern"] = PATTERNS_OF_PRODUCED_EVENTS["id"]
 
 
-def _limit_texts(operation: Any) -> None:
+def _describe_values(operation: Any) -> None:
     for parameter in operation.get("parameters", ()):
         schema = parameter["schema"]
+        if parameter["in"] == "path":
+            parameter.update(IN_PATHS[parameter["name"]])
         if parameter["in"] == "query" and schema.get("type") == "string" and "enum" not in schema:
             schema["minLength"] = 1
             if "format" not in schema:

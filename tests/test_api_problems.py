@@ -105,6 +105,15 @@ class TestStatuses:
     def test_415(self, producer: Client) -> None:
         problem(producer.post(EVENTS, "a=b", "application/x-www-form-urlencoded"), 415)
 
+    def test_429_says_when_to_try_again(self, caller: Client, settings: Any) -> None:
+        settings.REGISTRY_ACTIVITY = {**settings.REGISTRY_ACTIVITY, "READS_PER_MINUTE": 1}
+        caller.get(EVENTS)
+
+        response = caller.get(EVENTS)
+
+        problem(response, 429)
+        assert int(response["Retry-After"]) > 0
+
     @pytest.mark.parametrize(("error", "status"), [(RuntimeError(), 500), (OperationalError(), 503)])
     def test_500_is_logged(
         self,

@@ -26,7 +26,6 @@ SETTINGS: dict[str, Any] = {
     ],
     "OAS_VERSION": "3.1.1",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "ENUM_NAME_OVERRIDES": {"EventTypeEnum": "activity.catalogue.Type"},
     "SERVERS": [],
     "TAGS": [],
 }

@@ -35,7 +35,11 @@ class ActorField(serializers.Serializer):
 
 
 @extend_schema_field(
-    {"type": "string", "enum": [*Type.values, ""], "description": UNKNOWN_KINDS.format("empty")}
+    {
+        "type": "string",
+        "anyOf": [{"enum": Type.values}, {"enum": [""]}],
+        "description": UNKNOWN_KINDS.format("empty"),
+    }
 )
 class TypeField(serializers.CharField):
     """The type of an event."""
@@ -53,7 +57,9 @@ class CategoryField(serializers.CharField):
 
 
 class EventSerializer(SparseSerializer, serializers.ModelSerializer):
-    """An event. The context must contain `request` and the caller's `access`."""
+    """An event."""
+
+    # The context must contain `request` and the caller's `access`.
 
     type = TypeField()
     label = serializers.CharField()  # type: ignore[assignment]

@@ -38,6 +38,7 @@ WRITTEN_BY_THE_SOFTWARE: dict[str, set[str]] = {
     "heartbeat": set(),
     "import": {"change"},
     "ledgerentry": set(),
+    "login": set(),
     "manifest": set(),
     "manifestrequest": set(),
     "registrynode": set(),
@@ -160,7 +161,7 @@ class TestAdminPages:
         assert jane.email == "jane@example.com"
 
     def test_msr_admin_creates_a_token_that_is_shown_once(self, admin: Client, jane: Any) -> None:
-        values = {"name": "CI of acme/web", "user": jane.pk, "expiry_0": "", "expiry_1": ""}
+        values = {"name": "CI of acme/web", "user": jane.pk, "can_read": "on", "expiry_0": "", "expiry_1": ""}
         page = admin.post(f"{TOKENS}add/", values, follow=True).content.decode()
 
         match = re.search(r"TOKEN (\w+)", page)

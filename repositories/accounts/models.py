@@ -31,6 +31,7 @@ class Profile(models.Model):
     time_zone = TimeZoneField(null=True, blank=True, choices_display="WITH_GMT_OFFSET")
     """None until the user chooses a time zone or their browser reports one."""
     time_zone_guessed = models.BooleanField(default=False, editable=False)
+    """Whether the time zone follows that of the browser."""
     theme = models.CharField(max_length=5, choices=Theme, blank=True, default=Theme.SYSTEM)
 
     def __str__(self) -> str:

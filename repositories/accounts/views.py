@@ -45,7 +45,7 @@ class PreferencesView(SuccessMessageMixin, UpdateView):
 def guess_time_zone(request: HttpRequest) -> HttpResponse:
     """Store the time zone that the browser reports, unless the user has chosen one."""
     profile = Profile.for_user(request.user)
-    if profile.time_zone is not None:
+    if profile.time_zone is not None and not profile.time_zone_guessed:
         return HttpResponse(status=204)
     form = PreferencesForm(request.POST, instance=profile)
     if not form.is_valid() or not form.cleaned_data["time_zone"]:

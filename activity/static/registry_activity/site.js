@@ -1,10 +1,10 @@
 /* Page behavior that htmx doesn't provide. All pages work without JavaScript, but they have no live updates. */
 "use strict";
 
-// Send the browser's time zone to the server if the user has not chosen one.
+// Send the browser's time zone to the server if it is new there and the user has not chosen one.
 const guess = document.querySelector("[data-guess-time-zone]");
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (guess && zone) {
+if (guess && zone && zone !== guess.dataset.timeZone) {
   fetch(guess.dataset.guessTimeZone, {
     method: "POST",
     headers: { "X-CSRFToken": guess.querySelector("[name=csrfmiddlewaretoken]").value },

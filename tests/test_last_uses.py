@@ -127,6 +127,20 @@ class TestOrder:
         assert listed(client, sort="pull") == listed(client, not_pulled_for="90") == []
         assert listed(client, not_pulled_for="90", sort="push") == []
 
+    def test_staff_without_a_role_do_not_see_uses(
+        self, log_in: Any, repositories: dict[str, Repository]
+    ) -> None:
+        staff = factories.UserFactory(is_staff=True)
+        factories.permit(staff, "registry_repositories.view_repository")
+        client = log_in(staff)
+
+        page = client.get(f"{ADMIN}{repositories['idle'].pk}/change/").content.decode()
+        assert "acme/idle" in client.get(ADMIN).content.decode()
+        assert "Last pull" not in client.get(ADMIN).content.decode() + page
+        for query in ({"not_pulled_for": "90"}, {"last_pull__lt": "2026-01-01"}, {"last_pull__isnull": "1"}):
+            answer = client.get(ADMIN, query, follow=True)
+            assert answer.status_code == 400 or "acme/idle" not in answer.content.decode()
+
     @pytest.mark.parametrize("query", [{"sort": "size"}, {"not_pulled_for": "x"}, {"not_pulled_for": "0"}])
     def test_unknown_order_shows_nothing(
         self, admin: Client, repositories: dict[str, Repository], query: dict[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
@@ -34,6 +35,15 @@ class NotPulledFilter(admin.SimpleListFilter):
         return queryset.not_pulled_for(int(days))  # type: ignore[attr-defined]
 
 
+USES = {"last_push", "last_pull", NotPulledFilter}
+
+
+def without_uses(columns: Iterable[Any], request: HttpRequest) -> list[Any]:
+    """Return columns, fields or filters without those about pushes and pulls that the viewer may not see."""
+    sees_uses = request.user.has_perm("registry_repositories.audit_registry")
+    return [column for column in columns if sees_uses or column not in USES]
+
+
 @admin.register(Repository)
 class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
     list_display = [
@@ -58,6 +68,21 @@ class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
             ),
             *super().get_urls(),
         ]
+
+    # When a repository was used is as confidential as its events.
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return without_uses(super().get_list_display(request), request)
+
+    def get_list_filter(self, request: HttpRequest) -> list[Any]:
+        return without_uses(super().get_list_filter(request), request)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return without_uses(super().get_readonly_fields(request, obj), request)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        field = lookup.partition("__")[0]
+        return without_uses([field], request) == [field] and super().lookup_allowed(lookup, value, request)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> Any:
         """Also find a repository by a reference that was copied from elsewhere."""

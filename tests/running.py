@@ -305,7 +305,8 @@ def sign_in(driver: Chrome, app: Application, username: str) -> None:
     driver.find_element(By.NAME, "username").send_keys(username)
     driver.find_element(By.NAME, "password").send_keys(PASSWORD)
     driver.find_element(By.CSS_SELECTOR, "form.card button").click()
-    assert poll(lambda: text(driver, "nav.user-menu a"), username) == username
+    shown = poll(lambda: text(driver, "nav.user-menu a"), username)
+    assert shown == username, f"{driver.current_url}: {text(driver, 'body')[:500]}"
 
 
 def click_link(driver: Chrome, link: str) -> None:

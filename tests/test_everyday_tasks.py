@@ -51,11 +51,11 @@ EVENTS = [
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     with application(tmp_path_factory.mktemp("application"), events=300) as app:
-        app.shell(PREPARE)
         headers = {"Authorization": f"Bearer {app.token('registry')}"}
         response = requests.post(f"{app.url}/api/v0/events/", json=EVENTS, headers=headers, timeout=TIMEOUT)
         assert response.status_code == 201, response.text
         app.notify("{}")  # becomes a dead letter
+        app.shell(PREPARE)
         yield app
         assert "Traceback" not in app.log("web")
 
@@ -319,11 +319,13 @@ PREPARE = f"""
 from datetime import timedelta
 from django.contrib.auth.models import User
 from django.utils import timezone
+from activity.storage import tallies
 from repositories.models import Repository
 dana = User.objects.get(username="dana")
 dana.set_password("{PASSWORD}")
 dana.save()
 Repository.objects.update(known_since=timezone.now() - timedelta(days=100))
+tallies.fold()
 """
 GRANT_TO_OUTSIDER = """
 from django.contrib.auth.models import User

@@ -40,7 +40,9 @@ class Visitor:
         """Enter words into the search box, and submit them."""
         box = self.find(selector)
         box.clear()
+        address = self.driver.current_url
         self._load(lambda: box.send_keys(words, Keys.ENTER))
+        assert poll(lambda: self.driver.current_url != address, True)
 
     def fill(self, **values: str) -> None:
         """Enter values into the fields of a form. Dates are entered as the browser's widget reads them."""

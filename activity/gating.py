@@ -205,7 +205,7 @@ def _own_account(access: Access) -> Q:
     """Return the condition for what the viewer did to accounts, of which they may see all details."""
     if access.viewer_id is None:
         return Q(pk__in=[])
-    return Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id)
+    return Q(category=Category.ACCOUNT.value, actor_user=access.viewer_id, repository=None)
 
 
 def _about_account(access: Access) -> Q:

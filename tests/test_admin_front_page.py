@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from activity.admin import overview
 from activity.api import senders
-from activity.feed import search, search_language
+from activity.feed import plans, search, search_language
 from activity.models import DeadLetter, Event, Registry, Run
 from activity.storage import tallies
 from repositories.models import Repository
@@ -41,8 +41,8 @@ def card(client: Client, name: str) -> str:
 def events_at(url: str) -> list[Event]:
     """Return the events that match the search query in a URL of the event list."""
     (text,) = parse_qs(urlsplit(url).query)["q"]
-    return search.find(
-        search.plan(Event.objects.all(), search_language.parse(text, UTC), SEES_EVERYTHING), 50
+    return plans.find(
+        search.plan(plans.Plan(Event.objects.all(), SEES_EVERYTHING), search_language.parse(text, UTC)), 50
     ).rows
 
 

@@ -126,17 +126,17 @@ class TestHistogram:
     def test_events_counted_one_by_one_are_limited(
         self, auditor: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("activity.feed.chart_counts.count_events.__defaults__", (2,))
+        monkeypatch.setattr("activity.feed.plans.MAX_EVENTS_READ", 2)
 
-        found = get(auditor, HISTOGRAM, actor="jane")
+        found = get(auditor, HISTOGRAM, actor="jane", exclude_pull="true")
 
         assert found["counted_from"] > "2026-11-22T13"
-        assert sum(bucket["total"] for bucket in found["buckets"]) == 2
+        # The millisecond of the second event may have more events.
+        assert sum(bucket["total"] for bucket in found["buckets"]) == 1
 
     @pytest.mark.parametrize(
         ("query", "parameter"),
         [
-            ({"search": "tag:v1 digest:sha256:" + "a" * 64}, "search"),
             ({"colour": "red"}, "colour"),
             ({"cursor": "x"}, "cursor"),
             ({"page_size": "5"}, "page_size"),

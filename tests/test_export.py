@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from activity.feed import export
 from activity.models import Event
 from activity.storage.events import insert
+from activity.views import activity
 from repositories.accounts import current_request
 from repositories.utils.text import visible_text
 from tests import factories
@@ -189,7 +190,7 @@ class TestLimits:
         self, log_in: Any, person: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(export, "_chunks", lambda events: iter([]))
+            patch.setattr(activity, "iter_pages", lambda plan, size: iter([]))
             for _ in range(3):
                 with pytest.raises(StopIteration):
                     self.start(log_in, person)

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from activity.catalogue import KINDS
-from activity.feed import search
+from activity.feed import plans, search
 from activity.feed.search_language import parse
 from activity.models import ActorType, Event
 from repositories.access.levels import Category
@@ -335,8 +335,8 @@ def events(db: None) -> list[Event]:
     return list(Event.objects.order_by("-id"))
 
 
-def answer(text: str) -> search.Plan:
-    return search.plan(Event.objects.all(), parse(text, UTC, now=NOON), SEES_EVERYTHING)
+def answer(text: str) -> plans.Plan:
+    return search.plan(plans.Plan(Event.objects.all(), SEES_EVERYTHING), parse(text, UTC, now=NOON))
 
 
 @pytest.mark.long
@@ -359,7 +359,7 @@ def test_random_search_is_answered_as_restated_or_refused(events: list[Event], m
     elif plan.problems:
         assert expected == [], (text, plan.problems)
     else:
-        assert search.find(plan, 50).rows == expected, text
+        assert plans.find(plan, 50).rows == expected, text
 
 
 @pytest.mark.long

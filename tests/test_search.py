@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.feed import qualifiers, search
+from activity.feed import plans, qualifiers, search
 from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import QUALIFIERS, Qualifier
 from activity.feed.search_language import Search, Term, parse, quoted
@@ -357,7 +357,7 @@ class TestFinding:
     def test_search_pages_can_be_followed_in_both_directions(
         self, text: str, tags: str, max_events_read: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(search, "MAX_EVENTS_READ", max_events_read)
+        monkeypatch.setattr(plans, "MAX_EVENTS_READ", max_events_read)
         monkeypatch.setattr(qualifiers, "MAX_BRANCHES", 4)
 
         oldest = BY_TIME.encode(Event(pk=UUID(int=1)), reverse=True)
@@ -378,7 +378,7 @@ class TestFinding:
         plan = plan_query(text)
 
         assert problem in plan.problems[0]
-        assert search.find(plan, 10).rows == []
+        assert plans.find(plan, 10).rows == []
         assert not plan.events().exists()
 
     @pytest.mark.parametrize(
@@ -402,14 +402,14 @@ class TestFinding:
         )
 
     def test_contradiction_is_detected_without_reading_events(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(search, "MAX_EVENTS_READ", 1)
+        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 1)
 
         for text in ("category:push type:get", "category:push type:get ip:10.0.0.7"):
-            assert search.find(plan_query(text), 10) == search.SearchPage([])
+            assert plans.find(plan_query(text), 10) == plans.EventPage([])
 
     def test_search_rejects_an_invalid_cursor(self) -> None:
         with pytest.raises(InvalidCursor):
-            search.find(plan_query(""), 10, "x")
+            plans.find(plan_query(""), 10, "x")
 
     def test_search_finds_an_event_by_id(self) -> None:
         event = Event.objects.get(tag="d")
@@ -418,18 +418,18 @@ class TestFinding:
         assert find_tags(f"id:{event.pk} type:get") == []
 
     def test_search_reports_how_far_it_got(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(search, "MAX_EVENTS_READ", 5)
+        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 5)
 
-        page = search.find(plan_query("tag:j"), 10)
+        page = plans.find(plan_query("tag:j"), 10)
 
         assert [event.tag for event in page.rows] == ["j"]
         assert page.searched_to == NOON + timedelta(hours=7)
 
     def test_search_uses_the_index_that_gets_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
         factories.PolicyFactory(public_id="CA5E7822", repository=Repository.objects.get(name="web"))
-        monkeypatch.setattr(search, "MAX_EVENTS_READ", 3)
+        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 3)
 
-        page = search.find(plan_query("repo:acme/web actor:CA5E7822"), 10)
+        page = plans.find(plan_query("repo:acme/web actor:CA5E7822"), 10)
 
         assert ([event.tag for event in page.rows], page.searched_to) == (["f"], None)
 
@@ -438,8 +438,8 @@ def find_tags(text: str) -> list[str]:
     return collect_tags(text, None, "older", size=20)
 
 
-def plan_query(text: str) -> search.Plan:
-    return search.plan(Event.objects.all(), parse_query(text), SEES_EVERYTHING)
+def plan_query(text: str) -> plans.Plan:
+    return search.plan(plans.Plan(Event.objects.all(), SEES_EVERYTHING), parse_query(text))
 
 
 def collect_tags(text: str, cursor: str | None, direction: str, size: int = 2) -> list[str]:
@@ -449,7 +449,7 @@ def collect_tags(text: str, cursor: str | None, direction: str, size: int = 2) -
     """
     plan, tags = plan_query(text), []
     while True:
-        page = search.find(plan, size, cursor)
+        page = plans.find(plan, size, cursor)
         names = [event.tag for event in page.rows]
         tags += names if direction == "older" else names[::-1]
         cursor = getattr(page, direction)

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from activity.admin.event_filters import SearchFilter
-from activity.feed import search
+from activity.feed import plans, search
 from activity.feed.search_language import Search, parse
 from repositories.access.resolving import Access
 from repositories.utils.keyset import InvalidCursor
@@ -35,7 +35,7 @@ class EventChangeList(ChangeList):
         repeated = [name for name, values in request.GET.lists() if len(values) > 1]
         self.search &= Search(problems=tuple(f"{name} can be given only once." for name in repeated))
         self.access = Access.for_user(request.user)
-        self.plan = search.plan(queryset, self.search, self.access)
+        self.plan = search.plan(plans.Plan(queryset, self.access), self.search)
         return self.plan.events()
 
     def get_results(self, request: HttpRequest) -> None:
@@ -61,5 +61,5 @@ class EventChangeList(ChangeList):
         self.show_full_result_count = self.multi_page = False
         self.can_show_all = self.show_admin_actions = True
 
-    def _find_page(self, cursor: str | None) -> search.SearchPage:
-        return search.find(self.plan, self.list_per_page, cursor)
+    def _find_page(self, cursor: str | None) -> plans.EventPage:
+        return plans.find(self.plan, self.list_per_page, cursor)

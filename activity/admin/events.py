@@ -39,7 +39,7 @@ from activity.admin.event_filters import (
 from activity.admin.event_list import EventChangeList, search_url
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import traces
-from activity.feed import export, search
+from activity.feed import export, plans
 from activity.feed.nearby import nearby_events
 from activity.feed.qualifiers import offered_qualifiers
 from activity.feed.remarks import attach_remarks
@@ -178,7 +178,7 @@ class EventAdmin(ReadOnlyAdmin):
         if listed.plan.problems or format not in export.CONTENT_TYPES:
             messages.error(request, "Nothing was exported because the search or the format is invalid.")
             return HttpResponseRedirect(back)
-        pages = search.iter_pages(listed.plan, export.CHUNK)
+        pages = plans.iter_pages(listed.plan, export.CHUNK)
         return _export_response(request, pages, format, str(listed.search))
 
     @admin.action(description="Export selected events as CSV", permissions=["view"])
@@ -221,7 +221,7 @@ class EventAdmin(ReadOnlyAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        nearby = nearby_events(self.get_queryset(request), kwargs["obj"])
+        nearby = nearby_events(self.get_queryset(request), Access.for_user(request.user), kwargs["obj"])
         context = {**context, "title": "Event", "nearby_events": nearby}
         return super().render_change_form(request, context, *args, **kwargs)
 

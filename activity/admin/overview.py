@@ -17,7 +17,7 @@ from activity import health
 from activity.admin.capped import capped_count
 from activity.admin.event_list import search_url
 from activity.admin.waiting_changes import waiting_changes
-from activity.feed import chart, chart_counts, search
+from activity.feed import chart, chart_counts, plans, search
 from activity.feed.search_language import Search, Term
 from activity.identity import moment_of
 from activity.models import (
@@ -50,14 +50,14 @@ def build_context(user: Any) -> dict[str, Any]:
     """Return the template context of the overview for an MSR admin or auditor."""
     access = Access.for_user(user)
     now = timezone.now()
-    failures = search.plan(Event.objects.visible_to(access), FAILURES, access)
+    failures = search.plan(plans.Plan(Event.objects.visible_to(access), access), FAILURES)
     return {
         "health": health.report(),
         "days": DAYS,
         "chart": events_by_day(access, now),
         "busiest": busiest_repositories(now),
         "actors": busiest_actors(access),
-        "failures": search.find(failures, ROWS).rows,
+        "failures": plans.find(failures, ROWS).rows,
         "failures_url": search_url(FAILURES),
         "waiting": waiting_changes(user),
         "waiting_dead_letters": capped_count(DeadLetter.objects.filter(DeadLetter.WAITING), MAX_COUNTED),

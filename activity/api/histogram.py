@@ -6,7 +6,6 @@ from datetime import datetime
 
 from django_filters.utils import translate_validation
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,6 +13,7 @@ from activity.api.base import READ, ApiView, document
 from activity.feed import chart_counts
 from activity.feed.chart_counts import Bucket
 from activity.feed.filters import EventFilterBackend, EventFilterSet
+from activity.feed.plans import MAX_EVENTS_READ
 from activity.feed.search_language import Search
 from activity.identity import END, EPOCH
 from activity.models import Event, EventQuerySet
@@ -41,7 +41,7 @@ class HistogramSerializer(serializers.Serializer):
         allow_null=True,
         help_text=(
             "The time from which events were counted, if not all were: with filters by something else than"
-            f" repositories and time, at most the {chart_counts.MAX_COUNTED} newest events are counted."
+            f" repositories and time, about {MAX_EVENTS_READ} events are read, beginning with the newest."
         ),
     )
     buckets = BucketSerializer(many=True)
@@ -74,7 +74,7 @@ class HistogramView(ApiView):
 
     def count(self, filterset: EventFilterSet) -> tuple[list[Bucket], datetime | None]:
         """Return the counts, and the time from which events were counted (None if all were counted)."""
-        values, plan = filterset.form.cleaned_data, filterset.search_plan
+        values = filterset.form.cleaned_data
         bounds = filterset.parsed & Search(after=values["after"], before=values["before"])
         after, before = (moment and min(max(moment, EPOCH), END) for moment in (bounds.after, bounds.before))
         if {name for name, value in values.items() if value} <= COUNTED_BY_TALLIES:
@@ -82,8 +82,4 @@ class HistogramView(ApiView):
             return chart_counts.count_by_tallies(
                 self.access, within=filterset.within, after=after, before=before, exclude_pull=excluded
             ), None
-        if plan.conditions and not plan.covering_branches:
-            raise ValidationError(
-                {"search": ["No index supports this search, so its events can't be counted."]}
-            )
-        return chart_counts.count_events(filterset.qs, after, before)
+        return chart_counts.count_events(filterset.plan, after, before)

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from activity.feed.ordering import BY_TIME
-from activity.feed.search import find
+from activity.feed.plans import Plan, find
 from activity.feed.tag_list import DEFAULT_ORDER, ORDERS
 from activity.models import ACTORS, Event
 from repositories.utils.keyset import BY_NAME, InvalidCursor, Keyset, Page
@@ -91,27 +91,24 @@ class KeysetPagination(BasePagination):
 class EventPagination(KeysetPagination):
     """Paginates events by time, newest or oldest first.
 
-    A page of a search that no index supports can have fewer results than there is room for, or none, if
-    reading the maximum number of events found no more. `next` then continues the search.
+    A page can have fewer results than there is room for, or none, if reading the maximum number of events
+    found no more. `next` then continues the search.
     """
 
-    keyset = BY_TIME
     parameters = KeysetPagination.parameters | {"sort"}
 
     def get_page(self, queryset: Any, view: Any, size: int, cursor: str | None) -> Page:
         sort = self.request.query_params.get("sort", NEWEST_FIRST)
         if sort == NEWEST_FIRST:
-            return self.newest_first(queryset, view, size, cursor)
+            return self.newest_first(view.plan, size, cursor)
         if sort != OLDEST_FIRST:
             raise ValidationError({"sort": [f"Must be {NEWEST_FIRST} or {OLDEST_FIRST}."]})
         # Read backward, beginning with the page before the oldest event.
-        page = self.newest_first(queryset, view, size, cursor or BEFORE_ALL_EVENTS)
+        page = self.newest_first(view.plan, size, cursor or BEFORE_ALL_EVENTS)
         return Page(page.rows[::-1], next=page.previous, previous=page.next if cursor else None)
 
-    def newest_first(self, queryset: Any, view: Any, size: int, cursor: str | None) -> Page:
-        if not view.plan.conditions:
-            return super().get_page(queryset, view, size, cursor)
-        found = find(view.plan, size, cursor)
+    def newest_first(self, plan: Plan, size: int, cursor: str | None) -> Page:
+        found = find(plan, size, cursor)
         prefetch_related_objects(found.rows, *ACTORS)
         return Page(found.rows, next=found.older, previous=found.newer)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from functools import reduce
 from operator import and_
 from typing import Any
 
 from django import forms
 from django.core import exceptions
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.functional import cached_property
@@ -21,8 +20,9 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 
 from activity import catalogue
-from activity.feed import search_language
-from activity.feed.search import Plan
+from activity.feed import known_names, search_language
+from activity.feed.plans import Plan
+from activity.feed.qualifiers import Condition, branches_of, in_any, with_tags, with_whole_digests
 from activity.feed.search import plan as plan_search
 from activity.models import ActorType, Event, EventQuerySet
 from repositories import names
@@ -35,10 +35,10 @@ from repositories.models import MAX_GROUP_NAME_PART, Policy, RegistrySettings, R
 class EventFilterSet(filters.FilterSet):
     """Filters for a list of events. Multiple filters are combined with AND."""
 
-    # The first filter: it returns the queryset without the filters that come after it.
+    # Each method takes a plan in place of a queryset, and returns the plan for the filtered list.
     search = filters.CharFilter(
         max_length=search_language.MAX_LENGTH,
-        method="filter_search",
+        method=lambda plan, *_: plan,  # `search_plan` contains the search
         label="A search, such as `type:delete -actor:jane after:7d`. Times are in UTC.",
     )
     repository = filters.CharFilter(
@@ -70,19 +70,25 @@ class EventFilterSet(filters.FilterSet):
         label="Policy ID. Matches events caused by the policy, and changes to it.",
     )
     tag = filters.CharFilter(
-        max_length=names.MAX_TAG_LENGTH, label="Tag without the repository, such as `v1`."
+        max_length=names.MAX_TAG_LENGTH,
+        method="filter_tag",
+        label="Tag without the repository, such as `v1`.",
     )
-    digest = filters.CharFilter(max_length=names.MAX_DIGEST_LENGTH, label="Full digest.")
-    actor = filters.CharFilter(max_length=255, field_name="actor_name", label="Username or policy ID.")
+    digest = filters.CharFilter(
+        max_length=names.MAX_DIGEST_LENGTH, method="filter_digest", label="Full digest."
+    )
+    actor = filters.CharFilter(max_length=255, method="filter_actor", label="Username or policy ID.")
     actor_type = filters.MultipleChoiceFilter(
-        choices=ActorType.choices, distinct=False, label="Type of the actor. Repeat for multiple values."
+        choices=ActorType.choices,
+        method="filter_actor_type",
+        label="Type of the actor. Repeat for multiple values.",
     )
     after = filters.IsoDateTimeFilter(
-        method=lambda events, _, moment: events.between(after=moment),
+        method=lambda plan, _, moment: plan.between(after=moment),
         label="Occurred at this time or later (ISO 8601).",
     )
     before = filters.IsoDateTimeFilter(
-        method=lambda events, _, moment: events.between(before=moment),
+        method=lambda plan, _, moment: plan.between(before=moment),
         label="Occurred before this time (ISO 8601).",
     )
     exclude_pull = filters.TypedChoiceFilter(
@@ -102,14 +108,19 @@ class EventFilterSet(filters.FilterSet):
         scanning_enabled: bool,
         sees_system: bool = True,
         parsed: search_language.Search | None = None,
+        repository: Repository | None = None,
+        conditions: Iterable[Condition] = (),
         further_parameters: Collection[str] = (),
         **kwargs: Any,
     ) -> None:
-        """Build the filters. `parsed` is the search, if it has been parsed already.
+        """Build the filters.
 
+        `parsed` is the search, if it has been parsed already. `repository` is the repository that the
+        queryset is limited to, and `conditions` are those that limit the list besides the filters.
         `further_parameters` contains the names of the parameters that may be given besides the filters.
         """
         super().__init__(*args, **kwargs)
+        self.unfiltered = Plan(self.queryset, access, repository, conditions=[*conditions])
         self.access = access
         self.further_parameters = further_parameters
         if parsed is not None:
@@ -131,34 +142,74 @@ class EventFilterSet(filters.FilterSet):
     @cached_property
     def search_plan(self) -> Plan:
         """The plan for the search, without the other filters."""
-        return plan_search(self.queryset, self.parsed, self.access)
+        return plan_search(self.unfiltered, self.parsed)
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
-        """The plan for the search, among the events that match the other filters."""
-        return replace(self.search_plan, scope=super().qs)
+        """The plan for the events that match the search and the other filters."""
+        self.is_valid()
+        return self.filter_queryset(self.search_plan)
 
     @property
     def qs(self) -> EventQuerySet:
-        """All matching events. If there is a search, `plan` finds them while reading a bounded number."""
+        """All matching events. With `plan`, a page of them is found while reading a bounded number."""
         return self.plan.events()
+
+    def filter_queryset(self, plan: Plan) -> Plan:
+        """Return the plan, limited by each filter."""
+        for name, value in self.form.cleaned_data.items():
+            plan = self.filters[name].filter(plan, value)
+        return plan
+
+    # The names of repositories are resolved first, among those that the viewer may know. So nothing is read
+    # for a name that doesn't exist, and no more for one that the viewer can't see.
+
+    def filter_repository(self, plan: Plan, _: str, value: str) -> Plan:
+        return self._in(plan, Repository.objects.named(value))
+
+    def filter_namespace(self, plan: Plan, _: str, value: str) -> Plan:
+        return self._in(plan, self._in_namespace(value))
+
+    def filter_organization(self, plan: Plan, _: str, value: str) -> Plan:
+        return self._in(plan, self._of_organization(value))
+
+    def _in(self, plan: Plan, repositories: QuerySet[Repository]) -> Plan:
+        known = known_names.repositories(self.access).filter(pk__in=repositories.order_by().values("pk"))
+        return plan.where(in_any(known.order_by()))
+
+    def filter_policy(self, plan: Plan, _: str, value: str) -> Plan:
+        # For a policy that doesn't exist, events are sought, too, as for one that the viewer can't see.
+        found = [*Policy.objects.filter(public_id=value).values_list("pk", flat=True)] or [0]
+        return plan.where(Condition(Q(policy__in=found), branches_of("policy", found)))
+
+    # The OpenAPI schema takes the types of these filters' values from the type hints.
+
+    def filter_tag(self, plan: Plan, _: str, value: str) -> Plan:
+        return plan.where(with_tags([value], self.access))
+
+    def filter_digest(self, plan: Plan, _: str, value: str) -> Plan:
+        return plan.where(with_whole_digests([value]))
+
+    def filter_actor(self, plan: Plan, _: str, value: str) -> Plan:
+        named = Q(actor_name=value)
+        return plan.where(Condition(named, [named]))
+
+    def filter_actor_type(self, plan: Plan, _: str, value: list[str]) -> Plan:
+        return plan.where(Condition(Q(actor_type__in=value)))
+
+    def filter_types(self, plan: Plan, _: str, value: list[str]) -> Plan:
+        return plan.of_kinds(kind.key for kind in catalogue.KINDS.values() if kind.type in value)
+
+    def filter_categories(self, plan: Plan, _: str, value: list[str]) -> Plan:
+        return plan.of_kinds(kind.key for kind in catalogue.kinds_of(value))
+
+    @extend_schema_field({"type": "boolean", "default": False, "description": "Exclude pulls."})
+    def filter_exclude_pull(self, plan: Plan, _: str, value: bool) -> Plan:
+        return plan.without_pulls() if value else plan
 
     def _check_search(self, _: str) -> None:
         if self.search_plan.problems:
             raise exceptions.ValidationError(list(self.search_plan.problems))
-
-    def filter_search(self, queryset: EventQuerySet, _: str, value: str) -> EventQuerySet:
-        return self.search_plan.scope
-
-    def filter_repository(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        # Fetch the ids first, so that the planner can estimate how many events each repository has.
-        return queryset.filter(repository__in=_ids_or_unused(Repository.objects.named(value)))
-
-    def filter_namespace(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        return queryset.filter(repository__in=self._in_namespace(value).values("pk"))
-
-    def filter_organization(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        return queryset.filter(repository__in=self._of_organization(value).values("pk"))
 
     @property
     def within(self) -> QuerySet[Repository] | None:
@@ -178,30 +229,6 @@ class EventFilterSet(filters.FilterSet):
     def _of_organization(self, name: str) -> QuerySet[Repository]:
         owners = visible_organizations(self.request.user).filter(name=name)
         return Repository.objects.filter(namespace__organization__in=owners).order_by()
-
-    def filter_policy(self, queryset: QuerySet, _: str, value: str) -> QuerySet:
-        return queryset.filter(policy__in=_ids_or_unused(Policy.objects.filter(public_id=value)))
-
-    # The OpenAPI schema takes the types of these filters' values from the type hints.
-
-    def filter_types(self, queryset: EventQuerySet, _: str, value: list[str]) -> EventQuerySet:
-        return queryset.of_types(value)
-
-    def filter_categories(self, queryset: EventQuerySet, _: str, value: list[str]) -> EventQuerySet:
-        return queryset.filter(category__in=value)
-
-    @extend_schema_field({"type": "boolean", "default": False, "description": "Exclude pulls."})
-    def filter_exclude_pull(self, queryset: EventQuerySet, _: str, value: bool) -> EventQuerySet:
-        return queryset.without_pulls() if value else queryset
-
-
-def _ids_or_unused(rows: QuerySet) -> list[int]:
-    """Return the ids of rows, or an unused id if there are no rows.
-
-    Django runs no query for an empty list, and the response time would then reveal whether something that the
-    viewer can't see exists.
-    """
-    return list(rows.values_list("pk", flat=True)) or [0]
 
 
 class StrictForm(forms.Form):
@@ -263,6 +290,7 @@ class EventFilterBackend(filters.DjangoFilterBackend):
         return {
             **super().get_filterset_kwargs(request, queryset, view),
             "access": view.access,
+            "repository": getattr(view, "repository", None),
             "scanning_enabled": RegistrySettings.get_solo().scanning_enabled,
             "sees_system": view.access.sees_everything,
             "further_parameters": further_parameters(view),

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
+from activity.feed.plans import Plan, find
 from activity.identity import first_id
 from activity.models import Event
 
@@ -31,9 +31,7 @@ def position(rows: Sequence[Event]) -> dict[str, str]:
     return {"since": str(since), "shown": str(sum(row.pk >= since for row in rows))}
 
 
-def response(
-    request: HttpRequest, events: QuerySet[Event], query: Mapping[str, str], url: str
-) -> HttpResponse:
+def response(request: HttpRequest, plan: Plan, query: Mapping[str, str], url: str) -> HttpResponse:
     """Return a notice with the number of new events, or a 204 response if there is nothing new to announce.
 
     The `announced` parameter is the number in the notice that the page already shows. Raises Http404 for an
@@ -44,8 +42,7 @@ def response(
     except ValueError as error:
         raise Http404 from error
     shown, announced = (_parse_count(query.get(name, "0")) for name in ("shown", "announced"))
-    ids = events.filter(id__gte=since).order_by("-id").values_list("id", flat=True)
-    new = len(ids[: shown + MAX_COUNTED]) - shown
+    new = len(find(plan.since(since), shown + MAX_COUNTED).rows) - shown
     if new <= 0 or new == announced:
         return HttpResponse(status=204)
     return render(

@@ -28,12 +28,15 @@ from repositories.access.levels import Category
 from repositories.access.resolving import Access
 from repositories.models import Policy, Repository
 from repositories.utils.addresses import canonical_host
+from repositories.utils.among import MAX_LISTED
 
 MAX_BRANCHES = 20
 """The maximum number of values, such as repositories, whose events are read separately and then merged."""
 TOKEN = re.compile(r"[0-9a-fA-F]{4,}")
 """The first digits of a token."""
 PART_OF_DIGEST = re.compile(r"[a-z][a-z0-9]*([-_+.][a-z][a-z0-9]*)*:[0-9a-f]+")
+WHOLE_DIGESTS = (len("sha256:") + 64, len("sha512:") + 128)
+"""The lengths of digests. What is shorter is the beginning of one."""
 DELETED_ACCOUNT = re.compile(r"#[0-9]{1,9}")
 """The id of an account, as shown if it was deleted."""
 User: Any = get_user_model()
@@ -59,8 +62,17 @@ class Condition:
     For each branch, an index returns the events in id order.
     """
     exact: bool = True
-    """Whether all events in the branches match."""
+    """Whether all events in the branches, or in the repositories, match."""
     problems: Sequence[str] = ()
+    repositories: Collection[int] | QuerySet[Repository] | None = None
+    """The repositories that the matches are in, as ids or a queryset of ids. None if they can be in any."""
+    without_pulls: bool = False
+    """Whether the index of the branches contains no pulls."""
+
+    @property
+    def finds_nothing(self) -> bool:
+        """Whether it is known without a query that nothing matches."""
+        return self.matches == NOTHING or self.repositories in ([], ())
 
 
 @dataclass(frozen=True)
@@ -287,8 +299,8 @@ def in_repositories(values: Sequence[str], access: Access) -> Condition:
         exact = False
     return Condition(
         matches,
-        branches_of("repository", found),
-        exact,
+        exact=exact,
+        repositories=found,
         problems=_absent(
             ids_by_name, [name for name, ids in ids_by_name.items() if ids], "repository", access
         ),
@@ -313,24 +325,21 @@ def _ids_by_name(wanted: Collection[str], access: Access) -> dict[str, list[int]
 def in_namespaces(values: Sequence[str], access: Access) -> Condition:
     repositories = known_names.repositories(access).filter(namespace__name__in=values).order_by()
     found = repositories.values_list("namespace__name", flat=True).distinct()
-    return _in_any(repositories, problems=_absent(values, found, "namespace", access))
+    return in_any(repositories, problems=_absent(values, found, "namespace", access))
 
 
 def in_organizations(values: Sequence[str], access: Access) -> Condition:
     owners = known_names.organizations(access).filter(name__in=values)
     repositories = known_names.repositories(access).filter(namespace__organization__in=owners).order_by()
     found = owners.values_list("name", flat=True)
-    return _in_any(repositories, problems=_absent(values, found, "organization", access))
+    return in_any(repositories, problems=_absent(values, found, "organization", access))
 
 
-def _in_any(repositories: QuerySet[Repository], problems: Sequence[str]) -> Condition:
-    few = list(repositories.values_list("pk", flat=True)[: MAX_BRANCHES + 1])
-    return Condition(
-        # A few repositories are read as separate branches. Many are selected by a subquery.
-        Q(repository__in=few if len(few) <= MAX_BRANCHES else repositories.values("pk")),
-        branches_of("repository", few),
-        problems=problems,
-    )
+def in_any(repositories: QuerySet[Repository], problems: Sequence[str] = ()) -> Condition:
+    """Return the condition for events in any of these repositories."""
+    few = list(repositories.values_list("pk", flat=True)[: MAX_LISTED + 1])
+    found: Any = few if len(few) <= MAX_LISTED else repositories.values("pk")
+    return Condition(Q(repository__in=found), problems=problems, repositories=found)
 
 
 def _absent(values: Iterable[str], found: Iterable[str], what: str, access: Access) -> list[str]:
@@ -349,8 +358,19 @@ def by_actors(values: Sequence[str], access: Access) -> Condition:
     return Condition(_any([named, *labels]), [] if labels else branches_of("actor_name", stored))
 
 
+def with_tags(values: Sequence[str], access: Access) -> Condition:
+    return Condition(Q(tag__in=values), branches_of("tag", values), without_pulls=True)
+
+
 def with_digests(values: Sequence[str], access: Access) -> Condition:
+    """Return the condition for events with these digests, or digests that begin with a value."""
+    if all(len(value) in WHOLE_DIGESTS for value in values):
+        return with_whole_digests(values)
     return Condition(_any(Q(digest__startswith=value) for value in values))
+
+
+def with_whole_digests(values: Sequence[str]) -> Condition:
+    return Condition(Q(digest__in=values), branches_of("digest", values), without_pulls=True)
 
 
 def from_addresses(values: Sequence[str], access: Access) -> Condition:
@@ -420,7 +440,7 @@ QUALIFIERS = {
             in_organizations,
             aliases=("org",),
         ),
-        Qualifier("tag", ("tag:v1",), "a tag", read_tag, lambda values, _: Condition(Q(tag__in=values))),
+        Qualifier("tag", ("tag:v1",), "a tag", read_tag, with_tags),
         Qualifier(
             "digest",
             ("digest:sha256:09ab",),

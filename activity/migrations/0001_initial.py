@@ -502,7 +502,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(condition=models.Q(('is_pull', False)), fields=['actor_user', 'kind', 'id'], name='event_account'),
+            index=models.Index(condition=models.Q(('actor_user__isnull', False), ('is_pull', False), ('repository', None)), fields=['actor_user', 'id'], name='event_account'),
+        ),
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('is_pull', False), ('tag__gt', '')), fields=['tag', 'id'], name='event_tag'),
+        ),
+        migrations.AddIndex(
+            model_name='event',
+            index=models.Index(condition=models.Q(('digest__gt', ''), ('is_pull', False)), fields=['digest', 'id'], name='event_digest'),
         ),
         migrations.AddIndex(
             model_name='event',

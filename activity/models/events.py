@@ -141,10 +141,18 @@ class Event(EventDetails):
             models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
             models.Index(fields=["kind", "id"], condition=Q(is_pull=False), name="event_kind"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
-            # This index finds the viewer's own account events. A service account can have a million pulls and
-            # pushes, but only a few account events.
+            # The next index finds the viewer's own account events. A service account can have a million pulls
+            # and pushes, but only a few account events, which are about no repository.
             models.Index(
-                fields=["actor_user", "kind", "id"], condition=Q(is_pull=False), name="event_account"
+                fields=["actor_user", "id"],
+                condition=Q(is_pull=False, repository=None, actor_user__isnull=False),
+                name="event_account",
+            ),
+            # 48 bytes for each event with a tag that isn't a pull, and 112 bytes for each one with a digest.
+            # Pulls make up about 90% of the events, so that is about 5 and 11 bytes an event.
+            models.Index(fields=["tag", "id"], condition=Q(is_pull=False, tag__gt=""), name="event_tag"),
+            models.Index(
+                fields=["digest", "id"], condition=Q(is_pull=False, digest__gt=""), name="event_digest"
             ),
             models.Index(
                 fields=["subject_user", "id"], condition=Q(subject_user__isnull=False), name="event_subject"

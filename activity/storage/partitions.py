@@ -184,6 +184,17 @@ def events(partition: Partition) -> QuerySet[Event]:
     return found
 
 
+def of_group(events: QuerySet[Event], *, is_pull: bool) -> QuerySet[Event]:
+    """Read events from the table of a group instead of from the table of all events. PostgreSQL only.
+
+    An index of that table is enough to find its events: a condition on `is_pull` would have to read the rows.
+    """
+    (group,) = (name for name, pulls in GROUPS.items() if pulls is is_pull)
+    alias: Any = events.query.get_initial_alias()
+    events.query.alias_map[alias] = BaseTable(f"{TABLE}_{group}", alias)
+    return events
+
+
 def freeze(partition: Partition) -> None:
     """Block writes to a partition until the end of the transaction. It can still be read."""
     _lock_out_vacuum(partition.name, f"{TABLE}_{partition.group}_default")

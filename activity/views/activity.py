@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet, prefetch_related_objects
+from django.db.models import Q, QuerySet, prefetch_related_objects
 from django.http import (
     Http404,
     HttpRequest,
@@ -33,7 +32,8 @@ from activity.feed import chart, chart_counts, export, live, search
 from activity.feed.choices import FILTERS, ActivityForm, Choice, iso
 from activity.feed.filters import EventFilterSet
 from activity.feed.ordering import BY_TIME, sorted_by
-from activity.feed.qualifiers import offered_qualifiers
+from activity.feed.plans import FIRST_ID, find, iter_pages, newest
+from activity.feed.qualifiers import Condition, offered_qualifiers
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search
 from activity.gating import sees_only_pulls, sees_pulls
@@ -48,8 +48,6 @@ from repositories.views.pages import RepositoryPage, ViewerMixin
 
 PAGE_SIZE = 10
 CSRF_FIELD = "csrfmiddlewaretoken"
-FIRST_ID = UUID(int=0)
-"""An id that sorts before the ids of all events."""
 COLUMNS = {
     "label": "Label",
     "repository": "Repository",
@@ -68,6 +66,8 @@ class Listed:
     page: Page
     searched_to: datetime | None = None
     """How far a search got, if it stopped before the page was full."""
+    sorted_from: datetime | None = None
+    """From when on events are sorted, if there are too many of them."""
     notices: Sequence[str] = ()
 
     @property
@@ -146,6 +146,10 @@ class ActivityPage(ViewerMixin, TemplateView):
         """Return the events that the page could list to this viewer, without any filters."""
         return Event.objects.visible_to(self.access, self.repository)
 
+    def conditions(self) -> list[Condition]:
+        """Return the conditions that define the page and have no API filter."""
+        return []
+
     def filtered(self, parameters: Mapping[str, Any]) -> EventFilterSet:
         """Return the events that the viewer may see and that match the given API filters."""
         return EventFilterSet(
@@ -155,6 +159,8 @@ class ActivityPage(ViewerMixin, TemplateView):
             access=self.access,
             scanning_enabled=self.scanning_enabled,
             parsed=self.choice.search,
+            repository=self.repository,
+            conditions=self.conditions(),
         )
 
     @cached_property
@@ -167,10 +173,6 @@ class ActivityPage(ViewerMixin, TemplateView):
         if found := [*self.form.problems, *unknown_parameters(self.request.POST, {"export", CSRF_FIELD})]:
             return found
         return [message for messages in self.listed.errors.values() for message in messages]
-
-    def events(self) -> QuerySet[Event]:
-        """Return the events in the list, or none if there are problems."""
-        return self.listed.qs.none() if self.problems else self.listed.qs
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if "since" in request.GET:
@@ -189,7 +191,7 @@ class ActivityPage(ViewerMixin, TemplateView):
             return self.render_to_response(self.get_context_data(), status=400)
         place = {"repository": self.repository.full_name} if self.repository else {}
         return export.response(
-            self.events(),
+            iter_pages(self.listed.plan, export.CHUNK),
             format,
             "-".join(self.kwargs.values()),
             actor=self.request.user,
@@ -218,6 +220,7 @@ class ActivityPage(ViewerMixin, TemplateView):
             columns=[column_header(column, label, choice) for column, label in COLUMNS.items()],
             page=page.page,
             searched_to=page.searched_to,
+            sorted_from=page.sorted_from,
             rows=[self.row(event) for event in page.rows],
             chart=event_chart,
             counted_from=counted_from,
@@ -252,17 +255,20 @@ class ActivityPage(ViewerMixin, TemplateView):
     def find_page(self, cursor: str | None) -> Listed:
         """Return a page of the list. Raises InvalidCursor."""
         choice, plan = self.choice, self.listed.plan
-        if choice.column == "time" and plan.conditions:
+        if choice.column == "time":
             start = BY_TIME.encode(Event(pk=FIRST_ID), reverse=True)  # the page before the first one
-            found = search.find(plan, PAGE_SIZE, cursor or (None if choice.descending else start))
+            found = find(plan, PAGE_SIZE, cursor or (None if choice.descending else start))
             prefetch_related_objects(found.rows, *ACTORS)
             if choice.descending:
                 return Listed(Page(found.rows, found.older, found.newer), found.searched_to)
             return Listed(
                 Page(found.rows[::-1], found.newer, found.older if cursor else None), found.searched_to
             )
-        events, order = sorted_by(self.events().select_related(*ACTORS), choice.column, choice.descending)
-        return Listed(order.page(events, PAGE_SIZE, cursor))
+        with newest(plan) as (events, stopped):
+            rows, order = sorted_by(events, choice.column, choice.descending)
+            page = order.page(rows, PAGE_SIZE, cursor)
+        prefetch_related_objects(page.rows, *ACTORS)
+        return Listed(page, sorted_from=stopped)
 
     def row(self, event: Event) -> dict[str, Any]:
         """Return the template context of a table row: an event, and the URLs that its cells link to."""
@@ -275,12 +281,12 @@ class ActivityPage(ViewerMixin, TemplateView):
 
     def chart(self) -> tuple[chart.Chart, datetime | None]:
         """Return the chart, and the time from which events were counted (None if all events were counted)."""
-        choice, counted_from, plan = self.choice, None, self.listed.search_plan
-        if self.problems or (plan.conditions and not plan.covering_branches):
-            buckets: list[chart_counts.Bucket] = []  # no index supports the search
+        choice, counted_from = self.choice, None
+        if self.problems:
+            buckets: list[chart_counts.Bucket] = []
         elif set(self.scope) - {"organization"} or choice.filters or choice.search != Search():
             bounds = choice.search & Search(after=choice.after, before=choice.before)
-            buckets, counted_from = chart_counts.count_events(self.events(), bounds.after, bounds.before)
+            buckets, counted_from = chart_counts.count_events(self.listed.plan, bounds.after, bounds.before)
         else:
             buckets = chart_counts.count_by_tallies(
                 self.access,
@@ -320,7 +326,7 @@ class ActivityPage(ViewerMixin, TemplateView):
             # The range moves with the current time. Events that have left the range since the page was loaded
             # would otherwise cancel out new events in the count.
             parameters.pop("after", None)
-        return live.response(self.request, self.filtered(parameters).qs, query, self.list_url())
+        return live.response(self.request, self.filtered(parameters).plan, query, self.list_url())
 
     def api_call(self) -> dict[str, str]:
         """Return a URL and a shell command for the API call that returns the same list."""
@@ -404,9 +410,9 @@ class UserView(ActivityPage):
     def scope(self) -> Mapping[str, Any]:
         return {"actor": self.person.get_username(), "actor_type": [ActorType.USER.value]}
 
-    def visible_events(self) -> EventQuerySet:
+    def conditions(self) -> list[Condition]:
         # The API filter compares usernames, but an earlier user may have had the same name.
-        return super().visible_events().filter(actor_user=self.person)
+        return [Condition(Q(actor_user=self.person))]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         organizations = organizations_of(self.person, self.request.user)

@@ -15,8 +15,7 @@ from django.utils.decorators import method_decorator
 from django.utils.feedgenerator import Atom1Feed
 from rest_framework.exceptions import AuthenticationFailed
 
-from activity.feed.ordering import BY_TIME
-from activity.feed.search import find
+from activity.feed.plans import find
 from activity.models import Event
 from activity.views import activity
 from repositories.accounts import throttling
@@ -68,9 +67,8 @@ class AtomView(activity.ActivityPage):
         return response
 
     def newest_events(self) -> list[Event]:
-        """Return the newest events. A search that no index supports finds them among the newest ones only."""
-        plan = self.listed.plan
-        return (find(plan, MAX_ENTRIES) if plan.conditions else BY_TIME.page(plan.scope, MAX_ENTRIES)).rows
+        """Return the newest events. What no index supports is found among the newest ones only."""
+        return find(self.listed.plan, MAX_ENTRIES).rows
 
     def add_entry(self, feed: Atom1Feed, event: Event) -> None:
         moment = event.occurred_at

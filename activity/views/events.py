@@ -46,7 +46,7 @@ class EventView(ViewerMixin, TemplateView):
             subject_url=event.subject_url(self.access),
             repository_url=event.repository_url(self.access),
             actor_url=event.actor_url(self.access),
-            nearby=nearby_events(events, event),
+            nearby=nearby_events(events, self.access, event),
             link=self.request.build_absolute_uri(event.get_absolute_url()),
         )
 

@@ -1,0 +1,607 @@
+"""Chooses how to read a list of events, so that the cost of a page doesn't depend on the number of events.
+
+A list is described by a `Plan`: what the viewer may see, and what is asked. Pulls and other events are stored
+in different partitions, the lanes, and for each lane there are several sources, in which an index returns
+events in the order of their ids:
+
+- the whole lane. MSR admins and auditors see all of its events, so a page reads only its own rows.
+- the repositories that can have events on the page. `NewestEvents` says which ones these are.
+- the values of a condition that has an index, such as a kind, a tag or an actor.
+
+At most `MAX_EVENTS_READ` events are read from a source, and what isn't visible or doesn't match is left out:
+
+    SELECT … FROM (SELECT … WHERE actor_name = 'jane' AND NOT is_pull AND id < … ORDER BY id DESC LIMIT 2000)
+    WHERE repository_id IN (…) AND tag = 'v1' ORDER BY id DESC LIMIT 51
+
+PostgreSQL's planner can't push a condition into a subquery with a limit, and sorting is disabled, so it reads
+at most that many rows, in index order. Of several sources, the one that gets farthest is read. A page that
+isn't full says how far back it got, and the search can be continued from there.
+
+Rows come only through `Plan.visible`, a queryset from the permission gate. A source is never trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Self
+from uuid import UUID
+
+from dateutil.relativedelta import relativedelta
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
+from django.db.models.sql.datastructures import BaseTable
+
+from activity.catalogue import kinds_of
+from activity.feed.ordering import BY_TIME
+from activity.feed.qualifiers import Condition
+from activity.gating import sees_pulls
+from activity.identity import first_id, moment_of
+from activity.models import Event, EventQuerySet, NewestEvents, load_marks
+from activity.storage import partitions
+from repositories.access.levels import READ_CATEGORIES, REPOSITORY_CATEGORIES, VIEW_UNKNOWN_EVENTS, Category
+from repositories.access.resolving import Access
+from repositories.models import Repository
+
+FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
+MAX_EVENTS_READ = 2_000
+"""The maximum number of events to read from a source for a page. That takes 1 ms, and up to 1,100 buffers."""
+LARGE_PAGE = 100
+"""From this number of events on, a page may read more events in proportion. Only exports have such pages."""
+MAX_KIND_BRANCHES = 40
+"""The maximum number of kinds whose events are read separately and then merged. No category has more."""
+MAX_REPOSITORIES = 1_000
+"""The maximum number of repositories whose events are read separately and then merged."""
+MAX_DESCENTS = 600
+"""How often to descend an index for a round. Each repository takes a descent, of about 3 buffers, a month."""
+ROUNDS = 4
+"""How often to read on in the repositories that can have events on a page, until the page is full."""
+PULLS = frozenset(kind.key for kind in kinds_of([Category.PULL]))
+RESTRICTED = [
+    category for category in REPOSITORY_CATEGORIES if category not in (*READ_CATEGORIES, Category.PULL)
+]
+CATEGORIES_OF_COLUMNS: dict[str, Sequence[Category]] = {
+    "readable": READ_CATEGORIES,
+    "restricted": RESTRICTED,
+    "pull": [Category.PULL],
+}
+"""The categories that a viewer may see at least one of to see anything that counts in a column."""
+COLUMNS_OF_LANES: dict[bool, list[str]] = {False: ["readable", "restricted"], True: ["pull"]}
+
+
+@dataclass(frozen=True)
+class EventPage:
+    """A page of events, newest first, with the cursors of any adjacent pages."""
+
+    rows: list[Event]
+    older: str | None = None
+    newer: str | None = None
+    searched_to: datetime | None = None
+    """The time at which the search stopped, if the page isn't full and there are events left to search."""
+    continue_cursor: str | None = None
+    """The cursor with which to continue the search, if it stopped."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of ids, and the direction in which to read it."""
+
+    low: UUID = FIRST_ID
+    high: UUID = LAST_ID
+    """The lowest id after the range."""
+    newer: bool = False
+    """Whether to read from the oldest event to the newest one."""
+
+    @property
+    def order(self) -> str:
+        return "id" if self.newer else "-id"
+
+    def of(self, events: EventQuerySet) -> EventQuerySet:
+        """Return the events in the range, in the order of reading."""
+        events = events.filter(id__gte=self.low) if self.low != FIRST_ID else events
+        events = events.filter(id__lt=self.high) if self.high != LAST_ID else events
+        return events.order_by(self.order)
+
+    def up_to(self, end: UUID | None) -> Span:
+        """Return the part that ends with an id."""
+        if end is None:
+            return self
+        return replace(self, high=_after(end)) if self.newer else replace(self, low=end)
+
+    def beyond(self, end: UUID) -> Span:
+        """Return the part after an id."""
+        if self.newer:
+            return replace(self, low=max(self.low, _after(end)))
+        return replace(self, high=min(self.high, end))
+
+    def nearest(self, ends: Sequence[UUID | None]) -> UUID | None:
+        """Return the id that is reached first. None stands for the end of the range."""
+        known = [end for end in ends if end is not None]
+        return (min(known) if self.newer else max(known)) if known else None
+
+    def is_farther(self, end: UUID | None, other: UUID | None) -> bool:
+        return end != other and self.nearest([end, other]) == other
+
+
+def _after(id: UUID) -> UUID:
+    return UUID(int=min(id.int + 1, LAST_ID.int))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to list: what the viewer may see, and what is asked."""
+
+    visible: EventQuerySet
+    """The events that the viewer may see in the list, from the permission gate."""
+    access: Access
+    repository: Repository | None = None
+    """The repository that `visible` is limited to, if any."""
+    span: Span = field(default=Span())
+    lanes_asked: frozenset[bool] = frozenset({False, True})
+    """Whether other events and pulls are asked for: the values of `is_pull`."""
+    kinds: frozenset[str] | None = None
+    """The kinds that are asked for, or None for all of them."""
+    conditions: Sequence[Condition] = ()
+    problems: Sequence[str] = ()
+    """Why the list can't be shown."""
+    notices: Sequence[str] = ()
+    """What the viewer should know about how the search was read."""
+
+    def between(self, after: datetime | None = None, before: datetime | None = None) -> Self:
+        """Limit the list to a time range. Both bounds are truncated to the millisecond."""
+        low = max(self.span.low, first_id(after)) if after else self.span.low
+        high = min(self.span.high, first_id(before)) if before else self.span.high
+        return replace(self, span=replace(self.span, low=low, high=high))
+
+    def since(self, id: UUID) -> Self:
+        return replace(self, span=replace(self.span, low=max(self.span.low, id)))
+
+    def where(self, *conditions: Condition) -> Self:
+        return replace(self, conditions=[*self.conditions, *conditions])
+
+    def of_kinds(self, kinds: Any) -> Self:
+        """Limit the list to these kinds, in addition to all earlier limits."""
+        wanted = frozenset(kinds)
+        return replace(self, kinds=wanted if self.kinds is None else self.kinds & wanted)
+
+    def without_pulls(self) -> Self:
+        return replace(self, lanes_asked=self.lanes_asked - {True})
+
+    @cached_property
+    def lanes(self) -> list[bool]:
+        """The values of `is_pull` that events in the list can have."""
+        if (self.kinds is not None and not self.kinds) or any(c.finds_nothing for c in self.conditions):
+            return []
+        others = self.kinds is None or bool(self.kinds - PULLS)
+        pulls = self.kinds is None or bool(self.kinds & PULLS)
+        possible = {False: others, True: pulls and sees_pulls(self.access, self.repository)}
+        return [lane for lane in (False, True) if lane in self.lanes_asked and possible[lane]]
+
+    @property
+    def matches(self) -> Q:
+        kinds = Q() if self.kinds is None else Q(kind__in=sorted(self.kinds))
+        return Q(kinds, *(condition.matches for condition in self.conditions))
+
+    def events(self) -> EventQuerySet:
+        """Return all matching events. Unlike `find`, this doesn't limit the number of events read."""
+        lanes = self.lanes
+        if self.problems or not lanes:
+            return self.visible.none()
+        visible = self.visible if len(lanes) == 2 else self.visible.filter(is_pull=lanes[0])
+        return self.span.of(visible.filter(self.matches))
+
+    def is_answered_by(self, lane: bool, condition: Condition | None = None, kinds: bool = False) -> bool:
+        """Return whether all events of a lane that meet a condition are visible and match the plan.
+
+        `kinds` says whether they are of the kinds that are asked for.
+        """
+        if self.access.sees_everything:
+            visible = True
+        elif self.repository is not None:
+            visible = lane or VIEW_UNKNOWN_EVENTS in self.access.permissions_on(self.repository)
+        else:
+            visible = False
+        of_kinds = kinds or self.kinds is None or (lane and self.kinds >= PULLS)
+        return visible and of_kinds and all(c is condition and c.exact for c in self.conditions)
+
+
+# --- Pages --------------------------------------------------------------------------------------
+
+
+def find(plan: Plan, size: int, cursor: str | None = None) -> EventPage:
+    """Return a page of up to `size` events.
+
+    Raises InvalidCursor if the cursor is malformed or belongs to another sort order.
+    """
+    newer, values = BY_TIME.decode(cursor) if cursor else (False, [])
+    start: UUID | None = values[0] if values else None
+    if plan.problems:
+        return EventPage([])
+    span = replace(plan.span, newer=newer)
+    rows, end = _read_rows(plan, span.beyond(start) if start else span, size + 1)
+    return _make_page(rows, size, start, end, newer)
+
+
+def iter_pages(plan: Plan, size: int) -> Iterator[list[Event]]:
+    """Yield pages of up to `size` events until the list is exhausted."""
+    cursor = None
+    while True:
+        page = find(plan, size, cursor)
+        yield page.rows
+        if not (cursor := page.older):
+            return
+
+
+@contextmanager
+def newest(plan: Plan) -> Iterator[tuple[EventQuerySet, datetime | None]]:
+    """Return the newest matching events within the bound, for sorting and counting, and how far back it is.
+
+    The time is None if these are all matching events. Evaluate the queryset within the context.
+    """
+    sources = [_sources(plan, plan.span, lane, MAX_EVENTS_READ) for lane in plan.lanes]
+    with _in_index_order():
+        events, end = _read(plan, plan.span, sources, None)
+        yield events, moment_of(end) if end else None
+
+
+def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | None]:
+    """Return up to `limit` matching events in a span, in the order of reading.
+
+    Also returns the id at which reading stopped, which is meaningful only if there are fewer than `limit`
+    matches. It is None if there are no more events to read.
+    """
+    rows: list[Event] = []
+    for number in range(ROUNDS):
+        sources = [_sources(plan, span, lane, limit * 4**number) for lane in plan.lanes]
+        with _in_index_order():
+            found, end = _read(plan, span, sources, limit - len(rows))
+            rows += found.order_by(span.order)[: limit - len(rows)]
+        if (
+            end is None
+            or len(rows) == limit
+            or not any(each.is_windowed for lane in sources for each in lane)
+        ):
+            return rows, end
+        span = span.beyond(end)
+    return rows, end
+
+
+@contextmanager
+def _in_index_order() -> Iterator[None]:
+    """Make PostgreSQL read in index order instead of reading everything and sorting it.
+
+    Where sorting is inevitable, it looks so expensive that PostgreSQL would compile the query first.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL jit = off")
+        yield
+        cursor.execute("SET LOCAL enable_sort TO DEFAULT; SET LOCAL jit TO DEFAULT")
+
+
+def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | None, newer: bool) -> EventPage:
+    more = len(rows) > size
+    rows = rows[:size]
+    load_marks(rows)
+    stopped = None if more else end
+    # `forward` continues in the same direction. `back` reads the other way, beginning with `start`.
+    last = rows[-1].pk if more else stopped
+    forward = BY_TIME.encode(Event(pk=last), newer) if last else None
+    back = None
+    if start:
+        beyond = max(start.int - 1, 0) if not newer else min(start.int + 1, LAST_ID.int)
+        first = rows[0].pk if rows else UUID(int=beyond)
+        back = BY_TIME.encode(Event(pk=first), not newer)
+    if newer:
+        rows.reverse()
+    return EventPage(
+        rows=rows,
+        older=back if newer else forward,
+        newer=forward if newer else back,
+        searched_to=moment_of(stopped) if stopped else None,
+        continue_cursor=forward if stopped else None,
+    )
+
+
+# --- Sources ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Events that an index returns in the order of their ids, or those of each of several repositories."""
+
+    lane: bool
+    condition: Q = field(default_factory=Q)
+    repositories: Sequence[int] = ()
+    is_partial: bool = False
+    """Whether the index contains only events that aren't pulls."""
+
+    @property
+    def number(self) -> int:
+        """The number of branches that this is. SQLite reads many repositories as a single one."""
+        return len(self.repositories) if self.repositories and connection.vendor == "postgresql" else 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """Mutually exclusive branches that together contain all matching events of a lane, up to an id."""
+
+    branches: Sequence[Branch]
+    exact: bool = False
+    """Whether all events in the branches match."""
+    end: UUID | None = None
+    """The id up to which the branches contain all matching events. None if there is no such limit."""
+    is_windowed: bool = False
+    """Whether reading may go on at `end` at once, because few events are read up to there."""
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether the branches are merged in the order of ids, and read only as far as they are needed."""
+        return all(branch.number == 1 for branch in self.branches)
+
+    def share(self, rows: int) -> int:
+        """Return how many events to read from each branch, so that at most `rows` are read from all."""
+        number = sum(branch.number for branch in self.branches)
+        return rows if self.is_merged else max(rows // number, 1)
+
+
+def _sources(plan: Plan, span: Span, lane: bool, limit: int) -> list[Source]:
+    """Return the sources from which the events of a lane can be read. The first ones are tried first."""
+    if plan.repository is not None:
+        # Indexes: event_repository_without_pulls, and event_repository for pulls.
+        of_repository = Branch(lane, Q(repository=plan.repository.pk), is_partial=not lane)
+        found = [Source([of_repository], plan.is_answered_by(lane))]
+    else:
+        found = [*_from_repositories(plan, span, lane, limit)]
+    if found and not found[0].branches:
+        return found
+    found += _from_conditions(plan, lane)
+    if all(source.is_windowed for source in found):
+        # The whole lane. Indexes: event_without_pulls, and the primary key for pulls. A page of an MSR admin
+        # takes 20 ms. Viewers who see most events get farthest with the whole lane, too.
+        found.append(Source([Branch(lane, is_partial=not lane)], plan.is_answered_by(lane)))
+    return found
+
+
+def _from_conditions(plan: Plan, lane: bool) -> Iterator[Source]:
+    """Yield the sources for conditions that have an index, with a branch for each value.
+
+    `type=DELETE` as one literal branch a kind takes 0.5 ms and 286 buffers. With a list of kinds, PostgreSQL
+    would walk the whole lane (4.9 s, 1.35 million buffers). Indexes: event_kind, event_actor, event_tag,
+    event_digest, event_policy.
+    """
+    if plan.kinds is not None and not lane and len(kinds := plan.kinds - PULLS) <= MAX_KIND_BRANCHES:
+        branches = [Branch(lane, Q(kind=kind), is_partial=True) for kind in sorted(kinds)]
+        yield Source(branches, plan.is_answered_by(lane, kinds=True))
+    for condition in plan.conditions:
+        if condition.branches and not (lane and condition.without_pulls):
+            partial = condition.without_pulls
+            branches = [Branch(lane, branch, is_partial=partial) for branch in condition.branches]
+            yield Source(branches, plan.is_answered_by(lane, condition))
+
+
+def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterator[Source]:
+    """Yield a source for the repositories that can have events on the page, if these are few.
+
+    Of the viewer's repositories, only those with the newest ids can have events on the first page, and the
+    last of these ids is a lower bound for it: 0.34 ms and 409 buffers for 150 quiet repositories, 1.3 ms and
+    417 buffers for 2,000. Without the bounds, it was 11 s and 1.5 million buffers. Indexes: newest_readable,
+    newest_restricted, newest_pull, event_repository_without_pulls, event_repository, event_account.
+    """
+    named = [condition.repositories for condition in plan.conditions if condition.repositories is not None]
+    if plan.access.sees_everything and not named:
+        return
+    conditions = [c for c in plan.conditions if c.repositories is None or not c.exact]
+    plain = not conditions and plan.kinds is None
+    ids = _newest_ids(plan, named, lane)
+    found = ids.above(span, limit if plain else MAX_REPOSITORIES)
+    if found is None:
+        return
+    active, end, top = found
+    if active:
+        end = span.nearest([end, _window(span, top, len(active))])
+    own = plan.access.viewer_id is not None and not plan.access.sees_everything and not lane and not named
+    # With a bound on both sides, PostgreSQL skips the default partition, and reads one month after the other.
+    branches = [Branch(lane, Q(id__lte=top), sorted(active), not lane)] if active else []
+    if own:
+        account = Q(repository=None, actor_user=plan.access.viewer_id)
+        branches.append(Branch(lane, account, is_partial=True))
+    if end is not None and not span.low <= end < span.high:
+        end = None
+    yield Source(branches, plain and plan.access.sees_everything, end, is_windowed=True)
+
+
+@dataclass(frozen=True)
+class _NewestIds:
+    """The ids of the newest events of repositories in which a viewer may see events of a lane."""
+
+    rows: dict[str, QuerySet[NewestEvents]]
+    """The repositories by column of `NewestEvents`."""
+
+    def above(self, span: Span, limit: int) -> tuple[set[int], UUID | None, UUID] | None:
+        """Return the repositories that can have events at the start of a span.
+
+        Also returns the id up to which no other repository can have any, and their highest id. If the span
+        is read from the newest event on, the repositories are those with the `limit` highest ids. Returns
+        None if there are too many repositories.
+        """
+        known: dict[int, UUID] = {}
+        ends = []
+        floor = span.low if span.newer else span.high
+        for column, rows in self.rows.items():
+            pairs = rows.order_by(f"-{column}").values_list("repository_id", column)
+            above = (
+                []
+                if floor == LAST_ID
+                else list(pairs.filter(**{f"{column}__gte": floor})[: MAX_REPOSITORIES + 1])
+            )
+            below: list[tuple[int, UUID]] = []
+            if not span.newer:
+                below = list(pairs.filter(**{f"{column}__lt": floor, f"{column}__gte": span.low})[:limit])
+                ends += [below[-1][1]] if len(below) == limit else []
+            for pk, id in (*above, *below):
+                known[pk] = max(id, known.get(pk, id))
+        ordered = sorted(id for id in known.values() if id < floor)
+        ends += [ordered[-limit]] if len(ordered) >= limit and not span.newer else []
+        end = max(ends, default=None)
+        active = {pk for pk, id in known.items() if end is None or id >= end}
+        if len(active) > MAX_REPOSITORIES:
+            return None
+        return active, end, max((known[pk] for pk in active), default=FIRST_ID)
+
+
+def _newest_ids(plan: Plan, named: Sequence[Any], lane: bool) -> _NewestIds:
+    rows = {}
+    for column in COLUMNS_OF_LANES[lane]:
+        found = NewestEvents.objects.exclude(**{column: NewestEvents.NEVER})
+        if not plan.access.sees_everything:
+            found = found.filter(repository_id__in=_visible_in(plan.access, column))
+        for repositories in named:
+            found = found.filter(repository_id__in=repositories)
+        rows[column] = found
+    return _NewestIds(rows)
+
+
+def _visible_in(access: Access, column: str) -> Any:
+    """Return the ids of the repositories in which a viewer may see events that count in a column."""
+    wanted = {VIEW_UNKNOWN_EVENTS, *(category.permission for category in CATEGORIES_OF_COLUMNS[column])}
+    if access.repositories_if_few is None:
+        return access.repositories(wanted).order_by().values("pk")
+    return [each.pk for each in access.repositories_if_few if wanted & access.permissions_on(each)]
+
+
+def _window(span: Span, top: UUID, repositories: int) -> UUID | None:
+    """Return the id up to which to read a number of repositories, a few months at a time.
+
+    Each repository takes a descent into an index of each month. 51 repositories that were quiet for two years
+    would take 1,224 of them.
+    """
+    months = max(MAX_DESCENTS // repositories, 1)
+    if span.newer:
+        oldest = _candidates().order_by("id").values_list("pk", flat=True).first()
+        after = _month(moment_of(max(span.low, oldest or span.low))) + relativedelta(months=months)
+        return UUID(int=first_id(after).int - 1) if first_id(after) <= top else None
+    start = min(top, UUID(int=max(span.high.int - 1, 0)))
+    before = _month(moment_of(start)) - relativedelta(months=months - 1)
+    return first_id(before) if first_id(before) > span.low else None
+
+
+def _month(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+# --- Reading ------------------------------------------------------------------------------------
+
+
+def _read(
+    plan: Plan, span: Span, sources: Sequence[Sequence[Source]], limit: int | None
+) -> tuple[EventQuerySet, UUID | None]:
+    """Return the matching events in the best source of each lane, and the id up to which these are all.
+
+    `limit` is the number of events that are needed, or None for as many as possible.
+    """
+    if not sources:
+        return plan.visible.none(), None
+    rows = MAX_EVENTS_READ * max((limit or 0) // LARGE_PAGE, 1) // len(sources)
+    chosen = [_choose(each, span, rows, limit) for each in sources]
+    end = span.nearest([end for _, end, _ in chosen])
+    parts = [_first(source, span.up_to(end), share) for source, _, share in chosen if source.branches]
+    if not parts:
+        return plan.visible.none(), end
+    union = _union([(part, ()) for part in parts])
+    return (union & plan.visible.order_by()).filter(plan.matches), end
+
+
+def _choose(
+    sources: Sequence[Source], span: Span, rows: int, limit: int | None
+) -> tuple[Source, UUID | None, int]:
+    """Return the source that gets farthest, where it ends, and how many events to read in each branch."""
+    best: tuple[Source, UUID | None, int] = Source([]), UUID(int=0), 1
+    for number, source in enumerate(sources):
+        share = source.share(rows)
+        if limit and source.exact and share >= limit:
+            return source, source.end, limit
+        if number and source.end and not span.is_farther(source.end, best[1]):
+            continue
+        end = span.nearest([source.end, _end(source, span.up_to(source.end), share)])
+        if not number or span.is_farther(end, best[1]):
+            best = source, end, share
+        if end is None:
+            break
+    return best
+
+
+def _end(source: Source, span: Span, share: int) -> UUID | None:
+    """Return the id where reading ends because a share is used up, or None if all can be read to the end.
+
+    Reads the indexes alone: 10,000 entries are 71 buffers.
+    """
+    if not source.branches:
+        return None
+    parts = [_part(span, branch) for branch in source.branches]
+    ids = slice(share) if source.is_merged else slice(share - 1, share)
+    found = _union([(queryset.values("id")[ids], keys) for queryset, keys in parts]).order_by(span.order)
+    return found.values_list("pk", flat=True)[share - 1 if source.is_merged else 0 :].first()
+
+
+def _first(source: Source, span: Span, share: int) -> QuerySet[Event]:
+    """Return the first events of each branch, or of all of them if they are merged."""
+    parts = [_part(span, branch) for branch in source.branches]
+    union = _union([(queryset[:share], keys) for queryset, keys in parts]).select_related(None)
+    return union.order_by(span.order)[:share] if source.is_merged else union
+
+
+def _candidates() -> EventQuerySet:
+    """Return all events. What is read of them is combined with a queryset from the permission gate."""
+    return Event.objects.all()
+
+
+def _part(span: Span, branch: Branch) -> tuple[QuerySet[Event], Sequence[int]]:
+    """Return the events of a branch, and the repositories for each of which they are to be read."""
+    events: Any = _candidates().select_related(None)  # joined tables would repeat the names of columns
+    if partitions.is_partitioned():
+        events = partitions.of_group(events, is_pull=branch.lane)
+    if branch.is_partial or not partitions.is_partitioned():
+        events = events.filter(is_pull=branch.lane)
+    events = span.of(events.filter(branch.condition))
+    if branch.number > 1:
+        return events.filter(repository=RawSQL("keys.repository", [])), branch.repositories
+    if len(branch.repositories) == 1:
+        return events.filter(repository=branch.repositories[0]), ()
+    return (events.filter(repository__in=branch.repositories) if branch.repositories else events), ()
+
+
+def _union(parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> EventQuerySet:
+    """Return the union of several querysets as a queryset that can be filtered further."""
+    events = _candidates()
+    alias: Any = events.query.get_initial_alias()
+    events.query.alias_map[alias] = Union(alias, parts)
+    return events
+
+
+class Union(BaseTable):
+    """The union of several querysets, used in place of a table."""
+
+    def __init__(self, alias: str, parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> None:
+        super().__init__(alias, alias)
+        self.parts = parts
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
+        selects: list[str] = []
+        params: list[Any] = []
+        for number, (queryset, keys) in enumerate(self.parts):
+            sql, values = queryset.query.get_compiler(connection=connection).as_sql()
+            source = f"({sql}) AS branch_{number}"
+            if keys:
+                source = f"unnest(%s::bigint[]) AS keys (repository), LATERAL {source}"
+                params.append(list(keys))
+            selects.append(f"SELECT branch_{number}.* FROM {source}")  # noqa: S608
+            params += values
+        name = compiler.quote_name_unless_alias(self.table_alias)
+        return f"({' UNION ALL '.join(selects)}) AS {name}", params

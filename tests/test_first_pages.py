@@ -1,0 +1,325 @@
+"""Every first page is correct, and cheap on PostgreSQL, for every viewer and filter.
+
+The expected pages come from the permission gate without any plan. The costs come from `EXPLAIN ANALYZE` of
+the statements that a page executes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import connection, transaction
+from django.http import QueryDict
+from django.test import Client
+from django.utils import timezone
+
+from activity.feed import plans, search, search_language
+from activity.feed.filters import EventFilterSet
+from activity.models import Event
+from activity.storage import partitions
+from activity.storage.events import insert
+from repositories.access.resolving import Access
+from repositories.models import Namespace, Repository, RepositoryUserPermission
+from tests import factories
+
+REPOSITORIES, EVENTS, MONTHS, NAMESPACES = 2_000, 200_000, 24, 40
+NOW = timezone.now()
+PAGE = 50
+MAX_ROWS = 2_000
+"""The maximum number of rows of the event table that a statement may read."""
+MAX_ENTRIES = 10_000
+"""The maximum number of index entries that a statement may read without their rows."""
+MAX_BUFFERS = 4_000
+"""The maximum number of buffers that a statement may read, without those that a vacuum would spare."""
+
+
+@dataclass
+class Viewers:
+    """The viewers of the world, by what they see."""
+
+    users: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, name: str, repositories: list[Repository], codename: str = "level_read") -> None:
+        user = factories.UserFactory(username=name.replace(" ", "-"))
+        permission = Permission.objects.get(codename=codename, content_type__model="repository")
+        RepositoryUserPermission.objects.bulk_create(
+            RepositoryUserPermission(user=user, permission=permission, content_object=repository)
+            for repository in repositories
+        )
+        self.users[name] = user
+
+
+FILTERS: dict[str, dict[str, list[str]]] = {
+    "repository": {"common": ["n1/r1"], "rare": ["n0/r0"], "absent": ["n1/none"]},
+    "namespace": {"common": ["n1"], "rare": ["n0"], "absent": ["none"]},
+    "tag": {"common": ["latest"], "rare": ["rare"], "absent": ["none"]},
+    "digest": {
+        "common": [factories.DIGEST],
+        "rare": ["sha256:" + "1" * 64],
+        "absent": ["sha256:" + "0" * 64],
+    },
+    "actor": {"common": ["ci"], "rare": ["rare"], "absent": ["none"]},
+    "type": {"common": ["UPDATE"], "rare": ["DELETE"], "absent": ["FAIL"]},
+    "category": {"common": ["push"], "rare": ["promotion"], "absent": ["mirror"]},
+    "search": {
+        "common": ["kind:update_tag"],
+        "rare": ["kind:delete_repository"],
+        "absent": ["kind:scan_failed"],
+    },
+    "after": {
+        "recent": [(NOW - timedelta(days=1)).isoformat()],
+        "old": [(NOW - timedelta(days=400)).isoformat()],
+    },
+    "before": {"old": [(NOW - timedelta(days=400)).isoformat()]},
+}
+ALONE = [{}, *({name: value[0]} for name, values in FILTERS.items() for value in values.values())]
+PAIRS = [
+    {**one, **other}
+    for (a, one), (b, other) in combinations(
+        [(name, {name: values[each][0]}) for name, values in FILTERS.items() for each in list(values)[:2]], 2
+    )
+    if a != b
+]
+
+
+def create_world(repositories: int, events: int, seed: int = 1) -> Viewers:
+    """Create repositories, a third of which have been quiet for half a year or longer, and their events."""
+    rng = random.Random(seed)
+    for month in range(-MONTHS - 1, 1, 4):
+        partitions.create_ahead(NOW + timedelta(days=30.4 * month))
+    spaces = Namespace.objects.bulk_create(Namespace(name=f"n{n}") for n in range(NAMESPACES))
+    owner = factories.UserFactory(username="owner")
+    Namespace.objects.filter(name__startswith="n").update(user=owner)
+    created = Repository.objects.bulk_create(
+        Repository(namespace=spaces[n % NAMESPACES], name=f"r{n}", created_at=NOW)
+        for n in range(repositories)
+    )
+    quiet, busy = created[::3], [each for n, each in enumerate(created) if n % 3]
+    names = {each.pk: f"n{n % NAMESPACES}/r{n}" for n, each in enumerate(created)}
+    longest = timedelta(days=30 * (MONTHS - 1))
+    rows: list[Event] = []
+
+    def flush() -> None:
+        insert(rows)
+        rows.clear()
+
+    for number in range(events):
+        if number % 20 == 0:
+            repository = quiet[rng.randrange(len(quiet))]
+            silent = timedelta(days=180 + 500 * (repository.pk % 97) / 97)
+            moment = NOW - silent - rng.random() * (longest - silent)
+        else:
+            repository = busy[int(len(busy) * rng.random() ** 4)]
+            moment = NOW - longest * rng.random() ** 2
+        roll = rng.random()
+        kind = (
+            ("get_tag" if roll < 0.4 else "get_manifest")
+            if roll < 0.7
+            else "update_tag"
+            if roll < 0.85
+            else "create_manifest"
+            if roll < 0.95
+            else "scan"
+            if roll < 0.98
+            else "promote"
+            if roll < 0.985
+            else "delete_tag"
+            if roll < 0.999
+            else "delete_repository"
+        )
+        rows.append(
+            factories.event_row(
+                kind=kind,
+                occurred_at=moment,
+                repository=repository,
+                repository_name=names[repository.pk],
+                tag="rare" if number % 9_973 == 0 else "latest" if roll < 0.5 else f"v{number % 500}",
+                digest="sha256:" + "1" * 64 if number % 9_967 == 0 else factories.DIGEST,
+                actor_name="rare" if number % 9_949 == 0 else "ci" if number % 2 else f"user{number % 211}",
+            )
+        )
+        if len(rows) == 10_000:
+            flush()
+    flush()
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+    viewers = Viewers()
+    viewers.users["admin"] = factories.msr_admin(username="all-seeing")
+    quietest = sorted(quiet, key=lambda repository: -(repository.pk % 97))
+    viewers.add("everything", created)
+    viewers.add("pulls of everything", created, "level_admin")
+    viewers.add("busy", busy)
+    viewers.add("quiet", quiet, "level_admin")
+    viewers.add("150 quiet", quietest[:150])
+    viewers.add("51 quiet", quiet[: 51 * 4 : 4], "level_admin")
+    viewers.add("three quiet", quietest[:3], "level_admin")
+    viewers.add("nothing", [])
+    viewers.add("deletions", busy, "view_delete_events")
+    return viewers
+
+
+VIEWERS = [
+    *("admin", "everything", "pulls of everything", "busy", "quiet", "150 quiet", "51 quiet", "three quiet"),
+    *("nothing", "deletions"),
+]
+
+
+@pytest.fixture(scope="module")
+def large(django_db_setup: None, django_db_blocker: Any) -> Iterator[Viewers]:
+    """A world that is created once, and rolled back after the tests."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield create_world(REPOSITORIES, EVENTS)
+        transaction.set_rollback(True)
+
+
+@dataclass
+class Cost:
+    """What a statement read."""
+
+    sql: str
+    rows: int = 0
+    entries: int = 0
+    buffers: int = 0
+
+    def add(self, node: dict[str, Any]) -> None:
+        of_events = node.get("Relation Name", "").startswith(partitions.TABLE)
+        removed = sum(node.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck"))
+        read = (node["Actual Rows"] + removed) * node["Actual Loops"]
+        if of_events and node["Node Type"] == "Index Only Scan":
+            self.entries += read
+            self.buffers -= node["Heap Fetches"] * node["Actual Loops"]
+        elif of_events:
+            self.rows += read
+        for child in node.get("Plans", []):
+            self.add(child)
+
+
+@contextmanager
+def explained() -> Iterator[list[Cost]]:
+    """Collect what the statements that read events cost."""
+    costs: list[Cost] = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if connection.vendor == "postgresql" and sql.startswith("SELECT") and partitions.TABLE in sql:
+            execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params, many, context)
+            (plan,) = context["cursor"].fetchone()[0]
+            cost = Cost(sql)
+            cost.buffers = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+            cost.add(plan["Plan"])
+            costs.append(cost)
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        yield costs
+
+
+def check_page(user: Any, filters: dict[str, str], *, full: bool) -> list[str]:
+    """Return what is wrong with a page: its rows, or its costs."""
+    client = Client()
+    client.force_login(user)
+    with explained() as costs:
+        answer = client.get("/api/v0/events/", {**filters, "page_size": str(PAGE)}).json()
+    found = [row["id"] for row in answer["results"]]
+    access = Access.for_user(user)
+    listed = EventFilterSet(
+        QueryDict(urlencode(filters)),
+        Event.objects.visible_to(access),
+        access=access,
+        scanning_enabled=True,
+        request=type("Request", (), {"user": user}),
+    )
+    expected = [str(pk) for pk in listed.qs.order_by("-id").values_list("pk", flat=True)[: PAGE + 1]]
+    problems = []
+    if found != expected[: len(found)]:
+        problems.append("wrong rows")
+    if len(found) < len(expected[:PAGE]) and (full or not answer["next"]):
+        problems.append(f"{len(found)} rows instead of {len(expected[:PAGE])}")
+    problems += [
+        f"{cost.rows} rows, {cost.entries} entries, {cost.buffers} buffers: {cost.sql}"
+        for cost in costs
+        if cost.rows > MAX_ROWS or cost.entries > MAX_ENTRIES or cost.buffers > MAX_BUFFERS
+    ]
+    return problems
+
+
+@pytest.mark.long
+@pytest.mark.django_db
+@pytest.mark.parametrize("pulls", [True, False], ids=["with pulls", "without pulls"])
+@pytest.mark.parametrize("viewer", VIEWERS)
+def test_first_page_with_one_filter_is_cheap_and_full(large: Viewers, viewer: str, pulls: bool) -> None:
+    without = {} if pulls else {"exclude_pull": "true"}
+    problems = {}
+    for filters in ALONE:
+        # Tags, digests and kinds have an index for the events that aren't pulls.
+        full = not (pulls and {"tag", "digest"} & set(filters))
+        if found := check_page(large.users[viewer], {**filters, **without}, full=full):
+            problems[str(filters)] = found
+
+    assert problems == {}
+
+
+@pytest.mark.long
+@pytest.mark.django_db
+@pytest.mark.parametrize("viewer", VIEWERS)
+def test_first_page_with_two_filters_is_cheap(large: Viewers, viewer: str) -> None:
+    problems = {}
+    for filters in random.Random(2).sample(PAIRS, 60):
+        if found := check_page(large.users[viewer], filters, full=False):
+            problems[str(filters)] = found
+
+    assert problems == {}
+
+
+@pytest.fixture
+def small(db: None, monkeypatch: pytest.MonkeyPatch) -> Viewers:
+    """A small world, in which the bounds are small, too."""
+    monkeypatch.setattr(plans, "MAX_EVENTS_READ", 40)
+    monkeypatch.setattr(plans, "MAX_REPOSITORIES", 20)
+    monkeypatch.setattr(plans, "MAX_DESCENTS", 12)
+    return create_world(30, 600)
+
+
+@pytest.mark.parametrize("viewer", VIEWERS)
+def test_pages_can_be_followed_to_the_end_and_back(small: Viewers, viewer: str) -> None:
+    access = Access.for_user(small.users[viewer])
+    for text in (
+        "",
+        "tag:latest",
+        "actor:rare",
+        "type:delete",
+        "kind:promote",
+        "namespace:n1",
+        "actor-type:user",
+    ):
+        plan = search_plan(access, text)
+        expected = [*plan.events().order_by("-id").values_list("pk", flat=True)]
+
+        assert follow(plan, None, "older") == expected, text
+        oldest = plans.BY_TIME.encode(Event(pk=plans.FIRST_ID), reverse=True)
+        assert follow(plan, oldest, "newer") == expected[::-1], text
+
+
+def search_plan(access: Access, text: str) -> plans.Plan:
+    listed = plans.Plan(Event.objects.visible_to(access), access)
+    return search.plan(listed, search_language.parse(text, UTC, now=datetime.now(UTC)))
+
+
+def follow(plan: plans.Plan, cursor: str | None, direction: str) -> list[Any]:
+    """Return the ids of all events, in the order of reading."""
+    ids: list[Any] = []
+    while True:
+        page = plans.find(plan, 7, cursor)
+        found = [event.pk for event in page.rows]
+        ids += found if direction == "older" else found[::-1]
+        if (cursor := getattr(page, direction)) is None:
+            return ids

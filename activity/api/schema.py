@@ -80,6 +80,15 @@ ERRORS = {
     "503": "The server is overloaded, or its database can't be reached. Try again later.",
 }
 """The descriptions of the statuses of errors."""
+HEADERS_OF_READING = {
+    "ETag": "A hash of the content.",
+    "RateLimit-Limit": "How many requests that read the access token may send in a minute.",
+    "RateLimit-Remaining": "How many of them are left.",
+    "RateLimit-Reset": "In how many seconds the minute ends.",
+}
+HEADERS_OF_PAGES = {
+    "Link": "The addresses of the next and the previous page, with `rel=next` and `rel=prev`."
+}
 HEADERS_OF_ERRORS = {
     "401": {"WWW-Authenticate": "How to authenticate: `Bearer`."},
     "429": {"Retry-After": "After how many seconds to try again."},
@@ -162,7 +171,7 @@ def complete(result: Any, generator: Any, **_: Any) -> Any:
                 operation["requestBody"]["required"] = True
             if method == "get" and JSON in operation["responses"]["200"]["content"]:
                 operation.setdefault("parameters", []).append(IF_NONE_MATCH)
-                _describe_caching(operation["responses"])
+                _describe_reading(operation)
             documented = {status for status in operation["responses"] if status >= "400"}
             for status in documented | _errors_of(method, operation):
                 operation["responses"][status] = _problem(status)
@@ -193,25 +202,30 @@ def _describe_values(operation: Any) -> None:
                 schema["pattern"] = NOT_NUL
 
 
-def _describe_caching(responses: Any) -> None:
-    tag = {"description": "A hash of the content.", "schema": {"type": "string"}}
-    responses["200"].setdefault("headers", {})["ETag"] = tag
-    responses["304"] = {"description": "The content is still the same.", "headers": {"ETag": tag}}
+def _describe_reading(operation: Any) -> None:
+    has_pages = any(parameter["name"] == "cursor" for parameter in operation["parameters"])
+    headers = _headers(HEADERS_OF_READING | (HEADERS_OF_PAGES if has_pages else {}))
+    responses = operation["responses"]
+    responses["200"].setdefault("headers", {}).update(headers)
+    responses["304"] = {"description": "The content is still the same.", "headers": headers}
+
+
+def _headers(descriptions: dict[str, str]) -> dict[str, Any]:
+    return {name: {"description": text, "schema": {"type": "string"}} for name, text in descriptions.items()}
 
 
 def _errors_of(method: str, operation: Any) -> set[str]:
     """Return the statuses of the errors that an operation can answer with."""
-    found = {"401", "403", "429", "500", "503"}
-    places = {parameter["in"] for parameter in operation.get("parameters", ())}
-    if "path" in places:
+    found = {"401", "403", "500", "503"}
+    if any(parameter["in"] == "path" for parameter in operation.get("parameters", ())):
         found.add("404")
-    return found | ({"400", "413", "415"} if method == "post" else {"400", "406"})
+    if method == "get":
+        return found | {"400", "406", "429"}
+    # Any body is accepted if the schema doesn't restrict it.
+    return found | ({"400", "406", "413", "415"} if operation["requestBody"].get("required") else set())
 
 
 def _problem(status: str) -> Any:
-    headers = {
-        name: {"description": text, "schema": {"type": "string"}}
-        for name, text in HEADERS_OF_ERRORS.get(status, {}).items()
-    }
+    headers = _headers(HEADERS_OF_ERRORS.get(status, {}))
     content = {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {"description": ERRORS[status], "content": content, **({"headers": headers} if headers else {})}

@@ -1,7 +1,7 @@
 """Ensure that somebody can always administer the registry, and each organization that has repositories.
 
 The pages refuse changes after which no MSR admin is left, or an organization with repositories has no owner.
-An inactive account doesn't count. Programs of the host site can still make such changes.
+Inactive accounts and service accounts don't count. Programs of the host site can still make such changes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from repositories.accounts.service_accounts import service_accounts
 from repositories.models import Membership, Organization, Repository, RoleGroup
 
 Reasons = Callable[[Collection[Any]], Iterable[str]]
@@ -78,13 +79,15 @@ def msr_admins() -> set[Any]:
         content_type__app_label="registry_repositories", codename="administer_registry"
     )
     has_role = Q(is_superuser=True) | Q(user_permissions__in=role) | Q(groups__permissions__in=role)
-    active = get_user_model()._default_manager.filter(has_role, is_active=True)
+    people = get_user_model()._default_manager.exclude(pk__in=service_accounts())
+    active = people.filter(has_role, is_active=True)
     return {user.pk for user in active if user.is_staff}
 
 
 def active_owners() -> QuerySet[Membership]:
-    """Return the memberships of owners whose accounts are active."""
-    return Membership.objects.filter(role=Membership.Role.OWNER, user__is_active=True)
+    """Return the memberships of owners who are people with active accounts."""
+    owners = Membership.objects.filter(role=Membership.Role.OWNER, user__is_active=True)
+    return owners.exclude(user__in=service_accounts())
 
 
 def _owned_organizations(without: Collection[Any] = ()) -> QuerySet[Organization]:

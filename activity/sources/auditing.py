@@ -56,6 +56,7 @@ from activity.storage import journal
 from repositories import signals
 from repositories.access import grants
 from repositories.accounts import current_request
+from repositories.accounts.service_accounts import is_service_account
 from repositories.dependents import dependents_of
 from repositories.models import (
     AccessToken,
@@ -503,6 +504,8 @@ def _record_permissions(holder: Any, permissions: list[Permission], added: bool)
 
 
 def _record_login(user: Any, **_: Any) -> None:
+    if is_service_account(user):
+        return  # the login is refused
     record("create_session", username=user.get_username())
 
 

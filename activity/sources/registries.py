@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from activity.models import Registry
 from activity.sources import manifest_requests
-from repositories.models import AccessToken
+from repositories.models import AccessToken, Profile
 
 PRECISION = timedelta(minutes=1)
 """The minimum time between updates to a registry's row. A registry can send hundreds of messages a second."""
@@ -71,6 +71,7 @@ def registry_account(name: str = REGISTRY_ACCOUNT) -> Any:
     if created:
         account.set_unusable_password()
         account.save()
+        Profile.objects.create(user=account, is_service_account=True)
     elif account.has_usable_password() and not account.has_perm("registry_activity.add_event"):
         raise PersonalAccount
     grant_add_event_permission(account)

@@ -20,7 +20,7 @@ SHOWN_DIGITS = 8
 
 
 class Profile(models.Model):
-    """A user's display preferences."""
+    """A user's display preferences, and whether the user is a service account."""
 
     class Theme(models.TextChoices):
         SYSTEM = "", "Same as my system"
@@ -33,6 +33,11 @@ class Profile(models.Model):
     time_zone_guessed = models.BooleanField(default=False, editable=False)
     """Whether the time zone follows that of the browser."""
     theme = models.CharField(max_length=5, choices=Theme, blank=True, default=Theme.SYSTEM)
+    is_service_account = models.BooleanField(
+        "service account",
+        default=False,
+        help_text="Nobody can log in to a service account. Programs use it with access tokens.",
+    )
 
     def __str__(self) -> str:
         return f"Profile of {self.user}"

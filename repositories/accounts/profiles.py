@@ -1,4 +1,4 @@
-"""Pages for logged-in users, in the time zone and the theme that the user prefers."""
+"""Pages for logged-in people, in the time zone and the theme that the user prefers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest
 from django.utils import timezone
 
+from repositories.accounts.service_accounts import for_people
 from repositories.models import Profile
 from repositories.utils.private import make_private
 
@@ -21,7 +22,7 @@ def make_pages(patterns: list[Any]) -> None:
     """
     make_private(patterns)
     for pattern in patterns:
-        view = with_preferences(pattern.callback)
+        view = with_preferences(for_people(pattern.callback))
         pattern.callback = login_required(view) if getattr(view, "login_required", True) else view
 
 

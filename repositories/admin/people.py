@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm
@@ -17,6 +18,7 @@ from django.utils.html import format_html
 from repositories.access.delegation import DelegationMixin
 from repositories.accounts import passwords
 from repositories.accounts.passwords import RevokeTokensMixin
+from repositories.accounts.service_accounts import disable_password
 from repositories.admin.administrators import AdministratorsMixin
 from repositories.admin.dependents import DependentsMixin
 from repositories.administrators import reasons_to_keep
@@ -45,8 +47,19 @@ class PasswordForm(RevokeTokensMixin, AdminPasswordChangeForm):
         return super().save(commit)
 
 
+class ProfileForm(forms.ModelForm):
+    """A form for a user's profile. Whoever is logged in to a new service account is logged out."""
+
+    def save(self, commit: bool = True) -> Profile:
+        profile = super().save(commit)
+        if profile.is_service_account and "is_service_account" in self.changed_data:
+            disable_password(profile.user)
+        return profile
+
+
 class ProfileInline(admin.StackedInline):
     model = Profile
+    form = ProfileForm
     can_delete = False
 
 
@@ -87,6 +100,9 @@ class UserAdminMixin(DelegationMixin, AdministratorsMixin, DependentsMixin, Look
         if request.user.has_perm("registry_repositories.audit_registry"):
             columns.append(access_link)
         return columns
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        return [*super().get_list_filter(request), "profile__is_service_account"]
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> list[Any]:
         return [*super().get_inlines(request, obj), ProfileInline] if obj else []

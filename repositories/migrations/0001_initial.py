@@ -151,6 +151,7 @@ class Migration(migrations.Migration):
                 ('time_zone', repositories.utils.fields.TimeZoneField(blank=True, choices_display='WITH_GMT_OFFSET', null=True)),
                 ('time_zone_guessed', models.BooleanField(default=False, editable=False)),
                 ('theme', models.CharField(blank=True, choices=[('', 'Same as my system'), ('light', 'Light'), ('dark', 'Dark')], default='', max_length=5)),
+                ('is_service_account', models.BooleanField(default=False, help_text='Nobody can log in to a service account. Programs use it with access tokens.', verbose_name='service account')),
                 ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
             ],
         ),

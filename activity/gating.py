@@ -191,13 +191,17 @@ def with_all_details(access: Access) -> Q:
     return delivered | _own_account(access)
 
 
-def sees_delivery(access: Access) -> bool:
-    """Return whether a viewer may see which account and token delivered an event."""
-    return access.sees_everything
+def sees_delivery(access: Access, event: Event | None = None) -> bool:
+    """Return whether a viewer may see which account and token delivered an event, or any event at all.
+
+    People also see it of what their own account delivered.
+    """
+    account = event.delivered_by_id if event else None
+    return access.sees_everything or (account is not None and account == access.viewer_id)
 
 
 def with_delivery(access: Access) -> Q:
-    """Return the condition for the events of which a viewer may see the delivery, as in `sees_delivery`."""
+    """Return the condition for the events that a viewer may find by their delivery."""
     return Q() if sees_delivery(access) else Q(pk__in=[])
 
 

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from activity.api import views
 from repositories.accounts import current_request
+from repositories.models import AccessToken
 from tests import factories
 
 
@@ -83,15 +84,19 @@ def test_actor_is_known_by_session_and_by_token(
     log_in: Any, monkeypatch: pytest.MonkeyPatch, by_token: bool
 ) -> None:
     user = factories.UserFactory()
-    seen = []
+    seen, tokens = [], []
 
     def get(self: APIView, request: Any) -> HttpResponse:
         seen.append(current_request.user())
+        tokens.append(current_request.client_details().get("access_token"))
         return HttpResponse()
 
     monkeypatch.setattr(views.RepositoryListView, "get", get)
-    client = Client(headers=factories.bearer(user)) if by_token else log_in(user)
+    client = Client(headers=factories.bearer(user, name="CI")) if by_token else log_in(user)
     client.get("/api/v0/repositories/")
 
     assert seen == [user]
+    label = AccessToken.objects.get().label if by_token else None
+    assert tokens == [label]
+    assert label is None or label.startswith("CI (")
     assert current_request.user() is None

@@ -120,6 +120,26 @@ class TestShowing:
                 assert "acme-registry" not in text
                 assert token[:8] not in text
 
+    def test_owner_of_the_account_sees_the_name_of_the_token(self, registry: Any, log_in: LogIn) -> None:
+        token = factories.new_token(registry, name="<CI>")
+        deliver(token)
+        web = Repository.objects.get()
+        web.visibility = "public"
+        web.save()
+        claimed = web.namespace
+        claimed.user = registry
+        claimed.save()
+
+        for viewer in (registry, factories.auditor()):
+            client = log_in(viewer)
+            event = newest(client)
+            assert (event["delivered_by"], event["delivered_with"]) == ("acme-registry", token[:8])
+            page = client.get(f"/events/{event['id']}/").content.decode()
+            assert f"acme-registry, with the access token &lt;CI&gt; ({token[:8]}…)" in page
+        page = log_in(factories.UserFactory()).get(f"/events/{event['id']}/").content.decode()
+        assert "Delivered by" not in page
+        assert token[:8] not in page
+
     def test_name_of_a_deleted_account_is_replaced_by_its_id(self, registry: Any, log_in: LogIn) -> None:
         deliver(factories.new_token(registry))
         name = f"#{registry.pk}"

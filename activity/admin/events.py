@@ -280,7 +280,7 @@ def delivery_text(event: Event) -> str:
     """Return which account and token delivered an event."""
     if not event.delivery_account:
         return "this application"
-    token = f", with the access token {event.delivery_token}…" if event.delivery_token else ""
+    token = f", with the access token {event.delivery_token_label}" if event.delivery_token else ""
     return f"{event.delivery_account}{token}"
 
 

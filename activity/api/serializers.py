@@ -92,7 +92,7 @@ class EventSerializer(SparseSerializer, serializers.ModelSerializer):
         help_text="Whether an MSR admin has disputed what the event's account or token delivered.",
     )
     delivered_by = serializers.SerializerMethodField(
-        help_text="The account that delivered the event, if you are an MSR admin or an auditor."
+        help_text="The account that delivered the event, if it is yours, or you see all events."
     )
     delivered_with = serializers.SerializerMethodField(
         help_text="The first digits of the access token that delivered the event, if you may see them."
@@ -133,10 +133,10 @@ class EventSerializer(SparseSerializer, serializers.ModelSerializer):
         return visible_details(event, self.context["access"])
 
     def get_delivered_by(self, event: Event) -> str | None:
-        return event.delivery_account if sees_delivery(self.context["access"]) else None
+        return event.delivery_account if sees_delivery(self.context["access"], event) else None
 
     def get_delivered_with(self, event: Event) -> str | None:
-        return event.delivery_token if sees_delivery(self.context["access"]) else None
+        return event.delivery_token if sees_delivery(self.context["access"], event) else None
 
     def get_policy_url(self, event: Event) -> str | None:
         return self._absolute(event.policy_url(self.context["access"]))

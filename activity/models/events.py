@@ -25,7 +25,7 @@ from activity.models.fields import BlockRangeIndex, CategoryField, KindField
 from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
-from repositories.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS, Policy, Repository
+from repositories.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS, AccessToken, Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 from repositories.utils.text import visible_text
 
@@ -292,6 +292,16 @@ class Event(EventDetails):
     def delivery_token(self) -> str | None:
         """The first digits of the access token that delivered the event."""
         return self.delivered_with[:SHOWN_DIGITS] or None
+
+    @property
+    def delivery_token_label(self) -> str:
+        """The name and the first digits of the access token that delivered the event.
+
+        Only the digits if the token has no name or has been revoked. Reading this needs a query.
+        """
+        tokens = AccessToken.objects.filter(user=self.delivered_by_id, token_key=self.delivered_with)
+        token = tokens.first()
+        return token.label if token else f"{self.delivery_token}…"
 
     def repository_url(self, access: Access) -> str:
         """Return the URL of the repository, or an empty string if it was deleted or the viewer can't open it.

@@ -42,7 +42,7 @@ class EventView(ViewerMixin, TemplateView):
             scan=scan,
             details=[(key, _text(details[key])) for key in listed],
             changes=list(_changes(details.get("changes"))),
-            sees_delivery=sees_delivery(self.access),
+            sees_delivery=sees_delivery(self.access, event),
             subject_url=event.subject_url(self.access),
             repository_url=event.repository_url(self.access),
             actor_url=event.actor_url(self.access),

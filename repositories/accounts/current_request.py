@@ -11,6 +11,7 @@ from typing import Any
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 
+from repositories.accounts.tokens import token_of
 from repositories.utils.addresses import canonical_host
 from repositories.utils.text import storable_text
 
@@ -74,12 +75,17 @@ def user() -> Any:
 
 
 def client_details() -> dict[str, str]:
-    """Return the `client_address` and `user_agent` of the request, without unknown values."""
+    """Return the `client_address`, `user_agent` and `access_token` of the request, without unknown values."""
     request = _request.get()
     if request is None:
         return {}
     user_agent = storable_text(request.headers.get("User-Agent", ""), MAX_USER_AGENT_LENGTH)
-    details = {"client_address": client_address(request), "user_agent": user_agent}
+    token = token_of(user())
+    details = {
+        "client_address": client_address(request),
+        "user_agent": user_agent,
+        "access_token": token.label if token else "",
+    }
     return {key: value for key, value in details.items() if value}
 
 

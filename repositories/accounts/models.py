@@ -102,6 +102,11 @@ class AccessToken(AbstractAuthToken):
         return self.token_key[:SHOWN_DIGITS]
 
     @property
+    def label(self) -> str:
+        """The name and the first digits: `CI (4f1c09ab…)`. Only the digits if the token has no name."""
+        return f"{self.name} ({self.digits}…)" if self.name else f"{self.digits}…"
+
+    @property
     def scopes(self) -> frozenset[Scope]:
         granted = {Scope.READ: self.can_read, Scope.WRITE: self.can_write}
         return frozenset(scope for scope, is_granted in granted.items() if is_granted)

@@ -6,17 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from repositories.models import AccessToken
-
 ATTRIBUTE = "_registry_access_token"
 
 
-def attach(token: AccessToken) -> None:
+def attach(token: Any) -> None:
     """Attach a token to its owner: from now on, this object of the owner stands for the token."""
     setattr(token.user, ATTRIBUTE, token)
 
 
-def token_of(user: Any) -> AccessToken | None:
+def token_of(user: Any) -> Any:
     """Return the token with which a user has authenticated, or None if they have logged in."""
     return getattr(user, ATTRIBUTE, None)
 

@@ -286,7 +286,8 @@ def check_verification(now: datetime) -> Iterator[Finding]:
 
 def check_registries(now: datetime) -> Iterator[Finding]:
     """Find registries that are cut off, because their account can't deliver anything, or quiet."""
-    tokens = AccessToken.objects.filter(Q(expiry=None) | Q(expiry__gt=now), user=OuterRef("account"))
+    valid = AccessToken.FOR_NOTIFICATIONS & (Q(expiry=None) | Q(expiry__gt=now))
+    tokens = AccessToken.objects.filter(valid, user=OuterRef("account"))
     registries = Registry.objects.select_related("account").annotate(
         has_token=Exists(tokens), has_permission=may_add_events("account")
     )
@@ -306,7 +307,7 @@ def _why_cut_off(registry: Any) -> str:
         return "its account is inactive"
     if not registry.has_permission and not registry.account.is_superuser:
         return "its account has lost the permission to add events"
-    return "" if registry.has_token else "its account has no valid access token"
+    return "" if registry.has_token else "its account has no valid access token for notifications"
 
 
 def check_clocks(now: datetime) -> Iterator[Finding]:

@@ -196,6 +196,7 @@ class EventGenerator:
             details={
                 "client_address": f"10.0.0.{self.random.randint(2, 250)}",
                 "user_agent": self._pick(USER_AGENTS),
+                **(_findings(self.digests[name]) if kind == "scan" else {}),
             },
         )
 
@@ -222,3 +223,11 @@ class EventGenerator:
 
     def _pick(self, values: list[str]) -> str:
         return self.random.choice(values)
+
+
+def _findings(digest: str) -> dict[str, str]:
+    """Return the details of a scan, which are always the same for an image."""
+    number = int(digest[-6:], 16)
+    counts = {"critical": number % 3, "high": number % 7, "medium": number % 13, "low": number % 29}
+    found = {severity: str(count) for severity, count in counts.items()}
+    return {**found, "scanner": "Trivy", "report": f"https://scans.example.com/{digest[-6:]}"}

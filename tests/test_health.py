@@ -242,10 +242,21 @@ class TestRegistries:
             (lambda account: account.delete(), "its account was deleted"),
             (lambda account: type(account).objects.update(is_active=False), "its account is inactive"),
             (lambda account: account.user_permissions.clear(), "its account has lost the permission"),
-            (lambda account: AccessToken.objects.all().delete(), "its account has no valid access token"),
+            (
+                lambda account: AccessToken.objects.all().delete(),
+                "its account has no valid access token for notifications",
+            ),
+            (
+                lambda account: AccessToken.objects.update(can_write=False),
+                "its account has no valid access token for notifications",
+            ),
+            (
+                lambda account: AccessToken.objects.update(restricted_to="acme/*"),
+                "its account has no valid access token for notifications",
+            ),
             (
                 lambda account: AccessToken.objects.update(expiry=timezone.now()),
-                "its account has no valid access token",
+                "its account has no valid access token for notifications",
             ),
         ],
         ids=["deleted", "inactive", "permission", "token", "expired"],

@@ -55,7 +55,7 @@ def _check(request: Any) -> Sender:
     if found is None:
         raise NotAuthenticated
     account, token = found
-    if not token.can_write or token.restricted_to:
+    if not token.can_deliver_notifications:
         raise PermissionDenied(UNFIT_TOKEN)
     if not (getattr(token, "can_add_events", False) or account.has_perm("registry_activity.add_event")):
         raise PermissionDenied(CanAddEvents.message)

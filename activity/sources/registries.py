@@ -43,7 +43,7 @@ def reasons_to_keep(accounts: Collection[Any]) -> Iterator[str]:
     for registry in registries:
         yield f"{registry.account} is the account of a registry. Delete the registry first."
     producers = get_user_model()._default_manager.filter(
-        Exists(AccessToken.objects.filter(user=OuterRef("pk"))),
+        Exists(AccessToken.objects.filter(user=OuterRef("pk"), can_write=True)),
         pk__in=ids,
         user_permissions__in=ADD_EVENT,
     )

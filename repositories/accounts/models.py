@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from knox.models import AbstractAuthToken
 
@@ -60,6 +61,9 @@ class AccessToken(AbstractAuthToken):
 
     Only its hash is stored.
     """
+
+    FOR_NOTIFICATIONS: ClassVar[Q] = Q(can_write=True, restricted_to="")
+    """The condition for tokens that deliver notifications, which can be about any repository."""
 
     # Overridden because the related name must differ from the one in Knox's own model.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_tokens")
@@ -115,6 +119,10 @@ class AccessToken(AbstractAuthToken):
     def restriction(self) -> Restriction | None:
         """The namespaces and repositories in which the token can be used. None if it isn't restricted."""
         return Restriction.parse(self.restricted_to) if self.restricted_to else None
+
+    @property
+    def can_deliver_notifications(self) -> bool:
+        return self.can_write and not self.restricted_to
 
     def may_write_in(self, full_name: str) -> bool:
         """Return whether the token can be used to write events of the repository with this name."""

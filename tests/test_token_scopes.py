@@ -237,6 +237,39 @@ def test_token_keeps_the_address_of_its_last_use(owner: Any) -> None:
     assert AccessToken.objects.get().last_used_from == "2001:db8::1"
 
 
+# --- The admin ----------------------------------------------------------------------------------
+
+
+ADMIN = "/admin/registry_repositories/accesstoken/"
+
+
+def test_admin_creates_and_lists_tokens(owner: Any, admin: Client) -> None:
+    values = {"name": "SIEM", "user": owner.pk, "can_read": "on", "restricted_to": "acme/*"}
+
+    assert admin.post(f"{ADMIN}add/", values).status_code == 302
+
+    token = AccessToken.objects.get()
+    assert (token.user, token.can_read, token.can_write) == (owner, True, False)
+    assert token.restricted_to == "acme/*"
+    for url in (f"{ADMIN}?user__exact={owner.pk}", f"{ADMIN}{token.pk}/change/"):
+        page = admin.get(url).content.decode()
+        assert all(text in page for text in ("SIEM", f"{token.token_key[:8]}…", owner.username, "acme/*"))
+    assert (
+        f"{ADMIN}?user__exact={owner.pk}"
+        in admin.get(f"/admin/auth/user/{owner.pk}/change/").content.decode()
+    )
+
+
+@pytest.mark.parametrize("values", [{}, {"can_read": "on", "restricted_to": "acme/"}], ids=str)
+def test_admin_refuses_tokens_without_a_scope_or_with_invalid_places(
+    owner: Any, admin: Client, values: dict[str, str]
+) -> None:
+    answer = admin.post(f"{ADMIN}add/", {"name": "SIEM", "user": owner.pk, **values})
+
+    assert answer.status_code == 200
+    assert not AccessToken.objects.exists()
+
+
 # --- Limits -------------------------------------------------------------------------------------
 
 

@@ -126,9 +126,9 @@ class TestShowing:
         web = Repository.objects.get()
         web.visibility = "public"
         web.save()
-        claimed = web.namespace
-        claimed.user = registry
-        claimed.save()
+        namespace = web.namespace
+        namespace.user, namespace.organization = registry, None
+        namespace.save()
 
         for viewer in (registry, factories.auditor()):
             client = log_in(viewer)

@@ -259,7 +259,7 @@ class TestRegistries:
                 "its account has no valid access token for notifications",
             ),
         ],
-        ids=["deleted", "inactive", "permission", "token", "expired"],
+        ids=["deleted", "inactive", "permission", "token", "scope", "restriction", "expired"],
     )
     def test_registry_that_is_cut_off_is_an_error(
         self, problems: Callable[[], str], registry: Any, cut_off: Callable[[Any], object], reason: str

@@ -45,6 +45,22 @@ def details_in_api(client: Client, url: str) -> dict[str, dict[str, Any]]:
     return {event["id"]: event["details"] for event in client.get(url).json()["results"]}
 
 
+def events_in_tail(client: Client) -> list[dict[str, Any]]:
+    """Return the events on all pages of the tail."""
+    events: list[dict[str, Any]] = []
+    page = client.get("/api/v0/events/tail/?page_size=2").json()
+    while page["position"] < page["newest"]:
+        events += page["results"]
+        page = client.get(page["next"]).json()
+    return events + page["results"]
+
+
+def events_in_export(client: Client) -> list[dict[str, Any]]:
+    """Return the events in the API's export."""
+    content = cast(Any, client.get("/api/v0/events/export/")).getvalue().decode()
+    return [json.loads(line) for line in content.splitlines()]
+
+
 def details_in_exports(client: Client, url: str) -> list[dict[str, dict[str, Any]]]:
     """Return the details in the exports of a page, by event id: as CSV, and as JSON Lines."""
     csv_file, jsonl_file = (
@@ -82,10 +98,12 @@ def count_on_pages(client: Client, url: str) -> int | None:
     return count
 
 
-def set_max_listed(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set MAX_LISTED, the maximum number of grant or repository ids that a query lists."""
+def set_limits(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set MAX_LISTED, the maximum number of grant or repository ids that a query lists, and others."""
     monkeypatch.setattr("repositories.access.resolving.MAX_LISTED", number)
     monkeypatch.setattr("repositories.utils.among.MAX_LISTED", number)
+    monkeypatch.setattr("activity.feed.tail.MAX_POSITIONS", 3)  # so that pages without events occur
+    monkeypatch.setattr("activity.feed.resumable.CHUNK", 3)
 
 
 @pytest.mark.long
@@ -95,7 +113,7 @@ def set_max_listed(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_visible_events_match_the_permission_table(
     world: World, max_listed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_max_listed(max_listed, monkeypatch)
+    set_limits(max_listed, monkeypatch)
     with rolled_back():
         world.build()
         for viewer in [*USERS, "admin", "auditor"]:
@@ -129,7 +147,7 @@ def test_visible_events_match_the_permission_table(
 def test_api_and_pages_match_the_permission_table(
     world: World, viewer: str, max_listed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_max_listed(max_listed, monkeypatch)
+    set_limits(max_listed, monkeypatch)
     with rolled_back():
         world.build()
         client = Client()
@@ -141,6 +159,9 @@ def test_api_and_pages_match_the_permission_table(
         }
 
         assert set(ids_in_api(client, "/api/v0/events/?page_size=3") or []) == allowed
+        in_order = [id for id in world.created["events"] if id in allowed]
+        assert [event["id"] for event in events_in_tail(client)] == in_order
+        assert [event["id"] for event in events_in_export(client)] == in_order
         for id in world.created["events"]:
             assert client.get(f"/api/v0/events/{id}/").status_code == (200 if id in allowed else 404)
         for person in ("ann", "ben"):
@@ -179,7 +200,7 @@ def test_api_and_pages_match_the_permission_table(
 def test_details_and_searches_for_them_match_the_permission_table(
     world: World, viewer: str, max_listed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_max_listed(max_listed, monkeypatch)
+    set_limits(max_listed, monkeypatch)
     with rolled_back():
         world.build()
         client = Client()
@@ -194,6 +215,8 @@ def test_details_and_searches_for_them_match_the_permission_table(
                     with_clients.add(id)
 
         assert details_in_api(client, "/api/v0/events/") == allowed
+        for events in (events_in_tail(client), events_in_export(client)):
+            assert {event["id"]: event["details"] for event in events} == allowed
         for id, details in allowed.items():
             assert client.get(f"/api/v0/events/{id}/").json()["details"] == details
         pages = ["/activity/", *(f"/users/{name}/" for name in ("ann", "ben"))]
@@ -239,7 +262,7 @@ def counts_in_api(client: Client, **query: str) -> Counter[str]:
 def test_counts_searches_fields_and_etags_match_the_permission_table(
     world: World, viewer: str, max_listed: int, new: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_max_listed(max_listed, monkeypatch)
+    set_limits(max_listed, monkeypatch)
     with rolled_back():
         world.build()
         factories.enable_scanning()

@@ -1,6 +1,6 @@
 from django.urls import path, re_path
 
-from activity.api import docs, histogram, kinds, me, notifications, tags, views
+from activity.api import docs, export, histogram, kinds, me, notifications, tags, tail, views
 from repositories.accounts.profiles import make_pages
 from repositories.urls import REPOSITORY
 
@@ -16,6 +16,8 @@ urlpatterns = [
     path("events", views.EventListView.as_view(schema=None)),
     path("events/kinds/", kinds.KindListView.as_view(), name="kinds"),
     path("events/histogram/", histogram.HistogramView.as_view(), name="histogram"),
+    path("events/export/", export.EventExportView.as_view(), name="export"),
+    path("events/tail/", tail.TailView.as_view(), name="tail"),
     path("events/<uuid:pk>/", views.EventDetailView.as_view(), name="event"),
     path("repositories/", views.RepositoryListView.as_view(), name="repositories"),
     path(f"{REPOSITORY}events/", views.RepositoryEventListView.as_view(), name="repository-events"),

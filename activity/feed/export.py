@@ -1,4 +1,4 @@
-"""Exports any number of events as CSV or JSON Lines, newest first.
+"""Exports any number of events as CSV or JSON Lines.
 
 Two events record each export. The first is recorded before any data is sent, so that the export is on
 record even if the process dies. The second is recorded at the end, with the number of exported events and
@@ -28,7 +28,7 @@ from django.utils import timezone
 from django.utils.http import content_disposition_header
 
 from activity import gating
-from activity.feed import streams
+from activity.feed import slots
 from activity.feed.ordering import BY_TIME
 from activity.models import Event
 from activity.sources import auditing
@@ -55,6 +55,13 @@ FORMULA = re.compile(
 )
 
 
+class EventsRemoved(Exception):
+    """Raised by the pages of a resumable export if events were deleted after it began."""
+
+    def __init__(self) -> None:
+        super().__init__("Events of this export were deleted after it had begun. Begin a new one.")
+
+
 def response(
     events: QuerySet[Event] | Iterator[list[Event]],
     format: str,
@@ -63,35 +70,42 @@ def response(
     actor: Any,
     filters: str = "",
 ) -> HttpResponseBase:
+    """Return a response that streams events as a download for a spreadsheet, newest first.
+
+    If too many downloads are being streamed already, return a response that says so. `events` is a queryset
+    or an iterator of pages. For the other values, see `download`.
+    """
+    pages = _pages(events) if isinstance(events, QuerySet) else events
+    columns = columns_for(Access.for_user(actor), format)
+    header = BYTE_ORDER_MARK + header_of(columns, format) if format == "csv" else ""
+    try:
+        return download(pages, format, columns, header, place, actor=actor, filters=filters)
+    except slots.NoSlot as refusal:
+        return refusal.response
+
+
+def download(
+    pages: Iterator[list[Event]],
+    format: str,
+    columns: Columns,
+    header: str,
+    place: str = "",
+    *,
+    actor: Any,
+    filters: str,
+) -> HttpResponseBase:
     """Return a response that streams events as a download, in constant memory.
 
-    If too many downloads are being streamed already, return a response that says so.
-
-    `actor` is the user who exports the events. `events` is a queryset or an iterator of pages, and must
-    contain only events that `actor` may see. `place` is what the events are about, for the name of the file.
+    `actor` is the user who exports the events. The pages must contain only events that `actor` may see.
+    `header` is the beginning of the file. `place` is what the events are about, for the name of the file.
     `filters` is the text of the filters or the search. It is recorded with the export.
+
+    Raises NoSlot if too many downloads are being streamed already.
     """
-    chunks = _chunks(events) if isinstance(events, QuerySet) else events
+    access, username = Access.for_user(actor), actor.get_username()
     with ExitStack() as stack:
-        try:
-            stack.enter_context(
-                streams.place(actor.pk, current_request.client_details().get("client_address"))
-            )
-        except streams.TooManyStreams as refusal:
-            return refusal.response
-        # Read the first page now, so that errors can be reported and the export doesn't include its own
-        # event.
-        first = next(chunks)
-        record = partial(
-            auditing.record,
-            "export_events",
-            username=actor.get_username(),
-            request_id=str(uuid4()),
-            format=format,
-            filters=storable_text(filters, MAX_FILTERS_LENGTH),
-        )
-        record(state="started")
-        pieces = _write(chain([first], chunks), format, Access.for_user(actor), record)
+        stack.enter_context(slots.DOWNLOADS.take(actor.pk))
+        pieces = export(pages, format, access, columns, header, username=username, filters=filters)
         stream = _Stream(pieces, stack.pop_all().close)
         return StreamingHttpResponse(
             _AsyncStream(stream) if current_request.is_asynchronous() else stream,
@@ -100,6 +114,34 @@ def response(
                 "Content-Disposition": content_disposition_header(True, _file_name(place, format)),
             },
         )
+
+
+def export(
+    pages: Iterator[list[Event]],
+    format: str,
+    access: Access,
+    columns: Columns,
+    header: str,
+    *,
+    username: str | None = None,
+    filters: str = "",
+) -> Generator[str]:
+    """Record that an export has started, and return the pieces of the file.
+
+    For the values, see `download`. Without `username`, the current actor exports the events.
+    """
+    # Read the first page now, so that errors can be reported and the export doesn't include its own event.
+    first = next(pages, [])
+    record = partial(
+        auditing.record,
+        "export_events",
+        username=username,
+        request_id=str(uuid4()),
+        format=format,
+        filters=storable_text(filters, MAX_FILTERS_LENGTH),
+    )
+    record(state="started")
+    return _write(header, chain([first], pages), format, access, columns, record)
 
 
 def _file_name(place: str, format: str) -> str:
@@ -140,7 +182,7 @@ class _AsyncStream:
         self.stream.close()
 
 
-def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
+def _pages(events: QuerySet[Event]) -> Iterator[list[Event]]:
     """Yield the events page by page, using keyset pagination, so that no database cursor stays open."""
     cursor = None
     while True:
@@ -151,27 +193,41 @@ def _chunks(events: QuerySet[Event]) -> Iterator[list[Event]]:
 
 
 def _write(
-    chunks: Iterable[list[Event]], format: str, access: Access, record: Callable[..., Any]
+    header: str,
+    pages: Iterable[list[Event]],
+    format: str,
+    access: Access,
+    columns: Columns,
+    record: Callable[..., Any],
 ) -> Generator[str]:
     """Yield the file in pieces, and then record whether the export was completed or aborted."""
-    exported, state, columns = 0, "aborted", columns_for(access, format)
+    exported, state = 0, "aborted"
     try:
-        if format == "csv":
-            yield BYTE_ORDER_MARK + _csv([columns.keys()])
-        for chunk in chunks:
-            exported += len(chunk)
-            # The details depend on the repository unless the viewer can see everything.
-            prefetch_related_objects(
-                chunk, "delivered_by" if access.sees_everything else "repository__namespace"
-            )
-            rows = [{name: value(event) for name, value in columns.items()} for event in chunk]
-            if format == "csv":
-                yield _csv([*map(_cell, row.values())] for row in rows)
-            else:
-                yield "".join(f"{json.dumps(row)}\n" for row in rows)
+        if header:
+            yield header
+        for page in pages:
+            exported += len(page)
+            yield as_lines(page, format, access, columns)
         state = "complete"
+    except EventsRemoved as error:
+        yield _csv([["error", str(error)]]) if format == "csv" else f"{json.dumps({'error': str(error)})}\n"
     finally:
         record(state=state, exported=exported)
+
+
+def header_of(columns: Columns, format: str) -> str:
+    """Return the first line of a file, or "" if files of this format have none."""
+    return _csv([columns.keys()]) if format == "csv" else ""
+
+
+def as_lines(events: list[Event], format: str, access: Access, columns: Columns) -> str:
+    """Return events as lines of a file."""
+    # The details depend on the repository unless the viewer can see everything.
+    prefetch_related_objects(events, "delivered_by" if access.sees_everything else "repository__namespace")
+    rows = [{name: value(event) for name, value in columns.items()} for event in events]
+    if format == "csv":
+        return _csv([*map(_cell, row.values())] for row in rows)
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
 COLUMNS: Columns = {

@@ -579,7 +579,12 @@ def _part(span: Span, branch: Branch) -> tuple[QuerySet[Event], Sequence[int]]:
 
 def _union(parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> EventQuerySet:
     """Return the union of several querysets as a queryset that can be filtered further."""
-    events = _candidates()
+    return read_from(_candidates(), parts)
+
+
+def read_from(events: EventQuerySet, parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> EventQuerySet:
+    """Return those of `events` that are in the union of several querysets. Nothing else is read."""
+    events = events.all()
     alias: Any = events.query.get_initial_alias()
     events.query.alias_map[alias] = Union(alias, parts)
     return events

@@ -67,6 +67,16 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='NewestPosition',
+            fields=[
+                ('id', models.SmallIntegerField(editable=False, primary_key=True, serialize=False)),
+                ('position', models.BigIntegerField()),
+            ],
+            options={
+                'default_permissions': ['view'],
+            },
+        ),
+        migrations.CreateModel(
             name='Run',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -234,6 +244,18 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'registries',
                 'ordering': ['last_contact_at'],
+            },
+        ),
+        migrations.CreateModel(
+            name='Removal',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('lowest', models.BigIntegerField()),
+                ('highest', models.BigIntegerField()),
+            ],
+            options={
+                'default_permissions': ['view'],
+                'indexes': [models.Index(fields=['highest'], name='removal_highest')],
             },
         ),
         migrations.CreateModel(

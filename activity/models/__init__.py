@@ -41,6 +41,7 @@ from activity.models.failed_logins import FailedLogins
 from activity.models.heartbeats import Heartbeat
 from activity.models.journal import JournalEntry
 from activity.models.newest import NewestEvents
+from activity.models.positions import NewestPosition, Removal
 from activity.models.registries import Registry, RegistryNode
 from activity.models.requests import ManifestRequest
 from activity.models.tags import Manifest, Tag, TagPull

@@ -40,9 +40,18 @@ def insert(events: Sequence[Event], cause: str = TallyChange.RECORDED) -> list[E
     return new
 
 
+REMOVAL = """
+    removal AS (
+        INSERT INTO registry_activity_removal (lowest, highest)
+        SELECT MIN(position), MAX(position) FROM deleted HAVING COUNT(*) > 0
+    )
+"""
+"""Records which positions were deleted; see `positions.record_removal`."""
 # One statement deletes and counts the events, so that the deleted rows aren't sent to the client.
 DELETE_AND_COUNT = """
-    WITH deleted AS ({delete} RETURNING repository_id, occurred_at, {category} AS category, is_pull),
+    WITH deleted AS (
+        {delete} RETURNING repository_id, occurred_at, {category} AS category, is_pull, position
+    ),
     cells AS (
         SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, category, is_pull,
             COUNT(*) AS events
@@ -51,7 +60,8 @@ DELETE_AND_COUNT = """
     changes AS (
         INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events, cause)
         SELECT repository_id, hour, category, is_pull, -events, %s FROM cells
-    )
+    ),
+    {removal}
     SELECT repository_id, category, SUM(events)::bigint FROM cells GROUP BY 1, 2
 """
 
@@ -59,29 +69,36 @@ DELETE_AND_COUNT = """
 def delete_events(events: QuerySet[Event], cause: str) -> DeletedCounts:
     """Delete events, subtract them from the tallies, and return how many were deleted.
 
-    Call this within a transaction. For the causes, see `TallyChange`.
+    Also records which positions were removed. Call this within a transaction. For the causes, see
+    `TallyChange`.
     """
     delete, params = _delete_sql(events)
     with append_only.deletion_allowed(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            sql = DELETE_AND_COUNT.format(delete=delete, category=TALLIED_CATEGORY)
+            sql = DELETE_AND_COUNT.format(delete=delete, category=TALLIED_CATEGORY, removal=REMOVAL)
             cursor.execute(sql, [*params, cause])
             return tallies.to_counts(cursor)
         # SQLite 3.40 evaluates `pull IS NULL` wrongly in a RETURNING clause.
-        cursor.execute(f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), kind, pull", params)
-        rows = Counter(
-            (repository, hour, category_of(KindField.texts.get(kind, "")) if pull is None else PULL_PART)
-            for repository, hour, kind, pull in cursor
+        cursor.execute(
+            f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), kind, pull, position", params
         )
+        rows: Counter[tuple] = Counter()
+        removed: set[int] = set()
+        for repository, hour, kind, pull, position in cursor:
+            category = category_of(KindField.texts.get(kind, "")) if pull is None else PULL_PART
+            rows[repository, hour, category] += 1
+            removed.add(position)
     cells: Counter[Cell] = Counter()
     for (repository, hour, category), number in rows.items():
         cells[Cell(repository, datetime.fromisoformat(f"{hour}:00+00:00"), category)] -= number
     tallies.record_changes(cells, cause)
+    positions.record_removal(min(removed, default=None), max(removed, default=None))
     return tallies.add_up((cell.repository_id, cell.category, -number) for cell, number in cells.items())
 
 
 DELETE_AND_COUNT_BY_CATEGORY = """
-    WITH deleted AS ({delete} RETURNING {category} AS category)
+    WITH deleted AS ({delete} RETURNING {category} AS category, position),
+    {removal}
     SELECT NULL, category, COUNT(*) FROM deleted GROUP BY category
 """
 
@@ -98,9 +115,9 @@ def delete_days(
     days = events.filter(partitions.in_groups(groups), id__gte=first_id(start), id__lt=first_id(end))
     delete, params = _delete_sql(days)
     with append_only.deletion_allowed(), connection.cursor() as cursor:
-        cursor.execute(
-            DELETE_AND_COUNT_BY_CATEGORY.format(delete=delete, category=category_sql("kind")), params
-        )
+        category = category_sql("kind")
+        sql = DELETE_AND_COUNT_BY_CATEGORY.format(delete=delete, category=category, removal=REMOVAL)
+        cursor.execute(sql, params)
         deleted = tallies.to_counts(cursor)
     tallies.drop(partitions.pull_flags(groups), start, end, by_repository=False, cause=cause)
     return deleted

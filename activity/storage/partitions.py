@@ -30,7 +30,7 @@ from django.db.models.sql.datastructures import BaseTable
 
 from activity.identity import first_id
 from activity.models import Event
-from activity.storage import append_only, tallies
+from activity.storage import append_only, positions, tallies
 from activity.storage.tallies import DeletedCounts
 from repositories.access.levels import Category
 
@@ -89,7 +89,6 @@ class CreatePartitionedModel(migrations.CreateModel):
             super().database_forwards(app_label, schema_editor, from_state, to_state)
             return
         model = to_state.apps.get_model(app_label, self.name)
-        schema_editor.execute(f"CREATE SEQUENCE {TABLE}_position")
         sql, params = schema_editor.table_sql(model)
         # The primary key must include the partition key, `is_pull`. This doesn't weaken the uniqueness of
         # ids, because one of the bits of an id is `is_pull`.
@@ -227,6 +226,7 @@ def drop(
         by_repository=by_repository,
         cause=cause,
     )
+    _record_removal(partition, remaining_table)
     _raise_if_recording_waits(partition)
     # From here on, all other access to the table is blocked, for a few milliseconds.
     _execute(f"ALTER TABLE {parent} DETACH PARTITION {partition.name}")
@@ -238,6 +238,16 @@ def drop(
         _attach(partition)
     _execute("SET LOCAL lock_timeout TO DEFAULT")
     return deleted
+
+
+def _record_removal(partition: Partition, remaining_table: str) -> None:
+    """Record the positions of the events in a partition that aren't in the table of the remaining events."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT MIN(position), MAX(position) FROM {partition.name} AS event"
+            f" WHERE NOT EXISTS (SELECT FROM {remaining_table} AS remaining WHERE remaining.id = event.id)"
+        )
+        positions.record_removal(*cursor.fetchone())
 
 
 def retry_on_lock(attempt: Callable[[], Result]) -> Result:

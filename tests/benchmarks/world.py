@@ -220,18 +220,26 @@ def _messages(world: World, start: datetime) -> Iterator[Message]:
 COPY_EVENTS = """
     INSERT INTO registry_activity_event ({columns})
     SELECT {values}
-    FROM registry_activity_event AS event CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS params
+    FROM registry_activity_event AS event CROSS JOIN registry_activity_newestposition AS newest
+        CROSS JOIN (SELECT %(milliseconds)s::bigint AS shift) AS params
         LEFT JOIN bench_quiet ON bench_quiet.repository = event.repository_id
-    WHERE id < %(end)s
+    WHERE event.id < %(end)s
         AND (bench_quiet.until IS NULL OR occurred_at + shift * interval '1 ms' < bench_quiet.until)
-    ORDER BY id
+    ORDER BY event.id
     ON CONFLICT DO NOTHING -- if copying was interrupted
+"""
+ADVANCE_POSITION = """
+    UPDATE registry_activity_newestposition SET position = GREATEST(
+        position,
+        (SELECT MAX(position) FROM registry_activity_event WHERE id >= %(start)s AND id < %(end)s)
+    )
 """
 SHIFTED = {
     # The first 48 bits of an event id are the time in milliseconds.
-    "id": "(lpad(to_hex(('x' || left(translate(id::text, '-', ''), 12))::bit(48)::bigint + shift), 12, '0')"
-    " || substr(translate(id::text, '-', ''), 13))::uuid",
-    "position": "nextval('registry_activity_event_position')",
+    "id": "(lpad(to_hex(('x' || left(translate(event.id::text, '-', ''), 12))::bit(48)::bigint + shift), 12,"
+    " '0')"
+    " || substr(translate(event.id::text, '-', ''), 13))::uuid",
+    "position": "newest.position + row_number() OVER (ORDER BY event.id)",
     "occurred_at": "occurred_at + shift * interval '1 ms'",
     "received_at": "received_at + shift * interval '1 ms'",
 }
@@ -265,7 +273,8 @@ def copy_slice(world: World, start: datetime, number: int) -> None:
     """Copy the recorded events to the slice with this number, which begins `number` slices later."""
     columns = [field.column for field in Event._meta.local_concrete_fields if field.column]
     statement = COPY_EVENTS.format(
-        columns=", ".join(columns), values=", ".join(SHIFTED.get(column, column) for column in columns)
+        columns=", ".join(columns),
+        values=", ".join(SHIFTED.get(column, f"event.{column}") for column in columns),
     )
     shift = number * world.slice
     for month in range(0, world.slice.days + 1, 28):
@@ -273,6 +282,8 @@ def copy_slice(world: World, start: datetime, number: int) -> None:
     with connection.cursor() as cursor:
         params: dict[str, Any] = {"milliseconds": shift // MILLISECOND, "end": first_id(start + world.slice)}
         cursor.execute(statement, params)
+        first, end = start + shift, start + shift + world.slice
+        cursor.execute(ADVANCE_POSITION, {"start": first_id(first), "end": first_id(end)})
 
 
 def count_tallies() -> None:

@@ -19,6 +19,7 @@ from schemathesis import Case
 
 from activity.api.docs import Generator
 from activity.catalogue import Type
+from activity.feed import tail
 from activity.feed.filters import EventFilterSet
 from repositories.access.levels import Category
 from repositories.models import Repository
@@ -37,11 +38,13 @@ def encode_cursor(*values: Any) -> str:
 
 directions = st.sampled_from("np")
 words = st.text("abc", min_size=1, max_size=5)
+positions = st.tuples(st.integers(0, 5), st.integers(5, 10))
 schemathesis.openapi.format("search", st.sampled_from(SEARCHES))
 schemathesis.openapi.format(
     "cursor", st.builds(encode_cursor, directions, st.integers(0, 2**128 - 1).map(lambda n: str(UUID(int=n))))
 )
 schemathesis.openapi.format("cursor-by-name", st.builds(encode_cursor, directions, words, words))
+schemathesis.openapi.format("cursor-by-position", positions.map(lambda both: f"{both[0]}-{both[1]}-0"))
 
 schemathesis.openapi.format(
     "date-time",
@@ -82,7 +85,14 @@ def headers(caller: str, world: Repository) -> dict[str, str]:
     return {"Accept-Encoding": "identity", **{name.title(): value for name, value in bearer.items()}}
 
 
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answer requests for the tail at once, whether there are events or not."""
+    monkeypatch.setattr(tail, "wait_for_newer", lambda position, deadline: False)
+
+
 @pytest.mark.long
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize("caller", CALLERS)
 @schema.parametrize()
 @settings(

@@ -151,3 +151,34 @@ def test_rsyslog_sends_each_event_to_a_siem(app: Application, folder: Path) -> N
         record(app, "c")
         assert poll(received, expected(app)) == expected(app)
         assert all(re.match(rb"<134>1 \S+ \S+ registry-activity ", each) for each in receiver.messages)
+
+
+# --- Grafana ------------------------------------------------------------------------------------
+# Grafana is in no package index that the tests can install from. So the test reads what its panels read.
+
+
+def selected(row: dict[str, Any], selector: str) -> Any:
+    for name in selector.split("."):
+        row = row.get(name, {})
+    return row
+
+
+def test_panels_of_grafana_find_their_columns(app: Application) -> None:
+    for kind in ("push", "delete"):
+        app.shell(RECORD.format(size=1, tags=(kind,)).replace("tag=tag", f"tag=tag, category='{kind}'"))
+    dashboard = json.loads(example("Grafana", "json"))
+    after, before = "2026-11-15T00:00:00.000Z", "2026-11-23T00:00:00.000Z"
+
+    assert len(dashboard["panels"]) == 2
+    for panel in dashboard["panels"]:
+        (target,) = panel["targets"]
+        url = target["url"].replace("${__from:date:iso}", after).replace("${__to:date:iso}", before)
+        response = app.get(url.removeprefix("https://audit.example.com/api/v0/"), "auditor")
+        rows = response.json()[target["root_selector"]]
+        for column in target["columns"]:
+            values = [selected(row, column["selector"]) for row in rows]
+            if column["selector"] in ("counts.pull", "counts.access"):
+                continue  # none were recorded
+            types = (int, dict) if column["type"] == "number" else str
+            assert values and all(isinstance(value, types) for value in values), column
+            assert any(value != {} for value in values), column

@@ -54,17 +54,20 @@ class EventExportView(ApiView, GenericAPIView):
     @document(
         filters=True,
         parameters=[
+            OpenApiParameter("format", exclude=True),  # REST framework's own
             OpenApiParameter(
                 "export_format", enum=[*export.CONTENT_TYPES], description="Instead of the `Accept` header."
             ),
             OpenApiParameter(
                 "cursor",
+                {"type": "string", "format": "cursor-by-position"},
                 description="The `cursor` of the last line that was received, to resume an export after it.",
             ),
         ],
         responses={
             (200, "application/jsonl"): OpenApiTypes.STR,
             (200, "text/csv"): OpenApiTypes.STR,
+            410: OpenApiTypes.OBJECT,
         },
     )
     def get(self, request: Request) -> HttpResponseBase:

@@ -95,7 +95,9 @@ def test_token_gets_the_status_of_the_table(owner: Any, web: Repository, name: s
         owner.is_active = False
         owner.save()
 
-    got = Client().get(url, headers=headers)
+    got: Any = Client().get(url, headers=headers)
+    if got.streaming:
+        got.getvalue()  # an unread export would count as one that is being streamed
     posted = Client().post(url, BODIES.get(name, EVENT), content_type="application/json", headers=headers)
 
     assert f"{got.status_code}, {posted.status_code}" == EXPECTED[name][holder]

@@ -14,8 +14,6 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import TemplateHTMLRenderer
 
 from activity.api.base import ANY_SCOPE, ApiView
-from activity.catalogue import UNKNOWN
-from repositories.access.levels import Category
 
 SETTINGS: dict[str, Any] = {
     "TITLE": "Registry activity",
@@ -28,7 +26,6 @@ SETTINGS: dict[str, Any] = {
     ],
     "OAS_VERSION": "3.1.1",
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "ENUM_NAME_OVERRIDES": {"EventCategoryEnum": [*Category.values, UNKNOWN]},
     "SERVERS": [],
     "TAGS": [],
 }

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import prefetch_related_objects
 from django.utils.decorators import method_decorator
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -27,6 +28,9 @@ MAX_WAIT = 25
 """How long a request can wait for new events, in seconds. Many proxies give up after 30 seconds."""
 LARGEST = 2**63 - 1
 """The largest integer that the database can compare."""
+
+
+POSITION = "The number of the event in the order in which events were committed."
 
 
 class TailParameters(serializers.Serializer):
@@ -49,12 +53,28 @@ class TailParameters(serializers.Serializer):
 class PositionedEventSerializer(EventSerializer):
     """An event with its position."""
 
-    position = serializers.IntegerField(
-        help_text="The number of the event in the order in which events were committed."
-    )
+    position = serializers.IntegerField(help_text=POSITION)
 
     class Meta(EventSerializer.Meta):
         fields = ["position", *EventSerializer.Meta.fields]
+
+
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {
+            "allOf": [
+                {"$ref": "#/components/schemas/Event"},
+                {
+                    "type": "object",
+                    "properties": {"position": {"type": "integer", "description": POSITION}},
+                },
+            ]
+        },
+    }
+)
+class EventsField(serializers.ListField):
+    """Events with their positions."""
 
 
 class TailSerializer(serializers.Serializer):
@@ -73,7 +93,7 @@ class TailSerializer(serializers.Serializer):
         )
     )
     next = serializers.URLField(help_text="The URL to continue from.")
-    results = PositionedEventSerializer(many=True)
+    results = EventsField()
 
 
 # In a transaction, waiting would keep others from writing on SQLite.

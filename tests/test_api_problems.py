@@ -159,7 +159,7 @@ class TestPlaces:
             (7, {"#"}),
             ([{}] * 1_001, {"#"}),
         ],
-        ids=str,
+        ids=["missing", "in details", "not an object", "too many"],
     )
     def test_places_in_bodies_are_pointers(self, producer: Client, body: Any, pointers: set[str]) -> None:
         found = problem(producer.post(EVENTS, body, "application/json"), 400)

@@ -278,6 +278,8 @@ def test_counts_searches_fields_and_etags_match_the_permission_table(
         listed = {event["id"]: event for event in client.get("/api/v0/events/").json()["results"]}
 
         assert counts_in_api(client) == categories
+        for category in CATEGORIES:
+            assert counts_in_api(client, category=category) == +Counter({category: categories[category]})
         assert counts_in_api(client, search="actor:ann") == Counter(event[1] for event in by_ann.values())
         for number, row in enumerate(world.created["repositories"]):
             in_repository = Counter(event[1] for event in allowed.values() if event[0] == number)

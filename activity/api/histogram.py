@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 
 from django_filters.utils import translate_validation
@@ -18,7 +21,10 @@ from activity.feed.search_language import Search
 from activity.identity import END, EPOCH
 from activity.models import Event, EventQuerySet
 
-COUNTED_BY_TALLIES = {"repository", "namespace", "organization", "after", "before", "exclude_pull"}
+COUNTED_BY_TALLIES = {
+    *("repository", "namespace", "organization", "category"),
+    *("after", "before", "exclude_pull"),
+}
 """The filters with which events needn't be counted one by one."""
 
 
@@ -41,7 +47,7 @@ class HistogramSerializer(serializers.Serializer):
         allow_null=True,
         help_text=(
             "The time from which events were counted, if not all were: with filters by something else than"
-            f" repositories and time, about {MAX_EVENTS_READ} events are read, beginning with the newest."
+            f" repositories, categories and time, only about the {MAX_EVENTS_READ} newest events are read."
         ),
     )
     buckets = BucketSerializer(many=True)
@@ -79,7 +85,20 @@ class HistogramView(ApiView):
         after, before = (moment and min(max(moment, EPOCH), END) for moment in (bounds.after, bounds.before))
         if {name for name, value in values.items() if value} <= COUNTED_BY_TALLIES:
             excluded = bool(values["exclude_pull"])
-            return chart_counts.count_by_tallies(
+            buckets = chart_counts.count_by_tallies(
                 self.access, within=filterset.within, after=after, before=before, exclude_pull=excluded
-            ), None
+            )
+            return _of_categories(buckets, values["category"]), None
         return chart_counts.count_events(filterset.plan, after, before)
+
+
+def _of_categories(buckets: list[Bucket], categories: Collection[str]) -> list[Bucket]:
+    """Return buckets with only the counts of some categories, or of all if none is given."""
+    if not categories:
+        return buckets
+    return [
+        replace(
+            bucket, counts=Counter({name: bucket.counts[name] for name in categories if bucket.counts[name]})
+        )
+        for bucket in buckets
+    ]

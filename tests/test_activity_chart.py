@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from activity.feed import chart_counts, plans
+from activity.feed import chart_counts, plans, reading
 from activity.models import Event
 from activity.storage import tallies
 from repositories.models import Repository
@@ -118,7 +118,7 @@ class TestChart:
     def test_chart_with_filters_counts_at_most_the_limit_and_says_so(
         self, admin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 10)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 10)
 
         response = admin.get("/activity/", {"tag": "v1"})
 
@@ -134,7 +134,7 @@ class TestChart:
         for number in range(5):
             factories.record("update_tag", web, tag="now", source_id=f"now-{number}", occurred_at=now)
 
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 3)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 3)
         plan = plans.Plan(Event.objects.all(), SEES_EVERYTHING).without_pulls()
 
         buckets, cutoff = chart_counts.count_events(plan, None, None)

@@ -12,7 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from activity.feed import plans
+from activity.feed import reading
 from activity.models import ActorType, Event
 from activity.storage.events import insert
 from repositories.models import Policy, Profile, Repository
@@ -209,7 +209,7 @@ class TestList:
     def test_search_without_an_index_continues_where_it_stopped(
         self, admin: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 2)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 2)
         answer = get_list(admin, q="ip:10.0.0.7 -type:get")
         page = answer.context["cl"]
         assert "Searched as far as Jan 31, 2026 12:00 PM" in answer.content.decode()
@@ -363,7 +363,7 @@ class TestExport:
         self, admin: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("activity.feed.export.CHUNK", 2)
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 2)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 2)
 
         assert [row["tag"] for row in self.export(admin)] == list("dcba")
         rows = self.export(admin, "?q=-ip:10.0.0.7+category:push&actor=jane&p=x")

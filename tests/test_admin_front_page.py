@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from activity.admin import overview
 from activity.api import senders
-from activity.feed import plans, search, search_language
+from activity.feed import plans, reading, search, search_language
 from activity.models import DeadLetter, Event, Registry, Run
 from activity.storage import tallies
 from repositories.models import Repository
@@ -41,7 +41,7 @@ def card(client: Client, name: str) -> str:
 def events_at(url: str) -> list[Event]:
     """Return the events that match the search query in a URL of the event list."""
     (text,) = parse_qs(urlsplit(url).query)["q"]
-    return plans.find(
+    return reading.find(
         search.plan(plans.Plan(Event.objects.all(), SEES_EVERYTHING), search_language.parse(text, UTC)), 50
     ).rows
 

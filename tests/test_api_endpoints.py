@@ -126,7 +126,7 @@ class TestHistogram:
     def test_events_counted_one_by_one_are_limited(
         self, auditor: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("activity.feed.plans.MAX_EVENTS_READ", 2)
+        monkeypatch.setattr("activity.feed.reading.MAX_EVENTS_READ", 2)
 
         found = get(auditor, HISTOGRAM, actor="jane", exclude_pull="true")
 

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from activity.deletion import imports
-from activity.feed import plans, search, search_language
+from activity.feed import plans, reading, search, search_language
 from activity.models import DeadLetter, Event
 from activity.sources.replay import replay
 from repositories.access.resolving import Access
@@ -68,7 +68,7 @@ def found_by(text: str, viewer: Any) -> list[str]:
     query = search_language.parse(f"{text} kind:update_tag", UTC)
     plan = search.plan(plans.Plan(Event.objects.visible_to(access), access), query)
     assert not plan.problems
-    return sorted(event.tag for event in plans.find(plan, 20).rows)
+    return sorted(event.tag for event in reading.find(plan, 20).rows)
 
 
 def test_events_keep_the_account_and_token_that_delivered_them(registry: Any) -> None:

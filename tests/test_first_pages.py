@@ -22,8 +22,9 @@ from django.http import QueryDict
 from django.test import Client
 from django.utils import timezone
 
-from activity.feed import plans, search, search_language
+from activity.feed import plans, reading, search, search_language
 from activity.feed.filters import EventFilterSet
+from activity.feed.ordering import BY_TIME
 from activity.models import Event
 from activity.storage import partitions
 from activity.storage.events import insert
@@ -283,7 +284,7 @@ def test_first_page_with_two_filters_is_cheap(large: Viewers, viewer: str) -> No
 @pytest.fixture
 def small(db: None, monkeypatch: pytest.MonkeyPatch) -> Viewers:
     """A small world, in which the bounds are small, too."""
-    monkeypatch.setattr(plans, "MAX_EVENTS_READ", 40)
+    monkeypatch.setattr(reading, "MAX_EVENTS_READ", 40)
     monkeypatch.setattr(plans, "MAX_REPOSITORIES", 20)
     monkeypatch.setattr(plans, "MAX_DESCENTS", 12)
     return create_world(30, 600)
@@ -305,7 +306,7 @@ def test_pages_can_be_followed_to_the_end_and_back(small: Viewers, viewer: str) 
         expected = [*plan.events().order_by("-id").values_list("pk", flat=True)]
 
         assert follow(plan, None, "older") == expected, text
-        oldest = plans.BY_TIME.encode(Event(pk=plans.FIRST_ID), reverse=True)
+        oldest = BY_TIME.encode(Event(pk=plans.FIRST_ID), reverse=True)
         assert follow(plan, oldest, "newer") == expected[::-1], text
 
 
@@ -318,7 +319,7 @@ def follow(plan: plans.Plan, cursor: str | None, direction: str) -> list[Any]:
     """Return the ids of all events, in the order of reading."""
     ids: list[Any] = []
     while True:
-        page = plans.find(plan, 7, cursor)
+        page = reading.find(plan, 7, cursor)
         found = [event.pk for event in page.rows]
         ids += found if direction == "older" else found[::-1]
         if (cursor := getattr(page, direction)) is None:

@@ -18,7 +18,7 @@ from guardian.shortcuts import assign_perm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity.feed import plans, search, search_language
+from activity.feed import plans, reading, search, search_language
 from activity.models import Event
 from repositories.access.resolving import Access
 from repositories.utils.among import MAX_LISTED
@@ -79,7 +79,7 @@ def found_by(text: str, viewer: Any) -> set[str]:
     """Return the ids of the events that a viewer finds with a search."""
     access = Access.for_user(viewer)
     plan = search.plan(plans.Plan(Event.objects.visible_to(access), access), search_language.parse(text, UTC))
-    found = {str(event.pk) for event in plans.find(plan, 20).rows}
+    found = {str(event.pk) for event in reading.find(plan, 20).rows}
     assert {str(event.pk) for event in plan.events()} == found
     return found
 

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from activity.catalogue import KINDS
-from activity.feed import plans, search
+from activity.feed import plans, reading, search
 from activity.feed.search_language import parse
 from activity.models import ActorType, Event
 from repositories.access.levels import Category
@@ -359,7 +359,7 @@ def test_random_search_is_answered_as_restated_or_refused(events: list[Event], m
     elif plan.problems:
         assert expected == [], (text, plan.problems)
     else:
-        assert plans.find(plan, 50).rows == expected, text
+        assert reading.find(plan, 50).rows == expected, text
 
 
 @pytest.mark.long

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.feed import plans, qualifiers, search
+from activity.feed import plans, qualifiers, reading, search
 from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import QUALIFIERS, Qualifier
 from activity.feed.search_language import Search, Term, parse, quoted
@@ -357,7 +357,7 @@ class TestFinding:
     def test_search_pages_can_be_followed_in_both_directions(
         self, text: str, tags: str, max_events_read: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", max_events_read)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", max_events_read)
         monkeypatch.setattr(qualifiers, "MAX_BRANCHES", 4)
 
         oldest = BY_TIME.encode(Event(pk=UUID(int=1)), reverse=True)
@@ -378,7 +378,7 @@ class TestFinding:
         plan = plan_query(text)
 
         assert problem in plan.problems[0]
-        assert plans.find(plan, 10).rows == []
+        assert reading.find(plan, 10).rows == []
         assert not plan.events().exists()
 
     @pytest.mark.parametrize(
@@ -402,14 +402,14 @@ class TestFinding:
         )
 
     def test_contradiction_is_detected_without_reading_events(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 1)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 1)
 
         for text in ("category:push type:get", "category:push type:get ip:10.0.0.7"):
-            assert plans.find(plan_query(text), 10) == plans.EventPage([])
+            assert reading.find(plan_query(text), 10) == reading.EventPage([])
 
     def test_search_rejects_an_invalid_cursor(self) -> None:
         with pytest.raises(InvalidCursor):
-            plans.find(plan_query(""), 10, "x")
+            reading.find(plan_query(""), 10, "x")
 
     def test_search_finds_an_event_by_id(self) -> None:
         event = Event.objects.get(tag="d")
@@ -418,18 +418,18 @@ class TestFinding:
         assert find_tags(f"id:{event.pk} type:get") == []
 
     def test_search_reports_how_far_it_got(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 5)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 5)
 
-        page = plans.find(plan_query("tag:j"), 10)
+        page = reading.find(plan_query("tag:j"), 10)
 
         assert [event.tag for event in page.rows] == ["j"]
         assert page.searched_to == NOON + timedelta(hours=7)
 
     def test_search_uses_the_index_that_gets_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
         factories.PolicyFactory(public_id="CA5E7822", repository=Repository.objects.get(name="web"))
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 3)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 3)
 
-        page = plans.find(plan_query("repo:acme/web actor:CA5E7822"), 10)
+        page = reading.find(plan_query("repo:acme/web actor:CA5E7822"), 10)
 
         assert ([event.tag for event in page.rows], page.searched_to) == (["f"], None)
 
@@ -449,7 +449,7 @@ def collect_tags(text: str, cursor: str | None, direction: str, size: int = 2) -
     """
     plan, tags = plan_query(text), []
     while True:
-        page = plans.find(plan, size, cursor)
+        page = reading.find(plan, size, cursor)
         names = [event.tag for event in page.rows]
         tags += names if direction == "older" else names[::-1]
         cursor = getattr(page, direction)

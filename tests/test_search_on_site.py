@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from activity.feed import plans
+from activity.feed import reading
 from repositories.models import Repository
 from tests import factories
 from tests.event_tables import column, get_page
@@ -99,7 +99,7 @@ class TestLists:
     def test_search_without_an_index_reads_a_bounded_number_and_continues(
         self, auditor: Client, monkeypatch: pytest.MonkeyPatch, sort: str
     ) -> None:
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 2)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 2)
         query: dict[str, str] = {"q": "tag:t2", "exclude_pull": "false", "sort": sort}
         pages = []
         while True:
@@ -117,7 +117,7 @@ class TestLists:
     def test_api_continues_a_search_without_an_index(
         self, auditor: Client, monkeypatch: pytest.MonkeyPatch, sort: str
     ) -> None:
-        monkeypatch.setattr(plans, "MAX_EVENTS_READ", 2)
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 2)
         tags, url, pages = [], f"/api/v0/events/?search=tag:t2&sort={sort}", 0
         while url:
             page = auditor.get(url).json()

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from activity.admin.event_filters import SearchFilter
-from activity.feed import plans, search
+from activity.feed import plans, reading, search
 from activity.feed.search_language import Search, parse
 from repositories.access.resolving import Access
 from repositories.utils.keyset import InvalidCursor
@@ -61,5 +61,5 @@ class EventChangeList(ChangeList):
         self.show_full_result_count = self.multi_page = False
         self.can_show_all = self.show_admin_actions = True
 
-    def _find_page(self, cursor: str | None) -> plans.EventPage:
-        return plans.find(self.plan, self.list_per_page, cursor)
+    def _find_page(self, cursor: str | None) -> reading.EventPage:
+        return reading.find(self.plan, self.list_per_page, cursor)

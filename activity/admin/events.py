@@ -39,7 +39,7 @@ from activity.admin.event_filters import (
 from activity.admin.event_list import EventChangeList, search_url
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import traces
-from activity.feed import export, plans
+from activity.feed import export, reading
 from activity.feed.nearby import nearby_events
 from activity.feed.qualifiers import offered_qualifiers
 from activity.feed.remarks import attach_remarks
@@ -178,7 +178,7 @@ class EventAdmin(ReadOnlyAdmin):
         if listed.plan.problems or format not in export.CONTENT_TYPES:
             messages.error(request, "Nothing was exported because the search or the format is invalid.")
             return HttpResponseRedirect(back)
-        pages = plans.iter_pages(listed.plan, export.CHUNK)
+        pages = reading.iter_pages(listed.plan, export.CHUNK)
         return _export_response(request, pages, format, str(listed.search))
 
     @admin.action(description="Export selected events as CSV", permissions=["view"])

@@ -17,7 +17,7 @@ from activity import health
 from activity.admin.capped import capped_count
 from activity.admin.event_list import search_url
 from activity.admin.waiting_changes import waiting_changes
-from activity.feed import chart, chart_counts, plans, search
+from activity.feed import chart, chart_counts, plans, reading, search
 from activity.feed.search_language import Search, Term
 from activity.identity import moment_of
 from activity.models import (
@@ -57,7 +57,7 @@ def build_context(user: Any) -> dict[str, Any]:
         "chart": events_by_day(access, now),
         "busiest": busiest_repositories(now),
         "actors": busiest_actors(access),
-        "failures": plans.find(failures, ROWS).rows,
+        "failures": reading.find(failures, ROWS).rows,
         "failures_url": search_url(FAILURES),
         "waiting": waiting_changes(user),
         "waiting_dead_letters": capped_count(DeadLetter.objects.filter(DeadLetter.WAITING), MAX_COUNTED),

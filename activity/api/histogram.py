@@ -16,7 +16,7 @@ from activity.api.base import READ, ApiView, document
 from activity.feed import chart_counts
 from activity.feed.chart_counts import Bucket
 from activity.feed.filters import EventFilterBackend, EventFilterSet
-from activity.feed.plans import MAX_EVENTS_READ
+from activity.feed.reading import MAX_EVENTS_READ
 from activity.feed.search_language import Search
 from activity.identity import END, EPOCH
 from activity.models import Event, EventQuerySet

@@ -14,7 +14,8 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from activity.feed.ordering import BY_TIME
-from activity.feed.plans import Plan, find
+from activity.feed.plans import Plan
+from activity.feed.reading import find
 from activity.feed.tag_list import DEFAULT_ORDER, ORDERS
 from activity.models import ACTORS, Event
 from repositories.utils.keyset import BY_NAME, InvalidCursor, Keyset, Page

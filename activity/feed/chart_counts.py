@@ -14,7 +14,8 @@ from django.db.models import Count, DateTimeField, F, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Cast, TruncMinute
 from django.utils import timezone
 
-from activity.feed.plans import Plan, newest
+from activity.feed.plans import Plan
+from activity.feed.reading import newest
 from activity.gating import GatedQuerySet, sees_pulls
 from activity.identity import MILLISECOND, moment_of
 from activity.models import Event, EventQuerySet, Tally, TallyChange

@@ -15,7 +15,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from activity.feed.plans import Plan, find
+from activity.feed.plans import Plan
+from activity.feed.reading import find
 from activity.identity import first_id
 from activity.models import Event
 

@@ -8,22 +8,12 @@ events in the order of their ids:
 - the repositories that can have events on the page. `NewestEvents` says which ones these are.
 - the values of a condition that has an index, such as a kind, a tag or an actor.
 
-At most `MAX_EVENTS_READ` events are read from a source, and what isn't visible or doesn't match is left out:
-
-    SELECT … FROM (SELECT … WHERE actor_name = 'jane' AND NOT is_pull AND id < … ORDER BY id DESC LIMIT 2000)
-    WHERE repository_id IN (…) AND tag = 'v1' ORDER BY id DESC LIMIT 51
-
-PostgreSQL's planner can't push a condition into a subquery with a limit, and sorting is disabled, so it reads
-at most that many rows, in index order. Of several sources, the one that gets farthest is read. A page that
-isn't full says how far back it got, and the search can be continued from there.
-
-Rows come only through `Plan.visible`, a queryset from the permission gate. A source is never trusted.
+`reading.py` reads from the source that gets farthest with a bounded number of events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -31,35 +21,25 @@ from typing import Any, Self
 from uuid import UUID
 
 from dateutil.relativedelta import relativedelta
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Q, QuerySet
-from django.db.models.expressions import RawSQL
-from django.db.models.sql.datastructures import BaseTable
 
 from activity.catalogue import kinds_of
-from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import Condition
 from activity.gating import sees_pulls
 from activity.identity import first_id, moment_of
-from activity.models import Event, EventQuerySet, NewestEvents, load_marks
-from activity.storage import partitions
+from activity.models import Event, EventQuerySet, NewestEvents
 from repositories.access.levels import READ_CATEGORIES, REPOSITORY_CATEGORIES, VIEW_UNKNOWN_EVENTS, Category
 from repositories.access.resolving import Access
 from repositories.models import Repository
 
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
-MAX_EVENTS_READ = 2_000
-"""The maximum number of events to read from a source for a page. That takes 1 ms, and up to 1,100 buffers."""
-LARGE_PAGE = 100
-"""From this number of events on, a page may read more events in proportion. Only exports have such pages."""
 MAX_KIND_BRANCHES = 40
 """The maximum number of kinds whose events are read separately and then merged. No category has more."""
 MAX_REPOSITORIES = 1_000
 """The maximum number of repositories whose events are read separately and then merged."""
 MAX_DESCENTS = 600
 """How often to descend an index for a round. Each repository takes a descent, of about 3 buffers, a month."""
-ROUNDS = 4
-"""How often to read on in the repositories that can have events on a page, until the page is full."""
 PULLS = frozenset(kind.key for kind in kinds_of([Category.PULL]))
 RESTRICTED = [
     category for category in REPOSITORY_CATEGORIES if category not in (*READ_CATEGORIES, Category.PULL)
@@ -71,19 +51,6 @@ CATEGORIES_OF_COLUMNS: dict[str, Sequence[Category]] = {
 }
 """The categories that a viewer may see at least one of to see anything that counts in a column."""
 COLUMNS_OF_LANES: dict[bool, list[str]] = {False: ["readable", "restricted"], True: ["pull"]}
-
-
-@dataclass(frozen=True)
-class EventPage:
-    """A page of events, newest first, with the cursors of any adjacent pages."""
-
-    rows: list[Event]
-    older: str | None = None
-    newer: str | None = None
-    searched_to: datetime | None = None
-    """The time at which the search stopped, if the page isn't full and there are events left to search."""
-    continue_cursor: str | None = None
-    """The cursor with which to continue the search, if it stopped."""
 
 
 @dataclass(frozen=True)
@@ -209,106 +176,6 @@ class Plan:
         return visible and of_kinds and all(c is condition and c.exact for c in self.conditions)
 
 
-# --- Pages --------------------------------------------------------------------------------------
-
-
-def find(plan: Plan, size: int, cursor: str | None = None) -> EventPage:
-    """Return a page of up to `size` events.
-
-    Raises InvalidCursor if the cursor is malformed or belongs to another sort order.
-    """
-    newer, values = BY_TIME.decode(cursor) if cursor else (False, [])
-    start: UUID | None = values[0] if values else None
-    if plan.problems:
-        return EventPage([])
-    span = replace(plan.span, newer=newer)
-    rows, end = _read_rows(plan, span.beyond(start) if start else span, size + 1)
-    return _make_page(rows, size, start, end, newer)
-
-
-def iter_pages(plan: Plan, size: int) -> Iterator[list[Event]]:
-    """Yield pages of up to `size` events until the list is exhausted."""
-    cursor = None
-    while True:
-        page = find(plan, size, cursor)
-        yield page.rows
-        if not (cursor := page.older):
-            return
-
-
-@contextmanager
-def newest(plan: Plan) -> Iterator[tuple[EventQuerySet, datetime | None]]:
-    """Return the newest matching events within the bound, for sorting and counting, and how far back it is.
-
-    The time is None if these are all matching events. Evaluate the queryset within the context.
-    """
-    sources = [_sources(plan, plan.span, lane, MAX_EVENTS_READ) for lane in plan.lanes]
-    with _in_index_order():
-        events, end = _read(plan, plan.span, sources, None)
-        yield events, moment_of(end) if end else None
-
-
-def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | None]:
-    """Return up to `limit` matching events in a span, in the order of reading.
-
-    Also returns the id at which reading stopped, which is meaningful only if there are fewer than `limit`
-    matches. It is None if there are no more events to read.
-    """
-    rows: list[Event] = []
-    for number in range(ROUNDS):
-        sources = [_sources(plan, span, lane, limit * 4**number) for lane in plan.lanes]
-        with _in_index_order():
-            found, end = _read(plan, span, sources, limit - len(rows))
-            rows += found.order_by(span.order)[: limit - len(rows)]
-        if (
-            end is None
-            or len(rows) == limit
-            or not any(each.is_windowed for lane in sources for each in lane)
-        ):
-            return rows, end
-        span = span.beyond(end)
-    return rows, end
-
-
-@contextmanager
-def _in_index_order() -> Iterator[None]:
-    """Make PostgreSQL read in index order instead of reading everything and sorting it.
-
-    Where sorting is inevitable, it looks so expensive that PostgreSQL would compile the query first.
-    """
-    if connection.vendor != "postgresql":
-        yield
-        return
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_sort = off; SET LOCAL jit = off")
-        yield
-        cursor.execute("SET LOCAL enable_sort TO DEFAULT; SET LOCAL jit TO DEFAULT")
-
-
-def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | None, newer: bool) -> EventPage:
-    more = len(rows) > size
-    rows = rows[:size]
-    load_marks(rows)
-    stopped = None if more else end
-    # `forward` continues in the same direction. `back` reads the other way, beginning with `start`.
-    last = rows[-1].pk if more else stopped
-    forward = BY_TIME.encode(Event(pk=last), newer) if last else None
-    back = None
-    if start:
-        beyond = max(start.int - 1, 0) if not newer else min(start.int + 1, LAST_ID.int)
-        first = rows[0].pk if rows else UUID(int=beyond)
-        back = BY_TIME.encode(Event(pk=first), not newer)
-    if newer:
-        rows.reverse()
-    return EventPage(
-        rows=rows,
-        older=back if newer else forward,
-        newer=forward if newer else back,
-        searched_to=moment_of(stopped) if stopped else None,
-        continue_cursor=forward if stopped else None,
-    )
-
-
 # --- Sources ------------------------------------------------------------------------------------
 
 
@@ -351,7 +218,7 @@ class Source:
         return rows if self.is_merged else max(rows // number, 1)
 
 
-def _sources(plan: Plan, span: Span, lane: bool, limit: int) -> list[Source]:
+def sources(plan: Plan, span: Span, lane: bool, limit: int) -> list[Source]:
     """Return the sources from which the events of a lane can be read. The first ones are tried first."""
     if plan.repository is not None:
         # Indexes: event_repository_without_pulls, and event_repository for pulls.
@@ -484,7 +351,7 @@ def _window(span: Span, top: UUID, repositories: int) -> UUID | None:
     """
     months = max(MAX_DESCENTS // repositories, 1)
     if span.newer:
-        oldest = _candidates().order_by("id").values_list("pk", flat=True).first()
+        oldest = candidates().order_by("id").values_list("pk", flat=True).first()
         after = _month(moment_of(max(span.low, oldest or span.low))) + relativedelta(months=months)
         return UUID(int=first_id(after).int - 1) if first_id(after) <= top else None
     start = min(top, UUID(int=max(span.high.int - 1, 0)))
@@ -496,117 +363,6 @@ def _month(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-# --- Reading ------------------------------------------------------------------------------------
-
-
-def _read(
-    plan: Plan, span: Span, sources: Sequence[Sequence[Source]], limit: int | None
-) -> tuple[EventQuerySet, UUID | None]:
-    """Return the matching events in the best source of each lane, and the id up to which these are all.
-
-    `limit` is the number of events that are needed, or None for as many as possible.
-    """
-    if not sources:
-        return plan.visible.none(), None
-    rows = MAX_EVENTS_READ * max((limit or 0) // LARGE_PAGE, 1) // len(sources)
-    chosen = [_choose(each, span, rows, limit) for each in sources]
-    end = span.nearest([end for _, end, _ in chosen])
-    parts = [_first(source, span.up_to(end), share) for source, _, share in chosen if source.branches]
-    if not parts:
-        return plan.visible.none(), end
-    union = _union([(part, ()) for part in parts])
-    return (union & plan.visible.order_by()).filter(plan.matches), end
-
-
-def _choose(
-    sources: Sequence[Source], span: Span, rows: int, limit: int | None
-) -> tuple[Source, UUID | None, int]:
-    """Return the source that gets farthest, where it ends, and how many events to read in each branch."""
-    best: tuple[Source, UUID | None, int] = Source([]), UUID(int=0), 1
-    for number, source in enumerate(sources):
-        share = source.share(rows)
-        if limit and source.exact and share >= limit:
-            return source, source.end, limit
-        if number and source.end and not span.is_farther(source.end, best[1]):
-            continue
-        end = span.nearest([source.end, _end(source, span.up_to(source.end), share)])
-        if not number or span.is_farther(end, best[1]):
-            best = source, end, share
-        if end is None:
-            break
-    return best
-
-
-def _end(source: Source, span: Span, share: int) -> UUID | None:
-    """Return the id where reading ends because a share is used up, or None if all can be read to the end.
-
-    Reads the indexes alone: 10,000 entries are 71 buffers.
-    """
-    if not source.branches:
-        return None
-    parts = [_part(span, branch) for branch in source.branches]
-    ids = slice(share) if source.is_merged else slice(share - 1, share)
-    found = _union([(queryset.values("id")[ids], keys) for queryset, keys in parts]).order_by(span.order)
-    return found.values_list("pk", flat=True)[share - 1 if source.is_merged else 0 :].first()
-
-
-def _first(source: Source, span: Span, share: int) -> QuerySet[Event]:
-    """Return the first events of each branch, or of all of them if they are merged."""
-    parts = [_part(span, branch) for branch in source.branches]
-    union = _union([(queryset[:share], keys) for queryset, keys in parts]).select_related(None)
-    return union.order_by(span.order)[:share] if source.is_merged else union
-
-
-def _candidates() -> EventQuerySet:
+def candidates() -> EventQuerySet:
     """Return all events. What is read of them is combined with a queryset from the permission gate."""
     return Event.objects.all()
-
-
-def _part(span: Span, branch: Branch) -> tuple[QuerySet[Event], Sequence[int]]:
-    """Return the events of a branch, and the repositories for each of which they are to be read."""
-    events: Any = _candidates().select_related(None)  # joined tables would repeat the names of columns
-    if partitions.is_partitioned():
-        events = partitions.of_group(events, is_pull=branch.lane)
-    if branch.is_partial or not partitions.is_partitioned():
-        events = events.filter(is_pull=branch.lane)
-    events = span.of(events.filter(branch.condition))
-    if branch.number > 1:
-        return events.filter(repository=RawSQL("keys.repository", [])), branch.repositories
-    if len(branch.repositories) == 1:
-        return events.filter(repository=branch.repositories[0]), ()
-    return (events.filter(repository__in=branch.repositories) if branch.repositories else events), ()
-
-
-def _union(parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> EventQuerySet:
-    """Return the union of several querysets as a queryset that can be filtered further."""
-    return read_from(_candidates(), parts)
-
-
-def read_from(events: EventQuerySet, parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> EventQuerySet:
-    """Return those of `events` that are in the union of several querysets. Nothing else is read."""
-    events = events.all()
-    alias: Any = events.query.get_initial_alias()
-    events.query.alias_map[alias] = Union(alias, parts)
-    return events
-
-
-class Union(BaseTable):
-    """The union of several querysets, used in place of a table."""
-
-    def __init__(self, alias: str, parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> None:
-        super().__init__(alias, alias)
-        self.parts = parts
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
-        selects: list[str] = []
-        params: list[Any] = []
-        for number, (queryset, keys) in enumerate(self.parts):
-            sql, values = queryset.query.get_compiler(connection=connection).as_sql()
-            source = f"({sql}) AS branch_{number}"
-            if keys:
-                source = f"unnest(%s::bigint[]) AS keys (repository), LATERAL {source}"
-                params.append(list(keys))
-            selects.append(f"SELECT branch_{number}.* FROM {source}")  # noqa: S608
-            params += values
-        name = compiler.quote_name_unless_alias(self.table_alias)
-        return f"({' UNION ALL '.join(selects)}) AS {name}", params

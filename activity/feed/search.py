@@ -1,4 +1,4 @@
-"""Turns a search into a plan of what to list. `plans.py` chooses how to read it."""
+"""Turns a search into a plan of what to list."""
 
 from __future__ import annotations
 

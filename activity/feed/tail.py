@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from activity import gating
-from activity.feed.plans import read_from
+from activity.feed.reading import read_from
 from activity.models import Event, EventQuerySet, load_marks
 from activity.storage import positions
 from repositories.access.resolving import Access

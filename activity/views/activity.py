@@ -32,8 +32,9 @@ from activity.feed import chart, chart_counts, export, live, search
 from activity.feed.choices import FILTERS, ActivityForm, Choice, iso
 from activity.feed.filters import EventFilterSet
 from activity.feed.ordering import BY_TIME, sorted_by
-from activity.feed.plans import FIRST_ID, find, iter_pages, newest
+from activity.feed.plans import FIRST_ID
 from activity.feed.qualifiers import Condition, offered_qualifiers
+from activity.feed.reading import find, iter_pages, newest
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search
 from activity.gating import sees_only_pulls, sees_pulls

@@ -15,7 +15,7 @@ from django.utils.decorators import method_decorator
 from django.utils.feedgenerator import Atom1Feed
 from rest_framework.exceptions import AuthenticationFailed
 
-from activity.feed.plans import find
+from activity.feed.reading import find
 from activity.models import Event
 from activity.views import activity
 from repositories.accounts import throttling

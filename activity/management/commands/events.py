@@ -15,7 +15,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from activity.feed import export, resumable, search, search_language, tail
-from activity.feed.plans import Plan, iter_pages
+from activity.feed.plans import Plan
+from activity.feed.reading import iter_pages
 from activity.feed.resumable import Cursor
 from activity.models import Event
 from repositories.access.levels import REGISTRY_ROLES

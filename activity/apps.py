@@ -59,8 +59,9 @@ def prepare_database(apps: Any = installed_apps, **_: Any) -> None:
     if not apps.all_models[ActivityConfig.label]:
         return
     from activity import schedule
+    from activity.models import MessageBatch
     from activity.storage import append_only, heartbeats, partitions
 
-    append_only.protect(*partitions.tables())
+    append_only.protect(*partitions.tables(), MessageBatch._meta.db_table)
     schedule.restore(schedule.SCHEDULE)
     heartbeats.beat(heartbeats.MIGRATIONS)

@@ -38,6 +38,12 @@ def deletion_delay(delay: timedelta = timedelta(hours=24)) -> timedelta:
 
 
 @key
+def message_retention(retention: timedelta = timedelta(days=90)) -> timedelta:
+    """Return how long the messages of registries are kept. With zero, they aren't stored at all."""
+    return retention
+
+
+@key
 def append_only(protected: bool = True) -> bool:
     """Return whether the database rejects changes to events.
 

@@ -156,9 +156,9 @@ def visible_details(event: Event, access: Access) -> Any:
 
     Load `repository__namespace` beforehand to save queries.
     """
-    details = event.full_details
     if access.sees_everything:
-        return details
+        return event.full_details()
+    details = event.full_details(with_message=False)
     if not isinstance(details, dict):
         return {}
     if _sees_all_details(event, access):

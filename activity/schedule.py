@@ -26,6 +26,7 @@ SCHEDULE: Schedule = {
     ),
     "Delete counts of failed logins": ("activity.tasks.delete_failed_logins", {"hour": "3", "minute": "30"}),
     "Delete expired grants": ("activity.tasks.delete_expired_grants", {"hour": "*", "minute": "*"}),
+    "Delete old messages": ("activity.tasks.delete_old_messages", {"hour": "3", "minute": "45"}),
     "Fold tallies": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
 }
 

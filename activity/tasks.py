@@ -7,7 +7,7 @@ from activity.deletion import changes, imports, runs
 from activity.deletion.archive_files import ArchiveError
 from activity.models import ActorType, Run
 from activity.sources import auditing
-from activity.storage import failed_logins, heartbeats, partitions, tags, tallies
+from activity.storage import failed_logins, heartbeats, messages, partitions, tags, tallies
 from repositories.access import grants
 
 
@@ -66,6 +66,12 @@ def delete_failed_logins() -> None:
 def delete_expired_grants() -> None:
     """Delete the grants whose end has come, which have given no access since."""
     grants.delete_expired()
+
+
+@shared_task
+def delete_old_messages() -> None:
+    """Delete the messages that have been stored for long enough."""
+    messages.delete_old()
 
 
 @shared_task

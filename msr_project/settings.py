@@ -23,6 +23,8 @@
 |                 |                                   | if more events are deleted; can be 0               |
 | `READS_PER_MINUTE` | `3000`         | how many requests a minute an access token may     |
 |                 |                                   | send that read, in each process; `0` for no limit  |
+| `MESSAGE_RETENTION` | `90`                          | days for which the messages of registries are kept |
+|                 |                                   | beside their events; 0 stores none                 |
 | `RECORD_IN_REQUEST` | `false`       | record notifications in their requests, without    |
 |                 |                                   | the recorder, which records many more a second     |
 | `DEBUG`         | `false`                           | Django's debug mode, only for development          |
@@ -240,6 +242,7 @@ REGISTRY_ACTIVITY = {
     # Until a change of auto-deletion takes effect, any MSR admin can cancel it.
     "DELETION_DELAY": timedelta(hours=env.float("DELETION_DELAY", default=24)),
     "READS_PER_MINUTE": env.int("READS_PER_MINUTE", default=3_000) or None,
+    "MESSAGE_RETENTION": timedelta(days=env.float("MESSAGE_RETENTION", default=90)),
     # The recorder (see the Procfile) records what requests have received.
     "RECORD_IN_REQUEST": env.bool("RECORD_IN_REQUEST", default=False),
 }

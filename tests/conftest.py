@@ -18,7 +18,7 @@ from django.test import Client, override_settings
 from hypothesis import settings
 
 from activity.api import senders
-from activity.models import Event
+from activity.models import Event, MessageBatch
 from repositories.accounts import current_request
 from repositories.models import Repository
 from tests import factories
@@ -73,7 +73,8 @@ def allow_flush(request: pytest.FixtureRequest) -> Iterator[None]:
         if connection.vendor == "postgresql":
             cursor.execute("SET session_replication_role = replica")  # lasts until the connection is closed
         else:
-            cursor.execute(f"DROP TRIGGER {Event._meta.db_table}_delete")  # the flush recreates the trigger
+            for model in (Event, MessageBatch):
+                cursor.execute(f"DROP TRIGGER {model._meta.db_table}_delete")  # the flush recreates it
 
 
 @pytest.fixture(autouse=True)

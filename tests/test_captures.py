@@ -17,7 +17,7 @@ from activity.models import DeadLetter
 from tests import factories
 from tests.capture_files import CAPTURES, Capture, read_events, shown
 
-MAX_STATEMENTS = 11
+MAX_STATEMENTS = 12
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.name)

@@ -60,13 +60,6 @@ def test_usual_details_are_stored_in_columns_alone() -> None:
     assert event.details == USUAL
 
 
-def test_message_is_compressed() -> None:
-    event = stored({**USUAL, "message": factories.notification(request={"id": REQUEST})})
-
-    assert event.more_details is None
-    assert 0 < len(bytes(event.compressed_message or b"")) < 250
-
-
 def test_common_texts_are_stored_once() -> None:
     insert([factories.event_row(details=USUAL) for _ in range(3)])
     stored({**USUAL, "media_type": factories.INDEX})

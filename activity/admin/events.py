@@ -251,7 +251,8 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="same request")
     def same_request(self, event: Event) -> str:
-        request_id = event.details.get("request_id") if isinstance(event.details, dict) else None
+        details = event.details_without_message
+        request_id = details.get("request_id") if isinstance(details, dict) else None
         if not isinstance(request_id, str) or not request_id:
             return "-"
         start, end = event.occurred_at - REQUEST_WINDOW, event.occurred_at + REQUEST_WINDOW
@@ -260,7 +261,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description="details")
     def formatted_details(self, event: Event) -> str:
-        text = json.dumps(event.full_details, indent=2, ensure_ascii=False)
+        text = json.dumps(event.full_details(), indent=2, ensure_ascii=False)
         return format_html("<pre>{}</pre>", "\n".join(map(visible_text, text.split("\n"))))
 
 

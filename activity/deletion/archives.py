@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from itertools import chain, count, islice
 from uuid import UUID
 
 from django.db import models, transaction
@@ -19,6 +19,7 @@ from activity.models import Archive, Event, Run
 from activity.models.details import EventDetails
 
 SUFFIX = ".jsonl.gz"
+CHUNK = 500
 MAX_REPOSITORIES = 100
 """The maximum number of repositories to list with an archive."""
 DETAILS = models.JSONField(default=dict)
@@ -38,7 +39,16 @@ def write(run: Run, events: QuerySet[Event], rules: list[str]) -> tuple[Archive,
     """
     first = events.order_by("id")[: archive_files.MAX_EVENTS]
     name = _unused_name(f"{run.started_at:%Y/%m/%d}/run-{run.pk}")
-    return _create(run, name, map(row, first.iterator(chunk_size=500)), rules)
+    rows = map(row, _with_messages(first.iterator(chunk_size=CHUNK)))
+    return _create(run, name, rows, rules)
+
+
+def _with_messages(events: Iterator[Event]) -> Iterator[Event]:
+    """Yield events, and load the messages of many of them at once."""
+    while chunk := list(islice(events, CHUNK)):
+        for event in chunk:
+            event.listed_with = chunk
+        yield from chunk
 
 
 def row(event: Event) -> Row:

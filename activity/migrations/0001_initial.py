@@ -67,6 +67,18 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='MessageBatch',
+            fields=[
+                ('first', models.BigIntegerField(primary_key=True, serialize=False)),
+                ('last', models.BigIntegerField()),
+                ('stored_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('content', models.BinaryField()),
+            ],
+            options={
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
             name='NewestPosition',
             fields=[
                 ('id', models.SmallIntegerField(editable=False, primary_key=True, serialize=False)),
@@ -300,7 +312,6 @@ class Migration(migrations.Migration):
                 ('request_id', models.UUIDField(null=True)),
                 ('notification_id', models.UUIDField(null=True)),
                 ('client_address', models.GenericIPAddressField(null=True)),
-                ('compressed_message', models.BinaryField(null=True)),
                 ('more_details', models.JSONField(null=True)),
                 ('id', models.UUIDField(editable=False, primary_key=True, serialize=False)),
                 ('occurred_at', models.DateTimeField()),

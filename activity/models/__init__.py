@@ -40,6 +40,7 @@ from activity.models.events import (
 from activity.models.failed_logins import FailedLogins
 from activity.models.heartbeats import Heartbeat
 from activity.models.journal import JournalEntry
+from activity.models.messages import MessageBatch
 from activity.models.newest import NewestEvents
 from activity.models.positions import NewestPosition, Removal
 from activity.models.registries import Registry, RegistryNode

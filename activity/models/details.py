@@ -6,16 +6,17 @@ A value is stored in a column only if the column returns exactly the same value.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from django.db import models
 from django.db.models import Case, Q, When
+from django.utils.functional import cached_property
 
 from activity.gating import MESSAGE
-from activity.models.compressed import compress, decompress
+from activity.models.messages import Message, find_messages
 from activity.models.texts import MAX_TEXT, Text
 from repositories.utils.addresses import MAX_CACHED
 from repositories.utils.fields import UnconstrainedForeignKey
@@ -92,6 +93,10 @@ def with_more_detail(name: str, value: str, lookup: str = "exact") -> Q:
 class EventDetails(models.Model):
     """The columns for the details of an event."""
 
+    position: int
+    listed_with: Collection[EventDetails] = ()
+    """The events of the same list. The messages of all of them are loaded at once; see `load_marks`."""
+
     size = models.BigIntegerField(null=True)
     client_port = models.IntegerField(null=True)
     user_agent = UnconstrainedForeignKey(Text, null=True)
@@ -101,7 +106,6 @@ class EventDetails(models.Model):
     request_id = models.UUIDField(null=True)
     notification_id = models.UUIDField(null=True)
     client_address = models.GenericIPAddressField(null=True)
-    compressed_message = models.BinaryField(null=True)
     more_details = models.JSONField(null=True)
     """The details that have no columns, and those whose values don't fit into their columns."""
 
@@ -111,12 +115,8 @@ class EventDetails(models.Model):
     @property
     def details(self) -> Any:
         """What is known about the event, beyond the fields that every event has."""
-        if self.more_details is not None and not isinstance(self.more_details, dict):
-            return self.more_details
-        found = self._details_in_columns()
-        if self.compressed_message is not None:
-            found[MESSAGE] = decompress(bytes(self.compressed_message), _joined(found))
-        return {**found, **(self.more_details or {})}
+        details = self.details_without_message
+        return {**details, MESSAGE: self.message} if self.message is not None else details
 
     @details.setter
     def details(self, details: Any) -> None:
@@ -125,19 +125,27 @@ class EventDetails(models.Model):
         for name, value in stored.items():
             setattr(self, name, value)
         more = {name: value for name, value in values.items() if stored.get(name) is None}
-        self.compressed_message = None
-        if isinstance(more.get(MESSAGE), dict):
-            self.compressed_message = compress(more.pop(MESSAGE), _joined(self._details_in_columns()))
+        self.message = more.pop(MESSAGE) if isinstance(more.get(MESSAGE), dict) else None
         self.more_details = (more or None) if isinstance(details, dict) else details
 
-    def _details_in_columns(self) -> dict[str, Any]:
+    @property
+    def details_without_message(self) -> Any:
+        """The details that are stored as long as the event."""
+        if self.more_details is not None and not isinstance(self.more_details, dict):
+            return self.more_details
         found = {name: getattr(self, name) for name in COLUMNS}
-        return {
+        in_columns = {
             name: str(value) if isinstance(value, UUID | Text) else value
             for name, value in found.items()
             if value is not None
         }
+        return {**in_columns, **(self.more_details or {})}
 
-
-def _joined(details: dict[str, Any]) -> str:
-    return " ".join(map(str, details.values()))
+    @cached_property
+    def message(self) -> Message | None:
+        """The message that led to the event, if it is still stored; see `MessageBatch`."""
+        events = self.listed_with or [self]
+        messages = find_messages({event.position for event in events} - {None})
+        for event in events:
+            event.__dict__["message"] = messages.get(event.position)
+        return messages.get(self.position)

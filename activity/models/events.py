@@ -207,10 +207,10 @@ class Event(EventDetails):
             return None
         return sum(row.attempts for row in self.failed_logins.all()) or None
 
-    @property
-    def full_details(self) -> Any:
-        """The details, with the number of attempts if the event is about failed logins."""
-        return self.details if self.attempts is None else {**self.details, "attempts": self.attempts}
+    def full_details(self, *, with_message: bool = True) -> Any:
+        """Return the details, with the number of attempts if the event is about failed logins."""
+        details = self.details if with_message else self.details_without_message
+        return details if self.attempts is None else {**details, "attempts": self.attempts}
 
     @property
     def summary(self) -> str:
@@ -222,7 +222,7 @@ class Event(EventDetails):
     @property
     def subject(self) -> str:
         """Who or what an event about this application is about: `Read-Write on acme/web to mara`."""
-        details = self.details if isinstance(self.details, dict) else {}
+        details = self.more_details if isinstance(self.more_details, dict) else {}
         subject, members = details.get("subject"), details.get("members")
         if not isinstance(subject, str):
             return ""
@@ -251,7 +251,8 @@ class Event(EventDetails):
     @property
     def foreign_archive(self) -> str:
         """The archive from which the event was imported, if another installation wrote it."""
-        origin = self.details.get(FOREIGN_ARCHIVE) if isinstance(self.details, dict) else None
+        details = self.more_details if isinstance(self.more_details, dict) else {}
+        origin = details.get(FOREIGN_ARCHIVE)
         return str(origin.get("archive", "")) if isinstance(origin, dict) else ""
 
     @property
@@ -361,8 +362,12 @@ class Event(EventDetails):
 
 
 def load_marks(events: Collection[Event]) -> None:
-    """Load the number of attempts of failed logins, and which events are disputed, in at most two queries."""
+    """Load the number of attempts of failed logins, and which events are disputed, in at most two queries.
+
+    The messages of these events are loaded at once, too, if the details of any of them are needed.
+    """
     disputes = Dispute.in_force({event.delivered_by_id for event in events} - {None})
     for event in events:
         event.is_disputed = any(dispute.includes(event) for dispute in disputes)
+        event.listed_with = events
     prefetch_related_objects([event for event in events if event.kind == FAILED_LOGIN], "failed_logins")

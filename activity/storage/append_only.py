@@ -1,4 +1,4 @@
-"""Database triggers that make the event table append-only for every client.
+"""Database triggers that make the tables of events and of their messages append-only for every client.
 
 The triggers reject every UPDATE and TRUNCATE of events, and every DELETE outside `deletion_allowed`. On
 PostgreSQL, `deletion_allowed` has an effect only for the owner of the table, who could drop the triggers
@@ -33,7 +33,7 @@ FUNCTION = """
         THEN
             RETURN NULL;
         END IF;
-        RAISE 'Events are append-only.' USING ERRCODE = 'restrict_violation',
+        RAISE 'Events and their messages are append-only.' USING ERRCODE = 'restrict_violation',
             HINT = 'Only auto-deletion can delete events, as the owner of the table.';
     END $$
 """
@@ -43,10 +43,11 @@ TRIGGER = """
 """
 SQLITE_TRIGGERS = [
     "CREATE TRIGGER IF NOT EXISTS {table}_update BEFORE UPDATE ON {table}"
-    " BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
+    " BEGIN SELECT RAISE(ABORT, 'Events and their messages are append-only.'); END",
     # Other SQLite clients don't have this function, so they can't delete any events.
     "CREATE TRIGGER IF NOT EXISTS {table}_delete BEFORE DELETE ON {table}"
-    " WHEN NOT registry_activity_deleting() BEGIN SELECT RAISE(ABORT, 'Events are append-only.'); END",
+    " WHEN NOT registry_activity_deleting()"
+    " BEGIN SELECT RAISE(ABORT, 'Events and their messages are append-only.'); END",
 ]
 
 _deletion_allowed: ContextVar[bool] = ContextVar("_deletion_allowed", default=False)
@@ -54,7 +55,7 @@ _deletion_allowed: ContextVar[bool] = ContextVar("_deletion_allowed", default=Fa
 
 @contextmanager
 def deletion_allowed() -> Iterator[None]:
-    """Allow the `with` block to delete events. Use this within a transaction."""
+    """Allow the `with` block to delete events or messages. Use this within a transaction."""
     token = _deletion_allowed.set(True)
     try:
         _set_flag("on")
@@ -65,7 +66,7 @@ def deletion_allowed() -> Iterator[None]:
 
 
 def protect(*tables: str) -> None:
-    """Create the missing triggers on the event table or its partitions, unless the site's tests forbid it."""
+    """Create the missing triggers on tables and partitions, unless the site's tests forbid it."""
     if not config.append_only():
         return
     with connection.cursor() as cursor:

@@ -15,7 +15,7 @@ from activity.catalogue import category_of
 from activity.identity import first_id
 from activity.models import Event, TallyChange
 from activity.models.fields import PULL_PART, KindField, category_sql
-from activity.storage import append_only, partitions, positions, tallies, texts
+from activity.storage import append_only, messages, partitions, positions, tallies, texts
 from activity.storage.newest import update_newest
 from activity.storage.rows import insert_rows
 from activity.storage.tallies import TALLIED_CATEGORY, Cell, DeletedCounts
@@ -35,6 +35,7 @@ def insert(events: Sequence[Event], cause: str = TallyChange.RECORDED) -> list[E
     rows = insert_rows(events, "ON CONFLICT DO NOTHING RETURNING id")
     inserted = {id if isinstance(id, UUID) else UUID(id) for (id,) in rows}
     new = [event for event in events if event.pk in inserted]
+    messages.store(new)
     tallies.add(new, cause)
     update_newest(new)
     return new

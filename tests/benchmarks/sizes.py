@@ -22,7 +22,7 @@ RELATIONS = """
 """The tables that contain rows, and their indexes. Empty partitions would count for what they reserve."""
 PARTS = {
     "tally": "tallies",
-    "evidence": "evidence",
+    "messagebatch": "evidence",
     "manifestrequest": "memory",
     "journal": "memory",
     "node": "memory",

@@ -55,8 +55,13 @@ def _number(bits: int) -> Callable[[Any], int | None]:
 
 
 def _text(value: Any) -> Text | None:
-    is_short = isinstance(value, str) and 0 < len(value) <= MAX_TEXT
-    return Text(value=value) if is_short and is_storable(value) else None
+    return _new_text(value) if isinstance(value, str) and 0 < len(value) <= MAX_TEXT else None
+
+
+@lru_cache(maxsize=1_000)
+def _new_text(value: str) -> Text | None:
+    """Return an unsaved text. It is created once, because most messages repeat the texts of earlier ones."""
+    return Text(value=value) if is_storable(value) else None
 
 
 COLUMNS: dict[str, Callable[[Any], Any]] = {

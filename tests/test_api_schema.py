@@ -21,6 +21,7 @@ from activity.api.docs import Generator
 from activity.catalogue import Type
 from activity.feed import tail
 from activity.feed.filters import EventFilterSet
+from activity.storage.events import insert
 from repositories.access.levels import Category
 from repositories.models import Repository
 from tests import factories
@@ -64,9 +65,9 @@ def world(web: Repository) -> Repository:
     for kind in ("update_tag", "get_tag", "delete_tag", "scan", "push_mirror"):
         for tag in ("v1", "v2"):
             factories.record(kind, web, tag=tag, digest=DIGEST, actor_name="jane")
-    factories.record("create_grant", web)
-    factories.record(factories.UNKNOWN_KIND, web)
-    factories.record("create_session", actor_name="jane")
+    for kind in ("create_grant", factories.UNKNOWN_KIND):
+        insert([factories.event_row(kind=kind, repository=web, repository_name="acme/web")])
+    insert([factories.event_row(kind="create_session")])
     return web
 
 

@@ -321,7 +321,7 @@ class Migration(migrations.Migration):
                 ('is_pull', models.BooleanField(default=False)),
                 ('repository_name', models.CharField(max_length=255)),
                 ('tag', models.CharField(blank=True, max_length=128)),
-                ('digest', models.CharField(blank=True, max_length=255)),
+                ('digest', activity.models.fields.DigestField(blank=True, max_length=255)),
                 ('pull', models.UUIDField(editable=False, null=True)),
                 ('actor_type', models.CharField(choices=[('user', 'User'), ('anonymous', 'Anonymous'), ('unnamed', 'Unnamed account'), ('promotion', 'Promotion policy'), ('pruning', 'Pruning policy'), ('push_mirroring', 'Push mirroring policy'), ('pull_mirroring', 'Pull mirroring policy'), ('manual_promotion', 'Manual promotion'), ('system', 'System')], max_length=20)),
                 ('actor_name', models.CharField(blank=True, max_length=255)),

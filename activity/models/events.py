@@ -21,7 +21,7 @@ from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
 from activity.models.deletion import Import
 from activity.models.details import TEXTS, EventDetails
 from activity.models.disputes import Dispute
-from activity.models.fields import BlockRangeIndex, CategoryField, KindField
+from activity.models.fields import BlockRangeIndex, CategoryField, DigestField, KindField
 from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
@@ -103,7 +103,7 @@ class Event(EventDetails):
     repository = UnconstrainedForeignKey(Repository, null=True)
     repository_name = models.CharField(max_length=names.MAX_NAME_LENGTH)
     tag = models.CharField(max_length=names.MAX_TAG_LENGTH, blank=True)
-    digest = models.CharField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
+    digest = DigestField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
     pull = models.UUIDField(null=True, editable=False)
     """The id of the pull that the event is a part of, if it isn't a pull of its own.
 

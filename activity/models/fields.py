@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.expressions import Col
-from django.db.models.lookups import Exact, In
+from django.db.models.lookups import Exact, In, Lookup
 
 from activity import catalogue
 from activity.catalogue import CATEGORY_NUMBERS, KINDS, UNKNOWN
@@ -155,6 +155,51 @@ class InCategory(_HasCategory, Exact):
 
 def _kind_numbers(categories: Any) -> str:
     return ", ".join(str(kind.number) for kind in catalogue.kinds_of(categories))
+
+
+SHA256 = "sha256:"
+SHA256_MARK = b"\0"
+"""The first byte of stored SHA-256 digests. No text contains this character."""
+_SHA256_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class DigestField(models.CharField):
+    """A digest. SHA-256 digests take 34 bytes instead of 72, and all others are stored as text."""
+
+    def get_internal_type(self) -> str:
+        return "BinaryField"
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> str | None:
+        if value is None:
+            return None
+        stored = bytes(value)
+        return SHA256 + stored[1:].hex() if stored.startswith(SHA256_MARK) else stored.decode()
+
+    def get_prep_value(self, value: Any) -> bytes | None:
+        text = super().get_prep_value(value)
+        if text is None:
+            return None
+        if _SHA256_DIGEST.fullmatch(text):
+            return SHA256_MARK + bytes.fromhex(text.removeprefix(SHA256))
+        return text.encode("utf-8", "surrogatepass")
+
+
+@DigestField.register_lookup
+class DigestStartsWith(Lookup):
+    """A condition on the beginning of digests, as two ranges: one of SHA-256 digests, and one of texts."""
+
+    lookup_name = "startswith"
+    prepare_rhs = False
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple]:
+        column, params = compiler.compile(self.lhs)
+        start, text = self.rhs, self.rhs.encode("utf-8", "surrogatepass")
+        lowest, highest = (
+            self.lhs.output_field.get_prep_value(start + (SHA256 + digit * 64)[len(start) :])
+            for digit in "0f"
+        )
+        sql = f"({column} BETWEEN %s AND %s OR {column} >= %s AND {column} < %s)"
+        return sql, (*params, lowest, highest, *params, text, *params, text + b"\xff")
 
 
 class BlockRangeIndex(models.Index):

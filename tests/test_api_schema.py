@@ -16,6 +16,7 @@ from django.urls import get_resolver
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from schemathesis import Case
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from activity.api.docs import Generator
 from activity.catalogue import Type
@@ -103,8 +104,11 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_answers_are_as_the_schema_says(case: Case, headers: dict[str, str]) -> None:
-    case.call_and_validate(headers=headers)
+def test_answers_are_as_the_schema_says(case: Case, caller: str, headers: dict[str, str]) -> None:
+    # Whoever can't see system events can't ask for them.
+    asks_for_hidden = caller != "MSR admin" and "system" in str((case.query or {}).get("category"))
+    excluded: list[Any] = [positive_data_acceptance] if asks_for_hidden else []
+    case.call_and_validate(headers=headers, excluded_checks=excluded)
 
 
 class TestSchema:

@@ -127,6 +127,7 @@ class Schema(AutoSchema):
         found: list[Any] = super()._get_filter_parameters()
         filters = self.view.filterset_class.base_filters if hasattr(self.view, "filterset_class") else {}
         for parameter in found:
+            parameter.setdefault("description", filters[parameter["name"]].label)
             if limit := filters[parameter["name"]].extra.get("max_length"):
                 parameter["schema"]["maxLength"] = limit
             if parameter["name"] == "search":

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -22,10 +23,11 @@ pytestmark = pytest.mark.long
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "integrations.md"
 RECORD = """
+from django.utils import timezone
 from tests.factories import event_row
 from activity.storage.events import insert
-details = {{"user_agent": "x" * {size}}}
-insert([event_row(tag=tag, repository_name="acme/web", details=details) for tag in {tags}])
+values = {{"occurred_at": timezone.now(), "details": {{"user_agent": "x" * {size}}}}}
+insert([event_row(tag=tag, repository_name="acme/web", **values) for tag in {tags}])
 """
 
 
@@ -167,7 +169,8 @@ def test_panels_of_grafana_find_their_columns(app: Application) -> None:
     for kind in ("push", "delete"):
         app.shell(RECORD.format(size=1, tags=(kind,)).replace("tag=tag", f"tag=tag, category='{kind}'"))
     dashboard = json.loads(example("Grafana", "json"))
-    after, before = "2026-11-15T00:00:00.000Z", "2026-11-23T00:00:00.000Z"
+    now = datetime.now(UTC)
+    after, before = (f"{now + timedelta(days=days):%Y-%m-%dT%H:%M:%S}.000Z" for days in (-7, 1))
 
     assert len(dashboard["panels"]) == 2
     for panel in dashboard["panels"]:

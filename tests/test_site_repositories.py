@@ -106,7 +106,8 @@ class TestTabs:
         html = client_for("repoadmin").get(f"{WEB}info/").content.decode()
 
         labels = re.findall(r">(\w+)</a>", TABS.findall(html)[0])
-        order = ["Info", "Tags", "Activity", "Promotions", "Mirrors", "Pruning", "Permissions", "Settings"]
+        order = ["Info", "Tags", "Activity", "Pulls", "Promotions", "Mirrors", "Pruning"]
+        order += ["Permissions", "Settings"]
         assert labels == [label for label in order if label in labels]
         assert {"Info", "Activity", "Settings"} <= set(labels)
 

@@ -92,7 +92,7 @@ def open_tab(driver: Chrome, tab: str) -> None:
     assert reaches(driver, "/repositories/")
     fill(driver, "q", "web")
     click_button(driver, "Search")
-    assert reaches(driver, "?q=web&namespace=")
+    assert poll(lambda: "?q=web&" in driver.current_url, True)
     click_link(driver, "acme/web")
     assert reaches(driver, "/repositories/acme/web/info/")
     driver.find_element(By.CSS_SELECTOR, "nav.tabs").find_element(By.LINK_TEXT, tab).click()

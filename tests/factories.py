@@ -201,6 +201,18 @@ def event_row(**values: Any) -> Event:
     return Event(id=id, is_pull=is_pull, **values)
 
 
+def produced_event(kind: str, moment: datetime, actor: str, **values: Any) -> dict[str, Any]:
+    """Return an event in the format that producers send."""
+    return {
+        "id": f"{kind} {moment.isoformat()} {actor} {values}",
+        "kind": kind,
+        "repository": "acme/web",
+        "occurred_at": moment.isoformat(),
+        "actor": {"type": "user", "id": actor},
+        **values,
+    }
+
+
 def notification(**values: Any) -> dict[str, Any]:
     """Return a notification. By default, it reports that a manifest was pushed by tag.
 

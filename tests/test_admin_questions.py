@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 import requests
@@ -13,6 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests import services
+from tests.factories import produced_event
 from tests.running import PASSWORD, TIMEOUT, Application, application, click_link, poll
 
 TODAY = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -22,32 +22,20 @@ DIGEST = "sha256:" + "09c0ffee" * 8
 ADDRESS = "203.0.113.9"
 
 
-def event(kind: str, moment: datetime, actor: str, **values: Any) -> dict[str, Any]:
-    """Return an event in the format that producers send."""
-    return {
-        "id": f"{kind} {moment.isoformat()} {actor} {values}",
-        "kind": kind,
-        "repository": "acme/web",
-        "occurred_at": moment.isoformat(),
-        "actor": {"type": "user", "id": actor},
-        **values,
-    }
-
-
 EVENTS = [
-    event("update_tag", LAST_MONTH, "dana", tag="v9"),
-    event("update_tag", LAST_MONTH + timedelta(hours=1), "li", tag="v9"),
-    event("update_tag", LAST_MONTH + timedelta(hours=1), "li", tag="v8"),
-    event("get_tag", LAST_MONTH + timedelta(hours=2), "mara", tag="v9"),
-    event("get_tag", LAST_MONTH + timedelta(hours=3), "reader", tag="v9"),
-    event("get_tag", LAST_MONTH + timedelta(hours=3), "reader", tag="v8"),
-    event("get_tag", TODAY - timedelta(hours=30), "li", tag="v9", repository="acme/docs"),
-    event("delete_manifest", YESTERDAY, "mallory", digest=DIGEST),
-    event("delete_tag", YESTERDAY + timedelta(minutes=1), "mallory", tag="v9"),
-    event("scan", YESTERDAY - timedelta(days=3), "mallory"),
-    event("create_repository", LAST_MONTH, "dana", repository="acme/shop"),
-    event("create_repository", LAST_MONTH + timedelta(days=1), "dana", repository="acme/till"),
-    event(
+    produced_event("update_tag", LAST_MONTH, "dana", tag="v9"),
+    produced_event("update_tag", LAST_MONTH + timedelta(hours=1), "li", tag="v9"),
+    produced_event("update_tag", LAST_MONTH + timedelta(hours=1), "li", tag="v8"),
+    produced_event("get_tag", LAST_MONTH + timedelta(hours=2), "mara", tag="v9"),
+    produced_event("get_tag", LAST_MONTH + timedelta(hours=3), "reader", tag="v9"),
+    produced_event("get_tag", LAST_MONTH + timedelta(hours=3), "reader", tag="v8"),
+    produced_event("get_tag", TODAY - timedelta(hours=30), "li", tag="v9", repository="acme/docs"),
+    produced_event("delete_manifest", YESTERDAY, "mallory", digest=DIGEST),
+    produced_event("delete_tag", YESTERDAY + timedelta(minutes=1), "mallory", tag="v9"),
+    produced_event("scan", YESTERDAY - timedelta(days=3), "mallory"),
+    produced_event("create_repository", LAST_MONTH, "dana", repository="acme/shop"),
+    produced_event("create_repository", LAST_MONTH + timedelta(days=1), "dana", repository="acme/till"),
+    produced_event(
         "get_manifest",
         YESTERDAY,
         "eve",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 import requests
 from selenium.webdriver import Chrome
 
 from tests import services
+from tests.factories import produced_event
 from tests.running import PASSWORD, TIMEOUT, Application, application, text
 from tests.visitor import Visitor
 
@@ -23,28 +23,16 @@ OLD, NEW = (f"sha256:{digits * 8}" for digits in ("09c0ffee", "0badcafe"))
 VisitorOf = Callable[[str], Visitor]
 
 
-def event(kind: str, moment: datetime, actor: str, **values: Any) -> dict[str, Any]:
-    """Return an event in the format that producers send."""
-    return {
-        "id": f"{kind} {moment.isoformat()} {actor} {values}",
-        "kind": kind,
-        "repository": "acme/web",
-        "occurred_at": moment.isoformat(),
-        "actor": {"type": "user", "id": actor},
-        **values,
-    }
-
-
 EVENTS = [
-    event("update_tag", LAST_MONTH, "dana", tag="rolling", digest=OLD),
-    event("update_tag", YESTERDAY, "li", tag="rolling", digest=NEW),
-    event("scan_failed", YESTERDAY, "li", tag="rolling", repository="acme/team/worker"),
-    event("get_tag", YESTERDAY, "mara", tag="rolling", digest=NEW),
-    event("get_tag", YESTERDAY + timedelta(minutes=1), "mara", tag="rolling", digest=NEW),
-    event("get_tag", YESTERDAY + timedelta(minutes=2), "li", tag="rolling", digest=NEW),
-    event("update_tag", LAST_MONTH, "dana", tag="gone", digest=OLD),
-    event("delete_tag", YESTERDAY, "mallory", tag="gone"),
-    event("update_tag", YESTERDAY, "stranger", tag="first", repository="newcomer/app"),
+    produced_event("update_tag", LAST_MONTH, "dana", tag="rolling", digest=OLD),
+    produced_event("update_tag", YESTERDAY, "li", tag="rolling", digest=NEW),
+    produced_event("scan_failed", YESTERDAY, "li", tag="rolling", repository="acme/team/worker"),
+    produced_event("get_tag", YESTERDAY, "mara", tag="rolling", digest=NEW),
+    produced_event("get_tag", YESTERDAY + timedelta(minutes=1), "mara", tag="rolling", digest=NEW),
+    produced_event("get_tag", YESTERDAY + timedelta(minutes=2), "li", tag="rolling", digest=NEW),
+    produced_event("update_tag", LAST_MONTH, "dana", tag="gone", digest=OLD),
+    produced_event("delete_tag", YESTERDAY, "mallory", tag="gone"),
+    produced_event("update_tag", YESTERDAY, "stranger", tag="first", repository="newcomer/app"),
 ]
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 import schemathesis
+from django.core.signals import request_finished, request_started
 from django.core.wsgi import get_wsgi_application
+from django.db import close_old_connections
 from django.test import Client
 from django.urls import get_resolver
 from hypothesis import HealthCheck, settings
@@ -88,13 +91,24 @@ def headers(caller: str, world: Repository) -> dict[str, str]:
 
 
 @pytest.fixture
+def open_connection() -> Iterator[None]:
+    """Keep the test's transaction open at the end of a request, as Django's client does."""
+    signals = (request_started, request_finished)
+    for signal in signals:
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in signals:
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Answer requests for the tail at once, whether there are events or not."""
     monkeypatch.setattr(tail, "wait_for_newer", lambda position, deadline: False)
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.usefixtures("no_waiting", "open_connection")
 @pytest.mark.parametrize("caller", CALLERS)
 @schema.parametrize()
 @settings(

@@ -21,7 +21,7 @@ ROLES = {"administer_registry": "msr_admin", "audit_registry": "auditor"}
 class TokenSerializer(serializers.ModelSerializer):
     """The access token of a request."""
 
-    digits = serializers.CharField(help_text="The first digits of the token, which tell tokens apart.")
+    digits = serializers.CharField(help_text="The first digits of the token, which identify it.")
     scopes = serializers.SerializerMethodField()
     restricted_to = serializers.SerializerMethodField(
         help_text="The only namespaces (`acme/*`) and repositories where it can be used. Empty for all."

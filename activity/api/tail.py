@@ -1,4 +1,4 @@
-"""The tail: the events that the caller can see, in the order in which they were committed, for ever."""
+"""The tail: the events that the caller can see, in the order in which they were committed."""
 
 from __future__ import annotations
 

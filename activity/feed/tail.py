@@ -75,5 +75,5 @@ def wait_for_newer(position: int, deadline: float) -> bool:
     while positions.newest() <= position:
         if (seconds := deadline - time.monotonic()) <= 0:
             return False
-        time.sleep(min(seconds, POLL))
+        time.sleep(min(seconds, POLL))  # no database tells the web server of new events
     return True

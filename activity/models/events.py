@@ -264,7 +264,7 @@ class Event(EventDetails):
     def actor_note(self) -> str:
         """What has become of the actor's account, if it was deleted or renamed since.
 
-        The id tells accounts apart that had the same name one after the other. Load events with
+        The id distinguishes accounts that had the same name at different times. Load events with
         `select_related("actor_user")` to avoid extra queries.
         """
         if self.actor_user_id is None:

@@ -50,7 +50,7 @@ def accept(body: bytes, account_id: int, token_key: str, size: int) -> Receipt |
     if config.record_in_request():
         return _record(id)
     if delay := _brake.delay():
-        time.sleep(delay)
+        time.sleep(delay)  # slows registries down while the recorder is behind
     return None
 
 

@@ -102,7 +102,7 @@ class AccessToken(AbstractAuthToken):
 
     @property
     def digits(self) -> str:
-        """The first digits of the token, which tell tokens apart."""
+        """The first digits of the token, which identify it."""
         return self.token_key[:SHOWN_DIGITS]
 
     @property

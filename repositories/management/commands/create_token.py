@@ -30,7 +30,9 @@ class Command(BaseCommand):
             metavar="PLACE",
             help="restrict the token to a namespace, such as acme/*, or a repository, such as acme/web",
         )
-        parser.add_argument("--days", type=int, help="how long the token is valid (default: for ever)")
+        parser.add_argument(
+            "--days", type=int, help="how long the token is valid (default: it does not expire)"
+        )
 
     @transaction.atomic
     def handle(

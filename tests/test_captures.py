@@ -5,6 +5,7 @@ No expectation in `tests/captures` was found to be wrong.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ from activity.models import DeadLetter
 from tests import factories
 from tests.capture_files import CAPTURES, Capture, read_events, shown
 
-MAX_STATEMENTS = 12
+MAX_STATEMENTS = 13
 
 
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: capture.name)
@@ -59,9 +60,9 @@ def test_message_takes_a_limited_number_of_statements(
     for notification in capture.notifications:
         with CaptureQueriesContext(connection) as captured:
             registry({**notification, "id": "another"})
-        ignored = ("SAVEPOINT", "registrynode", "pg_advisory_xact_lock", "accesstoken")
+        ignored = re.compile(r"^SELECT pg_advisory_xact_lock|SAVEPOINT|registrynode|accesstoken")
         executed = (query["sql"] for query in captured.captured_queries)
-        statements = [sql for sql in executed if not any(word in sql for word in ignored)]
+        statements = [sql for sql in executed if not ignored.search(sql)]
         assert len(statements) <= MAX_STATEMENTS, "\n".join(sql[:200] for sql in statements)
 
 

@@ -41,7 +41,7 @@ SELECT
     (lpad(to_hex((extract(epoch FROM occurred_at) * 1000)::bigint), 12, '0') || '70008'
         || lpad(to_hex(number), 15, '0'))::uuid,
     occurred_at, occurred_at, number, kind, kind = 6, repository_id,
-    'acme/web', 'v' || number %% 20, 'sha256:' || md5(number::text) || md5(number::text),
+    'acme/web', 'v' || number %% 20, '\\x00' || decode(md5(number::text) || md5(number::text), 'hex'),
     'user', 'user-' || number %% 100, '',
     ('10.0.' || number %% 250 || '.7')::inet, jsonb_build_object('request_id', number::text)
 FROM (

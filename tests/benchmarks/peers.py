@@ -34,7 +34,8 @@ SUPERUSER = "auditlog-superuser"
 """Only superusers have the permissions of django-auditlog."""
 EVENTS = """
     SELECT event.id, occurred_at, is_pull, kind = ANY(%s) AS is_deletion, event.repository_id,
-        namespace_id, repository_name, tag, digest, actor_name, actor_user_id,
+        namespace_id, repository_name, tag, actor_name, actor_user_id,
+        CASE length(digest) WHEN 33 THEN 'sha256:' || encode(substr(digest, 2), 'hex') ELSE '' END AS digest,
         host(client_address) AS address, agent.value AS agent
     FROM registry_activity_event AS event
         LEFT JOIN registry_activity_text AS agent ON agent.id = user_agent_id

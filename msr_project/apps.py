@@ -33,9 +33,13 @@ class ProjectConfig(AppConfig):
         post_migrate.connect(restore_schedule, sender=apps.get_app_config("registry_activity"))
 
 
-def restore_schedule(**_: Any) -> None:
-    """Restore the scheduled tasks of the host project that were deleted. Receiver for `post_migrate`."""
-    schedule.restore(SCHEDULE)
+def restore_schedule(apps: Any = apps, **_: Any) -> None:
+    """Restore the scheduled tasks of the host project that were deleted. Receiver for `post_migrate`.
+
+    `apps` contains the models that exist after a migration, which may have removed those of the audit trail.
+    """
+    if apps.all_models["registry_activity"]:
+        schedule.restore(SCHEDULE)
 
 
 class AdminConfig(admin_apps.AdminConfig):

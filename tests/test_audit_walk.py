@@ -70,6 +70,7 @@ IGNORED_MODELS = {
     "registry_activity.event",
     "registry_activity.tallychange",
     "registry_activity.failedlogins",
+    "registry_activity.newestposition",
     "registry_repositories.counter",
 }
 """Bookkeeping of Django and Celery beat, the events themselves, and counts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from repositories.access.resolving import Access
 from repositories.models import AccessToken, Repository
 from tests import factories
 from tests.factories import notification
+from tests.running import application
 
 pytestmark = pytest.mark.django_db
 
@@ -140,3 +142,12 @@ def test_registry_config_takes_no_account_of_a_person(db: None) -> None:
 
     assert "Bearer" in run("registry_config", "another")
     assert get_user_model()._default_manager.get(username="another").access_tokens.exists()
+
+
+@pytest.mark.long
+def test_tables_can_be_removed_and_created_again(tmp_path: Path) -> None:
+    with application(tmp_path) as app:
+        app.manage("migrate", "registry_activity", "zero")
+        app.manage("migrate")
+
+        assert app.events("admin") == []

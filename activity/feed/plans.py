@@ -259,7 +259,8 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterat
     Of the viewer's repositories, only those with the newest ids can have events on the first page, and the
     last of these ids is a lower bound for it: 0.34 ms and 409 buffers for 150 quiet repositories, 1.3 ms and
     417 buffers for 2,000. Without the bounds, it was 11 s and 1.5 million buffers. Indexes: newest_readable,
-    newest_restricted, newest_pull, event_repository_without_pulls, event_repository, event_account.
+    newest_restricted, newest_pull, event_repository_without_pulls, event_repository, event_account,
+    event_subject.
     """
     named = [condition.repositories for condition in plan.conditions if condition.repositories is not None]
     if plan.access.sees_everything and not named:
@@ -278,7 +279,8 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterat
     branches = [Branch(lane, Q(id__lte=top), sorted(active), not lane)] if active else []
     if own:
         account = Q(repository=None, actor_user=plan.access.viewer_id)
-        branches.append(Branch(lane, account, is_partial=True))
+        about_account = Q(subject_user=plan.access.viewer_id) & ~account
+        branches += [Branch(lane, condition, is_partial=True) for condition in (account, about_account)]
     if end is not None and not span.low <= end < span.high:
         end = None
     yield Source(branches, plain and plan.access.sees_everything, end, is_windowed=True)

@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from activity.models import DeadLetter, Event
 from activity.models.details import with_detail
-from activity.sources.credentials import remove_credentials_from_body
+from activity.sources.credentials import may_contain_credentials, remove_credentials_from_body
 from activity.sources.notification_parser import MANIFEST_TYPES
 from tests.factories import notification
 
@@ -101,6 +101,8 @@ def test_damaged_notification_is_recorded_or_stored_as_a_dead_letter(
 @MANY_EXAMPLES
 @given(body=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_invalid_envelope_is_stored_unchanged_as_a_dead_letter(registry: Any, body: bytes) -> None:
+    assume(not may_contain_credentials(body))  # they would be removed
+
     response = registry(body=body)
 
     assert (response.status_code, response.json()) == (200, {"events": 0, "dead_letters": 1})

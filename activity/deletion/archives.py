@@ -48,7 +48,10 @@ def _with_messages(events: Iterator[Event]) -> Iterator[Event]:
     while chunk := list(islice(events, CHUNK)):
         for event in chunk:
             event.listed_with = chunk
-        yield from chunk
+        try:
+            yield from chunk
+        finally:
+            chunk.clear()  # otherwise, only the garbage collector would free what refers to each other
 
 
 def row(event: Event) -> Row:

@@ -18,6 +18,7 @@ from activity.catalogue import FAILED_LOGIN
 from activity.gating import GatedEventQuerySet
 from activity.identity import first_id
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
+from activity.models.append_only import AppendOnlyModel
 from activity.models.deletion import Import
 from activity.models.details import TEXTS, EventDetails
 from activity.models.disputes import Dispute
@@ -84,7 +85,7 @@ class EventManager(BaseEventManager):
         return super().get_queryset().select_related(*TEXTS)
 
 
-class Event(EventDetails):
+class Event(AppendOnlyModel, EventDetails):
     """Something that happened in the registry. Append-only.
 
     An event outlives the objects that it refers to. It stores their names at the time, and its foreign
@@ -164,10 +165,6 @@ class Event(EventDetails):
 
     def __str__(self) -> str:
         return f"{self.label} {self.reference}"
-
-    def _do_update(self, *args: Any, **kwargs: Any) -> bool:  # type: ignore[override]
-        """Don't try to update a row before it is inserted, as `loaddata` does: triggers reject updates."""
-        return False
 
     @property
     def effective_at(self) -> datetime:

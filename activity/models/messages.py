@@ -14,6 +14,8 @@ from typing import Any
 from django.db import connection, models
 from django.utils import timezone
 
+from activity.models.append_only import AppendOnlyModel
+
 Message = dict[str, Any]
 TYPICAL = [
     '"artifactType":"application/vnd.docker.distribution.manifest.list.v2+json",'
@@ -41,7 +43,7 @@ FIND = """
 """
 
 
-class MessageBatch(models.Model):
+class MessageBatch(AppendOnlyModel):
     """The messages of the events from one position to another. It is never changed."""
 
     first = models.BigIntegerField(primary_key=True)

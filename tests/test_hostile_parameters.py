@@ -129,7 +129,7 @@ def admin(db: None) -> Client:
 
 
 def failures(client: Client, urls: Iterator[str]) -> list[str]:
-    """Return the URLs that answer with a server error. A monitor is told so if something doesn't work."""
+    """Return the URLs that answer with a server error, except the one for monitors, which may."""
     failed = []
     for url in urls:
         with rolled_back():

@@ -48,7 +48,7 @@ def stored(details: Any) -> Event:
 
 
 def in_order(details: Any) -> str:
-    """Return details as a text that tells 1 from 1.0 and true, but not the order of keys, as PostgreSQL."""
+    """Return details as a text that reflects the types of values, but, like PostgreSQL, no key order."""
     return json.dumps(details, sort_keys=True)
 
 

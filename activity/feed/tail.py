@@ -75,5 +75,6 @@ def wait_for_newer(position: int, deadline: float) -> bool:
     while positions.newest() <= position:
         if (seconds := deadline - time.monotonic()) <= 0:
             return False
-        time.sleep(min(seconds, POLL))  # no database tells the web server of new events
+        # SQLite can't notify, and on PostgreSQL, each waiting request would need a connection to listen on.
+        time.sleep(min(seconds, POLL))
     return True

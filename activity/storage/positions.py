@@ -30,8 +30,8 @@ def lock() -> None:
             cursor.execute(ADVISORY_LOCK)
 
 
-# A row of the subquery, and so the lock, is needed before the row of the newest position is locked. The WHERE
-# clause tells SQLite's parser that ON CONFLICT isn't part of a join.
+# A row of the subquery, and so the lock, is needed before the row of the newest position is locked. Without
+# the WHERE clause, SQLite would parse ON as the condition of a join.
 ADVANCE = """
     INSERT INTO registry_activity_newestposition (id, position)
     SELECT {only}, CAST(%s AS bigint) FROM ({lock}) AS locked WHERE true

@@ -38,7 +38,7 @@ class Allowance:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that tell the client, as in draft-ietf-httpapi-ratelimit-headers-07."""
+        """The response headers that report the allowance (draft-ietf-httpapi-ratelimit-headers-07)."""
         headers = {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(max(0, self.limit - self.count)),

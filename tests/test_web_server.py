@@ -159,11 +159,18 @@ class TestSlowClients:
     def test_connection_stays_open_between_requests(self, impatient: Application) -> None:
         """It is closed some time after the last response, however old it is."""
         head = b"HEAD /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-        with connect(impatient, head) as connection:
-            assert status(connection) == 200
-            connection.sendall(head)
-            assert status(connection) == 200
-            assert is_closed(connection)
+
+        def answers_twice_and_closes() -> bool:
+            try:
+                with connect(impatient, head) as connection:
+                    first = status(connection)
+                    connection.sendall(head)
+                    return first == status(connection) == 200 and is_closed(connection)
+            except ConnectionError:
+                return False
+
+        # On a busy machine, the time may be up before the server reads a request.
+        assert poll(answers_twice_and_closes, True)
 
     def test_place_of_export_that_nobody_reads_becomes_free(self, impatient: Application) -> None:
         export = slow_clients.export_request(impatient, "admin")

@@ -33,7 +33,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests import services
+from tests import dumps, services
 from tests.database_roles import WEB_ROLE, web_role_sql
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -135,6 +135,10 @@ class Application:
                 return results
             page = self.get(page["next"].removeprefix(f"{self.url}/api/v0/"), viewer).json()
 
+    def export(self, viewer: str) -> list[dict[str, Any]]:
+        """Return the events that `manage.py events export` prints for a user."""
+        return [json.loads(line) for line in self.manage("events", "export", "--user", viewer).splitlines()]
+
     def events(self, viewer: str, **query: Any) -> list[dict[str, Any]]:
         """Return all events that the API shows to a user, newest first."""
         return self.get_all("events/", viewer, **query)
@@ -142,19 +146,26 @@ class Application:
 
 @contextmanager
 def application(
-    folder: Path, redis_url: str | None = None, *, events: int = 0, variables: Mapping[str, str] | None = None
+    folder: Path,
+    redis_url: str | None = None,
+    *,
+    events: int = 0,
+    version: str | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Application]:
     """Run an application with the demo users, the demo repositories and about this many events.
 
-    The application gets a new database. Its data and its logs are written to the folder. It uses Redis only
-    if `redis_url` is given. `variables` are additional environment variables.
+    The application gets a new database, or one of an earlier version that was upgraded. Its data and its logs
+    are written to the folder. It uses Redis only if `redis_url` is given. `variables` are additional
+    environment variables.
     """
     port = services.free_port()
     url = f"http://{services.LOOPBACK}:{port}"
     environ = _environ(folder / "data") | {"PORT": str(port), "PUBLIC_URL": url} | dict(variables or {})
     if redis_url:
         environ["REDIS_URL"] = redis_url
-    with _database(folder / "data", events) as (database, tokens):
+    database_of = _upgraded(folder / "data", version) if version else _database(folder / "data", events)
+    with database_of as (database, tokens):
         app = Application(url, folder, environ | database, tokens)
         with app.program("web", lambda: requests.head(f"{url}/accounts/login/", timeout=5)):
             yield app
@@ -171,8 +182,25 @@ def _database(data: Path, events: int) -> Iterator[tuple[dict[str, str], dict[st
     try:
         yield setting, dict(template.tokens)
     finally:
-        for copy in setting.values():
-            _run_sql("DROP DATABASE {} WITH (FORCE)", _database_name(copy))
+        _drop(setting)
+
+
+@contextmanager
+def _upgraded(data: Path, version: str) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """Create a database from the dump of an earlier version, migrate it, and drop it after the block."""
+    data.mkdir()
+    setting = {}
+    try:
+        if "DATABASE_URL" in os.environ:
+            setting["DATABASE_URL"] = url = _create_database("template1")
+            dumps.restore_postgresql(version, data, url)
+        else:
+            dumps.restore_sqlite(version, data)
+        _manage(_environ(data) | setting, "migrate", "--verbosity", "0")
+        _add_web_role(setting)
+        yield setting, {}
+    finally:
+        _drop(setting)
 
 
 @dataclass(frozen=True)
@@ -198,9 +226,7 @@ def _template(events: int) -> DatabaseTemplate:
         postgresql = "DATABASE_URL" in os.environ
         setting = {"DATABASE_URL": _create_database("template1")} if postgresql else {}
         _manage(_environ(data) | setting, "migrate", "--verbosity", "0")
-        if postgresql:
-            with psycopg.connect(setting["DATABASE_URL"]) as connection:
-                connection.execute(web_role_sql())
+        _add_web_role(setting)
         return DatabaseTemplate(str(data), setting.get("DATABASE_URL"))
 
     return _create_once(f"{events}-events", create_filled)
@@ -254,6 +280,17 @@ def _create_database(template: str) -> str:
     name = f"application_{uuid4().hex}"
     _run_sql("CREATE DATABASE {} TEMPLATE {}", name, template)
     return urlsplit(os.environ["DATABASE_URL"])._replace(path=name).geturl()
+
+
+def _add_web_role(setting: dict[str, str]) -> None:
+    for url in setting.values():
+        with psycopg.connect(url) as connection:
+            connection.execute(web_role_sql())
+
+
+def _drop(setting: dict[str, str]) -> None:
+    for url in setting.values():
+        _run_sql("DROP DATABASE {} WITH (FORCE)", _database_name(url))
 
 
 def _database_name(url: str) -> str:

@@ -15,6 +15,8 @@ from tests import services
 from tests.factories import produced_event
 from tests.running import PASSWORD, TIMEOUT, Application, application, click_link, poll
 
+pytestmark = pytest.mark.long
+
 TODAY = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 YESTERDAY = TODAY - timedelta(days=1)
 LAST_MONTH = TODAY.replace(day=1) - timedelta(days=10)

@@ -192,6 +192,7 @@ def small(db: None, monkeypatch: pytest.MonkeyPatch) -> Viewers:
     return create_world(30, 600)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("viewer", VIEWERS)
 def test_pages_can_be_followed_to_the_end_and_back(small: Viewers, viewer: str) -> None:
     access = Access.for_user(small.users[viewer])

@@ -28,6 +28,8 @@ from tests.activity_tab import (
 from tests.pages import SIZES
 from tests.running import TIMEOUT, Application, application, click_link, poll, rows, sign_in, text
 
+pytestmark = pytest.mark.long
+
 TOKYO = ZoneInfo("Asia/Tokyo")
 BROWSERS = {"desktop": ("desktop", True), "phone": ("phone", True), "no-scripts": ("phone", False)}
 

@@ -1,18 +1,20 @@
 """The messages of registries, which are stored apart from their events, and for a time of their own.
 
 A batch contains the messages of events with consecutive positions. They resemble each other: in a batch of
-200, a message of 715 bytes takes 142 bytes, within 15 µs. On its own, it would take 258 bytes.
+200, a message of 715 bytes takes 133 bytes, within 1 µs. On its own, it would take 258 bytes. zlib would take
+141 bytes, and 15 µs.
 """
 
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+import orjson
 from django.db import connection, models
 from django.utils import timezone
+from zstandard import DICT_TYPE_RAWCONTENT, ZstdCompressionDict, ZstdCompressor, ZstdDecompressor
 
 from activity.models.append_only import AppendOnlyModel
 
@@ -31,7 +33,8 @@ TYPICAL = [
 The first byte of a compressed batch is the number of the one that it was compressed with.
 """
 CURRENT = 0
-LEVEL, WINDOW, MEMORY = 7, -15, 9
+LEVEL = 1
+"""Levels up to 7 take the same space, and up to ten times as long."""
 
 MAX_FOUND = 100
 """The maximum number of messages to find at a time. Each can be in another batch, of 30 KB."""
@@ -63,13 +66,12 @@ def compress(messages: Sequence[Message | None]) -> bytes:
 
     The first line contains the number of the line of each message, or 0 if there is no message.
     """
-    lines: dict[str, int] = {}
+    lines: dict[bytes, int] = {}
     numbers = [
-        0 if message is None else lines.setdefault(_to_json(message), len(lines) + 1) for message in messages
+        0 if message is None else lines.setdefault(to_json(message), len(lines) + 1) for message in messages
     ]
-    text = "\n".join([_to_json(numbers), *lines])
-    compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, WINDOW, MEMORY, zdict=TYPICAL[CURRENT].encode())
-    return bytes([CURRENT]) + compressor.compress(text.encode()) + compressor.flush()
+    compressor = ZstdCompressor(LEVEL, _dictionary(CURRENT))
+    return bytes([CURRENT]) + compressor.compress(b"\n".join([to_json(numbers), *lines]))
 
 
 def find_messages(positions: Collection[int]) -> dict[int, Message]:
@@ -92,12 +94,27 @@ def _find(positions: Sequence[int]) -> dict[int, Message]:
     return found
 
 
-def _to_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def to_json(value: Any) -> bytes:
+    """Return a value as JSON. Raises ValueError or RecursionError if it can't be stored as such.
+
+    orjson takes a fiftieth of the standard library's time, but refuses numbers of more than 64 bits, and
+    writes NaN as null.
+    """
+    try:
+        text = orjson.dumps(value)
+    except TypeError:
+        text = b"null"
+    if b"null" in text:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return text
+
+
+def _dictionary(number: int) -> ZstdCompressionDict:
+    return ZstdCompressionDict(TYPICAL[number].encode(), DICT_TYPE_RAWCONTENT)
 
 
 def _decompress(content: bytes, first: int, positions: Sequence[int]) -> Iterator[tuple[int, Message]]:
-    decompressor = zlib.decompressobj(WINDOW, zdict=TYPICAL[content[0]].encode())
+    decompressor = ZstdDecompressor(_dictionary(content[0]))
     lines = decompressor.decompress(content[1:]).decode().split("\n")
     numbers = json.loads(lines[0])
     for position in positions:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, ActorType
+from activity.models.messages import to_json
 from activity.recording.drafts import Delivery, Draft
 from activity.sources.credentials import may_contain_credentials, remove_credentials
 from activity.sources.manifest_requests import Request
@@ -36,7 +37,7 @@ UNKNOWN_USER_TYPE = "account"
 MAX_REFERENCES = 500
 """The number of references of an index to use. An index has one reference for each of its platforms."""
 MAX_MESSAGE_LENGTH = 4000
-"""Notifications up to this length, in characters of JSON without references, are stored whole.
+"""Notifications up to this length, in bytes of JSON without references, are stored whole.
 
 Most notifications are 600 to 900 characters long.
 """
@@ -346,14 +347,13 @@ def _without_references(notification: dict) -> dict:
 def _can_store_whole(notification: dict) -> bool:
     """Return whether a notification is small enough to store whole, and can be stored in every database."""
     try:
-        text = json.dumps(notification, ensure_ascii=False, allow_nan=False)
+        text = to_json(notification)
     except (ValueError, RecursionError):
         return False
     return (
         len(text) <= MAX_MESSAGE_LENGTH
-        and text.count("{") + text.count("[") <= MAX_CONTAINERS
-        and "\\u0000" not in text
-        and is_storable(text)
+        and text.count(b"{") + text.count(b"[") <= MAX_CONTAINERS
+        and b"\\u0000" not in text
     )
 
 

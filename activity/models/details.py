@@ -18,7 +18,7 @@ from django.utils.functional import cached_property
 from activity.gating import MESSAGE
 from activity.models.messages import Message, find_messages
 from activity.models.texts import MAX_TEXT, Text
-from repositories.utils.addresses import MAX_CACHED
+from repositories.utils.addresses import MAX_CACHED, is_ipv4
 from repositories.utils.fields import UnconstrainedForeignKey
 from repositories.utils.text import is_storable
 
@@ -34,6 +34,8 @@ def _is_canonical_address(value: str) -> bool:
 
     PostgreSQL spells the IPv6 addresses that contain an IPv4 address differently.
     """
+    if is_ipv4(value):
+        return True
     try:
         address = ipaddress.ip_address(value)
     except ValueError:

@@ -19,6 +19,7 @@ from activity import health
 from activity.models import DeadLetter, Event, JournalEntry, RegistryNode
 from activity.sources import auditing, intake, nodes, notifications, recorder, replay
 from activity.storage import heartbeats, journal
+from activity.storage.rows import MIN_COPIED
 from repositories.models import Repository
 from tests import factories
 from tests.factories import notification
@@ -160,6 +161,14 @@ class TestBatches:
             registry(message)
 
         assert len(recorded()) == 3
+
+    def test_batch_with_many_new_texts_is_recorded(self, registry: Any) -> None:
+        agents = {f"client-{number}/1.0" for number in range(MIN_COPIED)}
+        registry(*(notification(request={"useragent": agent}) for agent in agents))
+
+        recorder.record_batch()
+
+        assert {event.details["user_agent"] for event in Event.objects.exclude(tag="")} == agents
 
     def test_repository_can_be_deleted_and_pushed_again(self, registry: Any) -> None:
         registry(notification(timestamp="2026-11-22T10:00:00Z"))

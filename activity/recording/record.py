@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from uuid import UUID
@@ -11,11 +10,13 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import transaction
 
+from activity.identity import by_number
 from activity.models import ActorType, Event
 from activity.recording.drafts import Draft
 from activity.recording.repositories import RepositoryFinder
 from activity.storage import tags
 from activity.storage.events import insert
+from activity.storage.rows import build
 from repositories.models import Policy, Repository
 
 POLICY_ACTOR_TYPES = frozenset(Policy.Kind.values)
@@ -44,7 +45,7 @@ def record_events(drafts: Sequence[Draft], requests: Sequence[Draft] = ()) -> li
     users = _user_ids(resolved.values())
     policies = _policy_ids(resolved.values())
     # Sorted, so that two messages with the same events can't deadlock.
-    events = [_build_event(id, resolved[id], users, policies) for id in sorted(resolved)]
+    events = [_build_event(id, resolved[id], users, policies) for id in sorted(resolved, key=by_number)]
     tags.update_tags(insert(events))
     tags.update_requests(
         (repository, draft.tag, draft.effective_at)
@@ -63,7 +64,7 @@ def _resolve_repositories(drafts: dict[UUID, Draft], finder: RepositoryFinder) -
             resolved[id] = draft
             continue
         repository = draft.repository or finder.find(draft.repository_name, draft.occurred_at)
-        (resolved if repository else unresolved)[id] = replace(draft, repository=repository)
+        (resolved if repository else unresolved)[id] = draft.changed(repository=repository)
     if not unresolved:
         return resolved
     # A message that is redelivered after its repository was deleted must not register a new repository.
@@ -75,7 +76,7 @@ def _resolve_repositories(drafts: dict[UUID, Draft], finder: RepositoryFinder) -
     for draft in finder.register(first_seen):
         resolved[draft.event_id()] = draft
     for id, draft in unresolved.items():
-        resolved[id] = replace(draft, repository=finder.find(draft.repository_name, draft.occurred_at))
+        resolved[id] = draft.changed(repository=finder.find(draft.repository_name, draft.occurred_at))
     return resolved
 
 
@@ -108,12 +109,13 @@ def _policy_ids(drafts) -> dict[str, int]:
 
 
 def _build_event(id: UUID, draft: Draft, users: dict[str, int], policies: dict[str, int]) -> Event:
-    return Event(  # type: ignore[misc]  # `details` is a property
+    return build(
+        Event,
         id=id,
         occurred_at=draft.occurred_at,
         received_at=draft.received_at or draft.delivery.received_at,
         kind=draft.kind,
-        repository=draft.repository,
+        repository_id=draft.repository and draft.repository.pk,
         repository_name=draft.repository_name,
         tag=draft.tag,
         digest=draft.digest,

@@ -22,10 +22,9 @@ digest is not among them.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from uuid import UUID
@@ -33,10 +32,10 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
-from activity.identity import first_id, last_id, moment_of
+from activity.identity import by_number, first_id, last_id, moment_of
 from activity.models import ManifestRequest
 from activity.recording.drafts import Draft
-from activity.storage.rows import insert_rows
+from activity.storage.rows import build, insert_rows
 
 PULL_WINDOW = timedelta(minutes=1)
 """The maximum time between the first and the last request of a pull."""
@@ -74,7 +73,8 @@ class Request:
 
     def row(self) -> ManifestRequest:
         id = self.draft.event_id()
-        return ManifestRequest(
+        return build(
+            ManifestRequest,
             id=id,
             client=self._client(),
             request_id=_hash(self.request_id) if self.request_id else "",
@@ -125,7 +125,8 @@ def resolve(messages: Sequence[Sequence[Request]]) -> list[list[Draft]]:
     pairs = [[(request.row(), request.draft) for request in requests] for requests in messages]
     known = _read([row for row, _ in chain.from_iterable(pairs) if _is_get_by_digest(row)])
     resolved = [_resolve_message(sorted(rows, key=lambda pair: pair[0].id), known) for rows in pairs]
-    _store([known.new[id] for id in sorted(known.new)])  # sorted, so that two messages can't deadlock
+    # Sorted, so that two messages can't deadlock.
+    _store([known.new[id] for id in sorted(known.new, key=by_number)])
     return resolved
 
 
@@ -170,7 +171,7 @@ def _resolve(row: ManifestRequest, draft: Draft, known: Requests) -> Draft:
     if row.is_index or not is_named:
         known.add(row)
     if not earlier.is_head:
-        return replace(draft, tag=row.tag, pull=row.pull)
+        return draft.changed(tag=row.tag, pull=row.pull)
     return draft.with_kind("get_tag", tag=row.tag) if row.tag else draft
 
 
@@ -233,4 +234,4 @@ def delete_expired() -> None:
 
 
 def _hash(*values: object) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+    return hashlib.sha256(repr(values).encode()).hexdigest()

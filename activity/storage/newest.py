@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from activity.models import Event, NewestEvents
-from activity.storage.rows import insert_rows
+from activity.storage.rows import build, insert_rows
 from repositories.access.levels import READ_CATEGORIES
 
 TABLE = NewestEvents._meta.db_table
@@ -35,9 +35,11 @@ def update_newest(events: Iterable[Event]) -> None:
     for event in events:
         if event.repository_id is None:
             continue
-        row = rows.setdefault(event.repository_id, NewestEvents(repository_id=event.repository_id))
+        row = rows.get(event.repository_id)
+        if row is None:
+            row = rows[event.repository_id] = build(NewestEvents, repository_id=event.repository_id)
         column = column_of(event)
-        setattr(row, column, max(event.pk, getattr(row, column)))
+        setattr(row, column, max(event.id, getattr(row, column)))
     # Sorted, so that two transactions can't deadlock.
     insert_rows([rows[pk] for pk in sorted(rows)], MERGE)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 from django.db import connection, models
 from django.db.models import Model, QuerySet
+from django.db.models.base import ModelState
 from django.db.models.sql import InsertQuery
 
 BATCH = 1000
@@ -33,6 +35,35 @@ CREATE_STAGING = """
 """
 EMPTY_STAGING = "DELETE FROM {table}_staging"
 INSERT_STAGED = "INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}_staging {ending}"
+Row = TypeVar("Row", bound=Model)
+
+
+def build(model: type[Row], **values: Any) -> Row:
+    """Return an unsaved row with these attributes, and with the defaults of all other fields.
+
+    Takes 3 µs for an event. `model(**values)` takes 20 µs, as it also sends signals and checks the names.
+    """
+    row = model.__new__(model)
+    row._state = ModelState()
+    constants, factories = _defaults(model)
+    row.__dict__.update(constants)
+    for name, factory in factories.items():
+        if name not in values:
+            row.__dict__[name] = factory()
+    for name, value in values.items():
+        setattr(row, name, value)
+    return row
+
+
+@cache
+def _defaults(model: type[Model]) -> tuple[dict[str, Any], dict[str, Callable[[], Any]]]:
+    """Return the default values of a model's fields, and the functions that return the other defaults."""
+    fields = model._meta.concrete_fields
+    factories = {
+        field.attname: field.default for field in fields if field.has_default() and callable(field.default)
+    }
+    constants = {field.attname: field.get_default() for field in fields if field.attname not in factories}
+    return constants, factories
 
 
 def insert_rows(rows: Sequence[Model], ending: str = "") -> list[tuple]:
@@ -85,25 +116,33 @@ def _copy(fields: Sequence, rows: Sequence[Model], ending: str) -> list[tuple]:
     """
     table = rows[0]._meta.db_table
     columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
-    names = {"table": table, "columns": columns, "ending": ending}
-    convert = [_converter(field) for field in fields]
+    parts = {"table": table, "columns": columns, "ending": ending}
+    names = [field.attname for field in fields]
+    converters = [(number, _converter(field)) for number, field in enumerate(fields) if _is_converted(field)]
     with connection.cursor() as cursor:
-        cursor.execute(CREATE_STAGING.format(**names))
+        cursor.execute(CREATE_STAGING.format(**parts))
         with (
             connection.wrap_database_errors,
-            cursor.copy("COPY {table}_staging ({columns}) FROM STDIN".format(**names)) as copy,
+            cursor.copy("COPY {table}_staging ({columns}) FROM STDIN".format(**parts)) as copy,
         ):
             for row in rows:
-                values = row.__dict__
-                copy.write_row([to_database(values[name]) for name, to_database in convert])
-        cursor.execute(INSERT_STAGED.format(**names))
+                attributes = row.__dict__
+                values = [attributes[name] for name in names]
+                for number, convert in converters:
+                    values[number] = convert(values[number])
+                copy.write_row(values)
+        cursor.execute(INSERT_STAGED.format(**parts))
         returned = cursor.fetchall() if cursor.description else []
-        cursor.execute(EMPTY_STAGING.format(**names))
+        cursor.execute(EMPTY_STAGING.format(**parts))
     return returned
 
 
-def _converter(field: Any) -> tuple[str, Callable[[Any], Any]]:
-    """Return the name of a field's attribute, and a function that converts its values for the driver."""
-    if type(field.target_field if field.is_relation else field) in PLAIN_FIELDS:
-        return field.attname, lambda value: value.value if isinstance(value, Enum) else value
-    return field.attname, lambda value: field.get_db_prep_save(value, connection)
+def _is_converted(field: Any) -> bool:
+    return type(field.target_field if field.is_relation else field) not in PLAIN_FIELDS or bool(field.choices)
+
+
+def _converter(field: Any) -> Callable[[Any], Any]:
+    """Return a function that converts the values of a field for the driver."""
+    if type(field) in PLAIN_FIELDS:
+        return lambda value: value.value if isinstance(value, Enum) else value
+    return lambda value: field.get_db_prep_save(value, connection)

@@ -29,7 +29,7 @@ from activity.identity import EPOCH, with_time
 from activity.models import Event, Manifest, Tag, TagPull
 from activity.models.tags import NOT_DELETED
 from activity.storage import last_uses
-from activity.storage.rows import insert_rows, take_rows
+from activity.storage.rows import build, insert_rows, take_rows
 from repositories import names
 from repositories.models import Repository
 
@@ -192,7 +192,7 @@ def _append_pulls(events: list[Event]) -> None:
     for event in events:
         times_by_tag.setdefault(_key(event), []).append(event.effective_at)
     rows = [
-        TagPull(repository_id=repository, name=name, pulls=len(times), pulled_at=max(times))
+        build(TagPull, repository_id=repository, name=name, pulls=len(times), pulled_at=max(times))
         for (repository, name), times in times_by_tag.items()
     ]
     insert_rows(rows)
@@ -205,7 +205,7 @@ def _effective_id(event: Event) -> UUID:
 
 def _tag(repository_id: Any, name: str) -> Tag:
     """Return a new row for a tag."""
-    return Tag(repository_id=repository_id, name=name, image=names.image_of_tag(name))
+    return build(Tag, repository_id=repository_id, name=name, image=names.image_of_tag(name))
 
 
 def _key(event: Event, field: str = "tag") -> Key:

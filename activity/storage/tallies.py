@@ -24,7 +24,7 @@ from activity.identity import first_id
 from activity.models import DroppedTallies, Event, LedgerEntry, Tally, TallyChange
 from activity.models.fields import PULL_PART, TalliedCategoryField, category_sql
 from activity.storage import last_uses
-from activity.storage.rows import insert_rows, take_rows
+from activity.storage.rows import build, insert_rows, take_rows
 from repositories.access.levels import Category
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
@@ -79,7 +79,8 @@ def record_changes(counts: Mapping[Cell, int], cause: str = TallyChange.RECORDED
     The numbers are negative for deleted events. For the causes, see `TallyChange`.
     """
     changes = [
-        TallyChange(
+        build(
+            TallyChange,
             **cell._asdict(),
             is_pull=cell.category in (Category.PULL, PULL_PART),
             events=number,

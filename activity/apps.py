@@ -4,6 +4,7 @@ from django.apps import AppConfig
 from django.apps import apps as installed_apps
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
+from django.utils.translation import gettext_lazy as _
 
 from repositories.utils.installed import require_apps
 from repositories.utils.migrated import mark_migrated
@@ -39,11 +40,11 @@ class ActivityConfig(AppConfig):
         heartbeats.connect()
         administrators.register_reasons(registries.reasons_to_keep)
         last_activity.register(last_visible_activity)
-        tabs.register(tabs.Tab(20, "Tags", "registry_activity:tags", levels.READ_PERMISSIONS))
-        tabs.register(tabs.Tab(30, "Activity", "registry_activity:repository", frozenset(permissions)))
+        tabs.register(tabs.Tab(20, _("Tags"), "registry_activity:tags", levels.READ_PERMISSIONS))
+        tabs.register(tabs.Tab(30, _("Activity"), "registry_activity:repository", frozenset(permissions)))
         pulls = frozenset({levels.Category.PULL.permission})
-        tabs.register(tabs.Tab(35, "Pulls", "registry_activity:pulls", pulls))
-        tabs.register_organization_tab("Activity", "registry_activity:organization")
+        tabs.register(tabs.Tab(35, _("Pulls"), "registry_activity:pulls", pulls))
+        tabs.register_organization_tab(_("Activity"), "registry_activity:organization")
         links.URL_NAMES.update(user="registry_activity:user", policy="registry_activity:policy")
 
         connection_created.connect(append_only.prepare_sqlite)

@@ -15,6 +15,7 @@ from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils.translation import gettext as _
 
 from repositories.accounts.service_accounts import service_accounts
 from repositories.models import Membership, Organization, Repository, RoleGroup
@@ -42,7 +43,7 @@ def reasons_to_keep(users: Collection[Any]) -> list[str]:
     found = [reason for source in _sources for reason in source(users)]
     admins = msr_admins()
     if admins and admins <= {*ids}:
-        found.append("There would be no MSR admin.")
+        found.append(_("There would be no MSR admin."))
     orphaned = _owned_organizations().exclude(pk__in=_owned_organizations(without=ids).values("pk"))
     return found + [_without_owner(organization) for organization in orphaned]
 
@@ -60,7 +61,7 @@ def kept() -> Iterator[Callable[[], None]]:
 
         def check() -> None:
             if had_admin and not msr_admins():
-                raise LastAdministrator("There would be no MSR admin. Give somebody else this role first.")
+                raise LastAdministrator(_("There would be no MSR admin. Give somebody else this role first."))
             orphaned = Organization.objects.filter(Exists(_repositories(OuterRef("pk"))), pk__in=owned)
             if organization := orphaned.exclude(pk__in=_owned_organizations().values("pk")).first():
                 raise LastAdministrator(_without_owner(organization))
@@ -101,4 +102,6 @@ def _repositories(organization: Any) -> QuerySet[Repository]:
 
 
 def _without_owner(organization: Organization) -> str:
-    return f"{organization} has repositories, but would have no owner. Make somebody else an owner first."
+    return _(
+        "%(organization)s has repositories, but would have no owner. Make somebody else an owner first."
+    ) % {"organization": organization}

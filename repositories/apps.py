@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_migrate, pre_migrate
+from django.utils.translation import gettext_lazy as _
 
 from repositories.utils.installed import require_apps
 from repositories.utils.migrated import mark_migrated
@@ -8,7 +9,7 @@ from repositories.utils.migrated import mark_migrated
 class RepositoriesConfig(AppConfig):
     name = "repositories"
     label = "registry_repositories"
-    verbose_name = "Repositories"
+    verbose_name = _("Repositories")
     default_auto_field = "django.db.models.BigAutoField"
 
     def import_models(self) -> None:
@@ -22,14 +23,21 @@ class RepositoriesConfig(AppConfig):
         from repositories.accounts import sessions
 
         for position, label, url_name, permissions in (
-            (10, "Info", "info", READ_PERMISSIONS),
-            (40, "Promotions", "promotions", frozenset({VIEW_POLICIES})),
-            (50, "Mirrors", "mirrors", frozenset({VIEW_POLICIES})),
-            (60, "Pruning", "pruning", frozenset({VIEW_POLICIES})),
-            (70, "Permissions", "permissions", frozenset({"manage_access", VIEW_UNKNOWN_EVENTS})),
-            (80, "Settings", "repository_settings", frozenset({"edit", "delete"})),
+            (10, _("Info"), "info", READ_PERMISSIONS),
+            (40, _("Promotions"), "promotions", frozenset({VIEW_POLICIES})),
+            (50, _("Mirrors"), "mirrors", frozenset({VIEW_POLICIES})),
+            (60, _("Pruning"), "pruning", frozenset({VIEW_POLICIES})),
+            (70, _("Permissions"), "permissions", frozenset({"manage_access", VIEW_UNKNOWN_EVENTS})),
+            (80, _("Settings"), "repository_settings", frozenset({"edit", "delete"})),
         ):
-            tabs.register(tabs.Tab(position, label, f"registry_repositories:{url_name}", permissions))
+            tabs.register(
+                tabs.Tab(
+                    position,
+                    label,
+                    f"registry_repositories:{url_name}",
+                    permissions,
+                )
+            )
         sessions.connect()
         pre_migrate.connect(remove_groups, sender=self)
         post_migrate.connect(mark_migrated, sender=self)

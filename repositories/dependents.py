@@ -14,6 +14,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from guardian.models import UserObjectPermissionBase
 
 from repositories.access.grants import describe
@@ -50,28 +53,35 @@ class Dependents:
         kinds: dict[str, list[str]] = {}
         for row in self.deleted:
             title, text = WORDS[type(row)]
-            kinds.setdefault(title, []).append(text(row))
-        kinds[
+            kinds.setdefault(str(title), []).append(text(row))
+        unclaimed = gettext(
             "Namespaces that become unclaimed, so that only MSR admins and auditors see their repositories"
-        ] = [str(namespace) for namespace in self.unclaimed]
-        kinds["Members of teams and groups"] = [
-            f"{user} in {group}" for group, users in self.members for user in users
+        )
+        kinds[unclaimed] = [str(namespace) for namespace in self.unclaimed]
+        kinds[gettext("Members of teams and groups")] = [
+            gettext("%(user)s in %(group)s") % {"user": user, "group": group}
+            for group, users in self.members
+            for user in users
         ]
         return {f"{kind} ({len(rows)})": _first(rows) for kind, rows in kinds.items() if rows}
 
 
 def _first(rows: list[str]) -> list[str]:
     more = len(rows) - MAX_SHOWN
-    return [*rows[:MAX_SHOWN], f"and {more} more"] if more > 0 else rows
+    return [*rows[:MAX_SHOWN], gettext("and %(number)s more") % {"number": more}] if more > 0 else rows
+
+
+def _token_of_user(token: AccessToken) -> str:
+    return gettext("%(token)s of %(user)s") % {"token": token, "user": token.user}
 
 
 GRANTS_TO_USER: list[Any] = [RepositoryUserPermission, NamespaceUserPermission]
 GRANTS_TO_GROUP: list[Any] = [RepositoryGroupPermission, NamespaceGroupPermission]
-WORDS: dict[type, tuple[str, Callable[[Any], str]]] = {
-    **dict.fromkeys([*GRANTS_TO_USER, *GRANTS_TO_GROUP], ("Grants", describe)),
-    Membership: ("Memberships in organizations", str),
-    Team: ("Teams", str),
-    AccessToken: ("Access tokens", lambda token: f"{token} of {token.user}"),
+WORDS: dict[type, tuple[Promise, Callable[[Any], str]]] = {
+    **dict.fromkeys([*GRANTS_TO_USER, *GRANTS_TO_GROUP], (_("Grants"), describe)),
+    Membership: (_("Memberships in organizations"), str),
+    Team: (_("Teams"), str),
+    AccessToken: (_("Access tokens"), _token_of_user),
 }
 
 

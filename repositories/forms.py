@@ -11,9 +11,12 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from repositories import names
-from repositories.access.levels import GRANTABLE
+from repositories.access.levels import GRANTABLE_CHOICES
 from repositories.access.people import user_named, visible_organizations
 from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
@@ -38,10 +41,10 @@ class SearchForm(ListForm):
     """A form to search a list."""
 
     q = forms.CharField(
-        label="Search",
+        label=_("Search"),
         required=False,
         max_length=names.MAX_NAME_LENGTH,
-        widget=forms.SearchInput({"placeholder": "Part of the name"}),
+        widget=forms.SearchInput({"placeholder": _("Part of the name")}),
     )
 
 
@@ -55,27 +58,29 @@ class DaysField(forms.IntegerField):
 class RepositoryOrder(models.TextChoices):
     """The orders of the list of repositories."""
 
-    NAME = "", "Name"
-    PUSHED = "-push", "Last push, newest first"
-    LEAST_PUSHED = "push", "Last push, oldest first"
-    PULLED = "-pull", "Last pull, newest first"
-    LEAST_PULLED = "pull", "Last pull, oldest first"
+    NAME = "", _("Name")
+    PUSHED = "-push", _("Last push, newest first")
+    LEAST_PUSHED = "push", _("Last push, oldest first")
+    PULLED = "-pull", _("Last pull, newest first")
+    LEAST_PULLED = "pull", _("Last pull, oldest first")
 
 
 class RepositorySearchForm(SearchForm):
     """A form to search for repositories, optionally in a single namespace."""
 
     q = forms.CharField(
-        label="Search",
+        label=_("Search"),
         required=False,
         max_length=names.MAX_REFERENCE_LENGTH,
-        widget=forms.SearchInput({"placeholder": "Part of the name"}),
+        widget=forms.SearchInput({"placeholder": _("Part of the name")}),
     )
-    namespace = forms.CharField(required=False, widget=forms.TextInput({"placeholder": "All"}))
+    namespace = forms.CharField(
+        label=_("Namespace"), required=False, widget=forms.TextInput({"placeholder": _("All")})
+    )
     sort = forms.ChoiceField(
-        required=False, choices=[(order.value, order.label) for order in RepositoryOrder]
+        label=_("Sort"), required=False, choices=[(order.value, order.label) for order in RepositoryOrder]
     )
-    not_pulled_for = DaysField(label="Not pulled for (days)")
+    not_pulled_for = DaysField(label=_("Not pulled for (days)"))
 
     def clean_q(self) -> str:
         return names.name_in(self.cleaned_data["q"])
@@ -84,12 +89,12 @@ class RepositorySearchForm(SearchForm):
 class HolderSearchForm(SearchForm):
     """A form to search the people who have access to a repository, or to list the teams instead."""
 
-    by = forms.ChoiceField(required=False, choices=[("team", "Teams")], widget=forms.HiddenInput)
+    by = forms.ChoiceField(required=False, choices=[("team", _("Teams"))], widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         if cleaned.get("by") and cleaned.get("q"):
-            self.add_error("q", "Only people can be searched, not teams.")
+            self.add_error("q", gettext("Only people can be searched, not teams."))
         return cleaned
 
 
@@ -98,7 +103,9 @@ class NameField(forms.ModelChoiceField):
 
     widget = forms.TextInput
 
-    def __init__(self, queryset: QuerySet | None, *, name: str, unknown: str, **kwargs: Any) -> None:
+    def __init__(
+        self, queryset: QuerySet | None, *, name: str, unknown: str | Promise, **kwargs: Any
+    ) -> None:
         super().__init__(queryset, to_field_name=name, error_messages={"invalid_choice": unknown}, **kwargs)
 
     def to_python(self, value: Any) -> Any:
@@ -113,16 +120,16 @@ class PreferencesForm(forms.ModelForm):
     class Meta:
         model = Profile
         fields = ["time_zone", "theme"]
-        labels = {"theme": "Light or dark"}
-        help_texts = {"time_zone": "Dates and times are shown in this zone."}
+        labels = {"theme": _("Light or dark")}
+        help_texts = {"time_zone": _("Dates and times are shown in this zone.")}
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.fields["time_zone"].empty_label = "Same as my browser"  # type: ignore[attr-defined]
+        self.fields["time_zone"].empty_label = gettext("Same as my browser")  # type: ignore[attr-defined]
 
     def clean(self) -> Any:
         if not self.data.keys() & self.fields.keys():
-            raise ValidationError("The form is empty.")
+            raise ValidationError(gettext("The form is empty."))
         return super().clean()
 
     def save(self, commit: bool = True) -> Profile:
@@ -135,7 +142,10 @@ class NewRepositoryForm(forms.ModelForm):
     """A form to create a repository in one of the namespaces where the viewer can create repositories."""
 
     namespace = NameField(
-        None, name="name", unknown="There is no namespace with this name where you can create repositories."
+        None,
+        label=_("Namespace"),
+        name="name",
+        unknown=_("There is no namespace with this name where you can create repositories."),
     )
 
     class Meta:
@@ -143,8 +153,8 @@ class NewRepositoryForm(forms.ModelForm):
         fields = ["namespace", "name", "visibility", "description"]
         widgets = {"description": forms.Textarea(attrs={"rows": 5})}
         help_texts = {
-            "name": "Use lowercase letters and digits, with separators (. _ - /) between them.",
-            "visibility": "Everyone who is logged in can see a public repository.",
+            "name": _("Use lowercase letters and digits, with separators (. _ - /) between them."),
+            "visibility": _("Everyone who is logged in can see a public repository."),
         }
 
     def __init__(self, *args: Any, access: Access, **kwargs: Any) -> None:
@@ -177,18 +187,18 @@ class DeletionForm(forms.Form):
     def __init__(self, *args: Any, expected: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.expected = expected
-        self.fields["confirmation"].label = f"Type {expected} to confirm"
+        self.fields["confirmation"].label = gettext("Type %(expected)s to confirm") % {"expected": expected}
 
     def clean_confirmation(self) -> str:
         if self.cleaned_data["confirmation"].strip() != self.expected:
-            raise ValidationError("The name does not match.")
+            raise ValidationError(gettext("The name does not match."))
         return self.expected
 
 
 class UserForm(forms.Form):
     """A form for the exact name of one of the given users."""
 
-    user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="", label="Username")
+    user = NameField(None, name=get_user_model().USERNAME_FIELD, unknown="", label=_("Username"))
 
     def __init__(self, *args: Any, users: QuerySet, unknown: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -203,8 +213,8 @@ class MemberForm(forms.Form):
     It offers no suggestions, so that nobody can list all users.
     """
 
-    user = forms.CharField(label="Username", max_length=255)
-    role = forms.ChoiceField(choices=Membership.Role.choices, initial=Membership.Role.MEMBER)
+    user = forms.CharField(label=_("Username"), max_length=255)
+    role = forms.ChoiceField(label=_("Role"), choices=Membership.Role.choices, initial=Membership.Role.MEMBER)
 
     def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -217,12 +227,12 @@ class MemberForm(forms.Form):
 class OrganizationForm(forms.ModelForm):
     """A form for MSR admins to create an organization, with its first owner."""
 
-    owner = forms.CharField(label="First owner", max_length=255, help_text="The exact name of a user.")
+    owner = forms.CharField(label=_("First owner"), max_length=255, help_text=_("The exact name of a user."))
 
     class Meta:
         model = Organization
         fields = ["name"]
-        help_texts = {"name": "Also the name of its first namespace."}
+        help_texts = {"name": _("Also the name of its first namespace.")}
 
     def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -248,7 +258,7 @@ class TeamForm(forms.ModelForm):
         model = Team
         fields = ["name"]
         help_texts = {
-            "name": "Use lowercase letters and digits, with single separators (. _ -) between them."
+            "name": _("Use lowercase letters and digits, with single separators (. _ -) between them.")
         }
 
 
@@ -258,19 +268,19 @@ class UntilField(forms.DateField):
     widget = forms.DateInput({"type": "date"}, format="%Y-%m-%d")
 
     def __init__(self, **kwargs: Any) -> None:
-        help_text = "The last day of access. Leave it empty to give access without end."
-        super().__init__(label="Until", required=False, help_text=help_text, **kwargs)
+        help_text = _("The last day of access. Leave it empty to give access without end.")
+        super().__init__(label=_("Until"), required=False, help_text=help_text, **kwargs)
 
     def clean(self, value: Any) -> datetime | None:
         day = super().clean(value)
         if day is None:
             return None
         if day > timezone.localdate() + MAX_PERIOD:
-            raise ValidationError("The day is more than ten years ahead.")
+            raise ValidationError(gettext("The day is more than ten years ahead."))
         midnight = datetime.combine(day + timedelta(days=1), time.min)
         end = timezone.make_aware(midnight)
         if end <= timezone.now():
-            raise ValidationError("The day has passed.")
+            raise ValidationError(gettext("The day has passed."))
         return end
 
 
@@ -278,9 +288,11 @@ class RepositoryGrantForm(forms.Form):
     """A form to grant a user or a team access to a repository. The viewer must be able to see the team."""
 
     holder = forms.CharField(
-        label="User or team", max_length=255, help_text="The exact name of a user, or organization/team."
+        label=_("User or team"),
+        max_length=255,
+        help_text=_("The exact name of a user, or organization/team."),
     )
-    codename = forms.ChoiceField(label="Access", choices=GRANTABLE)
+    codename = forms.ChoiceField(label=_("Access"), choices=GRANTABLE_CHOICES)
     until = UntilField()
 
     def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
@@ -301,15 +313,15 @@ class RepositoryGrantForm(forms.Form):
             return user_named(self.cleaned_data["holder"], self.viewer)
         except ValidationError as error:
             raise ValidationError(
-                "There is no team with this name in the organizations that you can see."
+                gettext("There is no team with this name in the organizations that you can see.")
             ) from error
 
 
 class TeamGrantForm(forms.Form):
     """A form to grant a team access to one of its organization's namespaces or repositories."""
 
-    place = forms.CharField(label="Repository or namespace", max_length=names.MAX_NAME_LENGTH)
-    codename = forms.ChoiceField(label="Access", choices=GRANTABLE)
+    place = forms.CharField(label=_("Repository or namespace"), max_length=names.MAX_NAME_LENGTH)
+    codename = forms.ChoiceField(label=_("Access"), choices=GRANTABLE_CHOICES)
     until = UntilField()
 
     def __init__(self, *args: Any, organization: Organization, **kwargs: Any) -> None:
@@ -322,5 +334,5 @@ class TeamGrantForm(forms.Form):
         if place and slash:
             place = place.repositories.live().filter(name=name).first()
         if place is None:
-            raise ValidationError("The organization has no namespace or repository with this name.")
+            raise ValidationError(gettext("The organization has no namespace or repository with this name."))
         return place

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from repositories import administrators
 from repositories.models import Membership, Organization
@@ -52,4 +53,5 @@ def _require_another_owner(membership: Membership) -> None:
     """Raise ValidationError if the member is an owner, and no other owner has an active account."""
     owners = administrators.active_owners().filter(organization=membership.organization_id)
     if membership.role == Membership.Role.OWNER and not owners.exclude(pk=membership.pk).exists():
-        raise ValidationError(f"{membership.user} is the last owner. Make somebody else an owner first.")
+        message = _("%(user)s is the last owner. Make somebody else an owner first.")
+        raise ValidationError(message, params={"user": membership.user})

@@ -13,6 +13,8 @@ from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.signals import pre_delete
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 from solo.models import SingletonModel
 
@@ -38,31 +40,36 @@ The group name `organization/team` can have at most 150 characters.
 
 validate_component = RegexValidator(
     rf"^{names.COMPONENT}\Z",
-    "Use lowercase letters and digits, with single separators (. _ -) between them.",
+    _("Use lowercase letters and digits, with single separators (. _ -) between them."),
 )
 validate_namespace = RegexValidator(
     rf"^(?:{names.NAMESPACE})\Z",
-    "Use letters and digits, with single separators (. _ -) between them.",
+    _("Use letters and digits, with single separators (. _ -) between them."),
 )
 
 
 def validate_not_reserved(name: str) -> None:
     """Raise ValidationError for a name that no user or organization may have."""
     if names.is_reserved(name):
-        raise ValidationError("This name is reserved.", code="reserved")
+        raise ValidationError(gettext("This name is reserved."), code="reserved")
 
 
 class Organization(models.Model):
     """A group of people. It owns namespaces, one of which has the same name as the organization."""
 
     name = models.CharField(
-        max_length=MAX_GROUP_NAME_PART, unique=True, validators=[validate_namespace, validate_not_reserved]
+        _("name"),
+        max_length=MAX_GROUP_NAME_PART,
+        unique=True,
+        validators=[validate_namespace, validate_not_reserved],
     )
     users: models.ManyToManyField = models.ManyToManyField(
-        settings.AUTH_USER_MODEL, through="Membership", related_name="organizations"
+        settings.AUTH_USER_MODEL, through="Membership", related_name="organizations", verbose_name=_("users")
     )
 
     class Meta:
+        verbose_name = _("organization")
+        verbose_name_plural = _("organizations")
         ordering = ["name"]
 
     def __str__(self) -> str:
@@ -72,7 +79,7 @@ class Organization(models.Model):
         """Check that the name isn't taken by a user or another organization."""
         taken = Namespace.objects.filter(name=self.name).exclude(Namespace.UNCLAIMED)
         if taken.exclude(organization__isnull=False, organization=self.pk).exists():
-            raise ValidationError({"name": "A user or another organization already has this name."})
+            raise ValidationError({"name": gettext("A user or another organization already has this name.")})
 
     @transaction.atomic
     def save(self, *args: Any, **kwargs: Any) -> None:
@@ -92,8 +99,8 @@ class RoleGroup(models.Model):
     """The group of a role in the whole registry. See `repositories.access.groups`."""
 
     class Role(models.TextChoices):
-        MSR_ADMINS = "msr_admins", "MSR admins"
-        AUDITORS = "auditors", "Security auditors"
+        MSR_ADMINS = "msr_admins", _("MSR admins")
+        AUDITORS = "auditors", _("Security auditors")
 
     role = models.CharField(max_length=10, choices=Role, unique=True)
     group = models.OneToOneField(Group, models.CASCADE, related_name="role")
@@ -112,28 +119,42 @@ class Membership(models.Model):
     """
 
     class Role(models.TextChoices):
-        OWNER = "owner"
-        MEMBER = "member"
+        OWNER = "owner", _("Owner")
+        MEMBER = "member", _("Member")
 
-    organization = models.ForeignKey(Organization, models.CASCADE, related_name="memberships")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=Role, default=Role.MEMBER)
+    organization = models.ForeignKey(
+        Organization, models.CASCADE, related_name="memberships", verbose_name=_("organization")
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="memberships", verbose_name=_("user")
+    )
+    role = models.CharField(_("role"), max_length=10, choices=Role, default=Role.MEMBER)
 
     class Meta:
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
         constraints = [models.UniqueConstraint(fields=["organization", "user"], name="one_membership")]
 
     def __str__(self) -> str:
-        return f"{self.user} ({self.get_role_display()} of {self.organization})"
+        return gettext("%(user)s (%(role)s of %(organization)s)") % {
+            "user": self.user,
+            "role": self.get_role_display(),
+            "organization": self.organization,
+        }
 
 
 class Team(models.Model):
     """Members of an organization who are granted access together, through a Django group."""
 
-    organization = models.ForeignKey(Organization, models.CASCADE, related_name="teams")
-    name = models.CharField(max_length=MAX_GROUP_NAME_PART, validators=[validate_component])
-    group = models.OneToOneField(Group, models.CASCADE, editable=False)
+    organization = models.ForeignKey(
+        Organization, models.CASCADE, related_name="teams", verbose_name=_("organization")
+    )
+    name = models.CharField(_("name"), max_length=MAX_GROUP_NAME_PART, validators=[validate_component])
+    group = models.OneToOneField(Group, models.CASCADE, editable=False, verbose_name=_("group"))
 
     class Meta:
+        verbose_name = _("team")
+        verbose_name_plural = _("teams")
         ordering = ["organization__name", "name"]
         constraints = [models.UniqueConstraint(fields=["organization", "name"], name="one_team_of_a_name")]
 
@@ -161,23 +182,36 @@ class Namespace(models.Model):
 
     UNCLAIMED: ClassVar[Q] = Q(user__isnull=True, organization__isnull=True) & ~Q(name=names.LIBRARY)
 
-    name = models.CharField(max_length=names.MAX_NAME_LENGTH, unique=True)
+    name = models.CharField(_("name"), max_length=names.MAX_NAME_LENGTH, unique=True)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="namespaces"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="namespaces",
+        verbose_name=_("user"),
     )
     organization = models.ForeignKey(
-        Organization, models.SET_NULL, null=True, blank=True, related_name="namespaces"
+        Organization,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="namespaces",
+        verbose_name=_("organization"),
     )
 
     class Meta:
+        verbose_name = _("namespace")
+        verbose_name_plural = _("namespaces")
         ordering = ["name"]
         permissions = levels.GRANTABLE
         constraints = [
             models.CheckConstraint(
                 condition=Q(user__isnull=True) | Q(organization__isnull=True),
                 name="namespace_of_one_owner",
-                violation_error_message="A namespace can belong to a user or to an organization, but not to"
-                " both.",
+                violation_error_message=_(
+                    "A namespace can belong to a user or to an organization, but not to both."
+                ),
             ),
             models.CheckConstraint(
                 condition=~Q(name=names.LIBRARY) | Q(user__isnull=True, organization__isnull=True),
@@ -203,7 +237,9 @@ class Namespace(models.Model):
             validate_namespace(self.name)
         # In the admin, the name is read-only, so the constraint isn't checked.
         if self.name == names.LIBRARY and self.owner:
-            raise ValidationError("Repositories without a namespace have no owner. Grant access instead.")
+            raise ValidationError(
+                gettext("Repositories without a namespace have no owner. Grant access instead.")
+            )
 
     def claim(self, *, user: Any = None, organization: Organization | None = None) -> None:
         """Assign an unclaimed namespace to an owner.
@@ -211,7 +247,10 @@ class Namespace(models.Model):
         Raises ValidationError if it already belongs to another owner.
         """
         if not self.is_unclaimed and self.owner not in (user, organization):
-            raise ValidationError(f"The namespace {self.name} belongs to {self.owner or 'nobody'}.")
+            message = gettext("The namespace %(name)s belongs to %(owner)s.")
+            raise ValidationError(
+                message, params={"name": self.name, "owner": self.owner or gettext("nobody")}
+            )
         self.user, self.organization = user, organization
         self.full_clean(validate_unique=False)
         self.save(update_fields=["user", "organization"])
@@ -257,32 +296,38 @@ class Repository(models.Model):
     """A repository in the registry. Deleting it frees its name, but keeps the row that events refer to."""
 
     class Visibility(models.TextChoices):
-        PRIVATE = "private"
-        PUBLIC = "public"
+        PRIVATE = "private", _("Private")
+        PUBLIC = "public", _("Public")
 
-    namespace = models.ForeignKey(Namespace, models.PROTECT, related_name="repositories")
-    name = models.CharField(
-        max_length=names.MAX_NAME_LENGTH,
-        help_text="The name after the namespace. It can contain slashes.",
+    namespace = models.ForeignKey(
+        Namespace, models.PROTECT, related_name="repositories", verbose_name=_("namespace")
     )
-    full_name = FullNameField(max_length=names.MAX_NAME_LENGTH, editable=False)
+    name = models.CharField(
+        _("name"),
+        max_length=names.MAX_NAME_LENGTH,
+        help_text=_("The name after the namespace. It can contain slashes."),
+    )
+    full_name = FullNameField(max_length=names.MAX_NAME_LENGTH, editable=False, verbose_name=_("full name"))
     """The name that the registry uses, e.g. `acme/team/web` or `alpine`."""
-    visibility = models.CharField(max_length=10, choices=Visibility, default=Visibility.PRIVATE)
-    description = models.TextField(blank=True)
-    created_at = models.DateTimeField(default=timezone.now, null=True, editable=False)
+    visibility = models.CharField(
+        _("visibility"), max_length=10, choices=Visibility, default=Visibility.PRIVATE
+    )
+    description = models.TextField(_("description"), blank=True)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, null=True, editable=False)
     """None if the repository was created before its registry was connected."""
-    known_since = models.DateTimeField(default=timezone.now, editable=False)
-    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
-    last_push = models.DateTimeField(null=True, editable=False)
+    known_since = models.DateTimeField(_("known since"), default=timezone.now, editable=False)
+    deleted_at = models.DateTimeField(_("deleted at"), null=True, blank=True, editable=False)
+    last_push = models.DateTimeField(_("last push"), null=True, editable=False)
     """The hour of the last push that is known. It remains when events are deleted. None if there is none."""
-    last_pull = models.DateTimeField(null=True, editable=False)
+    last_pull = models.DateTimeField(_("last pull"), null=True, editable=False)
     """The hour in which a client last pulled, or asked for a tag whose image it had already."""
 
     objects = RepositoryQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("repository")
         ordering = ["namespace__name", "name"]
-        verbose_name_plural = "repositories"
+        verbose_name_plural = _("repositories")
         permissions = levels.GRANTABLE
         constraints = [
             models.UniqueConstraint(
@@ -311,13 +356,15 @@ class Repository(models.Model):
             return
         full_name = names.join_name(self.namespace.name, self.name)
         if not names.is_path(self.name):
-            error = {"name": "Use lowercase letters and digits, with separators (. _ - /) between them."}
+            error = {
+                "name": gettext("Use lowercase letters and digits, with separators (. _ - /) between them.")
+            }
         elif names.split_name(full_name) != (self.namespace.name, self.name):
-            error = {"name": "The name of a repository without a namespace can't contain slashes."}
+            error = {"name": gettext("The name of a repository without a namespace can't contain slashes.")}
         elif not names.is_name(full_name):
-            error = {"namespace": "This namespace and name don't form a valid repository name."}
+            error = {"namespace": gettext("This namespace and name don't form a valid repository name.")}
         elif Repository.objects.live().filter(full_name=full_name).exists():
-            error = {"name": "This namespace already has a repository with that name."}
+            error = {"name": gettext("This namespace already has a repository with that name.")}
         else:
             return
         raise ValidationError(error)
@@ -339,20 +386,20 @@ class RegistrySettings(SingletonModel):
     """Settings that apply to the whole registry."""
 
     scanning_enabled = models.BooleanField(
-        "security scanning",
+        _("security scanning"),
         default=False,
-        help_text="If disabled, the scan filter is hidden, and scan events are stored as dead letters.",
+        help_text=_("If disabled, the scan filter is hidden, and scan events are stored as dead letters."),
     )
 
     class Meta:
-        verbose_name = verbose_name_plural = "registry settings"
+        verbose_name = verbose_name_plural = _("registry settings")
         permissions = [
             ("audit_registry", "Can see every repository and every event"),
             ("administer_registry", "Can do everything in every repository"),
         ]
 
     def __str__(self) -> str:
-        return "Registry settings"
+        return gettext("Registry settings")
 
 
 # Grants use django-guardian's models with direct foreign keys, because queries can join on these keys and the
@@ -381,44 +428,44 @@ class ExpiringGrant(models.Model):
         abstract = True
 
     def __str__(self) -> str:
-        return f"until {self.expires_at}"
+        return gettext("until %(expires_at)s") % {"expires_at": self.expires_at}
 
 
 class RepositoryUserPermission(UserObjectPermissionBase, ExpiringGrant):
     """A grant to one user on one repository."""
 
-    content_object = models.ForeignKey(Repository, models.CASCADE)
+    content_object = models.ForeignKey(Repository, models.CASCADE, verbose_name=_("content object"))
 
     class Meta(UserObjectPermissionBase.Meta):
-        verbose_name = "grant on a repository to a user"
-        verbose_name_plural = "grants on repositories to users"
+        verbose_name = _("grant on a repository to a user")
+        verbose_name_plural = _("grants on repositories to users")
 
 
 class RepositoryGroupPermission(GroupObjectPermissionBase, ExpiringGrant):
     """A grant to one team on one repository."""
 
-    content_object = models.ForeignKey(Repository, models.CASCADE)
+    content_object = models.ForeignKey(Repository, models.CASCADE, verbose_name=_("content object"))
 
     class Meta(GroupObjectPermissionBase.Meta):
-        verbose_name = "grant on a repository to a team"
-        verbose_name_plural = "grants on repositories to teams"
+        verbose_name = _("grant on a repository to a team")
+        verbose_name_plural = _("grants on repositories to teams")
 
 
 class NamespaceUserPermission(UserObjectPermissionBase, ExpiringGrant):
     """A grant to one user on all repositories in a namespace."""
 
-    content_object = models.ForeignKey(Namespace, models.CASCADE)
+    content_object = models.ForeignKey(Namespace, models.CASCADE, verbose_name=_("content object"))
 
     class Meta(UserObjectPermissionBase.Meta):
-        verbose_name = "grant on a namespace to a user"
-        verbose_name_plural = "grants on namespaces to users"
+        verbose_name = _("grant on a namespace to a user")
+        verbose_name_plural = _("grants on namespaces to users")
 
 
 class NamespaceGroupPermission(GroupObjectPermissionBase, ExpiringGrant):
     """A grant to one team on all repositories in a namespace."""
 
-    content_object = models.ForeignKey(Namespace, models.CASCADE)
+    content_object = models.ForeignKey(Namespace, models.CASCADE, verbose_name=_("content object"))
 
     class Meta(GroupObjectPermissionBase.Meta):
-        verbose_name = "grant on a namespace to a team"
-        verbose_name_plural = "grants on namespaces to teams"
+        verbose_name = _("grant on a namespace to a team")
+        verbose_name_plural = _("grants on namespaces to teams")

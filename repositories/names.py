@@ -6,6 +6,10 @@ Source: the reference grammar of CNCF Distribution, https://github.com/distribut
 import re
 import unicodedata
 
+from django.utils.functional import Promise
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
 LIBRARY = "_"
 """The placeholder stored as the namespace of repositories like `alpine`, whose names have no namespace.
 
@@ -38,7 +42,12 @@ _NAME, _TAG, _DIGEST = re.compile(NAME), re.compile(TAG), re.compile(DIGEST)
 _ATTACHMENT = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]+)((?:\.[A-Za-z0-9_.-]+)?)")
 _SCHEME = re.compile(r"(?:https?|docker|oci)://")
 _HEX_LENGTHS = {"sha256": {64}, "sha384": {64, 96}, "sha512": {64, 128}}
-_ATTACHMENT_KINDS = {"": "Referrers", ".sig": "Signature", ".att": "Attestation", ".sbom": "SBOM"}
+_ATTACHMENT_KINDS = {
+    "": _("Referrers"),
+    ".sig": _("Signature"),
+    ".att": _("Attestation"),
+    ".sbom": _("SBOM"),
+}
 DIGEST_STEM_LENGTH = len("sha256:") + 64
 
 
@@ -144,10 +153,12 @@ def is_attachment(tag: str, digest: str) -> bool:
     return image_of_tag(tag) not in ("", digest_stem(digest))
 
 
-def attachment_kind(tag: str) -> str:
+def attachment_kind(tag: str) -> str | Promise:
     """Return in words what kind of attachment a tag is by its name, e.g. `Signature` or `Attachment .vex`."""
     match = _ATTACHMENT.fullmatch(tag)
-    return _ATTACHMENT_KINDS.get(match[3], f"Attachment {match[3]}") if match else ""
+    if match is None:
+        return ""
+    return _ATTACHMENT_KINDS.get(match[3]) or format_lazy(_("Attachment {suffix}"), suffix=match[3])
 
 
 def short_digest(digest: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from repositories.models import Organization, Repository
 
@@ -17,7 +19,7 @@ class Tab:
 
     position: int
     """Tabs are sorted by position, in an order that users know from other registries."""
-    label: str
+    label: str | Promise
     url_name: str
     permissions: frozenset[str]
 
@@ -35,19 +37,19 @@ def tabs_for(repository: Repository, permissions: frozenset[str]) -> list[tuple[
     return [(tab, reverse(tab.url_name, args=name)) for tab in TABS if tab.permissions & permissions]
 
 
-ORGANIZATION_TABS = {
-    "Overview": "registry_repositories:organization",
-    "Teams": "registry_repositories:teams",
-    "Members": "registry_repositories:members",
+ORGANIZATION_TABS: dict[str, str | Promise] = {
+    "registry_repositories:organization": _("Overview"),
+    "registry_repositories:teams": _("Teams"),
+    "registry_repositories:members": _("Members"),
 }
-"""The labels and URL names of an organization's tabs. Everyone who can see the organization can open them."""
+"""The URL names and labels of an organization's tabs. Everyone who can see the organization can open them."""
 
 
-def register_organization_tab(label: str, url_name: str) -> None:
+def register_organization_tab(label: str | Promise, url_name: str) -> None:
     """Add a tab to organization pages. Call this from `AppConfig.ready`."""
-    ORGANIZATION_TABS[label] = url_name
+    ORGANIZATION_TABS[url_name] = label
 
 
-def tabs_for_organization(organization: Organization) -> list[tuple[str, str]]:
+def tabs_for_organization(organization: Organization) -> list[tuple[str | Promise, str]]:
     """Return the labels and URLs of an organization's tabs."""
-    return [(label, reverse(name, args=[organization.name])) for label, name in ORGANIZATION_TABS.items()]
+    return [(label, reverse(name, args=[organization.name])) for name, label in ORGANIZATION_TABS.items()]

@@ -37,8 +37,9 @@ urlpatterns = [
     path(f"{REPOSITORY}permissions/", permissions.PermissionsView.as_view(), name="permissions"),
     path(f"{REPOSITORY}settings/", info.SettingsView.as_view(), name="repository_settings"),
     *(
-        path(f"{REPOSITORY}{tab.lower()}/", policies.PolicyListView.as_view(tab=tab), name=tab.lower())
+        path(f"{REPOSITORY}{name}/", policies.PolicyListView.as_view(tab=tab), name=name)
         for tab in policies.TABS
+        for name in [tab.rpartition(":")[2]]
     ),
     path(f"{REPOSITORY}new-<str:kind>-policy/", policies.PolicyCreateView.as_view(), name="policy_create"),
     path("policies/<slug:policy_id>/edit/", policies.PolicyEditView.as_view(), name="policy_edit"),

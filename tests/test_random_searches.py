@@ -114,7 +114,7 @@ CATALOGUE_WORDS = {
     *(kind.type.lower() for kind in KINDS.values()),
     *(kind.category.value for kind in KINDS.values()),
     *KINDS,
-    *(word for kind in KINDS.values() for word in kind.label.lower().split()),
+    *(word for kind in KINDS.values() for word in kind.english_label.lower().split()),
 }
 
 
@@ -259,7 +259,7 @@ def one_of(values: list[str], attribute: str) -> Callable[[str, Part], Meaning |
 
 def of_label(value: str, _: Part) -> Meaning | None:
     words = value.lower().split()
-    labels = [kind.label for kind in KINDS.values() if all(word in kind.label.lower() for word in words)]
+    labels = [kind.label for kind in KINDS.values() if all(word in kind.english_label.lower() for word in words)]
     return (lambda event: event.label in labels) if labels else UNREADABLE
 
 

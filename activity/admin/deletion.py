@@ -196,7 +196,7 @@ def rules_by_category(
     """Return a (category, rule, conditions) tuple for each category of a repository's events."""
     current = rules.with_defaults(in_effect)
     applicable = [
-        (label, rules.applicable_rule(current, repository.pk, repository.namespace_id, category))
+        (str(label), rules.applicable_rule(current, repository.pk, repository.namespace_id, category))
         for category, label in RULE_CATEGORIES
     ]
     return [(label, rule, describe_conditions(rule)) for label, rule in applicable]

@@ -20,7 +20,7 @@ class KindSerializer(serializers.Serializer):
     kind = serializers.CharField(
         source="key", help_text="The identifier, as in the search `kind:delete_tag`."
     )
-    label = serializers.CharField()  # type: ignore[assignment]
+    label = serializers.CharField(source="english_label")  # type: ignore[assignment]
     type = serializers.ChoiceField(Type.choices)
     category = serializers.ChoiceField(Category.choices)
 

@@ -29,7 +29,7 @@ class HasScope(BasePermission):
         if not isinstance(request.auth, AccessToken) or is_answered_with_405:
             return True
         needed = self.needed(request.method or "", view)
-        may = " or ".join(sorted(scope.label for scope in needed)) or "be used here"
+        may = " or ".join(str(scope.label) for scope in sorted(needed)) or "be used here"
         self.message = f"This access token can't {may}."
         return not needed.isdisjoint(request.auth.scopes)
 

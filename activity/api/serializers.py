@@ -62,7 +62,7 @@ class EventSerializer(SparseSerializer, serializers.ModelSerializer):
     # The context must contain `request` and the caller's `access`.
 
     type = TypeField()
-    label = serializers.CharField()  # type: ignore[assignment]
+    label = serializers.CharField(source="english_label")  # type: ignore[assignment]
     subject = serializers.CharField(
         help_text="Who or what an access, account or system event is about, otherwise empty."
     )

@@ -22,6 +22,7 @@ from activity.models import Tag
 from repositories import names
 from repositories.access.levels import READ_PERMISSIONS
 from repositories.access.resolving import repository_or_404
+from repositories.utils.text import untranslated
 
 
 class AttachedTagSerializer(serializers.Serializer):
@@ -49,7 +50,7 @@ class AttachedTagSerializer(serializers.Serializer):
     )
 
     def get_attachment(self, tag: Tag) -> str:
-        return tag.attachment_kind if tag.is_attachment else ""
+        return untranslated(tag.attachment_kind) if tag.is_attachment else ""
 
     @extend_schema_field(ActorField)
     def get_pushed_by(self, tag: Tag) -> dict[str, Any]:

@@ -12,14 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from activity.feed.chart_counts import Bucket
 from repositories.access.levels import Category
 from repositories.utils.moments import format_time
 
 OTHER = "other"
-LABELS: dict[str, str] = {category.value: str(category.label) for category in Category} | {OTHER: "Other"}
+LABELS: Mapping[str, Promise] = {category.value: category.label for category in Category} | {
+    OTHER: _("Other")
+}
 
 SLOT_WIDTH, CHART_HEIGHT = 20, 1000
 """The width of a bar with its gap, and the height of the tallest bar, in SVG units. CSS scales both."""
@@ -77,10 +83,15 @@ class Chart:
     def summary(self) -> str:
         """A description of the chart for screen readers."""
         if not self.total:
-            return "No events."
-        parts = ", ".join(f"{series.label} {series.total:,}" for series in self.series)
-        period = f"from {self.first} to {self.last}"
-        return f"{event_count_text(self.total)} {period}: {parts}. The tallest bar has {self.peak:,}."
+            return gettext("No events.")
+        text = gettext("%(events)s from %(first)s to %(last)s: %(parts)s. The tallest bar has %(peak)s.")
+        return text % {
+            "events": event_count_text(self.total),
+            "first": self.first,
+            "last": self.last,
+            "parts": ", ".join(f"{series.label} {intcomma(series.total)}" for series in self.series),
+            "peak": intcomma(self.peak),
+        }
 
     @property
     def first(self) -> str:
@@ -99,14 +110,14 @@ def draw(buckets: Sequence[Bucket], url_for: Callable[[Bucket], str]) -> Chart:
     counts = [_merge_unknown(bucket.counts) for bucket in buckets]
     totals = sum(counts, Counter())
     labels = {category: label for category, label in LABELS.items() if totals[category]}
-    series = [Series(category, label, totals[category]) for category, label in labels.items()]
+    series = [Series(category, str(label), totals[category]) for category, label in labels.items()]
     peak = max((counted.total() for counted in counts), default=0)
     stacks = [[_segment_height(counted[item.category], peak) for item in series] for counted in counts]
     chart_height = max([CHART_HEIGHT, *map(sum, stacks)])
     bars = []
     for index, (bucket, counted, stack) in enumerate(zip(buckets, counts, stacks, strict=True)):
         period = f"{_format_time(bucket.start)} – {_format_time(bucket.end)}"
-        parts = ", ".join(f"{item.label} {n:,}" for item in series if (n := counted[item.category]))
+        parts = ", ".join(f"{item.label} {intcomma(n)}" for item in series if (n := counted[item.category]))
         tops = [chart_height - height for height in accumulate(stack)]
         bars.append(
             Bar(
@@ -128,7 +139,7 @@ def draw(buckets: Sequence[Bucket], url_for: Callable[[Bucket], str]) -> Chart:
 
 
 def event_count_text(number: int) -> str:
-    return "1 event" if number == 1 else f"{number:,} events"
+    return ngettext("%(number)s event", "%(number)s events", number) % {"number": intcomma(number)}
 
 
 def _merge_unknown(counts: Mapping[str, int]) -> Counter[str]:

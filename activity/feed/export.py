@@ -233,7 +233,7 @@ def as_lines(events: list[Event], format: str, access: Access, columns: Columns)
 COLUMNS: Columns = {
     "id": lambda event: str(event.pk),
     "occurred_at": lambda event: iso(event.occurred_at),
-    "label": lambda event: event.label,
+    "label": lambda event: event.english_label,
     "kind": lambda event: event.kind,
     "type": lambda event: event.type,
     "category": lambda event: event.category,

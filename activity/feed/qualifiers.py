@@ -220,7 +220,7 @@ def terms_for_word(word: str) -> list[str]:
     """Return the terms that words of the catalogue could stand for, such as `type:delete`."""
     terms = [f"{name}:{word}" for name, choices in CHOICES.items() if _folded(word) in choices]
     wanted = set(word.lower().split())
-    if any(wanted <= set(kind.label.lower().split()) for kind in KINDS.values()):
+    if any(wanted <= set(kind.english_label.lower().split()) for kind in KINDS.values()):
         terms.append(f'label:"{word}"' if " " in word else f"label:{word}")
     return terms
 
@@ -408,7 +408,7 @@ def _any(conditions: Iterable[Q]) -> Q:
 def kinds_with_label(words: str) -> list[str]:
     """Return the kinds whose labels contain all of these words."""
     wanted = words.lower().split()
-    return [kind.key for kind in KINDS.values() if all(word in kind.label.lower() for word in wanted)]
+    return [kind.key for kind in KINDS.values() if all(word in kind.english_label.lower() for word in wanted)]
 
 
 # --- The table ----------------------------------------------------------------------------------

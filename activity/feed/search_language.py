@@ -215,7 +215,9 @@ def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool, now: d
         raise InvalidTerm(f"{token.group()}: a value is missing.")
     with suppress(InvalidTerm):
         return read_term("id", value, negated)
-    if token["quoted"] is not None and value.lower() in {kind.label.lower() for kind in KINDS.values()}:
+    if token["quoted"] is not None and value.lower() in {
+        kind.english_label.lower() for kind in KINDS.values()
+    }:
         return read_term("label", value, negated)
     if "/" in value or ":" in value:
         return read_term("repo", value, negated)

@@ -12,6 +12,7 @@ from django.db.models import Q, prefetch_related_objects
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext
 
 from activity import catalogue
 from activity.catalogue import FAILED_LOGIN
@@ -181,6 +182,10 @@ class Event(AppendOnlyModel, EventDetails):
         return catalogue.label_of(self.kind)
 
     @property
+    def english_label(self) -> str:
+        return catalogue.english_label_of(self.kind)
+
+    @property
     def type(self) -> str:
         return catalogue.type_of(self.kind)
 
@@ -212,9 +217,14 @@ class Event(AppendOnlyModel, EventDetails):
     @property
     def summary(self) -> str:
         """The label, with the number of failed logins if there were several, and with any doubts."""
-        attempts = f" ({self.attempts} attempts)" if (self.attempts or 1) > 1 else ""
-        foreign = " (from a foreign archive)" if self.foreign_archive else ""
-        return f"{self.label}{attempts}{foreign}{' (disputed)' if self.is_disputed else ''}"
+        remarks = []
+        if (attempts := self.attempts or 1) > 1:
+            remarks.append(gettext("%(number)s attempts") % {"number": attempts})
+        if self.foreign_archive:
+            remarks.append(gettext("from a foreign archive"))
+        if self.is_disputed:
+            remarks.append(gettext("disputed"))
+        return " ".join([self.label, *(f"({remark})" for remark in remarks)])
 
     @property
     def subject(self) -> str:
@@ -267,14 +277,16 @@ class Event(AppendOnlyModel, EventDetails):
         if self.actor_user_id is None:
             return ""
         if self.actor_user is None:
-            return f"deleted account #{self.actor_user_id}"
+            return gettext("deleted account #%(id)s") % {"id": self.actor_user_id}
         name = self.actor_user.get_username()
-        return f"now {visible_text(name)}" if name != self.actor_name else ""
+        if name == self.actor_name:
+            return ""
+        return gettext("now %(name)s") % {"name": visible_text(name)}
 
     @property
     def repository_note(self) -> str:
         """Whether the repository was deleted since. There may be another one of its name."""
-        return "deleted since" if self.repository and self.repository.deleted_at else ""
+        return gettext("deleted since") if self.repository and self.repository.deleted_at else ""
 
     @property
     def delivery_account(self) -> str | None:

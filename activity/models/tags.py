@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Left
+from django.utils.functional import Promise
 
 from activity.identity import moment_of
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
@@ -89,7 +90,7 @@ class Tag(models.Model):
         return names.is_attachment(self.name, self.digest)
 
     @property
-    def attachment_kind(self) -> str:
+    def attachment_kind(self) -> str | Promise:
         return names.attachment_kind(self.name)
 
     @property

@@ -31,7 +31,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import models
 from django.db.models import QuerySet
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
-from django.utils import timezone
+from django.utils import timezone, translation
 from django_celery_beat import models as beat
 from solo.models import SingletonModel
 
@@ -422,8 +422,9 @@ def _change(
     details: dict[str, Any] = {"changes": changes} if KINDS[kind].category in OWN_CATEGORIES else {}
     # An event later than `deleted_at` would not belong to the deleted repository.
     at = instance.deleted_at if kind == "delete_repository" else None
-    subject, repository = audited.subject(instance), audited.repository(instance)
-    user_id = audited.user_id(instance)
+    with translation.override(None):  # what is stored is in English, whatever language the page is in
+        subject = audited.subject(instance)
+    repository, user_id = audited.repository(instance), audited.user_id(instance)
     return _drafts(kind, subject=subject, repository=repository, user_id=user_id, at=at, **details)
 
 

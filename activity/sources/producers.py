@@ -64,7 +64,7 @@ class ProducedEventSerializer(serializers.Serializer):
         max_length=255,
         help_text="The producer's own ID for the event. An event that is sent again is recorded only once.",
     )
-    kind = serializers.ChoiceField([(kind.key, kind.label) for kind in REPOSITORY_KINDS.values()])
+    kind = serializers.ChoiceField([(kind.key, kind.english_label) for kind in REPOSITORY_KINDS.values()])
     repository = TextField(max_length=names.MAX_NAME_LENGTH)
     tag = TextField(max_length=names.MAX_TAG_LENGTH, default="", allow_blank=True)
     digest = TextField(max_length=names.MAX_DIGEST_LENGTH, default="", allow_blank=True)

@@ -362,14 +362,14 @@ class ActivityView(ActivityPage):
 class RepositoryActivityView(RepositoryPage, ActivityPage):  # type: ignore[misc]
     """The Activity tab of a repository."""
 
-    tab = "Activity"
+    tab = "registry_activity:repository"
     template_name = "registry_activity/repository.html"
 
 
 class OrganizationActivityView(OrganizationPage, ActivityPage):
     """The Activity tab of an organization, with the events in its namespaces."""
 
-    tab = "Activity"
+    tab = "registry_activity:organization"
     template_name = "registry_activity/organization.html"
 
     @property

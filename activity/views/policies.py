@@ -127,5 +127,5 @@ def _value_text(field: str, value: Any, names: dict[int, str]) -> str:
         case "target" if value is not None:
             return names.get(value, "")
         case "interval" if value is not None:
-            return Policy.Interval(value).label
+            return str(Policy.Interval(value).label)
     return value or "—"

@@ -37,7 +37,7 @@ class PullsForm(ListForm):
 class PullsView(RepositoryPage, KeysetListView):
     """The sums of pulls by person or program, for viewers who may see pulls."""
 
-    tab = "Pulls"
+    tab = "registry_activity:pulls"
     template_name = "registry_activity/pulls.html"
     search_form = PullsForm
     parameters = frozenset()

@@ -39,7 +39,7 @@ class TagsView(RepositoryPage, KeysetListView):
     Pull counts are shown only to viewers who may see pulls.
     """
 
-    tab = "Tags"
+    tab = "registry_activity:tags"
     template_name = "registry_activity/tags.html"
     page_size = 25
 

@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from repositories.access import levels
 from repositories.access.levels import Category, Level
@@ -52,7 +53,7 @@ class Right:
     @property
     def label(self) -> str:
         """The name of the level, the role (e.g. `MSR admin`) or the category (e.g. `pull events`)."""
-        return levels.LABELS[self.codename]
+        return str(levels.LABELS[self.codename])
 
     @property
     def permissions(self) -> frozenset[str]:
@@ -132,7 +133,7 @@ def public_right(repository: Repository) -> Right | None:
     """Return the right that a public repository gives to all logged-in users, or None if it isn't public."""
     if not grants_apply_to(repository) or repository.visibility != Repository.Visibility.PUBLIC:
         return None
-    reason = "everyone who is logged in, because the repository is public"
+    reason = gettext("everyone who is logged in, because the repository is public")
     return Right(None, repository, Level.READ.value, reason, repository)
 
 
@@ -175,7 +176,7 @@ def rights_of(
         for_everyone = [replace(public, holder=user)] if public else []
         return [*everywhere, *rights[repository], *rights[repository.namespace], *for_everyone]
 
-    in_public = "everyone who is logged in, in every public repository"
+    in_public = gettext("everyone who is logged in, in every public repository")
     return UserAccess(
         everywhere=[*everywhere, Right(user, None, Level.READ.value, in_public, None)],
         namespaces=replace(
@@ -221,11 +222,11 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
     by_id = {person.pk: person for person in people}
     for person in by_id.values():
         if person.is_superuser:
-            yield Right(person, None, "administer_registry", "superuser", person)
+            yield Right(person, None, "administer_registry", gettext("superuser"), person)
     direct = Permission.objects.filter(_IS_REGISTRY_ROLE, user__in=by_id).annotate(holder=F("user"))
     for permission in direct:
         holder = by_id[permission.holder]
-        yield Right(holder, None, permission.codename, "user permission", holder)
+        yield Right(holder, None, permission.codename, gettext("user permission"), holder)
     groups: Any = Group.objects.filter(
         user__in=by_id, permissions__in=Permission.objects.filter(_IS_REGISTRY_ROLE)
     )
@@ -237,7 +238,8 @@ def _role_rights(people: Iterable[Any]) -> Iterator[Right]:
         )  # `administer_registry` comes after `audit_registry`
     }
     for group in strongest.values():
-        yield Right(by_id[group.holder], None, group.codename, f"member of the group {group}", group)
+        reason = gettext("member of the group %(group)s") % {"group": group}
+        yield Right(by_id[group.holder], None, group.codename, reason, group)
 
 
 def _granted_rights(
@@ -260,33 +262,49 @@ def _granted_rights(
             grants = grants.select_related("group__team__organization")
         for grant in grants.annotate(holder=F(holder)):
             place = place_by_id[grant.content_object_id]
-            means = "granted directly" if holder == "user" else f"{group_label(grant.group)}, granted"
-            reason = f"{means} on the {scope} {place}{_end_of(grant)}"
-            yield Right(by_id[grant.holder], place, grant.permission.codename, reason, grant)
+            yield Right(
+                by_id[grant.holder], place, grant.permission.codename, _reason_of(grant, place), grant
+            )
 
 
-def _end_of(grant: Any) -> str:
-    """Return until when a grant gives access, in the viewer's time zone, or an empty string."""
-    return f" until {format_time(timezone.localtime(grant.expires_at), 'moment')}" if grant.expires_at else ""
+def _reason_of(grant: Any, place: Repository | Namespace) -> str:
+    """Return what a grant was given to and on, and until when, in the viewer's time zone."""
+    group = getattr(grant, "group", None)
+    if isinstance(place, Repository):
+        if group is None:
+            means = gettext("granted directly on the repository %(place)s")
+        else:
+            means = gettext("%(group)s, granted on the repository %(place)s")
+    elif group is None:
+        means = gettext("granted directly on the namespace %(place)s")
+    else:
+        means = gettext("%(group)s, granted on the namespace %(place)s")
+    reason = means % {"group": group and group_label(group), "place": place}
+    if not grant.expires_at:
+        return reason
+    end = format_time(timezone.localtime(grant.expires_at), "moment")
+    return gettext("%(reason)s until %(end)s") % {"reason": reason, "end": end}
 
 
 def group_label(group: Group) -> str:
     """Return a label such as `team acme/dev`, or `group Security auditors` for a group without a team."""
-    return f"team {group.team}" if hasattr(group, "team") else f"group {group.name}"
+    if hasattr(group, "team"):
+        return gettext("team %(name)s") % {"name": group.team}
+    return gettext("group %(name)s") % {"name": group.name}
 
 
 def _owner_rights(by_id: Mapping[int | None, Any], namespaces: list[Namespace]) -> Iterator[Right]:
     """Yield the rights of people who own these namespaces, either directly or through an organization."""
     for namespace in namespaces:
         if namespace.user_id in by_id:
-            reason = f"owner of the namespace {namespace}"
+            reason = gettext("owner of the namespace %(name)s") % {"name": namespace}
             yield Right(by_id[namespace.user_id], namespace, Level.ADMIN.value, reason, namespace)
     organizations = {namespace.organization_id for namespace in namespaces}
     ownerships = Membership.objects.filter(
         user__in=by_id, organization__in=organizations, role=Membership.Role.OWNER
     )
     for membership in ownerships.select_related("organization"):
-        reason = f"owner of the organization {membership.organization}"
+        reason = gettext("owner of the organization %(name)s") % {"name": membership.organization}
         for namespace in namespaces:
             if namespace.organization_id == membership.organization_id:
                 yield Right(by_id[membership.user_id], namespace, Level.ADMIN.value, reason, membership)

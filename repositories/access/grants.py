@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
+from django.utils.translation import gettext
 from guardian.shortcuts import remove_perm
 
 from repositories.access.levels import LABELS, Level
@@ -60,10 +61,15 @@ def delete_expired() -> int:
 def describe(grant: Any) -> str:
     """Return a grant in words, for example `read on acme/web to jane`."""
     codename = grant.permission.codename
-    level = LABELS.get(codename, codename)
-    until = f" until {grant.expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if grant.expires_at else ""
-    holder = grant.group if hasattr(grant, "group") else grant.user
-    return f"{level} on {grant.content_object} to {holder}{until}"
+    words: dict[str, Any] = {
+        "level": LABELS.get(codename, codename),
+        "place": grant.content_object,
+        "holder": grant.group if hasattr(grant, "group") else grant.user,
+    }
+    if not grant.expires_at:
+        return gettext("%(level)s on %(place)s to %(holder)s") % words
+    words["end"] = f"{grant.expires_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return gettext("%(level)s on %(place)s to %(holder)s until %(end)s UTC") % words
 
 
 def revoke(codename: str, holder: Any, place: Repository | Namespace) -> None:

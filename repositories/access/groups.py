@@ -19,9 +19,10 @@ from django.db.models import Q
 
 from repositories.accounts import current_request
 from repositories.models import RoleGroup
+from repositories.utils.text import untranslated
 
-MSR_ADMINS = RoleGroup.Role.MSR_ADMINS.label
-AUDITORS = RoleGroup.Role.AUDITORS.label
+MSR_ADMINS = untranslated(RoleGroup.Role.MSR_ADMINS.label)
+AUDITORS = untranslated(RoleGroup.Role.AUDITORS.label)
 
 APPS = {"registry_repositories"}
 """Labels of the apps whose models the groups can access. Other apps add their labels in `AppConfig.ready`."""
@@ -62,7 +63,8 @@ def group_of(role: RoleGroup.Role) -> Group:
     found = RoleGroup.objects.filter(role=role).select_related("group").first()
     if found:
         return found.group
-    names = (f"{role.label} ({number})" if number > 1 else role.label for number in count(1))
+    label = untranslated(role.label)
+    names = (f"{label} ({number})" if number > 1 else label for number in count(1))
     group = Group.objects.create(name=next(name for name in names if not Group.objects.filter(name=name)))
     RoleGroup.objects.create(role=role, group=group)
     return group

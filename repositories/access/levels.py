@@ -3,6 +3,10 @@
 from typing import Any
 
 from django.db import models
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from repositories.utils.text import untranslated
 
 
 class Category(models.TextChoices):
@@ -13,17 +17,17 @@ class Category(models.TextChoices):
     their own ACCOUNT events.
     """
 
-    PUSH = "push", "Push"
-    SCAN = "scan", "Scan"
-    DELETE = "delete", "Delete"
-    CREATE_REPO = "create_repo", "Create repo"
-    PROMOTION = "promotion", "Promotion"
-    PULL = "pull", "Pull"
-    MIRROR = "mirror", "Mirror"
-    PRUNING = "pruning", "Pruning"
-    ACCESS = "access", "Access"
-    ACCOUNT = "account", "Account"
-    SYSTEM = "system", "System"
+    PUSH = "push", _("Push")
+    SCAN = "scan", _("Scan")
+    DELETE = "delete", _("Delete")
+    CREATE_REPO = "create_repo", _("Create repo")
+    PROMOTION = "promotion", _("Promotion")
+    PULL = "pull", _("Pull")
+    MIRROR = "mirror", _("Mirror")
+    PRUNING = "pruning", _("Pruning")
+    ACCESS = "access", _("Access")
+    ACCOUNT = "account", _("Account")
+    SYSTEM = "system", _("System")
 
     @property
     def permission(self) -> str:
@@ -34,9 +38,9 @@ class Category(models.TextChoices):
 class Level(models.TextChoices):
     """The levels that can be granted to users and teams. The value is the permission's codename."""
 
-    READ = "level_read", "read"
-    READ_WRITE = "level_read_write", "read-write"
-    ADMIN = "level_admin", "admin"
+    READ = "level_read", _("read")
+    READ_WRITE = "level_read_write", _("read-write")
+    ADMIN = "level_admin", _("admin")
 
 
 REPOSITORY_CATEGORIES = [
@@ -78,20 +82,38 @@ REGISTRY_ROLES: dict[str, frozenset[str]] = {
 }
 """The permissions of MSR admins and auditors on every repository, keyed by the role's codename."""
 
-GRANTABLE: list[tuple[str, Any]] = [
-    *((level.value, f"Access level {level.label}") for level in Level),
-    *(
-        (category.permission, f"Can view {category.label.lower()} events")
-        for category in REPOSITORY_CATEGORIES
-    ),
+GRANTABLE_CHOICES: list[tuple[str, Promise]] = [
+    (Level.READ.value, _("Access level read")),
+    (Level.READ_WRITE.value, _("Access level read-write")),
+    (Level.ADMIN.value, _("Access level admin")),
+    (Category.PUSH.permission, _("Can view push events")),
+    (Category.SCAN.permission, _("Can view scan events")),
+    (Category.DELETE.permission, _("Can view delete events")),
+    (Category.CREATE_REPO.permission, _("Can view create repo events")),
+    (Category.PROMOTION.permission, _("Can view promotion events")),
+    (Category.PULL.permission, _("Can view pull events")),
+    (Category.MIRROR.permission, _("Can view mirror events")),
+    (Category.PRUNING.permission, _("Can view pruning events")),
+    (Category.ACCESS.permission, _("Can view access events")),
 ]
-"""The permissions that can be granted on repositories and namespaces, in `Meta.permissions` format."""
+"""The permissions that can be granted on repositories and namespaces, with their labels in forms."""
 
-LABELS: dict[str, str] = {
-    **{level.value: str(level.label) for level in Level},
-    "administer_registry": "MSR admin",
-    "audit_registry": "security auditor",
-    **{category.permission: f"{category.label.lower()} events" for category in REPOSITORY_CATEGORIES},
+GRANTABLE: list[tuple[str, Any]] = [(codename, untranslated(label)) for codename, label in GRANTABLE_CHOICES]
+"""The same permissions in `Meta.permissions` format. The database stores their names in English."""
+
+LABELS: dict[str, str | Promise] = {
+    **{level.value: level.label for level in Level},
+    "administer_registry": _("MSR admin"),
+    "audit_registry": _("security auditor"),
+    Category.PUSH.permission: _("push events"),
+    Category.SCAN.permission: _("scan events"),
+    Category.DELETE.permission: _("delete events"),
+    Category.CREATE_REPO.permission: _("create repo events"),
+    Category.PROMOTION.permission: _("promotion events"),
+    Category.PULL.permission: _("pull events"),
+    Category.MIRROR.permission: _("mirror events"),
+    Category.PRUNING.permission: _("pruning events"),
+    Category.ACCESS.permission: _("access events"),
 }
 """The display names of levels, registry roles, and the permissions for categories, keyed by codename."""
 

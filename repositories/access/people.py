@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from repositories import config, names
 from repositories.access.resolving import registry_role
@@ -84,7 +85,7 @@ def user_named(username: str, viewer: Any) -> Any:
     try:
         user = limits.attempt([WRONG_USERNAMES.of(viewer.pk)], find)
     except limits.LimitExceeded as error:
-        raise ValidationError("Too many wrong names. Try again in an hour.") from error
+        raise ValidationError(_("Too many wrong names. Try again in an hour.")) from error
     if user is None:
-        raise ValidationError("There is no user with this name.")
+        raise ValidationError(_("There is no user with this name."))
     return user

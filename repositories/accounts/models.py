@@ -9,6 +9,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
 from repositories.accounts.restrictions import Restriction, validate_restriction
@@ -24,24 +26,30 @@ class Profile(models.Model):
     """A user's display preferences, and whether the user is a service account."""
 
     class Theme(models.TextChoices):
-        SYSTEM = "", "Same as my system"
-        LIGHT = "light", "Light"
-        DARK = "dark", "Dark"
+        SYSTEM = "", _("Same as my system")
+        LIGHT = "light", _("Light")
+        DARK = "dark", _("Dark")
 
-    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE)
-    time_zone = TimeZoneField(null=True, blank=True, choices_display="WITH_GMT_OFFSET")
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("user"))
+    time_zone = TimeZoneField(
+        null=True, blank=True, choices_display="WITH_GMT_OFFSET", verbose_name=_("time zone")
+    )
     """None until the user chooses a time zone or their browser reports one."""
-    time_zone_guessed = models.BooleanField(default=False, editable=False)
+    time_zone_guessed = models.BooleanField(_("time zone guessed"), default=False, editable=False)
     """Whether the time zone follows that of the browser."""
-    theme = models.CharField(max_length=5, choices=Theme, blank=True, default=Theme.SYSTEM)
+    theme = models.CharField(_("theme"), max_length=5, choices=Theme, blank=True, default=Theme.SYSTEM)
     is_service_account = models.BooleanField(
-        "service account",
+        _("service account"),
         default=False,
-        help_text="Nobody can log in to a service account. Programs use it with access tokens.",
+        help_text=_("Nobody can log in to a service account. Programs use it with access tokens."),
     )
 
+    class Meta:
+        verbose_name = _("profile")
+        verbose_name_plural = _("profiles")
+
     def __str__(self) -> str:
-        return f"Profile of {self.user}"
+        return gettext("Profile of %(user)s") % {"user": self.user}
 
     @classmethod
     def for_user(cls, user: Any) -> Profile:
@@ -52,8 +60,8 @@ class Profile(models.Model):
 class Scope(models.TextChoices):
     """What an access token can be used for, if its owner may do so."""
 
-    READ = "read", "read events"
-    WRITE = "write", "write events"
+    READ = "read", _("read events")
+    WRITE = "write", _("write events")
 
 
 class AccessToken(AbstractAuthToken):
@@ -66,35 +74,43 @@ class AccessToken(AbstractAuthToken):
     """The condition for tokens that deliver notifications, which can be about any repository."""
 
     # Overridden because the related name must differ from the one in Knox's own model.
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_tokens")
-    name = models.CharField(max_length=100, blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="access_tokens", verbose_name=_("user")
+    )
+    name = models.CharField(_("name"), max_length=100, blank=True)
     can_read = models.BooleanField(
-        "read events", default=True, help_text="And the names of repositories, as far as the owner sees them."
+        _("read events"),
+        default=True,
+        help_text=_("And the names of repositories, as far as the owner sees them."),
     )
     can_write = models.BooleanField(
-        "write events",
+        _("write events"),
         default=False,
-        help_text="For registries, scanners and others. The owner needs the permission to add events.",
+        help_text=_("For registries, scanners and others. The owner needs the permission to add events."),
     )
     restricted_to = models.TextField(
-        "only in",
+        _("only in"),
         blank=True,
         validators=[validate_restriction],
-        help_text="A namespace, such as acme/*, or a repository, such as acme/web, on each line. Leave empty"
-        " for no restriction, which a registry's token needs.",
+        help_text=_(
+            "A namespace, such as acme/*, or a repository, such as acme/web, on each line. Leave empty"
+            " for no restriction, which a registry's token needs."
+        ),
     )
-    last_used_at = models.DateTimeField(null=True, editable=False)
-    last_used_from = models.GenericIPAddressField(null=True, editable=False)
+    last_used_at = models.DateTimeField(_("last used at"), null=True, editable=False)
+    last_used_from = models.GenericIPAddressField(_("last used from"), null=True, editable=False)
 
     class Meta:
+        verbose_name = _("access token")
+        verbose_name_plural = _("access tokens")
         ordering = ["-created", "pk"]
 
     def __str__(self) -> str:
-        return self.name or "unnamed"
+        return self.name or gettext("unnamed")
 
     def clean(self) -> None:
         if not self.scopes:
-            raise ValidationError("Choose what the token can be used for.")
+            raise ValidationError(gettext("Choose what the token can be used for."))
 
     @property
     def is_expired(self) -> bool:
@@ -140,7 +156,8 @@ class Login(models.Model):
         default_permissions = ["view"]
 
     def __str__(self) -> str:
-        return f"Login of {self.user} at {self.started_at:%Y-%m-%d %H:%M}"
+        time = f"{self.started_at:%Y-%m-%d %H:%M}"
+        return gettext("Login of %(user)s at %(time)s") % {"user": self.user, "time": time}
 
 
 class Counter(models.Model):
@@ -157,4 +174,5 @@ class Counter(models.Model):
         default_permissions = ["view"]
 
     def __str__(self) -> str:
-        return f"{self.count} until {self.expires_at:%Y-%m-%d %H:%M}"
+        time = f"{self.expires_at:%Y-%m-%d %H:%M}"
+        return gettext("%(count)s until %(time)s") % {"count": self.count, "time": time}

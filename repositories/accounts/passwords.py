@@ -19,6 +19,8 @@ from django.contrib.auth.forms import PasswordChangeForm
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render, resolve_url
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from repositories.accounts import current_request, limits
 from repositories.accounts.limits import Limit, LimitExceeded, Result
@@ -129,8 +131,8 @@ class RevokeTokensMixin(forms.Form):
 
     user: Any
     revoke_tokens = forms.BooleanField(
-        label="Also revoke all access tokens",
-        help_text="Access tokens stay valid when the password changes.",
+        label=_("Also revoke all access tokens"),
+        help_text=_("Access tokens stay valid when the password changes."),
         required=False,
     )
 
@@ -150,9 +152,12 @@ class LimitedPasswordChangeForm(RevokeTokensMixin, PasswordChangeForm):
                 self.user.get_username(), lambda: self.user.check_password(self.cleaned_data["old_password"])
             )
         except LimitExceeded as error:
-            raise ValidationError(
-                f"Too many wrong passwords. Try again in {error.minutes} minutes."
-            ) from error
+            message = ngettext(
+                "Too many wrong passwords. Try again in %(minutes)s minute.",
+                "Too many wrong passwords. Try again in %(minutes)s minutes.",
+                error.minutes,
+            )
+            raise ValidationError(message, params={"minutes": error.minutes}) from error
         if not right:
             raise ValidationError(self.error_messages["password_incorrect"], code="password_incorrect")
         return self.cleaned_data["old_password"]

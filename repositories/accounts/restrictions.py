@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 from repositories import names
 
@@ -42,10 +43,11 @@ def validate_restriction(text: str) -> None:
     """Raise ValidationError if a line is neither the name of a repository nor that of a namespace."""
     lines = text.split()
     if len(lines) > MAX_LINES:
-        raise ValidationError(f"At most {MAX_LINES} lines are allowed.")
+        raise ValidationError(_("At most %(number)s lines are allowed."), params={"number": MAX_LINES})
     for line in lines:
         namespace = line.removesuffix(WHOLE_NAMESPACE)
         if not (names.is_namespace(namespace) if namespace != line else names.is_name(line)):
-            raise ValidationError(
-                f"{line} is neither a repository, such as acme/web, nor a namespace, such as acme/*."
+            message = _(
+                "%(line)s is neither a repository, such as acme/web, nor a namespace, such as acme/*."
             )
+            raise ValidationError(message, params={"line": line})

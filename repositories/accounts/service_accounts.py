@@ -12,11 +12,12 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.dispatch import receiver
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from repositories.models import Login, Profile
 from repositories.utils.migrated import is_migrated
 
-REFUSAL = "This is a service account. Nobody can log in to it."
+REFUSAL = _("This is a service account. Nobody can log in to it.")
 
 
 def is_service_account(user: Any) -> bool:

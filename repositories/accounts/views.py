@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views import View
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
@@ -24,7 +26,7 @@ from repositories.accounts.passwords import LimitedPasswordChangeForm
 from repositories.forms import PreferencesForm
 from repositories.models import AccessToken, Profile
 
-EXPIRIES = {"30": "In 30 days", "90": "In 90 days", "365": "In a year", "": "Never"}
+EXPIRIES = {"30": _("In 30 days"), "90": _("In 90 days"), "365": _("In a year"), "": _("Never")}
 
 
 @method_decorator(transaction.atomic, name="form_valid")
@@ -34,7 +36,7 @@ class PreferencesView(SuccessMessageMixin, UpdateView):
     template_name = "registry_repositories/preferences.html"
     form_class = PreferencesForm
     success_url = reverse_lazy("registry_repositories:preferences")
-    success_message = "Saved."
+    success_message = _("Saved.")
     extra_context = {"section": "settings"}
 
     def get_object(self, queryset: Any = None) -> Profile:
@@ -72,16 +74,20 @@ class PasswordView(SuccessMessageMixin, PasswordChangeView):
 
     def get_success_message(self, cleaned_data: dict[str, Any]) -> str:
         tokens = AccessToken.objects.filter(user=self.request.user.pk).count()
-        still_valid = f" Your access tokens ({tokens}) are still valid." if tokens else ""
-        return f"Your password was changed.{still_valid}"
+        if not tokens:
+            return gettext("Your password was changed.")
+        text = gettext("Your password was changed. Your access tokens (%(number)s) are still valid.")
+        return text % {"number": tokens}
 
 
 class TokenForm(forms.ModelForm):
     """A form to create an access token."""
 
-    name = forms.CharField(max_length=100, help_text="What the token is for, such as “CI for acme/web”.")
+    name = forms.CharField(
+        label=_("Name"), max_length=100, help_text=_("What the token is for, such as “CI for acme/web”.")
+    )
     expiry = forms.TypedChoiceField(
-        label="Expires",
+        label=_("Expires"),
         choices=list(EXPIRIES.items()),
         initial="90",
         required=False,
@@ -124,5 +130,5 @@ class RevokeTokenView(View):
     def post(self, request: HttpRequest, pk: str) -> HttpResponse:
         token = get_object_or_404(AccessToken, user=request.user.pk, pk=pk)
         token.delete()
-        messages.success(request, f"The token “{token}” was revoked.")
+        messages.success(request, gettext("The token “%(token)s” was revoked.") % {"token": token})
         return redirect("registry_repositories:tokens")

@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 
 from repositories import administrators
 
@@ -39,7 +40,7 @@ class AdministratorsMixin(admin.ModelAdmin):
                 request.check_administrators = check  # type: ignore[attr-defined]
                 return view(request, *args, **kwargs)
         except administrators.LastAdministrator as error:
-            messages.error(request, f"Nothing was changed. {error.messages[0]}")
+            messages.error(request, _("Nothing was changed. %(reason)s") % {"reason": error.messages[0]})
             return redirect(request.get_full_path())
 
     # The check comes before Django's message that the change was successful.

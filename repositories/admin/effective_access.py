@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
 from guardian.models import BaseObjectPermission
 
 from repositories.access.delegation import can_manage
@@ -99,10 +100,14 @@ def _change_account(request: HttpRequest, user: Any) -> HttpResponse:
         raise PermissionDenied
     if "end" in request.POST:
         tokens, sessions = end_access(user)
-        messages.success(request, f"Access tokens that were revoked: {tokens}. Sessions ended: {sessions}.")
+        messages.success(
+            request,
+            _("Access tokens that were revoked: %(tokens)s. Sessions ended: %(sessions)s.")
+            % {"tokens": tokens, "sessions": sessions},
+        )
     elif "unlock" in request.POST:
         unlock(user)
-        messages.success(request, f"{user} can log in again.")
+        messages.success(request, _("%(user)s can log in again.") % {"user": user})
     else:
         raise Http404
     return redirect(request.path)
@@ -111,9 +116,9 @@ def _change_account(request: HttpRequest, user: Any) -> HttpResponse:
 def _show_messages(request: HttpRequest, problems: list[str], page: Page) -> None:
     """Show what can't be understood of a request."""
     for problem in problems:
-        messages.error(request, f"Nothing is shown. {problem}")
+        messages.error(request, _("Nothing is shown. %(problem)s") % {"problem": problem})
     if page.is_first_instead:
-        messages.warning(request, "That page is not available, so the first page is shown instead.")
+        messages.warning(request, _("That page is not available, so the first page is shown instead."))
 
 
 def _render(
@@ -121,7 +126,7 @@ def _render(
 ) -> HttpResponse:
     request.current_app = model_admin.admin_site.name
     shared = {
-        "title": "Effective access",
+        "title": _("Effective access"),
         "opts": original._meta,
         "original": original,
         "list_url": changelist_url(type(original)),

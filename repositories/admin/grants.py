@@ -16,6 +16,9 @@ from django.forms.models import BaseInlineFormSet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from guardian.admin import (
     AdminGroupObjectPermissionsForm,
     AdminUserObjectPermissionsForm,
@@ -40,20 +43,20 @@ MAX_SHOWN = 100
 GRANTABLE = dict(levels.GRANTABLE)
 CHOICES: list[Any] = [
     ("", "---------"),
-    ("Level", [(level.value, level.label) for level in Level]),
-    ("Single category", [(name, LABELS[name]) for name in GRANTABLE if name not in Level.values]),
+    (_("Level"), [(level.value, level.label) for level in Level]),
+    (_("Single category"), [(name, LABELS[name]) for name in GRANTABLE if name not in Level.values]),
 ]
 
 
 class GrantForm(forms.ModelForm):
     """A form for a new grant, which gives access either at a level or to a single category of events."""
 
-    access = forms.ChoiceField(choices=CHOICES)
+    access = forms.ChoiceField(label=_("Access"), choices=CHOICES)
 
     def clean_expires_at(self) -> datetime | None:
         until = self.cleaned_data["expires_at"]
         if until and until <= timezone.now():
-            raise ValidationError("This time has passed.")
+            raise ValidationError(gettext("This time has passed."))
         return until
 
     def clean_access(self) -> str:
@@ -89,7 +92,7 @@ class GrantFormSet(FirstRowsFormSet):
                 content_object=self.instance, permission=form.instance.permission, **holder
             )
             if row in seen or existing.exists():
-                form.add_error("access", "This access is already granted.")
+                form.add_error("access", gettext("This access is already granted."))
             seen.add(row)
 
 
@@ -109,26 +112,26 @@ class GrantInline(PickerMixin, RelationsMixin, admin.TabularInline):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    @admin.display(description="access")
+    @admin.display(description=_("access"))
     def access(self, grant: Any) -> str:
         return format_html('<a href="{}">{}</a>', grant_url(grant), LABELS[grant.permission.codename])
 
 
 class GrantToUserInline(GrantInline):
-    verbose_name = "grant to a user"
-    verbose_name_plural = f"grants to users (the first {MAX_SHOWN})"
+    verbose_name = _("grant to a user")
+    verbose_name_plural = format_lazy(_("grants to users (the first {max_shown})"), max_shown=MAX_SHOWN)
     fields = ["user", "access", "expires_at"]
     picked_fields = ["user"]
 
 
 class GrantToTeamInline(GrantInline):
-    verbose_name = "grant to a team"
-    verbose_name_plural = f"grants to teams (the first {MAX_SHOWN})"
+    verbose_name = _("grant to a team")
+    verbose_name_plural = format_lazy(_("grants to teams (the first {max_shown})"), max_shown=MAX_SHOWN)
     fields = ["group", "access", "expires_at"]
     picked_fields = ["group"]
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        return super().get_formset(request, obj, labels={"group": "team"}, **kwargs)
+        return super().get_formset(request, obj, labels={"group": gettext("team")}, **kwargs)
 
 
 class RepositoryUserInline(GrantToUserInline):
@@ -156,7 +159,7 @@ class GrantablePermissionsMixin:
     """
 
     def get_obj_perms_field_choices(self) -> list[tuple[str, Any]]:
-        return levels.GRANTABLE
+        return list(levels.GRANTABLE_CHOICES)
 
 
 class UserGrantsForm(GrantablePermissionsMixin, AdminUserObjectPermissionsForm):

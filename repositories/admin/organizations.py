@@ -14,6 +14,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from repositories.access.levels import LABELS
 from repositories.admin.administrators import AdministratorsMixin
@@ -69,7 +72,9 @@ class MembershipInline(PickerMixin, RelationsMixin, admin.TabularInline):
     extra = 1
     ordering = ["-role", f"user__{User.USERNAME_FIELD}"]
     picked_fields = ["user"]
-    verbose_name_plural = f"memberships (the first {MAX_SHOWN}, owners first)"
+    verbose_name_plural = format_lazy(
+        _("memberships (the first {max_shown}, owners first)"), max_shown=MAX_SHOWN
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return super().get_queryset(request).select_related("user", "organization")
@@ -97,11 +102,11 @@ class OrganizationAdmin(
     readonly_fields = ["team_links", "namespace_links"]
     inlines = [MembershipInline]
 
-    @admin.display(description="teams")
+    @admin.display(description=_("teams"))
     def team_links(self, organization: Organization) -> str:
         return _links_to_first(organization, "teams")
 
-    @admin.display(description="namespaces")
+    @admin.display(description=_("namespaces"))
     def namespace_links(self, organization: Organization) -> str:
         return _links_to_first(organization, "namespaces")
 
@@ -114,13 +119,13 @@ def _links_to_first(organization: Organization, relation: str) -> str:
     links = [(change_url(row), row.name) for row in rows[:MAX_SHOWN]]
     list_link = model_url(rows.model, "changelist", f"organization__id__exact={organization.pk}")
     add_link = model_url(rows.model, "add", f"organization={organization.pk}")
-    return join_links([*links, (list_link, "all"), (add_link, "add")])
+    return join_links([*links, (list_link, gettext("all")), (add_link, gettext("add"))])
 
 
 class TeamForm(forms.ModelForm):
     """A form for a team and its members, who are the users in the team's group."""
 
-    members = ObjectsField(User._default_manager.all(), required=False)
+    members = ObjectsField(User._default_manager.all(), label=_("Members"), required=False)
     admin_site: AdminSite
     """Set by `TeamAdmin`."""
 
@@ -159,11 +164,15 @@ class TeamAdmin(PickerMixin, LookupMixin, DependentsMixin, admin.ModelAdmin):
         form = super().get_form(request, obj, change, **kwargs)
         return type(form.__name__, (form,), {"admin_site": self.admin_site})
 
-    @admin.display(description="grants")
+    @admin.display(description=_("grants"))
     def grant_links(self, team: Team) -> str:
         """Return links to the team's grants. Grants are added on the page of the namespace or repository."""
         return join_links(
-            (grant_url(grant), f"{LABELS[grant.permission.codename]} on {grant.content_object}")
+            (
+                grant_url(grant),
+                gettext("%(level)s on %(place)s")
+                % {"level": LABELS[grant.permission.codename], "place": grant.content_object},
+            )
             for grant in self.grants_to(team)
         )
 
@@ -182,11 +191,15 @@ class TeamAdmin(PickerMixin, LookupMixin, DependentsMixin, admin.ModelAdmin):
 
 
 class OwnerFilter(admin.SimpleListFilter):
-    title = "owner"
+    title = _("owner")
     parameter_name = "owner"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("user", "A user"), ("organization", "An organization"), ("unclaimed", "Unclaimed")]
+        return [
+            ("user", gettext("A user")),
+            ("organization", gettext("An organization")),
+            ("unclaimed", gettext("Unclaimed")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         conditions = {

@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from repositories.access.delegation import DelegationMixin
 from repositories.accounts import passwords
@@ -34,7 +36,7 @@ class UserCreationForm(AdminUserCreationForm):
         validate_not_reserved(username)
         if Namespace.objects.filter(name=username).exclude(Namespace.UNCLAIMED).exists():
             raise ValidationError(
-                "The namespace with this name already belongs to an organization or another user."
+                gettext("The namespace with this name already belongs to an organization or another user.")
             )
         return username
 
@@ -63,11 +65,12 @@ class ProfileInline(admin.StackedInline):
     can_delete = False
 
 
-@admin.display(description="access, tokens and sessions")
+@admin.display(description=_("access, tokens and sessions"))
 def access_link(user: Any) -> str:
     """Return a link to the page about all access of a user."""
     url = reverse("admin:registry_repositories_user_access", args=[user.pk])
-    return format_html('<a href="{}" aria-label="Access of {}">Access</a>', url, user)
+    label = gettext("Access of %(user)s") % {"user": user}
+    return format_html('<a href="{}" aria-label="{}">{}</a>', url, label, gettext("Access"))
 
 
 class UserAdminMixin(DelegationMixin, AdministratorsMixin, DependentsMixin, LookupMixin):
@@ -91,7 +94,7 @@ class UserAdminMixin(DelegationMixin, AdministratorsMixin, DependentsMixin, Look
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         """Set the password of another user. The page for the own password asks for the old one."""
         if self.get_object(request, unquote(id)) == request.user:
-            messages.warning(request, "Change your own password here, with your old password.")
+            messages.warning(request, gettext("Change your own password here, with your old password."))
             return redirect("registry_repositories:password")
         return super().user_change_password(request, id, form_url)  # type: ignore[misc]
 

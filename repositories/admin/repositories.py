@@ -8,6 +8,8 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from solo.admin import SingletonModelAdmin
 
 from repositories import names
@@ -23,11 +25,11 @@ from repositories.utils.admin_lookup import LookupMixin
 class NotPulledFilter(admin.SimpleListFilter):
     """A filter for repositories that nobody has used for a while."""
 
-    title = "last pull"
+    title = _("last pull")
     parameter_name = "not_pulled_for"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(str(days), f"Not for {days} days") for days in (30, 90, 365)]
+        return [(str(days), gettext("Not for %(days)s days") % {"days": days}) for days in (30, 90, 365)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if not (days := self.value()) or days not in dict(self.lookup_choices):

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from knox.admin import AuthTokenAdmin
 
 from repositories.access.delegation import can_manage, manageable_users
@@ -40,7 +41,7 @@ class TokenAdmin(LookupMixin, AuthTokenAdmin):
         use = ["digits", "created", "last_used_at", "last_used_from"] if obj else []
         return [*self.fields, *use]
 
-    @admin.display(description="First digits")
+    @admin.display(description=_("First digits"))
     def digits(self, token: AccessToken) -> str:
         return f"{token.digits}…"
 

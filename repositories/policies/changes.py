@@ -14,6 +14,7 @@ from django.db import transaction
 from repositories.policies.models import Policy
 from repositories.signals import policy_changed
 from repositories.utils.diff import diff
+from repositories.utils.text import untranslated
 
 FIELDS = ["enabled", "target", "remote_registry", "remote_repository", "tag_template", "interval"]
 
@@ -27,7 +28,7 @@ def snapshot(policy: Policy) -> Snapshot:
     """
     values: Snapshot = Policy.objects.select_for_update().filter(pk=policy.pk).values(*FIELDS).first() or {}
     if values:
-        values["criteria"] = [str(criterion) for criterion in policy.criteria.order_by("pk")]
+        values["criteria"] = [untranslated(criterion) for criterion in policy.criteria.order_by("pk")]
     return values
 
 

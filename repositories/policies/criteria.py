@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils.functional import Promise
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from repositories import names
 
@@ -25,15 +29,15 @@ _TAG_PART = re.compile(r"[A-Za-z0-9_.-]+")
 class Operator(models.TextChoices):
     """The operators that a criterion can apply to a tag."""
 
-    EQUALS = "equals", "tag equals"
-    STARTS_WITH = "starts_with", "tag starts with"
-    ENDS_WITH = "ends_with", "tag ends with"
-    CONTAINS = "contains", "tag contains"
-    ONE_OF = "one_of", "tag is one of"
-    NOT_ONE_OF = "not_one_of", "tag is not one of"
-    NOT_PULLED_FOR = "not_pulled_for", "not pulled for … days"
-    PUSHED_BEFORE = "pushed_before", "pushed more than … days ago"
-    ALL_BUT_NEWEST = "all_but_newest", "all but the newest …"
+    EQUALS = "equals", _("tag equals")
+    STARTS_WITH = "starts_with", _("tag starts with")
+    ENDS_WITH = "ends_with", _("tag ends with")
+    CONTAINS = "contains", _("tag contains")
+    ONE_OF = "one_of", _("tag is one of")
+    NOT_ONE_OF = "not_one_of", _("tag is not one of")
+    NOT_PULLED_FOR = "not_pulled_for", _("not pulled for … days")
+    PUSHED_BEFORE = "pushed_before", _("pushed more than … days ago")
+    ALL_BUT_NEWEST = "all_but_newest", _("all but the newest …")
 
 
 LIST_OPERATORS = frozenset({Operator.ONE_OF, Operator.NOT_ONE_OF})
@@ -72,7 +76,7 @@ class TagActivity:
         return names.image_of_tag(self.name) if names.is_attachment(self.name, self.digest) else ""
 
     @property
-    def attachment_kind(self) -> str:
+    def attachment_kind(self) -> str | Promise:
         return names.attachment_kind(self.name)
 
 
@@ -142,19 +146,37 @@ def split_tags(value: str) -> list[str]:
     return re.findall(r"[^\s,]+", value)
 
 
+def in_words(operator: str, value: str) -> str:
+    """Return a criterion as text, e.g. `tag starts with “v”` or `not pulled for 90 days`."""
+    if operator not in NUMERIC_LIMITS:
+        condition = dict(Operator.choices).get(operator, operator)
+        tags = ", ".join(f"“{tag}”" for tag in split_tags(value))
+        return gettext("%(condition)s %(tags)s") % {"condition": condition, "tags": tags}
+    number = int(value)
+    if operator == Operator.NOT_PULLED_FOR:
+        text = ngettext("not pulled for %(number)s day", "not pulled for %(number)s days", number)
+    elif operator == Operator.PUSHED_BEFORE:
+        text = ngettext("pushed more than %(number)s day ago", "pushed more than %(number)s days ago", number)
+    else:
+        text = gettext("all but the newest %(number)s")
+    return text % {"number": intcomma(number)}
+
+
 def clean_value(operator: str, text: str) -> str:
     """Return the value of a criterion in its stored form. Raises ValidationError if the value is invalid."""
     if operator in NUMERIC_LIMITS:
         return _clean_number(text, NUMERIC_LIMITS[Operator(operator)])
     tags = list(dict.fromkeys(split_tags(text))) if operator in LIST_OPERATORS else [text.strip()]
     if not tags:
-        raise ValidationError("Enter at least one tag.")
+        raise ValidationError(gettext("Enter at least one tag."))
     is_valid = _is_tag_part if operator in (Operator.ENDS_WITH, Operator.CONTAINS) else names.is_tag
     for tag in tags:
         if not is_valid(tag):
             raise ValidationError(
-                "No tag can match “%(text)s”. A tag consists of at most 128 letters, digits, underscores,"
-                " periods and hyphens, and starts with a letter, a digit or an underscore.",
+                gettext(
+                    "No tag can match “%(text)s”. A tag consists of at most 128 letters, digits, underscores,"
+                    " periods and hyphens, and starts with a letter, a digit or an underscore."
+                ),
                 params={"text": tag},
             )
     return ", ".join(tags)
@@ -168,7 +190,8 @@ def _clean_number(text: str, maximum: int) -> str:
     text = text.strip()
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) else 0
     if not 1 <= number <= maximum:
-        raise ValidationError(f"Enter a whole number from 1 to {maximum:,}.")
+        message = gettext("Enter a whole number from 1 to %(maximum)s.")
+        raise ValidationError(message, params={"maximum": intcomma(maximum)})
     return str(number)
 
 
@@ -178,9 +201,11 @@ def find_conflict(criteria: Sequence[Criterion]) -> str:
     for criterion in criteria:
         key = criterion.operator if criterion.operator in NUMERIC_LIMITS else str(criterion)
         if key in seen:
-            return f"There is more than one criterion of this kind: {criterion}."
+            return gettext("There is more than one criterion of this kind: %(criterion)s.") % {
+                "criterion": criterion
+            }
         seen.add(key)
-    return "" if _can_all_be_met(criteria) else "No tag can meet all of these criteria."
+    return "" if _can_all_be_met(criteria) else gettext("No tag can meet all of these criteria.")
 
 
 def _can_all_be_met(criteria: Sequence[Criterion]) -> bool:

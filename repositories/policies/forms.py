@@ -6,6 +6,8 @@ from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from repositories import names
 from repositories.access.resolving import Access
@@ -30,9 +32,9 @@ class PolicyForm(forms.ModelForm):
         for name in {name for fields in Policy.REQUIRED_FIELDS.values() for name in fields} & cleaned.keys():
             given, required = cleaned[name] not in (None, ""), name in Policy.REQUIRED_FIELDS.get(kind, [])
             if required and not given:
-                self.add_error(name, "This field is required.")
+                self.add_error(name, gettext("This field is required."))
             elif given and not required:
-                self.add_error(name, "This field doesn't apply to this kind of policy.")
+                self.add_error(name, gettext("This field doesn't apply to this kind of policy."))
         return cleaned
 
 
@@ -40,10 +42,12 @@ class SitePolicyForm(PolicyForm):
     """A form for a policy whose kind and repository are fixed. `access` contains the viewer's permissions."""
 
     target = forms.CharField(
-        label="Target repository",
+        label=_("Target repository"),
         max_length=names.MAX_NAME_LENGTH,
         required=False,
-        help_text="A full name in this registry, such as acme/production. You need permission to push to it.",
+        help_text=_(
+            "A full name in this registry, such as acme/production. You need permission to push to it."
+        ),
     )
 
     def __init__(self, *args: Any, access: Access, **kwargs: Any) -> None:
@@ -63,7 +67,7 @@ class SitePolicyForm(PolicyForm):
             return None
         target = self.access.repositories(["push"]).named(name).select_related("namespace").first()
         if target is None or not names.is_name(name):
-            raise ValidationError("There is no repository with this name that you can push to.")
+            raise ValidationError(gettext("There is no repository with this name that you can push to."))
         return target
 
 
@@ -82,7 +86,9 @@ class CriteriaFormSet(forms.BaseInlineFormSet):
             operator.choices = [
                 (value, label) for value, label in operator.choices if value not in criteria.NUMERIC_LIMITS
             ]
-            operator.error_messages["invalid_choice"] = "Only pruning policies can have this criterion."
+            operator.error_messages["invalid_choice"] = gettext(
+                "Only pruning policies can have this criterion."
+            )
 
     def clean(self) -> None:
         super().clean()
@@ -95,7 +101,9 @@ class CriteriaFormSet(forms.BaseInlineFormSet):
             if form not in self.deleted_forms
         ]
         if self.instance.kind == Policy.Kind.PRUNING and not remaining:
-            raise ValidationError("Add at least one criterion. Without one, pruning would delete every tag.")
+            raise ValidationError(
+                gettext("Add at least one criterion. Without one, pruning would delete every tag.")
+            )
         if conflict := criteria.find_conflict(remaining):
             raise ValidationError(conflict)
 

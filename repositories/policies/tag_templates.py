@@ -6,20 +6,34 @@ import re
 from datetime import UTC, datetime
 
 from django.core.exceptions import ValidationError
+from django.utils.functional import lazy
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from repositories import names
 
 PLACEHOLDERS = {
-    "%n": "the tag itself",
-    "%Y": "the year",
-    "%m": "the month, 01 to 12",
-    "%d": "the day, 01 to 31",
-    "%H": "the hour, 00 to 23",
-    "%M": "the minute",
-    "%S": "the second",
+    "%n": _("the tag itself"),
+    "%Y": _("the year"),
+    "%m": _("the month, 01 to 12"),
+    "%d": _("the day, 01 to 31"),
+    "%H": _("the hour, 00 to 23"),
+    "%M": _("the minute"),
+    "%S": _("the second"),
 }
 """MSR's placeholders, except those that depend on the locale. Times are in UTC."""
 SAME_TAG = "%n"
+
+
+def _in_words() -> str:
+    return ", ".join(f"{key} ({meaning})" for key, meaning in PLACEHOLDERS.items())
+
+
+HELP = format_lazy(
+    _("You can use these placeholders: {placeholders}. Times are in UTC."),
+    placeholders=lazy(_in_words, str)(),
+)
 
 _PLACEHOLDER = re.compile(r"%.?")
 
@@ -38,11 +52,13 @@ def validate(template: str) -> None:
     for placeholder in _PLACEHOLDER.findall(template):
         if placeholder not in PLACEHOLDERS:
             raise ValidationError(
-                "Unknown placeholder “%(placeholder)s”. The placeholders are %(known)s.",
+                gettext("Unknown placeholder “%(placeholder)s”. The placeholders are %(known)s."),
                 params={"placeholder": placeholder, "known": ", ".join(PLACEHOLDERS)},
             )
     if not names.is_tag(render(template, "v", datetime(2026, 11, 22, tzinfo=UTC))):
         raise ValidationError(
-            "This template doesn't produce a valid tag. A tag consists of at most 128 letters, digits,"
-            " underscores, periods and hyphens, and starts with a letter, a digit or an underscore."
+            gettext(
+                "This template doesn't produce a valid tag. A tag consists of at most 128 letters, digits,"
+                " underscores, periods and hyphens, and starts with a letter, a digit or an underscore."
+            )
         )

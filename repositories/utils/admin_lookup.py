@@ -18,6 +18,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Field, QuerySet
 from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.utils.translation import gettext as _
 
 from repositories.utils.text import is_storable, visible_text
 
@@ -104,7 +105,11 @@ class LookupMixin(RelationsMixin, ModelAdmin):
             return super().get_changelist_instance(request)
         except IncorrectLookupParameters:
             parameters = visible_text(request.GET.urlencode())[:200]
-            messages.error(request, f"Nothing is shown, because the list can't be filtered by {parameters}.")
+            messages.error(
+                request,
+                _("Nothing is shown, because the list can't be filtered by %(parameters)s.")
+                % {"parameters": parameters},
+            )
             request.GET = QueryDict()
             setattr(request, SHOWS_NOTHING, True)
             return super().get_changelist_instance(request)
@@ -121,7 +126,9 @@ class LookupMixin(RelationsMixin, ModelAdmin):
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
         are_keys = all(is_value(self.opts.pk, text) for text in selected)
         if selected and not (are_keys and queryset.filter(pk__in=selected).exists()):
-            messages.error(request, "The selected objects don't exist, or no longer do. Nothing was changed.")
+            messages.error(
+                request, _("The selected objects don't exist, or no longer do. Nothing was changed.")
+            )
             return HttpResponseRedirect(request.get_full_path())
         return super().response_action(request, queryset, *args)
 

@@ -7,6 +7,7 @@ from typing import Any
 import timezone_field
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.utils.translation import gettext as _
 
 
 class UnconstrainedForeignKey(models.ForeignKey):
@@ -25,5 +26,5 @@ class TimeZoneField(timezone_field.TimeZoneField):
 
     def to_python(self, value: Any) -> Any:
         if isinstance(value, str) and len(value) > self.max_length:
-            raise ValidationError("This time zone doesn't exist.")
+            raise ValidationError(_("This time zone doesn't exist."))
         return super().to_python(value)

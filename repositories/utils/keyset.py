@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext as _
 
 from repositories.utils.text import is_storable
 
@@ -114,7 +115,7 @@ class Keyset:
             if any(isinstance(value, int) and abs(value) > MAX_INTEGER for value in typed):
                 raise ValueError
         except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise InvalidCursor("The cursor is invalid for this list.") from error
+            raise InvalidCursor(_("The cursor is invalid for this list.")) from error
         return direction == "p", typed
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 
 from django.forms import Form
 from django.http import QueryDict
+from django.utils.translation import gettext
 
 from repositories.utils.text import visible_text
 
@@ -33,7 +34,11 @@ def problems_of(
 
 def unknown_parameters(query: QueryDict, known: Collection[str]) -> list[str]:
     """Return an error message for each parameter that is not known."""
-    return [f"There is no parameter “{_shown(name)}” here." for name in query if name not in known]
+    return [
+        gettext("There is no parameter “%(name)s” here.") % {"name": _shown(name)}
+        for name in query
+        if name not in known
+    ]
 
 
 def problems_of_fields(form: Form) -> list[str]:
@@ -45,9 +50,11 @@ def _unclear_values(query: QueryDict, repeatable: Collection[str]) -> Iterator[s
     for name, values in query.lists():
         if len(values) > 1 and name not in repeatable:
             several = ", ".join(f"“{_shown(value)}”" for value in values[:5])
-            yield f"{_shown(name)} can be given only once: {several}."
+            text = gettext("%(name)s can be given only once: %(values)s.")
+            yield text % {"name": _shown(name), "values": several}
         elif values[-1] and not values[-1].strip():
-            yield f"{_shown(name)} is blank: “{_shown(values[-1])}”."
+            text = gettext("%(name)s is blank: “%(value)s”.")
+            yield text % {"name": _shown(name), "value": _shown(values[-1])}
 
 
 def _problem_of_field(form: Form, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import Http404
 from django.shortcuts import get_object_or_404
+from django.utils import translation
 
 UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 BLANK = re.compile(
@@ -26,6 +27,12 @@ def get_named_or_404(rows: QuerySet, **names: str) -> Any:
     if not all(map(is_storable, names.values())):
         raise Http404
     return get_object_or_404(rows, **names)
+
+
+def untranslated(text: Any) -> str:
+    """Return a text in English. Whatever is stored is the same in every language."""
+    with translation.override(None):
+        return str(text)
 
 
 def visible_text(text: str) -> str:

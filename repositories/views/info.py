@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView
 
 from repositories.dependents import dependents_of
@@ -18,14 +19,14 @@ from repositories.views.pages import RepositoryPage
 class InfoView(RepositoryPage, TemplateView):
     """The description of a repository, and the commands to pull from it and push to it."""
 
-    tab = "Info"
+    tab = "registry_repositories:info"
     template_name = "registry_repositories/info.html"
 
 
 class SettingsView(RepositoryPage, TemplateView):
     """Forms to change and delete a repository. The name of the submit button identifies the form."""
 
-    tab = "Settings"
+    tab = "registry_repositories:repository_settings"
     template_name = "registry_repositories/repository_settings.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class SettingsView(RepositoryPage, TemplateView):
         if not form.is_valid():
             return self.render_to_response(self.get_context_data(form=form))
         form.save()
-        messages.success(self.request, "Saved.")
+        messages.success(self.request, _("Saved."))
         return redirect(self.request.path)
 
     def delete_repository(self) -> HttpResponse:
@@ -54,5 +55,7 @@ class SettingsView(RepositoryPage, TemplateView):
         if not deletion.is_valid():
             return self.render_to_response(self.get_context_data(deletion=deletion))
         self.repository.delete()
-        messages.success(self.request, f"{self.repository.full_name} was deleted.")
+        messages.success(
+            self.request, _("%(full_name)s was deleted.") % {"full_name": self.repository.full_name}
+        )
         return redirect("registry_repositories:list")

@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView
 
 from repositories.forms import ListForm
@@ -49,7 +50,9 @@ class KeysetListView(TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         page = self.get_page()
         if page.is_first_instead:
-            messages.warning(self.request, "That page is not available, so the first page is shown instead.")
+            messages.warning(
+                self.request, _("That page is not available, so the first page is shown instead.")
+            )
         return super().get_context_data(
             **kwargs,
             page=page,

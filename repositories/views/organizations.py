@@ -19,6 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 from django.views.generic import FormView
 
 from repositories import memberships
@@ -36,7 +37,7 @@ from repositories.models import (
     RepositoryGroupPermission,
     Team,
 )
-from repositories.tabs import tabs_for_organization
+from repositories.tabs import ORGANIZATION_TABS, tabs_for_organization
 from repositories.utils.keyset import Key, Keyset
 from repositories.utils.text import get_named_or_404
 from repositories.views.actions import ActionsMixin
@@ -55,7 +56,7 @@ class OrganizationPage(ViewerMixin):
     """
 
     tab: str
-    """The label of the tab that the page belongs to."""
+    """The URL name of the tab that the page belongs to."""
 
     @cached_property
     def organization(self) -> Organization:
@@ -73,7 +74,7 @@ class OrganizationPage(ViewerMixin):
             "organization": self.organization,
             "can_manage": self.can_manage,
             "tabs": tabs_for_organization(self.organization),
-            "current_tab": self.tab,
+            "current_tab": ORGANIZATION_TABS[self.tab],
             "section": "organizations",
         }
 
@@ -130,9 +131,9 @@ class NewOrganizationView(ViewerMixin, FormView):
         try:
             organization = form.save()
         except IntegrityError:  # a user or an organization got this name in the meantime
-            form.add_error("name", "A user or another organization already has this name.")
+            form.add_error("name", _("A user or another organization already has this name."))
             return self.form_invalid(form)
-        messages.success(self.request, f"{organization} was created.")
+        messages.success(self.request, _("%(organization)s was created.") % {"organization": organization})
         return redirect("registry_repositories:members", organization.name)
 
 
@@ -144,7 +145,7 @@ def may_create_organizations(access: Access) -> bool:
 class OverviewView(OrganizationPage, RepositoriesMixin):
     """The repositories in an organization, limited to those that the viewer can see."""
 
-    tab = "Overview"
+    tab = "registry_repositories:organization"
     template_name = "registry_repositories/overview.html"
 
     def get_queryset(self) -> QuerySet[Repository]:
@@ -154,7 +155,7 @@ class OverviewView(OrganizationPage, RepositoriesMixin):
 class MembersView(ManagedPage):
     """The members of an organization."""
 
-    tab = "Members"
+    tab = "registry_repositories:members"
     template_name = "registry_repositories/members.html"
     keyset = Keyset([Key("username")])
 
@@ -163,7 +164,7 @@ class MembersView(ManagedPage):
         return {
             "save_member": partial(MemberForm, viewer=self.request.user),
             "remove_member": partial(
-                UserForm, users=self.organization.users.all(), unknown="No member has this name."
+                UserForm, users=self.organization.users.all(), unknown=_("No member has this name.")
             ),
         }
 
@@ -172,20 +173,26 @@ class MembersView(ManagedPage):
 
     def save_member(self, user: Any, role: str) -> str:
         membership = memberships.set_role(self.organization, user, role)
-        role = "an owner" if membership.role == Membership.Role.OWNER else "a member"
-        return f"{user} is now {role} of {self.organization}."
+        if membership.role == Membership.Role.OWNER:
+            text = _("%(user)s is now an owner of %(organization)s.")
+        else:
+            text = _("%(user)s is now a member of %(organization)s.")
+        return text % {"user": user, "organization": self.organization}
 
     def remove_member(self, user: Any) -> str:
         memberships.remove(self.organization, user)
         if user == self.request.user:
             self.success_url = reverse("registry_repositories:organizations")
-        return f"{user} was removed from {self.organization}."
+        return _("%(user)s was removed from %(organization)s.") % {
+            "user": user,
+            "organization": self.organization,
+        }
 
 
 class TeamsView(ManagedPage):
     """The teams of an organization."""
 
-    tab = "Teams"
+    tab = "registry_repositories:teams"
     template_name = "registry_repositories/teams.html"
     keyset = Keyset([Key("name")])
 
@@ -201,15 +208,15 @@ class TeamsView(ManagedPage):
             with transaction.atomic():
                 team = Team.objects.create(organization=self.organization, name=name)
         except IntegrityError as error:  # a team or another group has this name
-            raise ValidationError({"name": "This name is taken."}) from error
+            raise ValidationError({"name": _("This name is taken.")}) from error
         self.success_url = reverse("registry_repositories:team", args=[self.organization.name, name])
-        return f"{team} was created."
+        return _("%(team)s was created.") % {"team": team}
 
 
 class TeamPage(ManagedPage):
     """A page of a team."""
 
-    tab = "Teams"
+    tab = "registry_repositories:teams"
 
     @cached_property
     def team(self) -> Team:
@@ -244,10 +251,14 @@ class TeamView(TeamPage):
 
     @property
     def actions(self) -> dict[str, Any]:  # type: ignore[override]
-        unknown = f"No member of {self.organization} has this name. Add the user to the organization first."
+        unknown = _(
+            "No member of %(organization)s has this name. Add the user to the organization first."
+        ) % {"organization": self.organization}
         return {
             "add_member": partial(UserForm, users=self.organization.users.all(), unknown=unknown),
-            "remove_member": partial(UserForm, users=self.get_queryset(), unknown="No member has this name."),
+            "remove_member": partial(
+                UserForm, users=self.get_queryset(), unknown=_("No member has this name.")
+            ),
             "delete_team": forms.Form,
         }
 
@@ -263,16 +274,16 @@ class TeamView(TeamPage):
 
     def add_member(self, user: Any) -> str:
         self.team.group.user_set.add(user)
-        return f"{user} was added to {self.team}."
+        return _("%(user)s was added to %(team)s.") % {"user": user, "team": self.team}
 
     def remove_member(self, user: Any) -> str:
         self.team.group.user_set.remove(user)
-        return f"{user} was removed from {self.team}."
+        return _("%(user)s was removed from %(team)s.") % {"user": user, "team": self.team}
 
     def delete_team(self) -> str:
         self.team.delete()
         self.success_url = reverse("registry_repositories:teams", args=[self.organization.name])
-        return f"{self.team} was deleted."
+        return _("%(team)s was deleted.") % {"team": self.team}
 
 
 class TeamAccessView(TeamPage):
@@ -295,8 +306,8 @@ class TeamAccessView(TeamPage):
 
     def grant(self, place: Repository | Namespace, codename: str, until: datetime | None) -> str:
         grants.grant(codename, self.team.group, place, until)
-        return f"Granted {self.team} access to {place}."
+        return _("Granted %(team)s access to %(place)s.") % {"team": self.team, "place": place}
 
     def revoke(self, place: Repository | Namespace, codename: str, until: datetime | None) -> str:
         grants.revoke(codename, self.team.group, place)
-        return f"Revoked {self.team}'s access to {place}."
+        return _("Revoked %(team)s's access to %(place)s.") % {"team": self.team, "place": place}

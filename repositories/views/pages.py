@@ -32,7 +32,7 @@ class RepositoryPage(ViewerMixin):
     """
 
     tab: str
-    """The label of the tab that the page belongs to."""
+    """The URL name of the tab that the page belongs to."""
 
     @cached_property
     def repository(self) -> Repository:
@@ -49,7 +49,7 @@ class RepositoryPage(ViewerMixin):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.tabs = tabs_for(self.repository, self.permissions)
-        if self.tab not in [tab.label for tab, _ in self.tabs]:
+        if self.tab not in [tab.url_name for tab, _ in self.tabs]:
             raise Http404
         return super().dispatch(request, *args, **kwargs)
 
@@ -61,7 +61,7 @@ class RepositoryPage(ViewerMixin):
             "image": f"{config.registry_host()}/{self.repository.full_name}",
             "can_read": bool(READ_PERMISSIONS & self.permissions),
             "tabs": self.tabs,
-            "current_tab": self.tab,
+            "current_tab": next(tab.label for tab, _ in self.tabs if tab.url_name == self.tab),
             "section": "repositories",
         }
 

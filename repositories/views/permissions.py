@@ -10,6 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
 
 from repositories.access import effective_access, grants
 from repositories.access.people import visible_organizations
@@ -36,7 +37,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
     creating a repository.
     """
 
-    tab = "Permissions"
+    tab = "registry_repositories:permissions"
     template_name = "registry_repositories/permissions.html"
     search_form = HolderSearchForm
     keyset = Keyset([Key("name"), Key("pk", type=int)])
@@ -96,7 +97,10 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
 
     def grant(self, holder: Any, codename: str, until: datetime | None) -> str:
         grants.grant(codename, holder, self.repository, until)
-        return f"Granted {holder} access to {self.repository}."
+        return _("Granted %(holder)s access to %(repository)s.") % {
+            "holder": holder,
+            "repository": self.repository,
+        }
 
     def revoke(self) -> str:
         form = RevokeForm(self.request.POST)
@@ -109,7 +113,7 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
             grants += users.filter(pk=form.cleaned_data["user_grant"])
             grants += teams.filter(pk=form.cleaned_data["team_grant"])
         if not grants:
-            raise ValidationError("Nothing was revoked. This access was revoked before, or never given.")
+            raise ValidationError(_("Nothing was revoked. This access was revoked before, or never given."))
         for grant in grants:  # one by one, so that each deletion sends signals
             grant.delete()
-        return "Access revoked."
+        return _("Access revoked.")

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView
 from django.views.generic.base import View
 
@@ -24,16 +25,17 @@ from repositories.views.lists import KeysetListView
 from repositories.views.pages import RepositoryPage
 
 TABS = {
-    "Promotions": [Policy.Kind.PROMOTION],
-    "Mirrors": [Policy.Kind.PUSH_MIRRORING, Policy.Kind.PULL_MIRRORING],
-    "Pruning": [Policy.Kind.PRUNING],
+    "registry_repositories:promotions": [Policy.Kind.PROMOTION],
+    "registry_repositories:mirrors": [Policy.Kind.PUSH_MIRRORING, Policy.Kind.PULL_MIRRORING],
+    "registry_repositories:pruning": [Policy.Kind.PRUNING],
 }
+"""The kinds of policies that each tab lists, by the tab's URL name."""
 TAB_BY_KIND = {kind.value: tab for tab, kinds in TABS.items() for kind in kinds}
 
 
 def tab_url(repository: Repository, tab: str) -> str:
     """Return the URL of one of a repository's policy tabs."""
-    return reverse(f"registry_repositories:{tab.lower()}", args=[repository.namespace.name, repository.name])
+    return reverse(tab, args=[repository.namespace.name, repository.name])
 
 
 def target_name(policy: Policy, access: Access) -> str:
@@ -43,7 +45,7 @@ def target_name(policy: Policy, access: Access) -> str:
 
 def visible_name(repository: Repository, access: Access) -> str:
     """Return the name of a repository, or a placeholder if the viewer can't see it."""
-    return repository.full_name if access.permissions_on(repository) else "a repository that you can't see"
+    return repository.full_name if access.permissions_on(repository) else _("a repository that you can't see")
 
 
 class PolicyListView(RepositoryPage, KeysetListView):
@@ -118,7 +120,7 @@ class PolicyFormView(PolicyEditorPage, TemplateView):
         with changes.tracking_changes(policy):
             form.save()
             criteria.save()
-        messages.success(request, "Saved.")
+        messages.success(request, _("Saved."))
         return redirect(policy)
 
     def forms(self, policy: Policy, data: Any = None) -> tuple[SitePolicyForm, Any]:
@@ -157,17 +159,18 @@ class PolicySwitchView(PolicyPage, PolicyEditorPage, View):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         choices = {"true": True, "false": False}
         if (choice := request.POST.get("enabled", "")) not in choices:
-            messages.error(request, "Choose whether to enable or disable the policy. Nothing was changed.")
+            messages.error(request, _("Choose whether to enable or disable the policy. Nothing was changed."))
             return redirect(self.policy)
         enabled, target = choices[choice], self.policy.target
         if enabled and target and not can_push_to(self.access, target):
             messages.error(
-                request, "You can't push to the target repository, so you can't enable this policy."
+                request, _("You can't push to the target repository, so you can't enable this policy.")
             )
             return redirect(self.policy)
         with changes.tracking_changes(self.policy):
             Policy.objects.filter(pk=self.policy.pk).update(enabled=enabled)
-        messages.success(request, f"{self.policy} was {'enabled' if enabled else 'disabled'}.")
+        text = _("%(policy)s was enabled.") if enabled else _("%(policy)s was disabled.")
+        messages.success(request, text % {"policy": self.policy})
         return redirect(self.policy)
 
 
@@ -178,5 +181,7 @@ class PolicyDeleteView(PolicyPage, PolicyEditorPage, TemplateView):
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         policy = get_object_or_404(Policy.objects.select_for_update(), pk=self.policy.pk)
         changes.delete(policy)
-        messages.success(request, f"{self.policy} was deleted. Its events were kept.")
+        messages.success(
+            request, _("%(policy)s was deleted. Its events were kept.") % {"policy": self.policy}
+        )
         return redirect(tab_url(self.repository, self.tab))

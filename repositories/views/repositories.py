@@ -11,6 +11,7 @@ from django.db.models import DateTimeField, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from django.views.generic import FormView
 
 from repositories import config, last_activity
@@ -99,7 +100,7 @@ class RepositoryListView(RepositoriesMixin):
         return {self.column, *filtered} - {"name"}
 
     def get_rows(self, rows: list[Repository]) -> list[dict[str, Any]]:
-        used = {"last_push": "Last push", "last_pull": "Last pull"}.get(self.column, "")
+        used = {"last_push": _("Last push"), "last_pull": _("Last pull")}.get(self.column, "")
         return [
             {**row, "used": used, "used_at": getattr(row["repository"], self.column)}
             for row in super().get_rows(rows)
@@ -140,7 +141,7 @@ class NewRepositoryView(ViewerMixin, FormView):
             with transaction.atomic():
                 repository = form.save()
         except IntegrityError:  # a push created the repository in the meantime
-            form.add_error("name", "This namespace already has a repository with that name.")
+            form.add_error("name", _("This namespace already has a repository with that name."))
             return self.form_invalid(form)
-        messages.success(self.request, f"{repository.full_name} was created.")
+        messages.success(self.request, _("%(full_name)s was created.") % {"full_name": repository.full_name})
         return redirect("registry_repositories:info", repository.namespace.name, repository.name)

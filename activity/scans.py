@@ -7,8 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-SEVERITIES = ("critical", "high", "medium", "low", "negligible", "unknown")
-"""The details that contain the number of vulnerabilities of a severity."""
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+SEVERITIES = {
+    "critical": _("%(number)s critical"),
+    "high": _("%(number)s high"),
+    "medium": _("%(number)s medium"),
+    "low": _("%(number)s low"),
+    "negligible": _("%(number)s negligible"),
+    "unknown": _("%(number)s unknown"),
+}
+"""The details that contain the number of vulnerabilities of a severity, and what to say about the number."""
 SCANNER = "scanner"
 REPORT = "report"
 """The detail with the address of the scanner's report."""
@@ -46,19 +56,21 @@ class ScanResult:
     @property
     def summary(self) -> str:
         """The counts in words: `3 critical, 1 low`."""
-        found = [f"{count} {severity}" for severity, count in self.counts.items() if count]
-        return ", ".join(found) or ("no vulnerabilities" if self.counts else "")
+        found = [SEVERITIES[severity] % {"number": count} for severity, count in self.counts.items() if count]
+        return ", ".join(found) or (gettext("no vulnerabilities") if self.counts else "")
 
 
 def wrong_details(details: Mapping[str, str]) -> list[str]:
     """Return what is wrong with the details of a scan that somebody sends."""
     wrong = [
-        f"{severity} must be a whole number of up to {MAX_DIGITS} digits."
+        gettext("%(name)s must be a whole number of up to %(digits)s digits.")
+        % {"name": severity, "digits": MAX_DIGITS}
         for severity in SEVERITIES
         if severity in details and not is_count(details[severity])
     ]
     if REPORT in details and not is_web_address(details[REPORT]):
-        wrong.append(f"{REPORT} must be an address that begins with http:// or https://.")
+        text = gettext("%(name)s must be an address that begins with http:// or https://.")
+        wrong.append(text % {"name": REPORT})
     return wrong
 
 

@@ -259,7 +259,9 @@ def one_of(values: list[str], attribute: str) -> Callable[[str, Part], Meaning |
 
 def of_label(value: str, _: Part) -> Meaning | None:
     words = value.lower().split()
-    labels = [kind.label for kind in KINDS.values() if all(word in kind.english_label.lower() for word in words)]
+    labels = [
+        kind.label for kind in KINDS.values() if all(word in kind.english_label.lower() for word in words)
+    ]
     return (lambda event: event.label in labels) if labels else UNREADABLE
 
 

@@ -2,11 +2,15 @@
 
 from django.contrib import messages
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 
-def report(request: HttpRequest, done: str, count: int) -> None:
-    """Show how many objects an action changed, as a success unless there are none."""
+def report(request: HttpRequest, text: str, count: int) -> None:
+    """Show how many objects an action changed, as a success unless there are none.
+
+    `text` contains `%(number)s`.
+    """
     if count:
-        messages.success(request, f"{done}: {count}.")
+        messages.success(request, text % {"number": count})
     else:
-        messages.warning(request, "Nothing was changed. The selected objects were in this state before.")
+        messages.warning(request, _("Nothing was changed. The selected objects were in this state before."))

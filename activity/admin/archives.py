@@ -12,6 +12,8 @@ from django.contrib import admin, messages
 from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from kombu.exceptions import OperationalError as QueueError
 
 from activity.admin.read_only import ReadOnlyAdmin
@@ -42,7 +44,9 @@ class ArchiveAdmin(ReadOnlyAdmin):
     ]
     list_select_related = ["run"]
     search_fields = ["name"]
-    search_help_text = "A date (2026-09-30), a month (2026-09), an event id, a repository, a rule or a name"
+    search_help_text = _(
+        "A date (2026-09-30), a month (2026-09), an event id, a repository, a rule or a name"
+    )
     actions = ["bring_back"]
     fields = [
         "name",
@@ -71,11 +75,11 @@ class ArchiveAdmin(ReadOnlyAdmin):
             ).filter(matching(word))
         return queryset, False
 
-    @admin.display(description="first event", ordering="first_id")
+    @admin.display(description=_("first event"), ordering="first_id")
     def first_event(self, archive: Archive) -> str:
         return _formatted(archive.first_at)
 
-    @admin.display(description="last event", ordering="last_id")
+    @admin.display(description=_("last event"), ordering="last_id")
     def last_event(self, archive: Archive) -> str:
         return _formatted(archive.last_at)
 
@@ -92,7 +96,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
     def all_repositories(self, archive: Archive) -> str:
         return ", ".join(archive.repositories) or "–"
 
-    @admin.display(description="brought back", boolean=True)
+    @admin.display(description=_("brought back"), boolean=True)
     def is_back(self, archive: Any) -> bool:
         return archive.is_back
 
@@ -100,20 +104,26 @@ class ArchiveAdmin(ReadOnlyAdmin):
         return request.user.has_perm("registry_activity.change_archive")
 
     @admin.action(
-        description="Bring the events of selected archives back (they are held until the import is released)",
+        description=_(
+            "Bring the events of selected archives back (they are held until the import is released)"
+        ),
         permissions=["bring_back"],
     )
     def bring_back(self, request: HttpRequest, queryset: QuerySet[Archive]) -> None:
         ready = list(queryset.exclude(deleted_at=None).values_list("name", flat=True)[: MAX_IMPORTED + 1])
         if not ready or len(ready) > MAX_IMPORTED:
-            messages.error(request, f"Select 1 to {MAX_IMPORTED} archives whose events have been deleted.")
+            messages.error(
+                request,
+                gettext("Select 1 to %(max_imported)s archives whose events have been deleted.")
+                % {"max_imported": MAX_IMPORTED},
+            )
             return
         try:
             import_archives.delay(ready)
         except (QueueError, OSError) as error:
-            messages.error(request, f"The task queue is unreachable: {error}")
+            messages.error(request, gettext("The task queue is unreachable: %(error)s") % {"error": error})
         else:
-            words = "The worker brings the events back. The archives are then listed under Imports."
+            words = gettext("The worker brings the events back. The archives are then listed under Imports.")
             messages.success(request, words)
 
 

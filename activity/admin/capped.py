@@ -1,8 +1,10 @@
 """Counts rows, but stops at a limit."""
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 
 
 class CappedPaginator(Paginator):
@@ -25,4 +27,4 @@ class MoreThan(int):
     """A lower bound that the actual count exceeds, shown as “more than …”."""
 
     def __str__(self) -> str:
-        return f"more than {int(self):,}"
+        return _("more than %(number)s") % {"number": intcomma(int(self))}

@@ -9,12 +9,15 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from activity.admin.actions import report
 from activity.admin.capped import CappedPaginator
@@ -30,17 +33,17 @@ MAX_NOTE_LENGTH = 1000
 class StateFilter(admin.SimpleListFilter):
     """Filters dead letters by state. By default, dead letters that were replayed or dismissed are hidden."""
 
-    title = "state"
+    title = _("state")
     parameter_name = "state"
     STATES = {
-        "waiting": ("Waiting", DeadLetter.WAITING),
-        "replayed": ("Replayed", ~DeadLetter.NOT_REPLAYED),
-        "dismissed": ("Dismissed", DeadLetter.NOT_REPLAYED & ~DeadLetter.NOT_DISMISSED),
-        "all": ("All", Q()),
+        "waiting": (_("Waiting"), DeadLetter.WAITING),
+        "replayed": (_("Replayed"), ~DeadLetter.NOT_REPLAYED),
+        "dismissed": (_("Dismissed"), DeadLetter.NOT_REPLAYED & ~DeadLetter.NOT_DISMISSED),
+        "all": (_("All"), Q()),
     }
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(key, label) for key, (label, _) in self.STATES.items()]
+        return [(key, str(label)) for key, (label, _) in self.STATES.items()]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
         for key, label in self.lookup_choices:
@@ -59,7 +62,7 @@ class StateFilter(admin.SimpleListFilter):
 class NoteForm(ActionForm):
     """The list's action form, with a field for the note that is required to dismiss dead letters."""
 
-    note = forms.CharField(label="Note (required to dismiss):", required=False, max_length=MAX_NOTE_LENGTH)
+    note = forms.CharField(label=_("Note (required to dismiss):"), required=False, max_length=MAX_NOTE_LENGTH)
 
 
 @admin.register(DeadLetter)
@@ -102,31 +105,41 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def has_replay_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("registry_activity.change_deadletter")
 
-    @admin.action(description="Replay selected dead letters", permissions=["replay"])
+    @admin.action(description=_("Replay selected dead letters"), permissions=["replay"])
     def replay(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
         outcome = replay.replay_all(queryset)
         if outcome.recorded or not (outcome.rejected or outcome.failed or outcome.is_partial):
-            report(request, "Recorded", outcome.recorded)
+            report(request, gettext("Recorded: %(number)s."), outcome.recorded)
         if outcome.rejected:
             messages.warning(
-                request, f"Rejected again, for the reasons shown in the list: {outcome.rejected}."
+                request,
+                gettext("Rejected again, for the reasons shown in the list: %(rejected)s.")
+                % {"rejected": outcome.rejected},
             )
         if outcome.failed:
-            messages.error(request, f"Failed because of errors (see the server log): {outcome.failed}.")
+            messages.error(
+                request,
+                gettext("Failed because of errors (see the server log): %(failed)s.")
+                % {"failed": outcome.failed},
+            )
         if outcome.is_partial:
             messages.warning(
-                request, "The time limit was reached. Replay the remaining dead letters to continue."
+                request, gettext("The time limit was reached. Replay the remaining dead letters to continue.")
             )
 
-    @admin.action(description="Dismiss selected dead letters", permissions=["replay"])
+    @admin.action(description=_("Dismiss selected dead letters"), permissions=["replay"])
     def dismiss(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> None:
         try:
             note = forms.CharField(max_length=MAX_NOTE_LENGTH).clean(request.POST.get("note"))
         except forms.ValidationError as error:
-            messages.error(request, f"Enter a note that explains the dismissal. {error.messages[0]}")
+            messages.error(
+                request,
+                gettext("Enter a note that explains the dismissal. %(reason)s")
+                % {"reason": error.messages[0]},
+            )
             return
         count = replay.dismiss_all(queryset, request.user, note)
-        report(request, "Dismissed", count)
+        report(request, gettext("Dismissed: %(number)s."), count)
 
     def apply(self, action: Callable, request: HttpRequest, pk: int) -> HttpResponse:
         """Apply one of the list's actions to a single dead letter, and redirect to its page."""
@@ -149,8 +162,12 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         text, url = letter.text, reverse("admin:registry_activity_deadletter_download", args=[letter.pk])
         shown, excerpt = escape_invisible(text[:MAX_SHOWN]), ""
         if len(text) > MAX_SHOWN:
-            excerpt = f" The first {MAX_SHOWN:,} of {len(text):,} characters are shown."
-        return format_html('<p><a href="{}">Download</a>{}</p><pre>{}</pre>', url, excerpt, shown)
+            excerpt = gettext("The first %(shown)s of %(all)s characters are shown.") % {
+                "shown": intcomma(MAX_SHOWN),
+                "all": intcomma(len(text)),
+            }
+        parts = '<p><a href="{}">{}</a> {}</p><pre>{}</pre>'
+        return format_html(parts, url, gettext("Download"), excerpt, shown)
 
 
 def escape_invisible(text: str) -> str:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -15,6 +16,8 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from kombu.exceptions import OperationalError as QueueError
 from solo.admin import SingletonModelAdmin
 
@@ -33,6 +36,7 @@ from activity.models import (
     Run,
     WaitingChange,
 )
+from activity.models.deletion import AgeUnit
 from activity.sources import auditing
 from activity.tasks import execute_run
 from repositories.models import Repository
@@ -50,11 +54,13 @@ class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
     fieldsets = [
         (None, {"fields": ["enabled"]}),
         (
-            "Delete events that meet either condition",
+            _("Delete events that meet either condition"),
             {
                 "fields": [("age", "age_unit"), "max_events"],
-                "description": "The conditions apply to repository events that no deletion rule applies to. "
-                "Access, account and system events are deleted only by a rule for their category.",
+                "description": _(
+                    "The conditions apply to repository events that no deletion rule applies to. Access,"
+                    " account and system events are deleted only by a rule for their category."
+                ),
             },
         ),
         (None, {"fields": ["archive"]}),
@@ -73,7 +79,7 @@ class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
         if request.method == "POST" and self.has_change_permission(request):
             change = changes.waiting().filter(pk=pk).first()
             if change is None:
-                messages.error(request, "This change has already taken effect or been cancelled.")
+                messages.error(request, gettext("This change has already taken effect or been cancelled."))
             else:
                 self._cancel(request, change)
         return HttpResponseRedirect(reverse("admin:index"))
@@ -84,10 +90,10 @@ class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
         except IntegrityError:
             messages.error(
                 request,
-                "The former state can't be restored, because it conflicts with a later change.",
+                gettext("The former state can't be restored, because it conflicts with a later change."),
             )
         else:
-            messages.success(request, f"Cancelled: {change.subject}.")
+            messages.success(request, gettext("Cancelled: %(subject)s.") % {"subject": change.subject})
 
     def start(self, request: HttpRequest) -> HttpResponse:
         """Start a run or a preview in the Celery worker, and redirect to its page.
@@ -104,11 +110,15 @@ class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
         try:
             run = runs.start(request.user.get_username(), preview=preview, in_effect=wants_run)
         except runs.AlreadyRunning as reason:
-            messages.warning(request, f"{reason} Stop it, or wait for it to finish.")
+            messages.warning(
+                request, gettext("%(reason)s Stop it, or wait for it to finish.") % {"reason": reason}
+            )
             return HttpResponseRedirect(reverse("admin:registry_activity_run_changelist"))
         enqueue(request, run, includes_waiting=not wants_run)
         if wants_run and preview:
-            messages.info(request, "Nothing was deleted yet. First, the events to delete are counted.")
+            messages.info(
+                request, gettext("Nothing was deleted yet. First, the events to delete are counted.")
+            )
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[run.pk]))
 
 
@@ -123,7 +133,7 @@ class DeletionRuleAdmin(WaitingChangesMixin, admin.ModelAdmin):
     autocomplete_fields = ["repository", "namespace"]
     fields = ["repository", "namespace", "category", ("age", "age_unit"), ("max_events", "max_per")]
 
-    @admin.display(description="deletes events")
+    @admin.display(description=_("deletes events"))
     def conditions(self, rule: DeletionRule) -> str:
         return describe_conditions(rules.rule_from_model(rule))
 
@@ -144,7 +154,7 @@ class DeletionRuleAdmin(WaitingChangesMixin, admin.ModelAdmin):
         configuration = changes.in_effect()
         context = {
             **self.admin_site.each_context(request),
-            "title": "Which rule applies",
+            "title": gettext("Which rule applies"),
             "opts": self.opts,
             "name": name,
             "repository": repository,
@@ -162,15 +172,20 @@ def enqueue(request: HttpRequest, run: Run, *, includes_waiting: bool = False) -
     """Queue a run for the Celery worker, and show a message."""
     try:
         execute_run.delay(run.pk)
-        messages.success(request, f"{run} was started. Reload this page to see its progress.")
+        messages.success(
+            request, gettext("%(run)s was started. Reload this page to see its progress.") % {"run": run}
+        )
         if run.waiting:
-            ignores = "includes" if includes_waiting else "ignores"
-            changes = "; ".join(run.waiting)
-            messages.warning(request, f"{run} {ignores} the changes that still wait: {changes}.")
+            if includes_waiting:
+                text = gettext("%(run)s includes the changes that still wait: %(changes)s.")
+            else:
+                text = gettext("%(run)s ignores the changes that still wait: %(changes)s.")
+            messages.warning(request, text % {"run": run, "changes": "; ".join(run.waiting)})
     except (QueueError, OSError) as error:
         runs.fail_queued(run, f"The task queue is unreachable: {error}")
         messages.error(
-            request, "The task queue is unreachable. Check that Redis and the Celery worker are running."
+            request,
+            gettext("The task queue is unreachable. Check that Redis and the Celery worker are running."),
         )
 
 
@@ -186,8 +201,8 @@ def is_current_preview(run: Run) -> bool:
 def why_nothing_is_deleted() -> str:
     """Return the reason why auto-deletion is not in effect."""
     if AutoDeletion.get_solo().enabled:
-        return "Auto-deletion has not taken effect yet. The front page shows the changes that wait."
-    return "Auto-deletion is off. Turn it on and save the settings first."
+        return gettext("Auto-deletion has not taken effect yet. The front page shows the changes that wait.")
+    return gettext("Auto-deletion is off. Turn it on and save the settings first.")
 
 
 def rules_by_category(
@@ -206,11 +221,24 @@ def describe_conditions(rule: rules.Rule) -> str:
     """Return the conditions of a rule as text, for example `older than 2 months`."""
     conditions = []
     if rule.age:
-        conditions.append(f"older than {rule.age} {rule.age_unit if rule.age > 1 else rule.age_unit[:-1]}")
+        conditions.append(_age_in_words(rule.age_unit, rule.age) % {"number": rule.age})
     if rule.max_events:
-        where = " in each repository" if rule.max_per_repository else ""
-        conditions.append(f"beyond the newest {rule.max_events:,}{where}")
-    return " or ".join(conditions) or "never"
+        if rule.max_per_repository:
+            text = gettext("beyond the newest %(number)s in each repository")
+        else:
+            text = gettext("beyond the newest %(number)s")
+        conditions.append(text % {"number": intcomma(rule.max_events)})
+    return gettext(" or ").join(conditions) or gettext("never")
+
+
+def _age_in_words(unit: str, number: int) -> str:
+    if unit == AgeUnit.HOURS:
+        return ngettext("older than %(number)s hour", "older than %(number)s hours", number)
+    if unit == AgeUnit.DAYS:
+        return ngettext("older than %(number)s day", "older than %(number)s days", number)
+    if unit == AgeUnit.WEEKS:
+        return ngettext("older than %(number)s week", "older than %(number)s weeks", number)
+    return ngettext("older than %(number)s month", "older than %(number)s months", number)
 
 
 @admin.register(Hold)
@@ -268,9 +296,9 @@ class RunAdmin(ReadOnlyAdmin):
                 if stopped := runs.request_stop(run):
                     auditing.record("stop_deletion", run=pk)
             if stopped:
-                messages.success(request, "The run will stop after its current batch.")
+                messages.success(request, gettext("The run will stop after its current batch."))
             else:
-                messages.warning(request, "The run has already finished, or is already stopping.")
+                messages.warning(request, gettext("The run has already finished, or is already stopping."))
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def go_on(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -283,7 +311,7 @@ class RunAdmin(ReadOnlyAdmin):
             if waited:
                 enqueue(request, run)
             else:
-                messages.error(request, "This run doesn't wait anymore.")
+                messages.error(request, gettext("This run doesn't wait anymore."))
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -303,7 +331,8 @@ class RunAdmin(ReadOnlyAdmin):
         if run.preview or not run.expected:
             return "–"
         bar = format_html('<progress value="{}" max="{}"></progress>', run.deleted, run.expected)
-        return format_html("{} {} of {}", bar, run.deleted, run.expected)
+        text = gettext("%(deleted)s of %(expected)s") % {"deleted": run.deleted, "expected": run.expected}
+        return format_html("{} {}", bar, text)
 
     @admin.display(description="report")
     def report_table(self, run: Run) -> str:
@@ -312,7 +341,7 @@ class RunAdmin(ReadOnlyAdmin):
                 rule,
                 entry["events"],
                 ", ".join(f"{category}: {count}" for category, count in entry["categories"].items()),
-                f"{entry['from'][:16]} to {entry['to'][:16]} UTC" if "from" in entry else "",
+                _time_range(entry) if "from" in entry else "",
                 ", ".join(f"{name or '–'}: {count}" for name, count in entry.get("largest", [])),
             )
             for rule, entry in run.report.items()
@@ -321,7 +350,13 @@ class RunAdmin(ReadOnlyAdmin):
         heads = format_html_join(
             "",
             "<th>{}</th>",
-            [[h] for h in ("Rule", "Events", "By category", "Time range", "Largest repositories")],
+            [
+                [gettext("Rule")],
+                [gettext("Events")],
+                [gettext("By category")],
+                [gettext("Time range")],
+                [gettext("Largest repositories")],
+            ],
         )
         return (
             format_html("<table><tr>{}</tr>{}</table>", heads, format_html_join("", cells, rows))
@@ -329,7 +364,7 @@ class RunAdmin(ReadOnlyAdmin):
             else "–"
         )
 
-    @admin.display(description="changes that waited")
+    @admin.display(description=_("changes that waited"))
     def waiting_list(self, run: Run) -> str:
         return format_html_join("", "<div>{}</div>", [[change] for change in run.waiting]) or "–"
 
@@ -344,9 +379,15 @@ class RunAdmin(ReadOnlyAdmin):
         )
         return format_html_join("", "<div>{} ({})</div>", rows) or "–"
 
-    @admin.display(description="settings used")
+    @admin.display(description=_("settings used"))
     def formatted_settings(self, run: Run) -> str:
         return format_html("<pre>{}</pre>", json.dumps(run.settings, indent=2))
+
+
+def _time_range(entry: dict[str, Any]) -> str:
+    """Return the time range of the events in an entry of a run's report."""
+    text = gettext("%(start)s to %(end)s UTC")
+    return text % {"start": entry["from"][:16], "end": entry["to"][:16]}
 
 
 @admin.register(Import)
@@ -360,7 +401,7 @@ class ImportAdmin(WaitingChangesMixin, ReadOnlyAdmin):
         return request.user.has_perm("registry_activity.change_import")
 
     @admin.action(
-        description="Release selected imports (deletion rules will apply to their events again)",
+        description=_("Release selected imports (deletion rules will apply to their events again)"),
         permissions=["release"],
     )
     @transaction.atomic
@@ -372,4 +413,4 @@ class ImportAdmin(WaitingChangesMixin, ReadOnlyAdmin):
         if held:
             names = [imported.archive_name for imported in held[: auditing.MAX_NAMES]]
             auditing.record("release_import", archives=names, count=len(held))
-        report(request, "Released", len(held))
+        report(request, gettext("Released: %(number)s."), len(held))

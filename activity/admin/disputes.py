@@ -10,6 +10,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from activity.admin.actions import report
 from activity.admin.waiting_changes import WaitingChangesMixin
@@ -48,7 +50,7 @@ class DisputeAdmin(PickerMixin, WaitingChangesMixin, admin.ModelAdmin):
         super().save_model(request, obj, form, change)
 
     @admin.action(
-        description="Lift selected disputes (deletion rules will apply to their events again)",
+        description=_("Lift selected disputes (deletion rules will apply to their events again)"),
         permissions=["change"],
     )
     @transaction.atomic
@@ -57,4 +59,4 @@ class DisputeAdmin(PickerMixin, WaitingChangesMixin, admin.ModelAdmin):
         for dispute in disputes:
             dispute.lifted_at = timezone.now()
             dispute.save(update_fields=["lifted_at"])
-        report(request, "Lifted", len(disputes))
+        report(request, gettext("Lifted: %(number)s."), len(disputes))

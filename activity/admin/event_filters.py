@@ -12,6 +12,8 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet, TextChoices
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.dates import MONTHS
+from django.utils.translation import gettext_lazy as _
 
 from activity import catalogue
 from activity.feed.qualifiers import InvalidTerm
@@ -55,17 +57,19 @@ class TermFilter(SearchFilter, admin.SimpleListFilter):
 
 
 class CategoryFilter(TermFilter):
-    title = parameter_name = "category"
+    title = _("category")
+    parameter_name = "category"
     offered = staticmethod(catalogue.offered_categories)
 
 
 class TypeFilter(TermFilter):
-    title = parameter_name = "type"
+    title = _("type")
+    parameter_name = "type"
     offered = staticmethod(catalogue.offered_types)
 
 
 class ActorTypeFilter(TermFilter):
-    title = "actor type"
+    title = _("actor type")
     parameter_name = "actor-type"
     offered = staticmethod(lambda scanning_enabled: ActorType)
 
@@ -76,7 +80,7 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
     Django's `date_hierarchy` would read all events to find the dates that have events.
     """
 
-    title = "date"
+    title = _("date")
     parameter_name = "occurred"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -86,9 +90,9 @@ class OccurredFilter(SearchFilter, admin.SimpleListFilter):
         year, *rest = parts
         choices = [(f"{year}", f"{year}")]
         if not rest:
-            return choices + [(f"{year}-{m:02}", calendar.month_name[m]) for m in range(1, 13)]
+            return choices + [(f"{year}-{m:02}", MONTHS[m]) for m in range(1, 13)]
         month = rest[0]
-        choices.append((f"{year}-{month:02}", f"{calendar.month_name[month]} {year}"))
+        choices.append((f"{year}-{month:02}", f"{MONTHS[month]} {year}"))
         days = calendar.monthrange(year, month)[1]
         return choices + [(f"{year}-{month:02}-{day:02}", str(day)) for day in range(1, days + 1)]
 
@@ -148,7 +152,7 @@ class FilterForm(forms.Form):
     actor = forms.CharField(required=False, max_length=MAX_ACTOR_LENGTH)
     kind = forms.ChoiceField(
         required=False,
-        choices=[("", "Any"), *((kind.key, kind.label) for kind in catalogue.KINDS.values())],
+        choices=[("", _("Any")), *((kind.key, kind.label) for kind in catalogue.KINDS.values())],
     )
     after = TimeField(required=False, widget=TimeInput)
     before = TimeField(required=False, widget=TimeInput)
@@ -170,7 +174,7 @@ class FilterForm(forms.Form):
 class FormFilter(SearchFilter, admin.ListFilter):
     """Shows a `FilterForm` among the filters."""
 
-    title = "repository, actor, kind and time"
+    title = _("repository, actor, kind and time")
     template = "admin/registry_activity/event/filter_form.html"
     NAMES: ClassVar[list[str]] = list(FilterForm.base_fields)
 

@@ -10,6 +10,7 @@ from django.db.models import prefetch_related_objects
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from activity.admin.event_filters import SearchFilter
 from activity.feed import plans, reading, search
@@ -33,7 +34,9 @@ class EventChangeList(ChangeList):
         for spec in self.filter_specs:
             self.search &= cast(SearchFilter, spec).search
         repeated = [name for name, values in request.GET.lists() if len(values) > 1]
-        self.search &= Search(problems=tuple(f"{name} can be given only once." for name in repeated))
+        self.search &= Search(
+            problems=tuple(_("%(name)s can be given only once.") % {"name": name} for name in repeated)
+        )
         self.access = Access.for_user(request.user)
         self.plan = search.plan(plans.Plan(queryset, self.access), self.search)
         return self.plan.events()
@@ -45,7 +48,7 @@ class EventChangeList(ChangeList):
         try:
             self.search_page = self._find_page(self.cursor)
         except InvalidCursor:
-            self.notices.append("That page is not available, so the first page is shown instead.")
+            self.notices.append(_("That page is not available, so the first page is shown instead."))
             self.search_page = self._find_page(None)
         if not self.search_page.rows and not self.search_page.searched_to and not self.problems:
             self.notices += search.explain_empty(self.search, self.access)

@@ -26,6 +26,8 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from activity.admin import overview
 from activity.admin.event_filters import (
@@ -73,10 +75,10 @@ class EventAdmin(ReadOnlyAdmin):
     actions = ["export_csv", "export_jsonl"]
     fieldsets = [
         (None, {"fields": ["headline", "type_badge", "category", "kind", "time"]}),
-        ("Subject", {"fields": ["repository_links", "tag", "digest", "pull_link", "remarks"]}),
-        ("Actor", {"fields": ["actor_links", "actor_type", "same_actor"]}),
-        ("Origin", {"fields": ["id", "received", "delivery", "imported", "same_request"]}),
-        ("Additional information from the source", {"fields": ["formatted_details"]}),
+        (_("Subject"), {"fields": ["repository_links", "tag", "digest", "pull_link", "remarks"]}),
+        (_("Actor"), {"fields": ["actor_links", "actor_type", "same_actor"]}),
+        (_("Origin"), {"fields": ["id", "received", "delivery", "imported", "same_request"]}),
+        (_("Additional information from the source"), {"fields": ["formatted_details"]}),
     ]
 
     # --- List ---
@@ -106,7 +108,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {
-            "title": "Events",
+            "title": gettext("Events"),
             "qualifiers": offered_qualifiers(Access.for_user(request.user)),
             "time_zone": timezone.get_current_timezone_name(),
             "deletion_note": traces.deletion_note(),
@@ -118,11 +120,16 @@ class EventAdmin(ReadOnlyAdmin):
         name, note = event.repository_name, event.repository_note
         return f"{name} ({note})" if note else name
 
+    @admin.display(description=_("headline"))
+    def headline(self, event: Event) -> str:
+        return event.headline
+
+    @admin.display(description=_("remarks"))
     def remarks(self, event: Event) -> str:
         attach_remarks([event])
-        return ". ".join(event.remarks) or "-"  # type: ignore[attr-defined]
+        return ". ".join(map(str, event.remarks)) or "-"  # type: ignore[attr-defined]
 
-    @admin.display(description="part of the pull")
+    @admin.display(description=_("part of the pull"))
     def pull_link(self, event: Event) -> str:
         if event.pull is None:
             return "-"
@@ -141,11 +148,11 @@ class EventAdmin(ReadOnlyAdmin):
         css = f"type-{event.type.lower()}"
         return format_html('<span class="badge {}">{}</span>', css, event.type) if event.type else ""
 
-    @admin.display(description="initiated by")
+    @admin.display(description=_("initiated by"))
     def initiated_by(self, event: Event) -> str:
         return f"{event.actor_label} ({event.actor_note})" if event.actor_note else event.actor_label
 
-    @admin.display(description="date and time")
+    @admin.display(description=_("date and time"))
     def time(self, event: Event) -> str:
         return _format_time(event.occurred_at)
 
@@ -162,7 +169,7 @@ class EventAdmin(ReadOnlyAdmin):
         """Show recent activity and problems that need attention."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        page = {**self.admin_site.each_context(request), "title": "Overview", "opts": self.opts}
+        page = {**self.admin_site.each_context(request), "title": gettext("Overview"), "opts": self.opts}
         context = {**page, **overview.build_context(request.user)}
         return TemplateResponse(request, "admin/registry_activity/event/overview.html", context)
 
@@ -176,16 +183,18 @@ class EventAdmin(ReadOnlyAdmin):
         format = request.POST.get("format", "")
         listed = cast(EventChangeList, self.get_changelist_instance(request))
         if listed.plan.problems or format not in export.CONTENT_TYPES:
-            messages.error(request, "Nothing was exported because the search or the format is invalid.")
+            messages.error(
+                request, gettext("Nothing was exported because the search or the format is invalid.")
+            )
             return HttpResponseRedirect(back)
         pages = reading.iter_pages(listed.plan, export.CHUNK)
         return _export_response(request, pages, format, str(listed.search))
 
-    @admin.action(description="Export selected events as CSV", permissions=["view"])
+    @admin.action(description=_("Export selected events as CSV"), permissions=["view"])
     def export_csv(self, request: HttpRequest, queryset: QuerySet[Event]) -> HttpResponseBase:
         return _export_response(request, queryset, "csv")
 
-    @admin.action(description="Export selected events as JSON Lines", permissions=["view"])
+    @admin.action(description=_("Export selected events as JSON Lines"), permissions=["view"])
     def export_jsonl(self, request: HttpRequest, queryset: QuerySet[Event]) -> HttpResponseBase:
         return _export_response(request, queryset, "jsonl")
 
@@ -222,10 +231,10 @@ class EventAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         nearby = nearby_events(self.get_queryset(request), Access.for_user(request.user), kwargs["obj"])
-        context = {**context, "title": "Event", "nearby_events": nearby}
+        context = {**context, "title": gettext("Event"), "nearby_events": nearby}
         return super().render_change_form(request, context, *args, **kwargs)
 
-    @admin.display(description="received at")
+    @admin.display(description=_("received at"))
     def received(self, event: Event) -> str:
         return _format_time(event.received_at)
 
@@ -233,23 +242,23 @@ class EventAdmin(ReadOnlyAdmin):
     def repository_links(self, event: Event) -> str:
         return _render_links(event.repository_name, repository_links(event))
 
-    @admin.display(description="initiated by")
+    @admin.display(description=_("initiated by"))
     def actor_links(self, event: Event) -> str:
         return _render_links(event.actor_label, actor_links(event))
 
-    @admin.display(description="same actor")
+    @admin.display(description=_("same actor"))
     def same_actor(self, event: Event) -> str:
         if not event.actor_name:
             return "-"
         hour = event.occurred_at.replace(minute=0, second=0, microsecond=0)
         search = Search((Term("actor", event.actor_name),), hour, hour + timedelta(hours=1))
-        return _render_links("", [("Events by this actor in the same hour", search_url(search))])
+        return _render_links("", [(gettext("Events by this actor in the same hour"), search_url(search))])
 
-    @admin.display(description="delivered by")
+    @admin.display(description=_("delivered by"))
     def delivery(self, event: Event) -> str:
         return _render_links(delivery_text(event), delivery_links(event))
 
-    @admin.display(description="same request")
+    @admin.display(description=_("same request"))
     def same_request(self, event: Event) -> str:
         details = event.details_without_message
         request_id = details.get("request_id") if isinstance(details, dict) else None
@@ -257,7 +266,7 @@ class EventAdmin(ReadOnlyAdmin):
             return "-"
         start, end = event.occurred_at - REQUEST_WINDOW, event.occurred_at + REQUEST_WINDOW
         search = Search((Term("request", request_id),), start, end)
-        return _render_links("", [("Events from the same request", search_url(search))])
+        return _render_links("", [(gettext("Events from the same request"), search_url(search))])
 
     @admin.display(description="details")
     def formatted_details(self, event: Event) -> str:
@@ -270,47 +279,54 @@ def repository_links(event: Event) -> Iterator[tuple[str, str]]:
     repository = event.repository
     if not repository:
         return
-    yield "Administer", reverse("admin:registry_repositories_repository_change", args=[repository.pk])
+    yield (
+        gettext("Administer"),
+        reverse("admin:registry_repositories_repository_change", args=[repository.pk]),
+    )
     if repository.deleted_at is None:
         names = [repository.namespace.name, repository.name]
-        yield "Activity", reverse("registry_activity:repository", args=names)
-    yield "All events in this repository", search_url(Search((Term("repo", repository.full_name),)))
+        yield gettext("Activity"), reverse("registry_activity:repository", args=names)
+    yield gettext("All events in this repository"), search_url(Search((Term("repo", repository.full_name),)))
 
 
 def delivery_text(event: Event) -> str:
     """Return which account and token delivered an event."""
     if not event.delivery_account:
-        return "this application"
-    token = f", with the access token {event.delivery_token_label}" if event.delivery_token else ""
-    return f"{event.delivery_account}{token}"
+        return gettext("this application")
+    if not event.delivery_token:
+        return event.delivery_account
+    return gettext("%(account)s, with the access token %(token)s") % {
+        "account": event.delivery_account,
+        "token": event.delivery_token_label,
+    }
 
 
 def delivery_links(event: Event) -> Iterator[tuple[str, str]]:
     """Yield the labels and URLs of links to the account and the token that delivered an event."""
     if event.delivered_by:
         if url := change_url(event.delivered_by):
-            yield "Administer", url
+            yield gettext("Administer"), url
         name = event.delivered_by.get_username()
-        yield "All events from this account", search_url(Search((Term("via", name),)))
+        yield gettext("All events from this account"), search_url(Search((Term("via", name),)))
         form = {"account": event.delivered_by.pk, "since": event.received_at.isoformat()}
         if event.delivered_with:
             form["token_key"] = event.delivered_with
-        yield "Dispute", f"{reverse('admin:registry_activity_dispute_add')}?{urlencode(form)}"
+        yield gettext("Dispute"), f"{reverse('admin:registry_activity_dispute_add')}?{urlencode(form)}"
     if event.delivery_token:
-        yield "All events from this token", search_url(Search((Term("via", event.delivery_token),)))
+        yield gettext("All events from this token"), search_url(Search((Term("via", event.delivery_token),)))
 
 
 def actor_links(event: Event) -> Iterator[tuple[str, str]]:
     """Yield the labels and URLs of links to an event's actor, and to all events by the same actor."""
     if user := event.actor_user:
         if url := change_url(user):
-            yield "Administer", url
-        yield "Profile", reverse("registry_activity:user", args=[user.get_username()])
+            yield gettext("Administer"), url
+        yield gettext("Profile"), reverse("registry_activity:user", args=[user.get_username()])
     if policy := event.policy:
-        yield "Policy", policy.get_absolute_url()
-        yield "Administer", reverse("admin:registry_repositories_policy_change", args=[policy.pk])
+        yield gettext("Policy"), policy.get_absolute_url()
+        yield gettext("Administer"), reverse("admin:registry_repositories_policy_change", args=[policy.pk])
     if event.actor_name:
-        yield "All events by this actor", search_url(Search((Term("actor", event.actor_name),)))
+        yield gettext("All events by this actor"), search_url(Search((Term("actor", event.actor_name),)))
 
 
 def _render_links(text: str, links: Any) -> str:

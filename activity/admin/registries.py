@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from activity.models import Registry
 from repositories.utils.admin_lookup import LookupMixin
@@ -23,6 +24,6 @@ class RegistryAdmin(LookupMixin, admin.ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
-    @admin.display(description="active", boolean=True)
+    @admin.display(description=_("active"), boolean=True)
     def is_active(self, registry: Registry) -> Any:
         return not registry.is_quiet

@@ -10,6 +10,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django_celery_beat.admin import CrontabScheduleAdmin as BeatCrontabAdmin
 from django_celery_beat.admin import PeriodicTaskAdmin as BeatAdmin
 from django_celery_beat.admin import PeriodicTaskForm
@@ -32,7 +34,7 @@ class ScheduledTaskForm(PeriodicTaskForm):
     def clean_regtask(self) -> str:
         """Reject what the field accepts as the name of a task, although no database can store it."""
         if not is_storable(name := self.cleaned_data["regtask"]):
-            raise ValidationError("There is no such task.")
+            raise ValidationError(gettext("There is no such task."))
         return name
 
     def clean_headers(self) -> str:
@@ -51,15 +53,15 @@ class PeriodicTaskAdmin(LookupMixin, BeatAdmin):
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return super().get_actions(request) if self.has_change_permission(request) else {}
 
-    @admin.action(description="Enable selected tasks")
+    @admin.action(description=_("Enable selected tasks"))
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         self._switch(request, queryset, lambda task: True)
 
-    @admin.action(description="Disable selected tasks")
+    @admin.action(description=_("Disable selected tasks"))
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         self._switch(request, queryset, lambda task: False)
 
-    @admin.action(description="Toggle activity of selected tasks")
+    @admin.action(description=_("Toggle activity of selected tasks"))
     def toggle_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         self._switch(request, queryset, lambda task: not task.enabled)
 
@@ -74,9 +76,9 @@ class PeriodicTaskAdmin(LookupMixin, BeatAdmin):
             if not task.enabled:
                 task.last_run_at = None  # Celery beat would otherwise catch up once the task is enabled again
             task.save()
-        report(request, "Changed", len(changed))
+        report(request, gettext("Changed: %(number)s."), len(changed))
 
-    @admin.action(description="Run selected tasks")
+    @admin.action(description=_("Run selected tasks"))
     def run_tasks(self, request: HttpRequest, queryset: QuerySet[PeriodicTask]) -> None:
         try:
             with transaction.atomic():
@@ -84,13 +86,17 @@ class PeriodicTaskAdmin(LookupMixin, BeatAdmin):
                     auditing.record("run_periodic_task", subject=str(task))
                 super().run_tasks(request, queryset)
         except (QueueError, OSError) as error:
-            self.message_user(request, f"The task queue is unreachable: {error}", messages.ERROR)
+            self.message_user(
+                request,
+                gettext("The task queue is unreachable: %(error)s") % {"error": error},
+                messages.ERROR,
+            )
 
 
 class CrontabScheduleAdmin(LookupMixin, BeatCrontabAdmin):
     """Describes only valid schedules in words. Celery beat's admin fails to show an invalid form again."""
 
-    @admin.display(description="Human readable")
+    @admin.display(description=_("Human readable"))
     def human_readable(self, schedule: CrontabSchedule) -> str:
         try:
             schedule.clean_fields()

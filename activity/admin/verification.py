@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.models import Verification
@@ -23,21 +25,32 @@ class VerificationAdmin(ReadOnlyAdmin):
     @admin.display(description="result")
     def outcome(self, verification: Verification) -> str:
         if not verification.problems:
-            return (
+            return gettext(
                 "Nothing is missing: what was recorded and imported is there, except what runs have deleted."
             )
         listed = verification.problems[:MAX_PROBLEMS]
         return format_html("<ul>{}</ul>", format_html_join("", "<li>{}</li>", ((each,) for each in listed)))
 
-    @admin.display(description="days (UTC)")
+    @admin.display(description=_("days (UTC)"))
     def day_table(self, verification: Verification) -> str:
-        heads = ("Day", "Recorded", "Imported", "Deleted", "Archived", "There now")
+        heads = (
+            gettext("Day"),
+            gettext("Recorded"),
+            gettext("Imported"),
+            gettext("Deleted"),
+            gettext("Archived"),
+            gettext("There now"),
+        )
         rows = [
             (
                 day["day"],
                 day["recorded"],
                 day["imported"],
-                ", ".join(f"{number} by {run}" for run, number in day["deleted"].items()) or 0,
+                ", ".join(
+                    gettext("%(number)s by %(run)s") % {"number": number, "run": run}
+                    for run, number in day["deleted"].items()
+                )
+                or 0,
                 day["archived"],
                 day["present"],
             )

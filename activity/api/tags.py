@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.http import Http404
 from django.urls import reverse
+from django.utils import translation
 from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -67,7 +68,7 @@ class AttachedTagSerializer(serializers.Serializer):
 class ScanSerializer(serializers.Serializer):
     """The newest scan of an image."""
 
-    summary = serializers.CharField(source="words", help_text="What was found, or that the scan failed.")
+    summary = serializers.SerializerMethodField(help_text="What was found, or that the scan failed.")
     counts = serializers.DictField(
         source="result.counts",
         child=serializers.IntegerField(),
@@ -76,6 +77,10 @@ class ScanSerializer(serializers.Serializer):
     scanner = serializers.CharField(source="result.scanner", help_text="Empty if it is unknown.")
     report = serializers.CharField(source="result.report", help_text="The URL of the report, or empty.")
     url = serializers.SerializerMethodField(help_text="The URL of the event's page.")
+
+    def get_summary(self, scan: Scan) -> str:
+        with translation.override(None):  # data are in English
+            return scan.words
 
     def get_url(self, scan: Scan) -> str:
         return self.context["request"].build_absolute_uri(scan.url)

@@ -22,7 +22,7 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.db.models.signals import post_delete, post_save, pre_save
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from activity import config
 from activity.deletion.configuration import (
@@ -162,14 +162,15 @@ def _note(former: Any, current: Any) -> None:
     list(AutoDeletion.objects.select_for_update())  # serializes concurrent changes
     WaitingChange.objects.filter(effective_at__lte=now).delete()
     if delay:
+        with translation.override(None):  # what is stored is in English, whatever language the page is in
+            subject = f"{_verb(former, current)} {row._meta.verbose_name}: {row}"
+            changed_fields = _changes(former, current)
         WaitingChange.objects.create(
             model=row._meta.label_lower,
             object_id=row.pk,
             former="" if former is None else serializers.serialize("json", [former]),
-            subject=storable_text(
-                f"{_verb(former, current)} {row._meta.verbose_name}: {row}", MAX_SUBJECT_LENGTH
-            ),
-            changes=_changes(former, current),
+            subject=storable_text(subject, MAX_SUBJECT_LENGTH),
+            changes=changed_fields,
             changed_by=auditing.current_actor()[1],
             changed_at=now,
             effective_at=now + delay,

@@ -19,6 +19,7 @@ from activity.models import FAILED_LOGINS, MIN_AGES, AutoDeletion, DeletionRule,
 from activity.storage import partitions
 from repositories.access.levels import Category
 from repositories.models import Repository
+from repositories.utils.text import untranslated
 
 GLOBAL_RULE_NAME = "Registry-wide setting"
 DEFAULT_RULE_NAME = "Default"
@@ -256,7 +257,7 @@ def global_rule(setting: AutoDeletion) -> Rule:
 def rule_from_model(row: DeletionRule) -> Rule:
     """Return a stored rule as plain data."""
     return Rule(
-        name=str(row),
+        name=untranslated(row),
         repository=row.repository_id,
         namespace=row.namespace_id,
         category=row.category,

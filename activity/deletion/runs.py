@@ -10,6 +10,7 @@ from uuid import uuid4
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from activity.deletion import changes
 from activity.deletion.configuration import Configuration
@@ -25,7 +26,7 @@ from activity.models import SYSTEM_ACTORS, ActorType, AutoDeletion, Run
 from activity.recording.drafts import Draft
 from activity.sources import auditing
 from activity.storage import heartbeats
-from repositories.utils.text import storable_text
+from repositories.utils.text import storable_text, untranslated
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ def start(
         configuration = changes.saved() if follows_saved else changes.in_effect(now, waiting)
         active = active_runs()
         if current := active.filter(lease_until__gt=now).first():
-            raise AlreadyRunning(f"{current}, started by {current.started_by}, has not finished yet.")
+            text = gettext("%(run)s, started by %(person)s, has not finished yet.")
+            raise AlreadyRunning(text % {"run": current, "person": current.started_by})
         for abandoned in active:
             active.filter(pk=abandoned.pk).update(state=Run.State.ABANDONED, finished_at=now)
             record_failure(abandoned, "It made no progress, and another run replaced it.")
@@ -69,7 +71,7 @@ def start(
             started_at=now,
             lease_until=now + LEASE,
             settings=configuration.as_json(),
-            waiting=[str(change) for change in waiting],
+            waiting=[untranslated(change) for change in waiting],
         )
         Run.objects.filter(pk__lte=run.pk - KEPT_RUNS, deleted=0, archives=None).delete()
     return run
@@ -79,7 +81,8 @@ def _replace_waiting_run(now: datetime) -> None:
     """Abandon a run that waits because of the clock. Raises AlreadyRunning if the clock is still ahead."""
     waiting = Run.objects.filter(state=Run.State.WAITING)
     if (current := waiting.first()) and heartbeats.lead(now):
-        raise AlreadyRunning(f"{current} waits until somebody says that the clock is right.")
+        text = gettext("%(run)s waits until somebody says that the clock is right.")
+        raise AlreadyRunning(text % {"run": current})
     waiting.update(state=Run.State.ABANDONED, finished_at=now)
 
 
@@ -169,7 +172,9 @@ def record_run(run: Run) -> None:
 
 def record_failure(run: Run, error: str) -> None:
     """Record an event about a run that has failed."""
-    _record(run, "delete_events_failed", subject=str(run), error=storable_text(error, MAX_ERROR_LENGTH))
+    _record(
+        run, "delete_events_failed", subject=untranslated(run), error=storable_text(error, MAX_ERROR_LENGTH)
+    )
 
 
 def _record(run: Run, kind: str, **details: Any) -> None:

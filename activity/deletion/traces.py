@@ -7,10 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Max, QuerySet
+from django.utils.translation import gettext
 
 from activity.deletion.verification import RUN
 from activity.identity import moment_of
 from activity.models import Archive, LedgerEntry, TallyChange
+from repositories.utils.moments import format_time
 
 MAX_ARCHIVES = 5
 """The maximum number of archives to name for an event."""
@@ -32,7 +34,8 @@ def deletion_note(start: datetime | None = None) -> str:
     last = deleted_up_to()
     if last is None or (start and start.date() > last):
         return ""
-    return f"Events up to {_formatted(last)} were deleted by auto-deletion, all or some of them."
+    text = gettext("Events up to %(day)s were deleted by auto-deletion, all or some of them.")
+    return text % {"day": _formatted(last)}
 
 
 def missing_event_note(id: UUID) -> str:
@@ -43,16 +46,19 @@ def missing_event_note(id: UUID) -> str:
     last = deleted_up_to()
     if last is None or moment_of(id).date() > last:
         return ""
-    moment = _formatted(moment_of(id))
-    return f"Events up to {_formatted(last)} were deleted, so an event from {moment} may be gone."
+    text = gettext("Events up to %(last)s were deleted, so an event from %(day)s may be gone.")
+    return text % {"last": _formatted(last), "day": _formatted(moment_of(id))}
 
 
 def missing_event_sources(id: UUID) -> str:
     """Name the archives that may contain an event, for MSR admins and auditors alone."""
     named = [
-        f"{archive} ({archive.run or 'a run'}: {', '.join(archive.rules)})" for archive in archives_of(id)
+        f"{archive} ({archive.run or gettext('a run')}: {', '.join(archive.rules)})"
+        for archive in archives_of(id)
     ]
-    return f"It may be in the archive {', or in '.join(named)}." if named else ""
+    if not named:
+        return ""
+    return gettext("It may be in the archive %(archives)s.") % {"archives": gettext(", or in ").join(named)}
 
 
 def archives_of(id: UUID) -> QuerySet[Archive]:
@@ -62,4 +68,4 @@ def archives_of(id: UUID) -> QuerySet[Archive]:
 
 
 def _formatted(day: date) -> str:
-    return f"{day:%B} {day.day}, {day.year}"
+    return format_time(day, "long_day")

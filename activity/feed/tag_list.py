@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 
 from activity.gating import sees_pulls, visible_details
 from activity.models import Event, Tag
@@ -19,10 +20,10 @@ from repositories.models import Repository
 from repositories.utils.keyset import Key, Keyset
 
 ORDERS = {
-    "-pushed": ("Newest first", Keyset([Key("last_push", descending=True, type=UUID)])),
-    "pushed": ("Oldest first", Keyset([Key("last_push", type=UUID)])),
-    "name": ("Name, A to Z", Keyset([Key("name")])),
-    "-name": ("Name, Z to A", Keyset([Key("name", descending=True)])),
+    "-pushed": (_("Newest first"), Keyset([Key("last_push", descending=True, type=UUID)])),
+    "pushed": (_("Oldest first"), Keyset([Key("last_push", type=UUID)])),
+    "name": (_("Name, A to Z"), Keyset([Key("name")])),
+    "-name": (_("Name, Z to A"), Keyset([Key("name", descending=True)])),
 }
 """The label and the sort order for each value of the `sort` parameter. The first value is the default."""
 DEFAULT_ORDER = next(iter(ORDERS))
@@ -31,10 +32,18 @@ DEFAULT_ORDER = next(iter(ORDERS))
 class Scan(NamedTuple):
     """The newest scan of an image."""
 
-    url: str
-    words: str
-    """What was found, or that the scan failed."""
+    event: Event
     result: ScanResult
+
+    @property
+    def url(self) -> str:
+        return self.event.get_absolute_url()
+
+    @property
+    def words(self) -> str:
+        """What was found, or that the scan failed."""
+        found = self.result.summary if self.event.kind == "scan" else ""
+        return found or self.event.label
 
 
 @dataclass
@@ -80,9 +89,7 @@ class TagList:
         scans = Event.objects.visible_to(self.access, self.repository).filter(pk__in=ids.values())
         found: dict[str, Scan] = {}
         for scan in scans.select_related("repository__namespace"):
-            result = ScanResult.of(visible_details(scan, self.access))
-            words = result.summary if scan.kind == "scan" else ""
-            found[scan.digest] = Scan(scan.get_absolute_url(), words or scan.label, result)
+            found[scan.digest] = Scan(scan, ScanResult.of(visible_details(scan, self.access)))
         return found
 
     def _with_columns(self, found: QuerySet) -> QuerySet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from repositories.models import Policy
 from repositories.utils.text import visible_text
@@ -13,15 +14,15 @@ MAX_ACTOR_LENGTH = 255
 class ActorType(models.TextChoices):
     """The type of an event's actor."""
 
-    USER = "user", "User"
-    ANONYMOUS = "anonymous", "Anonymous"
-    UNNAMED = "unnamed", "Unnamed account"
-    PROMOTION = Policy.Kind.PROMOTION.value, "Promotion policy"
-    PRUNING = Policy.Kind.PRUNING.value, "Pruning policy"
-    PUSH_MIRRORING = Policy.Kind.PUSH_MIRRORING.value, "Push mirroring policy"
-    PULL_MIRRORING = Policy.Kind.PULL_MIRRORING.value, "Pull mirroring policy"
-    MANUAL_PROMOTION = "manual_promotion", "Manual promotion"
-    SYSTEM = "system", "System"
+    USER = "user", _("User")
+    ANONYMOUS = "anonymous", _("Anonymous")
+    UNNAMED = "unnamed", _("Unnamed account")
+    PROMOTION = Policy.Kind.PROMOTION.value, _("Promotion policy")
+    PRUNING = Policy.Kind.PRUNING.value, _("Pruning policy")
+    PUSH_MIRRORING = Policy.Kind.PUSH_MIRRORING.value, _("Push mirroring policy")
+    PULL_MIRRORING = Policy.Kind.PULL_MIRRORING.value, _("Pull mirroring policy")
+    MANUAL_PROMOTION = "manual_promotion", _("Manual promotion")
+    SYSTEM = "system", _("System")
 
 
 MANUAL_PROMOTION_NAME = "MANUAL_P"

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from repositories.models import MAX_TOKEN_KEY_LENGTH
 
@@ -16,33 +17,45 @@ class DeadLetter(models.Model):
     """A message, or part of a message, that could not be recorded, and the reason why."""
 
     class Source(models.TextChoices):
-        REGISTRY = "registry", "Registry notification"
-        PRODUCER = "producer", "Events API"
-        APPLICATION = "application", "This application"
+        REGISTRY = "registry", _("Registry notification")
+        PRODUCER = "producer", _("Events API")
+        APPLICATION = "application", _("This application")
 
     fingerprint = models.CharField(
-        max_length=64, unique=True, editable=False, help_text="SHA-256 of source, account, size and content."
+        _("fingerprint"),
+        max_length=64,
+        unique=True,
+        editable=False,
+        help_text=_("SHA-256 of source, account, size and content."),
     )
-    source = models.CharField(max_length=11, choices=Source)
+    source = models.CharField(_("source"), max_length=11, choices=Source)
     account = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         models.SET_NULL,
         null=True,
         related_name="+",
-        help_text="The account that delivered the message.",
+        help_text=_("The account that delivered the message."),
+        verbose_name=_("account"),
     )
-    token_key = models.CharField(max_length=MAX_TOKEN_KEY_LENGTH, blank=True, editable=False)
+    token_key = models.CharField(_("token key"), max_length=MAX_TOKEN_KEY_LENGTH, blank=True, editable=False)
     """The first digits of the access token that delivered the message."""
-    received_at = models.DateTimeField(default=timezone.now, db_index=True)
-    reason = models.CharField(max_length=500)
-    content = models.BinaryField(help_text="The raw bytes of the message.")
-    size = models.BigIntegerField(help_text="Size of the whole message, in bytes.")
-    replayed_at = models.DateTimeField(null=True, editable=False)
-    dismissed_at = models.DateTimeField(null=True, editable=False)
+    received_at = models.DateTimeField(_("received at"), default=timezone.now, db_index=True)
+    reason = models.CharField(_("reason"), max_length=500)
+    content = models.BinaryField(_("content"), help_text=_("The raw bytes of the message."))
+    size = models.BigIntegerField(_("size"), help_text=_("Size of the whole message, in bytes."))
+    replayed_at = models.DateTimeField(_("replayed at"), null=True, editable=False)
+    dismissed_at = models.DateTimeField(_("dismissed at"), null=True, editable=False)
     dismissed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("dismissed by"),
     )
-    note = models.TextField(blank=True, editable=False, help_text="Why the message was dismissed.")
+    note = models.TextField(
+        _("note"), blank=True, editable=False, help_text=_("Why the message was dismissed.")
+    )
 
     NOT_REPLAYED: ClassVar[Q] = Q(replayed_at=None)
     NOT_DISMISSED: ClassVar[Q] = Q(dismissed_at=None)
@@ -50,6 +63,8 @@ class DeadLetter(models.Model):
     """The condition for messages that an admin has neither replayed nor dismissed yet."""
 
     class Meta:
+        verbose_name = _("dead letter")
+        verbose_name_plural = _("dead letters")
         ordering = ["-received_at", "-pk"]
         default_permissions = ["change", "view"]  # "change" allows replaying and dismissing
         indexes = [

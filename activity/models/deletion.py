@@ -12,6 +12,8 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
 
 from activity.catalogue import OWN_CATEGORIES
@@ -20,7 +22,7 @@ from repositories.access.levels import Category
 from repositories.models import Namespace, Repository
 
 FAILED_LOGINS = "failed_logins"
-RULE_CATEGORIES = [*Category.choices, (FAILED_LOGINS, "Failed logins")]
+RULE_CATEGORIES = [*Category.choices, (FAILED_LOGINS, _("Failed logins"))]
 """The choices for the category of a rule. Failed logins are account events that may be deleted earlier."""
 
 MIN_AGES: dict[str, relativedelta] = {
@@ -31,28 +33,29 @@ MIN_AGES: dict[str, relativedelta] = {
 
 
 class AgeUnit(models.TextChoices):
-    HOURS = "hours"
-    DAYS = "days"
-    WEEKS = "weeks"
-    MONTHS = "months"
+    HOURS = "hours", _("Hours")
+    DAYS = "days", _("Days")
+    WEEKS = "weeks", _("Weeks")
+    MONTHS = "months", _("Months")
 
 
 class Conditions(models.Model):
     """The conditions for deleting events: a maximum age and a maximum number of events."""
 
     age = models.PositiveIntegerField(
+        _("age"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Delete events older than this. Leave empty for no age limit.",
+        help_text=_("Delete events older than this. Leave empty for no age limit."),
     )
-    age_unit = models.CharField(max_length=10, choices=AgeUnit, default=AgeUnit.MONTHS)
+    age_unit = models.CharField(_("age unit"), max_length=10, choices=AgeUnit, default=AgeUnit.MONTHS)
     max_events = models.PositiveIntegerField(
-        "maximum number of events",
+        _("maximum number of events"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1)],
-        help_text="Keep only this many of the newest events. Leave empty for no limit.",
+        help_text=_("Keep only this many of the newest events. Leave empty for no limit."),
     )
 
     class Meta:
@@ -63,7 +66,7 @@ class Conditions(models.Model):
             try:
                 subtract_age(timezone.now(), self.age, self.age_unit)
             except (ValueError, OverflowError) as error:
-                raise ValidationError({"age": "This age is too large."}) from error
+                raise ValidationError({"age": gettext("This age is too large.")}) from error
 
 
 def subtract_age(cutoff: datetime, age: int, unit: str) -> datetime:
@@ -82,15 +85,17 @@ class AutoDeletion(Conditions, SingletonModel):
     The conditions apply only to repository events.
     """
 
-    enabled = models.BooleanField(default=False, help_text="While this is off, no events are deleted.")
+    enabled = models.BooleanField(
+        _("enabled"), default=False, help_text=_("While this is off, no events are deleted.")
+    )
     archive = models.BooleanField(
-        "archive before deletion",
+        _("archive before deletion"),
         default=True,
-        help_text="Write events to the archive storage first, and delete only events that were archived.",
+        help_text=_("Write events to the archive storage first, and delete only events that were archived."),
     )
 
     class Meta:
-        verbose_name = verbose_name_plural = "auto-deletion"
+        verbose_name = verbose_name_plural = _("auto-deletion")
 
     def __str__(self) -> str:
         return "Auto-deletion"
@@ -99,27 +104,34 @@ class AutoDeletion(Conditions, SingletonModel):
         super().clean()
         if self.enabled and not self.age and not self.max_events and not DeletionRule.objects.exists():
             raise ValidationError(
-                "Set an age or a maximum number of events, or add a rule, before you enable auto-deletion."
+                gettext(
+                    "Set an age or a maximum number of events, or add a rule, before you"
+                    " enable auto-deletion."
+                )
             )
 
 
 class Scope(models.Model):
     """The scope of a rule or hold: a repository, a namespace, or the whole registry."""
 
-    repository = models.ForeignKey(Repository, models.CASCADE, null=True, blank=True)
-    namespace = models.ForeignKey(Namespace, models.CASCADE, null=True, blank=True)
+    repository = models.ForeignKey(
+        Repository, models.CASCADE, null=True, blank=True, verbose_name=_("repository")
+    )
+    namespace = models.ForeignKey(
+        Namespace, models.CASCADE, null=True, blank=True, verbose_name=_("namespace")
+    )
 
     class Meta:
         abstract = True
 
     @property
     def scope(self) -> str:
-        return str(self.repository or self.namespace or "everywhere")
+        return str(self.repository or self.namespace or gettext("everywhere"))
 
     def clean(self) -> None:
         super().clean()
         if self.repository_id and self.namespace_id:
-            raise ValidationError("Choose a repository or a namespace, not both.")
+            raise ValidationError(gettext("Choose a repository or a namespace, not both."))
 
 
 class DeletionRule(Scope, Conditions):
@@ -133,36 +145,41 @@ class DeletionRule(Scope, Conditions):
     """
 
     class MaxPer(models.TextChoices):
-        REPOSITORY = "repository", "each repository"
-        RULE = "rule", "the rule as a whole"
+        REPOSITORY = "repository", _("each repository")
+        RULE = "rule", _("the rule as a whole")
 
     category = models.CharField(
+        _("category"),
         max_length=20,
         choices=RULE_CATEGORIES,
         blank=True,
-        help_text="Leave empty for all repository events, which excludes Access, Account and System.",
+        help_text=_("Leave empty for all repository events, which excludes Access, Account and System."),
     )
-    max_per = models.CharField("maximum applies to", max_length=10, choices=MaxPer, default=MaxPer.REPOSITORY)
+    max_per = models.CharField(
+        _("maximum applies to"), max_length=10, choices=MaxPer, default=MaxPer.REPOSITORY
+    )
 
     class Meta:
+        verbose_name = _("deletion rule")
+        verbose_name_plural = _("deletion rules")
         constraints = [
             models.UniqueConstraint(
                 fields=["repository", "category"],
                 condition=Q(repository__isnull=False),
                 name="unique_rule_per_repository",
-                violation_error_message="A rule for this repository and category already exists.",
+                violation_error_message=_("A rule for this repository and category already exists."),
             ),
             models.UniqueConstraint(
                 fields=["namespace", "category"],
                 condition=Q(namespace__isnull=False),
                 name="unique_rule_per_namespace",
-                violation_error_message="A rule for this namespace and category already exists.",
+                violation_error_message=_("A rule for this namespace and category already exists."),
             ),
             models.UniqueConstraint(
                 fields=["category"],
                 condition=Q(repository__isnull=True, namespace__isnull=True),
                 name="unique_registry_wide_rule",
-                violation_error_message="A registry-wide rule for this category already exists.",
+                violation_error_message=_("A registry-wide rule for this category already exists."),
             ),
             models.CheckConstraint(
                 condition=Q(repository__isnull=True) | Q(namespace__isnull=True), name="rule_has_one_scope"
@@ -170,31 +187,41 @@ class DeletionRule(Scope, Conditions):
             models.CheckConstraint(
                 condition=~Q(category__in=list(MIN_AGES)) | Q(max_events__isnull=True),
                 name="maximum_only_for_repository_events",
-                violation_error_message="Access, account and system events can be deleted only by age.",
+                violation_error_message=_("Access, account and system events can be deleted only by age."),
             ),
         ]
 
     def __str__(self) -> str:
-        return f"{self.scope}, {self.get_category_display() or 'repository events'}"
+        return f"{self.scope}, {self.get_category_display() or gettext('repository events')}"
 
     def clean(self) -> None:
         super().clean()
         now, minimum = timezone.now(), MIN_AGES.get(self.category)
         if minimum and self.age and subtract_age(now, self.age, self.age_unit) > now - minimum:
-            shortest = f"{minimum.days} days" if minimum.days else "a year"
-            raise ValidationError({"age": f"Events in this category are kept for at least {shortest}."})
+            if minimum.years:
+                message = gettext("Events in this category are kept for at least a year.")
+            else:
+                message = gettext("Events in this category are kept for at least %(days)s days.")
+            raise ValidationError({"age": ValidationError(message, params={"days": minimum.days})})
 
 
 class Hold(Scope):
     """Exempts the events of a repository or a namespace from every rule until the hold is deleted."""
 
-    reason = models.TextField()
+    reason = models.TextField(_("reason"))
     set_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("set by"),
     )
-    set_at = models.DateTimeField(default=timezone.now, editable=False)
+    set_at = models.DateTimeField(_("set at"), default=timezone.now, editable=False)
 
     class Meta:
+        verbose_name = _("hold")
+        verbose_name_plural = _("holds")
         constraints = [
             models.CheckConstraint(
                 condition=Q(repository__isnull=True, namespace__isnull=False)
@@ -204,12 +231,12 @@ class Hold(Scope):
         ]
 
     def __str__(self) -> str:
-        return f"Hold on {self.scope}"
+        return gettext("Hold on %(scope)s") % {"scope": self.scope}
 
     def clean(self) -> None:
         super().clean()
         if not self.repository_id and not self.namespace_id:
-            raise ValidationError("Choose a repository or a namespace.")
+            raise ValidationError(gettext("Choose a repository or a namespace."))
 
 
 class WaitingChange(models.Model):
@@ -219,10 +246,10 @@ class WaitingChange(models.Model):
     its former values.
     """
 
-    model = models.CharField(max_length=100, help_text="The model of the changed object.")
+    model = models.CharField(max_length=100, help_text=_("The model of the changed object."))
     object_id = models.CharField(max_length=100)
     former = models.TextField(
-        blank=True, help_text="The former values of the object as JSON. Empty if the object is new."
+        blank=True, help_text=_("The former values of the object as JSON. Empty if the object is new.")
     )
     subject = models.CharField(max_length=500)
     changes = models.JSONField(default=dict)
@@ -235,80 +262,107 @@ class WaitingChange(models.Model):
         default_permissions = ["view"]
 
     def __str__(self) -> str:
-        return f"{self.subject} ({self.changed_by}, effective {self.effective_at:%Y-%m-%d %H:%M} UTC)"
+        return gettext("%(subject)s (%(changed_by)s, effective %(time)s UTC)") % {
+            "subject": self.subject,
+            "changed_by": self.changed_by,
+            "time": f"{self.effective_at:%Y-%m-%d %H:%M}",
+        }
 
 
 class Run(models.Model):
     """One execution of auto-deletion. A preview is a run that deletes nothing."""
 
     class State(models.TextChoices):
-        QUEUED = "queued"
-        WAITING = "waiting", "Waiting for a person"
-        RUNNING = "running"
-        FINISHED = "finished"
-        STOPPED = "stopped"
-        FAILED = "failed"
-        ABANDONED = "abandoned"
+        QUEUED = "queued", _("Queued")
+        WAITING = "waiting", _("Waiting for a person")
+        RUNNING = "running", _("Running")
+        FINISHED = "finished", _("Finished")
+        STOPPED = "stopped", _("Stopped")
+        FAILED = "failed", _("Failed")
+        ABANDONED = "abandoned", _("Abandoned")
 
-    preview = models.BooleanField(default=False)
-    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
-    started_by = models.CharField(max_length=255, help_text="A user, the schedule or the command line.")
+    preview = models.BooleanField(_("preview"), default=False)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED)
+    started_by = models.CharField(
+        _("started by"), max_length=255, help_text=_("A user, the schedule or the command line.")
+    )
     cutoff = models.DateTimeField(
-        help_text="Events at or after this time are not deleted. Ages are measured from it."
+        _("cutoff"), help_text=_("Events at or after this time are not deleted. Ages are measured from it.")
     )
-    started_at = models.DateTimeField(default=timezone.now)
-    finished_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(_("started at"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished at"), null=True)
     lease_until = models.DateTimeField(
-        help_text="If the run shows no progress by this time, it is considered abandoned."
+        _("lease until"),
+        help_text=_("If the run shows no progress by this time, it is considered abandoned."),
     )
-    stop_requested = models.BooleanField(default=False)
+    stop_requested = models.BooleanField(_("stop requested"), default=False)
     settings = models.JSONField(
-        help_text="The settings as they were when the run started. Later changes don't affect it."
+        _("settings"),
+        help_text=_("The settings as they were when the run started. Later changes don't affect it."),
     )
     waiting = models.JSONField(
-        "waiting changes", default=list, help_text="Changes that had not taken effect when the run started."
+        _("waiting changes"),
+        default=list,
+        help_text=_("Changes that had not taken effect when the run started."),
     )
-    expected = models.BigIntegerField(null=True, help_text="Number of events to delete.")
-    deleted = models.BigIntegerField(default=0)
+    expected = models.BigIntegerField(_("expected"), null=True, help_text=_("Number of events to delete."))
+    deleted = models.BigIntegerField(_("deleted"), default=0)
     report = models.JSONField(
-        default=dict, help_text="For each rule: the number of events by category, and their time range."
+        _("report"),
+        default=dict,
+        help_text=_("For each rule: the number of events by category, and their time range."),
     )
     partitions = models.JSONField(
-        default=dict, help_text="For a preview on PostgreSQL: what a run would do with each old partition."
+        _("partitions"),
+        default=dict,
+        help_text=_("For a preview on PostgreSQL: what a run would do with each old partition."),
     )
-    error = models.TextField(blank=True)
+    error = models.TextField(_("error"), blank=True)
 
     class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
         ordering = ["-pk"]
         default_permissions = ["change", "view"]  # "change" allows stopping a run
 
     def __str__(self) -> str:
-        return f"{'Preview' if self.preview else 'Run'} {self.pk}"
+        text = gettext("Preview %(id)s") if self.preview else gettext("Run %(id)s")
+        return text % {"id": self.pk}
 
 
 class Archive(models.Model):
     """A file of events that have been deleted from the database or are about to be deleted."""
 
-    run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="archives")
-    name = models.CharField(max_length=255, unique=True, help_text="File name in the archive storage.")
-    created_at = models.DateTimeField(default=timezone.now)
-    written_at = models.DateTimeField(null=True, help_text="Empty if the file was never completed.")
+    run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="archives", verbose_name=_("run"))
+    name = models.CharField(
+        _("name"), max_length=255, unique=True, help_text=_("File name in the archive storage.")
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    written_at = models.DateTimeField(
+        _("written at"), null=True, help_text=_("Empty if the file was never completed.")
+    )
     deletion_started_at = models.DateTimeField(
-        null=True, help_text="When the first of its events was deleted from the database."
+        _("deletion started at"),
+        null=True,
+        help_text=_("When the first of its events was deleted from the database."),
     )
     deleted_at = models.DateTimeField(
-        null=True, help_text="When the last of its events was deleted from the database."
+        _("deleted at"), null=True, help_text=_("When the last of its events was deleted from the database.")
     )
-    events = models.PositiveIntegerField(default=0)
-    first_id = models.UUIDField(null=True)
-    last_id = models.UUIDField(null=True)
-    sha256 = models.CharField(max_length=64, blank=True)
-    days = models.JSONField(default=dict, editable=False)
+    events = models.PositiveIntegerField(_("events"), default=0)
+    first_id = models.UUIDField(_("first id"), null=True)
+    last_id = models.UUIDField(_("last id"), null=True)
+    sha256 = models.CharField(_("sha256"), max_length=64, blank=True)
+    days = models.JSONField(_("days"), default=dict, editable=False)
     """The number of events of each day (UTC), keyed by date."""
-    rules = models.JSONField(default=list, help_text="The rules that deleted the events.")
-    repositories = models.JSONField(default=list, help_text="The repositories with the most events.")
+    rules = models.JSONField(_("rules"), default=list, help_text=_("The rules that deleted the events."))
+    repositories = models.JSONField(
+        _("repositories"), default=list, help_text=_("The repositories with the most events.")
+    )
 
     class Meta:
+        verbose_name = _("archive")
+        verbose_name_plural = _("archives")
         ordering = ["-pk"]
         default_permissions = ["change", "view"]  # "change" allows bringing an archive back
 
@@ -329,36 +383,52 @@ class Archive(models.Model):
 class Import(models.Model):
     """An imported archive. Its events are exempt from deletion until the import is released."""
 
-    archive_name = models.CharField(max_length=255)
-    sha256 = models.CharField(max_length=64)
-    foreign = models.BooleanField(default=False, help_text="Whether another installation wrote the archive.")
-    imported_at = models.DateTimeField(default=timezone.now)
-    released_at = models.DateTimeField(null=True, blank=True)
-    events = models.PositiveIntegerField(default=0)
+    archive_name = models.CharField(_("archive name"), max_length=255)
+    sha256 = models.CharField(_("sha256"), max_length=64)
+    foreign = models.BooleanField(
+        _("foreign"), default=False, help_text=_("Whether another installation wrote the archive.")
+    )
+    imported_at = models.DateTimeField(_("imported at"), default=timezone.now)
+    released_at = models.DateTimeField(_("released at"), null=True, blank=True)
+    events = models.PositiveIntegerField(_("events"), default=0)
 
     class Meta:
+        verbose_name = _("import")
+        verbose_name_plural = _("imports")
         ordering = ["-pk"]
         constraints = [models.UniqueConstraint(fields=["archive_name", "sha256"], name="unique_import")]
         default_permissions = ["change", "view"]  # "change" allows releasing an import
 
     def __str__(self) -> str:
-        return f"{self.archive_name} (foreign)" if self.foreign else self.archive_name
+        if not self.foreign:
+            return self.archive_name
+        return gettext("%(name)s (foreign)") % {"name": self.archive_name}
 
 
 class Verification(models.Model):
     """The result of comparing the events with the ledger and the archives."""
 
-    started_by = models.CharField(max_length=255)
-    started_at = models.DateTimeField(default=timezone.now)
-    finished_at = models.DateTimeField(null=True)
-    days = models.JSONField(default=list)
+    started_by = models.CharField(_("started by"), max_length=255)
+    started_at = models.DateTimeField(_("started at"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished at"), null=True)
+    days = models.JSONField(_("days"), default=list)
     """The numbers of events of each day (UTC), newest first. See `activity.deletion.verification.Day`."""
-    problems = models.JSONField(default=list)
+    problems = models.JSONField(_("problems"), default=list)
 
     class Meta:
+        verbose_name = _("verification")
+        verbose_name_plural = _("verifications")
         ordering = ["-pk"]
         default_permissions = ["view"]
 
     def __str__(self) -> str:
-        outcome = f"{len(self.problems)} problems" if self.problems else "nothing is missing"
-        return f"{self.finished_at or self.started_at:%Y-%m-%d %H:%M} UTC: {outcome}"
+        words = {
+            "time": f"{self.finished_at or self.started_at:%Y-%m-%d %H:%M}",
+            "number": len(self.problems),
+        }
+        if not self.problems:
+            return gettext("%(time)s UTC: nothing is missing") % words
+        text = ngettext(
+            "%(time)s UTC: %(number)s problem", "%(time)s UTC: %(number)s problems", len(self.problems)
+        )
+        return text % words

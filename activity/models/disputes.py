@@ -11,6 +11,8 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from repositories.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS
 from repositories.utils.fields import UnconstrainedForeignKey
@@ -26,40 +28,53 @@ class Dispute(models.Model):
     times are those of receipt, because whoever forges an event chooses the time at which it occurred.
     """
 
-    account = UnconstrainedForeignKey(settings.AUTH_USER_MODEL)
+    account = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, verbose_name=_("account"))
     """The account, which may have been deleted since."""
     token_key = models.CharField(
-        "first digits of the token",
+        _("first digits of the token"),
         max_length=MAX_TOKEN_KEY_LENGTH,
         blank=True,
         validators=[
-            RegexValidator(rf"^[0-9a-f]{{{SHOWN_DIGITS},}}$", "Enter the digits as an event shows them.")
+            RegexValidator(rf"^[0-9a-f]{{{SHOWN_DIGITS},}}$", _("Enter the digits as an event shows them."))
         ],
-        help_text="Leave empty to dispute whatever the account delivered, with any token.",
+        help_text=_("Leave empty to dispute whatever the account delivered, with any token."),
     )
-    since = models.DateTimeField("received since", help_text="Events received at this time or later.")
+    since = models.DateTimeField(_("received since"), help_text=_("Events received at this time or later."))
     until = models.DateTimeField(
-        "received before", null=True, blank=True, help_text="Leave empty to include all later events."
+        _("received before"), null=True, blank=True, help_text=_("Leave empty to include all later events.")
     )
-    reason = models.TextField()
+    reason = models.TextField(_("reason"))
     disputed_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="+"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("disputed by"),
     )
-    disputed_at = models.DateTimeField(default=timezone.now, editable=False)
-    lifted_at = models.DateTimeField(null=True, editable=False)
+    disputed_at = models.DateTimeField(_("disputed at"), default=timezone.now, editable=False)
+    lifted_at = models.DateTimeField(_("lifted at"), null=True, editable=False)
 
     class Meta:
+        verbose_name = _("dispute")
+        verbose_name_plural = _("disputes")
         ordering = ["-disputed_at", "-pk"]
         default_permissions = ["add", "change", "view"]  # "change" allows lifting a dispute
 
     def __str__(self) -> str:
-        token = f", token {self.token_key[:SHOWN_DIGITS]}…" if self.token_key else ""
-        return f"{self.account or f'#{self.account_id}'}{token}, since {self.since:%Y-%m-%d %H:%M} UTC"
+        words = {
+            "account": self.account or gettext("#%(account_id)s") % {"account_id": self.account_id},
+            "token": gettext("%(token_key)s…") % {"token_key": self.token_key[:SHOWN_DIGITS]},
+            "time": gettext("%(since)s") % {"since": f"{self.since:%Y-%m-%d %H:%M}"},
+        }
+        if self.token_key:
+            return gettext("%(account)s, token %(token)s, since %(time)s UTC") % words
+        return gettext("%(account)s, since %(time)s UTC") % words
 
     def clean(self) -> None:
         super().clean()
         if self.since and self.until and self.since >= self.until:
-            raise ValidationError({"until": "The end must be after the start."})
+            raise ValidationError({"until": gettext("The end must be after the start.")})
 
     @property
     def events(self) -> Q:

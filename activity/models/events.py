@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from activity import catalogue
 from activity.catalogue import FAILED_LOGIN
@@ -93,26 +94,26 @@ class Event(AppendOnlyModel, EventDetails):
     keys have no constraint in the database, so they may point to rows that no longer exist.
     """
 
-    id = models.UUIDField(primary_key=True, editable=False)
+    id = models.UUIDField(_("id"), primary_key=True, editable=False)
     occurred_at = models.DateTimeField()
     received_at = models.DateTimeField(default=timezone.now)
     position = models.BigIntegerField(editable=False)
     """The number of the event in the order of commits; see `activity.storage.positions`."""
-    kind = KindField()
-    category = CategoryField()
+    kind = KindField(verbose_name=_("kind"))
+    category = CategoryField(verbose_name=_("category"))
     is_pull = models.BooleanField(default=False)
     """Whether the event is a pull. The partial indexes and the partitions are based on this field."""
     repository = UnconstrainedForeignKey(Repository, null=True)
     repository_name = models.CharField(max_length=names.MAX_NAME_LENGTH)
-    tag = models.CharField(max_length=names.MAX_TAG_LENGTH, blank=True)
-    digest = DigestField(max_length=names.MAX_DIGEST_LENGTH, blank=True)
+    tag = models.CharField(_("tag"), max_length=names.MAX_TAG_LENGTH, blank=True)
+    digest = DigestField(max_length=names.MAX_DIGEST_LENGTH, blank=True, verbose_name=_("digest"))
     pull = models.UUIDField(null=True, editable=False)
     """The id of the pull that the event is a part of, if it isn't a pull of its own.
 
     For example, to pull an image that exists for several platforms, a client gets an index, and then the
     manifest of its platform.
     """
-    actor_type = models.CharField(max_length=20, choices=ActorType)
+    actor_type = models.CharField(_("actor type"), max_length=20, choices=ActorType)
     actor_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
     actor_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     subject_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
@@ -123,12 +124,14 @@ class Event(AppendOnlyModel, EventDetails):
     """The first digits of the access token that delivered the event, which identify the token."""
     policy = UnconstrainedForeignKey(Policy, null=True)
     """The policy that is the actor or the subject of the event."""
-    imported = UnconstrainedForeignKey(Import, null=True)
+    imported = UnconstrainedForeignKey(Import, null=True, verbose_name=_("imported"))
     """The import that restored the event from an archive, if any."""
 
     objects = EventManager()
 
     class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         ordering = ["-id"]
         default_permissions = ["add", "view"]  # "add" allows delivering events
         # About 90% of events are pulls. By default, the list of a repository's events excludes pulls, and the

@@ -10,6 +10,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 from django.utils.timesince import timesince
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 
 class RegistryNode(models.Model):
@@ -43,7 +45,8 @@ class RegistryNode(models.Model):
     def clock_offset_in_words(self) -> str:
         """How far off the clock is, e.g. `1 year ahead` or `2 hours behind`."""
         offset, now = self.clock_offset or timedelta(), timezone.now()
-        return f"{timesince(now - abs(offset), now, depth=1)} {'ahead' if self.is_ahead else 'behind'}"
+        text = gettext("%(time)s ahead") if self.is_ahead else gettext("%(time)s behind")
+        return text % {"time": timesince(now - abs(offset), now, depth=1)}
 
 
 class Registry(models.Model):
@@ -54,24 +57,33 @@ class Registry(models.Model):
     """
 
     account = models.OneToOneField(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, related_name="registry"
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="registry",
+        verbose_name=_("account"),
     )
-    name = models.CharField(max_length=255, editable=False, help_text="The last known name of the account.")
+    name = models.CharField(
+        _("name"), max_length=255, editable=False, help_text=_("The last known name of the account.")
+    )
     last_contact_at = models.DateTimeField(
+        _("last contact at"),
         default=timezone.now,
         editable=False,
-        help_text="When the registry last delivered a message, to the minute, by this server's clock.",
+        help_text=_("When the registry last delivered a message, to the minute, by this server's clock."),
     )
     quiet_after = models.PositiveIntegerField(
-        "quiet after (hours)",
+        _("quiet after (hours)"),
         default=24,
         validators=[MinValueValidator(1), MaxValueValidator(24 * 366)],
-        help_text="Report the registry as quiet if it delivers nothing for longer than this.",
+        help_text=_("Report the registry as quiet if it delivers nothing for longer than this."),
     )
 
     class Meta:
+        verbose_name = _("registry")
         ordering = ["last_contact_at"]
-        verbose_name_plural = "registries"
+        verbose_name_plural = _("registries")
 
     def __str__(self) -> str:
         return str(self.account or self.name)

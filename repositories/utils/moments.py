@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date
 
 from django.utils import formats
 from django.utils.translation import get_language
 
-AMERICAN = {"day": "M j, Y", "moment": "M j, Y g:i A", "second": "M j, Y g:i:s A"}
+AMERICAN = {
+    "long_day": "F j, Y",
+    "day": "M j, Y",
+    "moment": "M j, Y g:i A",
+    "second": "M j, Y g:i:s A",
+}
 """The formats for American English, whose format in Django has neither short months nor aligned minutes."""
-OTHER = {"day": "DATE_FORMAT", "moment": "DATETIME_FORMAT", "second": "DATETIME_FORMAT"}
+OTHER = {
+    "long_day": "DATE_FORMAT",
+    "day": "DATE_FORMAT",
+    "moment": "DATETIME_FORMAT",
+    "second": "DATETIME_FORMAT",
+}
 """The names of Django's formats, which each language defines."""
 
 
-def format_time(moment: datetime, precision: str) -> str:
-    """Format a time in its own time zone. The precision is `day`, `moment` (minutes) or `second`."""
+def format_time(moment: date, precision: str) -> str:
+    """Format a time in its own time zone. The precision is `long_day`, `day`, `moment`"
+    " (minutes) or `second`."""
     language = get_language() or "en"
     names = AMERICAN if language in ("en", "en-us") else OTHER
     return formats.date_format(moment, names[precision])

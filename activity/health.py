@@ -15,13 +15,18 @@ from enum import IntEnum
 from typing import Any
 from uuid import uuid4
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.functional import Promise
 from django.utils.timesince import timesince
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 from django_celery_beat.models import PeriodicTask
 
 from activity.config import archive_storage, record_in_request
@@ -96,9 +101,9 @@ class Finding:
 @dataclass(frozen=True)
 class Check:
     name: str
-    label: str
+    label: Promise
     find: Callable[[datetime], Iterable[Finding]]
-    fine: str
+    fine: Promise
     """What to say if nothing was found."""
 
 
@@ -129,60 +134,77 @@ def _execute(check: Check, now: datetime) -> Result:
         findings = sorted(check.find(now), key=lambda finding: -finding.state)
     except Exception as error:  # the other checks are still worth knowing
         logger.exception("The check %s failed.", check.name)
-        findings = [Finding(State.ERROR, f"This could not be checked: {type(error).__name__}: {error}")]
-    return Result(check, findings or [Finding(State.OK, check.fine)])
+        text = gettext("This could not be checked: %(error)s")
+        findings = [Finding(State.ERROR, text % {"error": f"{type(error).__name__}: {error}"})]
+    return Result(check, findings or [Finding(State.OK, str(check.fine))])
 
 
 # --- Programs -----------------------------------------------------------------------------------
 
 
 def check_worker(now: datetime) -> Iterator[Finding]:
-    yield from find_silent(heartbeats.WORKER, "The Celery worker", now)
+    yield from find_silent(heartbeats.WORKER, gettext("The Celery worker"), now)
 
 
 def check_beat(now: datetime) -> Iterator[Finding]:
-    yield from find_silent(heartbeats.BEAT, "Celery beat", now)
+    yield from find_silent(heartbeats.BEAT, gettext("Celery beat"), now)
 
 
 def find_silent(program: str, name: str, now: datetime) -> Iterator[Finding]:
     """Yield an error if a program that sends heartbeats isn't alive."""
     row = Heartbeat.objects.filter(pk=program).first()
     if row is None:
-        yield Finding(State.ERROR, f"{name} is not running: no sign of life yet.")
+        yield Finding(
+            State.ERROR, gettext("%(program)s is not running: no sign of life yet.") % {"program": name}
+        )
     elif row.beat_at < now - heartbeats.ALIVE:
-        yield Finding(State.ERROR, f"{name} is not running: last sign of life {_ago(row.beat_at, now)}.")
+        text = gettext("%(program)s is not running: last sign of life %(time)s ago.")
+        yield Finding(State.ERROR, text % {"program": name, "time": _length(now - row.beat_at)})
 
 
 def check_recorder(now: datetime) -> Iterator[Finding]:
     """Find out whether messages wait in the journal for too long, or nobody records them."""
     if not record_in_request():
-        yield from find_silent(heartbeats.RECORDER, "The recorder", now)
+        yield from find_silent(heartbeats.RECORDER, gettext("The recorder"), now)
     oldest = journal.oldest()
     if oldest and oldest < now - MAX_WAITING:
         waiting = journal.count_waiting(MAX_JOURNAL + 1)
-        number = f"more than {MAX_JOURNAL:,}" if waiting > MAX_JOURNAL else f"{waiting:,}"
-        words = f"Recording is behind: {number} messages wait, the oldest for {_length(now - oldest)}."
-        yield Finding(State.ERROR, words)
+        text = gettext("Recording is behind: %(number)s messages wait, the oldest for %(time)s.")
+        words = {"number": _up_to(waiting, MAX_JOURNAL), "time": _length(now - oldest)}
+        yield Finding(State.ERROR, text % words)
 
 
 def check_schedule(now: datetime) -> Iterator[Finding]:
     """Find scheduled tasks that are deleted, switched off or overdue."""
     deletes = changes.saved().enabled
     tasks = list(PeriodicTask.objects.filter(task__in=[task for task, _ in SCHEDULE.values()]))
-    for name, (path, _) in SCHEDULE.items():
+    for name, (path, _schedule) in SCHEDULE.items():
         if path == DELETION_TASK and not deletes:
             continue
         state = State.ERROR if path == DELETION_TASK else State.WARNING
-        what = f"Auto-deletion is on, but its schedule “{name}”" if path == DELETION_TASK else f"“{name}”"
         page = "admin:django_celery_beat_periodictask_changelist"
         found = [task for task in tasks if task.task == path]
         enabled = [task for task in found if task.enabled and not _has_expired(task, now)]
+        overdue = [_overdue(task, now) for task in enabled]
         if not found:
-            yield Finding(state, f"{what} was deleted. “manage.py migrate” restores it.", page)
+            text = gettext("“%(name)s” was deleted. “manage.py migrate” restores it.")
+            if path == DELETION_TASK:
+                text = gettext(
+                    "Auto-deletion is on, but its schedule “%(name)s” was deleted. “manage.py migrate”"
+                    " restores it."
+                )
+            yield Finding(state, text % {"name": name}, page)
         elif not enabled:
-            yield Finding(state, f"{what} is switched off.", page)
-        elif all(overdue := [_overdue(task, now) for task in enabled]):
-            yield Finding(state, f"{what} is overdue by {_length(min(filter(None, overdue)))}.", page)
+            text = gettext("“%(name)s” is switched off.")
+            if path == DELETION_TASK:
+                text = gettext("Auto-deletion is on, but its schedule “%(name)s” is switched off.")
+            yield Finding(state, text % {"name": name}, page)
+        elif all(overdue):
+            text = gettext("“%(name)s” is overdue by %(time)s.")
+            if path == DELETION_TASK:
+                text = gettext("Auto-deletion is on, but its schedule “%(name)s” is overdue by %(time)s.")
+            late = _length(min(filter(None, overdue)))
+            yield Finding(state, text % {"name": name, "time": late}, page)
 
 
 def _has_expired(task: PeriodicTask, now: datetime) -> bool:
@@ -199,22 +221,30 @@ def _overdue(task: PeriodicTask, now: datetime) -> timedelta | None:
 def check_runs(now: datetime) -> Iterator[Finding]:
     """Find runs that are stuck, and whether the last one has failed."""
 
-    def finding(run: Run, words: str) -> Finding:
-        return Finding(State.ERROR, f"{run} {words}", "admin:registry_activity_run_change", (run.pk,))
+    def finding(run: Run, text: str, **words: str) -> Finding:
+        page = "admin:registry_activity_run_change"
+        return Finding(State.ERROR, text % {"run": run, **words}, page, (run.pk,))
 
     last = {preview: Run.objects.filter(preview=preview).first() for preview in (False, True)}
     for run in filter(None, last.values()):
         since = _length(now - run.started_at)
         if run.state == Run.State.QUEUED and run.started_at < now - MAX_QUEUED:
-            yield finding(run, f"has been queued for {since}: no worker has started it.")
+            yield finding(
+                run, gettext("%(run)s has been queued for %(time)s: no worker has started it."), time=since
+            )
         elif run.state == Run.State.RUNNING and run.lease_until < now:
-            yield finding(run, "makes no progress. The next run replaces it.")
+            yield finding(run, gettext("%(run)s makes no progress. The next run replaces it."))
         elif run.state == Run.State.WAITING:
-            yield finding(run, f"waits for a person: {run.error}")
+            yield finding(run, gettext("%(run)s waits for a person: %(error)s"), error=run.error)
         elif run.state == Run.State.FAILED:
-            yield finding(run, f"failed {_ago(run.finished_at or run.started_at, now)}: {run.error}")
+            yield finding(
+                run,
+                gettext("%(run)s failed %(time)s ago: %(error)s"),
+                time=_length(now - (run.finished_at or run.started_at)),
+                error=run.error,
+            )
         elif run.state == Run.State.ABANDONED:
-            yield finding(run, "was abandoned before it had finished.")
+            yield finding(run, gettext("%(run)s was abandoned before it had finished."))
 
 
 def check_folding(now: datetime) -> Iterator[Finding]:
@@ -222,11 +252,11 @@ def check_folding(now: datetime) -> Iterator[Finding]:
     waiting = TallyChange.objects.order_by()[: MAX_UNFOLDED + 1].count()
     folded = Heartbeat.objects.filter(pk=heartbeats.FOLDING).first()
     if waiting > MAX_UNFOLDED:
-        yield Finding(State.WARNING, f"Folding is behind: more than {MAX_UNFOLDED:,} counts wait.")
+        text = gettext("Folding is behind: more than %(number)s counts wait.")
+        yield Finding(State.WARNING, text % {"number": intcomma(MAX_UNFOLDED)})
     elif waiting and folded and folded.beat_at < now - MAX_UNFOLDED_AGE:
-        yield Finding(
-            State.WARNING, f"Folding is behind: counts were last folded {_ago(folded.beat_at, now)}."
-        )
+        text = gettext("Folding is behind: counts were last folded %(time)s ago.")
+        yield Finding(State.WARNING, text % {"time": _length(now - folded.beat_at)})
 
 
 # --- Storage ------------------------------------------------------------------------------------
@@ -251,13 +281,13 @@ def check_archives(now: datetime) -> Iterator[Finding]:
         finally:
             storage.delete(name)  # if the disk is full, a part of the file may exist
     except Exception as error:  # each storage has exceptions of its own
-        yield Finding(state, f"Archives can't be written: {error}", page)
+        yield Finding(state, gettext("Archives can't be written: %(error)s") % {"error": error}, page)
         return
     if isinstance(storage, FileSystemStorage):
         free = shutil.disk_usage(storage.location).free
         if free < archive_files.MAX_SIZE:
-            words = f"The disk of the archives is nearly full: {free >> 20} MiB are free."
-            yield Finding(State.WARNING, words, page)
+            text = gettext("The disk of the archives is nearly full: %(number)s MiB are free.")
+            yield Finding(State.WARNING, text % {"number": intcomma(free >> 20)}, page)
 
 
 def check_partitions(now: datetime) -> Iterator[Finding]:
@@ -268,17 +298,34 @@ def check_partitions(now: datetime) -> Iterator[Finding]:
     for month, state in zip(partitions.months_from(now, 2), (State.ERROR, State.WARNING), strict=True):
         missing = [group for group in partitions.GROUPS if partitions.Partition(group, month) not in existing]
         if missing:
-            words = f"The event table has no partition for {month:%B %Y} ({' and '.join(missing)})."
-            yield Finding(state, words, "admin:django_celery_beat_periodictask_changelist")
+            text = gettext("The event table has no partition for %(month)s (%(groups)s).")
+            words = {
+                "month": date_format(month, "YEAR_MONTH_FORMAT"),
+                "groups": gettext(" and ").join(missing),
+            }
+            yield Finding(state, text % words, "admin:django_celery_beat_periodictask_changelist")
 
 
 def check_verification(now: datetime) -> Iterator[Finding]:
     """Report what the last `manage.py verify` has found."""
     last = Verification.objects.first()
     if last and last.problems:
-        words = f"The verification {_ago(last.finished_at or last.started_at, now)} found: {last.problems[0]}"
-        more = f" There are {len(last.problems) - 1} more problems." if len(last.problems) > 1 else ""
-        yield Finding(State.ERROR, words + more, "admin:registry_activity_verification_change", (last.pk,))
+        sentences = [gettext("The verification %(time)s ago found: %(problem)s")]
+        if more := len(last.problems) - 1:
+            sentences.append(
+                ngettext("There is %(more)s more problem.", "There are %(more)s more problems.", more)
+            )
+        words = {
+            "time": _length(now - (last.finished_at or last.started_at)),
+            "problem": last.problems[0],
+            "more": intcomma(more),
+        }
+        yield Finding(
+            State.ERROR,
+            " ".join(sentences) % words,
+            "admin:registry_activity_verification_change",
+            (last.pk,),
+        )
 
 
 # --- Registries ---------------------------------------------------------------------------------
@@ -292,46 +339,53 @@ def check_registries(now: datetime) -> Iterator[Finding]:
         has_token=Exists(tokens), has_permission=may_add_events("account")
     )
     for registry in registries[:MAX_NAMED]:
-        contact = f"last contact {_ago(registry.last_contact_at, now)}"
+        words = {"registry": registry, "time": _length(now - registry.last_contact_at)}
         arguments = ("admin:registry_activity_registry_change", (registry.pk,))
         if reason := _why_cut_off(registry):
-            yield Finding(State.ERROR, f"{registry} is cut off: {reason}, {contact}.", *arguments)
+            text = gettext("%(registry)s is cut off: %(reason)s, last contact %(time)s ago.")
+            yield Finding(State.ERROR, text % {**words, "reason": reason}, *arguments)
         elif registry.is_quiet:
-            yield Finding(State.WARNING, f"{registry} is quiet: {contact}.", *arguments)
+            text = gettext("%(registry)s is quiet: last contact %(time)s ago.")
+            yield Finding(State.WARNING, text % words, *arguments)
 
 
 def _why_cut_off(registry: Any) -> str:
     if registry.account is None:
-        return "its account was deleted"
+        return gettext("its account was deleted")
     if not registry.account.is_active:
-        return "its account is inactive"
+        return gettext("its account is inactive")
     if not registry.has_permission and not registry.account.is_superuser:
-        return "its account has lost the permission to add events"
-    return "" if registry.has_token else "its account has no valid access token for notifications"
+        return gettext("its account has lost the permission to add events")
+    return "" if registry.has_token else gettext("its account has no valid access token for notifications")
 
 
 def check_clocks(now: datetime) -> Iterator[Finding]:
     """Find clocks that are wrong: of this machine, of the database's, and of the nodes of registries."""
     if lead := heartbeats.lead(now):
-        words = (
-            f"The clock of this machine is {_length(lead)} ahead of the last sign of life. "
-            "Until somebody says that it is right, auto-deletion deletes nothing."
+        text = gettext(
+            "The clock of this machine is %(time)s ahead of the last sign of life. Until"
+            " somebody says that it"
+            " is right, auto-deletion deletes nothing."
         )
-        yield Finding(State.ERROR, words, "admin:registry_activity_autodeletion_change")
+        yield Finding(
+            State.ERROR, text % {"time": _length(lead)}, "admin:registry_activity_autodeletion_change"
+        )
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT clock_timestamp()")
             difference = timezone.now() - cursor.fetchone()[0]
         if abs(difference) > MAX_CLOCK_DIFFERENCE:
-            direction = "ahead of" if difference > timedelta() else "behind"
-            words = (
-                f"The clock of this machine is {_length(abs(difference))} {direction} that of the database."
-            )
-            yield Finding(State.WARNING, words)
+            if difference > timedelta():
+                text = gettext("The clock of this machine is %(time)s ahead of that of the database.")
+            else:
+                text = gettext("The clock of this machine is %(time)s behind that of the database.")
+            yield Finding(State.WARNING, text % {"time": _length(abs(difference))})
     for node in RegistryNode.objects.exclude(clock_offset=None).select_related("account")[:MAX_NAMED]:
-        late = "" if node.is_ahead else " Or its messages arrive late."
-        words = f"{node.account}: the clock of {node} is {node.clock_offset_in_words}.{late}"
-        yield Finding(State.WARNING, words, "admin:registry_activity_registry_changelist")
+        text = gettext("%(account)s: the clock of %(node)s is %(offset)s.")
+        if not node.is_ahead:
+            text = gettext("%(account)s: the clock of %(node)s is %(offset)s. Or its messages arrive late.")
+        words = {"account": node.account, "node": node, "offset": node.clock_offset_in_words}
+        yield Finding(State.WARNING, text % words, "admin:registry_activity_registry_changelist")
 
 
 # --- What waits for somebody --------------------------------------------------------------------
@@ -340,9 +394,9 @@ def check_clocks(now: datetime) -> Iterator[Finding]:
 def check_dead_letters(now: datetime) -> Iterator[Finding]:
     waiting = DeadLetter.objects.filter(DeadLetter.WAITING).order_by()[: MAX_COUNTED + 1].count()
     if waiting:
-        number = f"more than {MAX_COUNTED:,}" if waiting > MAX_COUNTED else waiting
-        words = f"Messages that could not be recorded: {number} waiting."
-        yield Finding(State.WARNING, words, "admin:registry_activity_deadletter_changelist")
+        text = gettext("Messages that could not be recorded: %(number)s waiting.")
+        words = {"number": _up_to(waiting, MAX_COUNTED)}
+        yield Finding(State.WARNING, text % words, "admin:registry_activity_deadletter_changelist")
 
 
 def check_namespaces(now: datetime) -> Iterator[Finding]:
@@ -351,9 +405,10 @@ def check_namespaces(now: datetime) -> Iterator[Finding]:
     for number, namespace in enumerate(unclaimed):
         page = "admin:registry_repositories_namespace_change", (namespace.pk,)
         if number == MAX_NAMESPACES:
-            yield Finding(State.WARNING, "More namespaces are unclaimed.", f"{page[0]}list")
+            yield Finding(State.WARNING, gettext("More namespaces are unclaimed."), f"{page[0]}list")
         else:
-            yield Finding(State.WARNING, f"{namespace} is unclaimed. {_pusher(namespace)}".strip(), *page)
+            text = gettext("%(namespace)s is unclaimed.") % {"namespace": namespace}
+            yield Finding(State.WARNING, f"{text} {_pusher(namespace)}".strip(), *page)
 
 
 def _pusher(namespace: Namespace) -> str:
@@ -364,37 +419,51 @@ def _pusher(namespace: Namespace) -> str:
     pushes = events.filter(partitions.in_category(Category.PUSH)).select_related("actor_user")
     push = pushes.order_by("-id").first() if repository else None
     if push is None:
-        return "Only MSR admins and auditors can see its repositories."
+        return gettext("Only MSR admins and auditors can see its repositories.")
     user = push.actor_user
     blind = user is None or not Access.for_user(user).sees_everything
-    sight = "and can't see it yet" if blind else "and can see it"
-    return f"{push.actor_label} pushed to {repository} {sight}."
+    if blind:
+        text = gettext("%(actor)s pushed to %(repository)s and can't see it yet.")
+    else:
+        text = gettext("%(actor)s pushed to %(repository)s and can see it.")
+    return text % {"actor": push.actor_label, "repository": repository}
 
 
-def _ago(moment: datetime, now: datetime) -> str:
-    return f"{_length(now - moment)} ago"
+def _up_to(number: int, maximum: int) -> str:
+    """Return a number, or say that it is more than the maximum."""
+    if number > maximum:
+        return gettext("more than %(number)s") % {"number": intcomma(maximum)}
+    return intcomma(number)
 
 
 def _length(length: timedelta) -> str:
     """Return a length of time in words, such as `3 minutes`."""
     if length < timedelta(minutes=1):
-        return f"{max(0, int(length.total_seconds()))} seconds"
+        seconds = max(0, int(length.total_seconds()))
+        return ngettext("%(number)s second", "%(number)s seconds", seconds) % {"number": seconds}
     now = timezone.now()
     return timesince(now - length, now, depth=1).replace("\xa0", " ")
 
 
 CHECKS = [
-    Check("worker", "Worker", check_worker, "The Celery worker is running."),
-    Check("beat", "Beat", check_beat, "Celery beat is running."),
-    Check("recorder", "Recorder", check_recorder, "Messages are recorded in time."),
-    Check("schedule", "Schedule", check_schedule, "The scheduled tasks start on time."),
-    Check("runs", "Auto-deletion", check_runs, "No run is stuck, and the last one did not fail."),
-    Check("folding", "Folding", check_folding, "Counts are folded in time."),
-    Check("archives", "Archives", check_archives, "Archives can be written, or archiving is off."),
-    Check("verification", "Verification", check_verification, "The last verification found nothing missing."),
-    Check("partitions", "Partitions", check_partitions, "This month and the next have their partitions."),
-    Check("registries", "Registries", check_registries, "No registry is quiet or cut off."),
-    Check("clocks", "Clocks", check_clocks, "No clock is known to be wrong."),
-    Check("dead_letters", "Dead letters", check_dead_letters, "No messages wait."),
-    Check("namespaces", "Namespaces", check_namespaces, "Every namespace has an owner."),
+    Check("worker", _("Worker"), check_worker, _("The Celery worker is running.")),
+    Check("beat", _("Beat"), check_beat, _("Celery beat is running.")),
+    Check("recorder", _("Recorder"), check_recorder, _("Messages are recorded in time.")),
+    Check("schedule", _("Schedule"), check_schedule, _("The scheduled tasks start on time.")),
+    Check("runs", _("Auto-deletion"), check_runs, _("No run is stuck, and the last one did not fail.")),
+    Check("folding", _("Folding"), check_folding, _("Counts are folded in time.")),
+    Check("archives", _("Archives"), check_archives, _("Archives can be written, or archiving is off.")),
+    Check(
+        "verification",
+        _("Verification"),
+        check_verification,
+        _("The last verification found nothing missing."),
+    ),
+    Check(
+        "partitions", _("Partitions"), check_partitions, _("This month and the next have their partitions.")
+    ),
+    Check("registries", _("Registries"), check_registries, _("No registry is quiet or cut off.")),
+    Check("clocks", _("Clocks"), check_clocks, _("No clock is known to be wrong.")),
+    Check("dead_letters", _("Dead letters"), check_dead_letters, _("No messages wait.")),
+    Check("namespaces", _("Namespaces"), check_namespaces, _("Every namespace has an owner.")),
 ]

@@ -35,12 +35,12 @@ def admin(web: Repository) -> Client:
 
 def remarks_on_page(admin: Client) -> set[str]:
     html = admin.get(URL).content.decode()
-    return {remark for remark in (CLOCK_AHEAD, MAY_BE_LAYER, PART_OF_PULL) if remark in html}
+    return {str(remark) for remark in (CLOCK_AHEAD, MAY_BE_LAYER, PART_OF_PULL) if str(remark) in html}
 
 
 def remarks_in_admin(admin: Client, event: Event) -> set[str]:
     html = admin.get(f"/admin/registry_activity/event/{event.pk}/change/").content.decode()
-    return {remark for remark in (CLOCK_AHEAD, MAY_BE_LAYER, PART_OF_PULL) if remark in html}
+    return {str(remark) for remark in (CLOCK_AHEAD, MAY_BE_LAYER, PART_OF_PULL) if str(remark) in html}
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("remarks"))
     def remarks(self, event: Event) -> str:
         attach_remarks([event])
-        return ". ".join(map(str, event.remarks)) or "-"  # type: ignore[attr-defined]
+        return ". ".join(event.remarks) or "-"  # type: ignore[attr-defined]
 
     @admin.display(description=_("part of the pull"))
     def pull_link(self, event: Event) -> str:

@@ -11,6 +11,8 @@ from django import forms
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from activity import catalogue
 from activity.feed.ordering import LONGEST_SORT, SORTABLE
@@ -23,16 +25,24 @@ from repositories.access.levels import Category
 from repositories.utils.parameters import problems_of
 
 PERIODS = {
-    "hour": ("Last hour", timedelta(hours=1)),
-    "day": ("Last 24 hours", timedelta(days=1)),
-    "week": ("Last 7 days", timedelta(days=7)),
-    "month": ("Last 30 days", timedelta(days=30)),
-    "quarter": ("Last 90 days", timedelta(days=90)),
+    "hour": (_("Last hour"), timedelta(hours=1)),
+    "day": (_("Last 24 hours"), timedelta(days=1)),
+    "week": (_("Last 7 days"), timedelta(days=7)),
+    "month": (_("Last 30 days"), timedelta(days=30)),
+    "quarter": (_("Last 90 days"), timedelta(days=90)),
 }
+LIMITED = {
+    "hour": _("The list is limited to the last hour, and by From and To."),
+    "day": _("The list is limited to the last 24 hours, and by From and To."),
+    "week": _("The list is limited to the last 7 days, and by From and To."),
+    "month": _("The list is limited to the last 30 days, and by From and To."),
+    "quarter": _("The list is limited to the last 90 days, and by From and To."),
+}
+"""What to say if a period limits the list beside other times."""
 RANGES = {
-    "all": "All time",
+    "all": _("All time"),
     **{name: label for name, (label, _) in PERIODS.items()},
-    "custom": "Custom range",
+    "custom": _("Custom range"),
 }
 SORTS = ["time", *SORTABLE]
 FILTERS = ("repository", "tag", "category", "type", "actor")
@@ -69,22 +79,37 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _contradiction(part: str, known: str) -> str:
+    """Return the error about a part of an image that another field says differently."""
+    if part == "repository":
+        text = gettext("The repository is not %(known)s, as another field says.")
+    elif part == "tag":
+        text = gettext("The tag is not %(known)s, as another field says.")
+    else:
+        text = gettext("The digest is not %(known)s, as another field says.")
+    return text % {"known": known}
+
+
 class ActivityForm(forms.Form):
     """The filter form on an events page, read from the query string so that filtered pages can be shared."""
 
-    q = forms.CharField(label="Search", required=False, max_length=MAX_LENGTH)
-    range = forms.ChoiceField(label="Time range", choices=list(RANGES.items()))
-    after = TimeField(label="From", required=False)
-    before = TimeField(label="To", required=False)
-    repository = forms.CharField(required=False, max_length=names.MAX_REFERENCE_LENGTH)
-    tag = forms.CharField(required=False, max_length=names.MAX_REFERENCE_LENGTH)
-    digest = forms.CharField(required=False, max_length=names.MAX_DIGEST_LENGTH)
-    category = forms.ChoiceField(required=False)
-    type = forms.ChoiceField(required=False)
-    actor = forms.CharField(label="Initiated by", required=False, max_length=MAX_ACTOR_LENGTH)
-    sort = forms.ChoiceField(choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")])
+    q = forms.CharField(label=_("Search"), required=False, max_length=MAX_LENGTH)
+    range = forms.ChoiceField(label=_("Time range"), choices=list(RANGES.items()))
+    after = TimeField(label=_("From"), required=False)
+    before = TimeField(label=_("To"), required=False)
+    repository = forms.CharField(label=_("Repository"), required=False, max_length=names.MAX_REFERENCE_LENGTH)
+    tag = forms.CharField(label=_("Tag"), required=False, max_length=names.MAX_REFERENCE_LENGTH)
+    digest = forms.CharField(label=_("Digest"), required=False, max_length=names.MAX_DIGEST_LENGTH)
+    category = forms.ChoiceField(label=_("Category"), required=False)
+    type = forms.ChoiceField(label=_("Type"), required=False)
+    actor = forms.CharField(label=_("Initiated by"), required=False, max_length=MAX_ACTOR_LENGTH)
+    sort = forms.ChoiceField(
+        label=_("Sort"), choices=[(f"{sign}{name}", name) for name in SORTS for sign in ("", "-")]
+    )
     exclude_pull = forms.TypedChoiceField(
-        choices=[("true", "yes"), ("false", "no")], coerce=lambda text: text == "true"
+        label=_("Exclude pull"),
+        choices=[("true", _("yes")), ("false", _("no"))],
+        coerce=lambda text: text == "true",
     )
 
     DEFAULTS = {"range": "all", "sort": "-time", "exclude_pull": "true"}
@@ -123,7 +148,7 @@ class ActivityForm(forms.Form):
         }
         for name, values in choices.items():
             offered = [(each.value, each.label) for each in values if offers_pulls or each not in pulls]
-            self.fields[name].choices = [("", "All"), *offered]  # type: ignore[attr-defined]
+            self.fields[name].choices = [("", gettext("All")), *offered]  # type: ignore[attr-defined]
 
     @cached_property
     def problems(self) -> list[str]:
@@ -140,7 +165,7 @@ class ActivityForm(forms.Form):
         periods = (self.cleaned_data.get(name) for name in ("after", "before"))
         notices = [period.notice for period in periods if period and period.notice]
         if self.has_times and (range_ := self.cleaned_data.get("range")) in PERIODS:
-            notices.append(f"The list is limited to the {PERIODS[range_][0].lower()}, and by From and To.")
+            notices.append(str(LIMITED[range_]))
         return notices
 
     @cached_property
@@ -150,7 +175,7 @@ class ActivityForm(forms.Form):
         search = parse(self.cleaned_data.get("q", ""), timezone.get_current_timezone())
         if digest and search.values("digest"):  # they would be alternatives
             return replace(
-                search, problems=(*search.problems, "Give the digest either here or in the search.")
+                search, problems=(*search.problems, gettext("Give the digest either here or in the search."))
             )
         return search & Search((Term("digest", digest),)) if digest else search
 
@@ -188,7 +213,7 @@ class ActivityForm(forms.Form):
             start = timezone.now() - PERIODS[range_][1]
             after = max(after, start) if after else start
         if after and before and after >= before:
-            self.add_error("before", "The end of the range must be after its start.")
+            self.add_error("before", gettext("The end of the range must be after its start."))
         repository, tag, digest = self._combine_images(cleaned)
         return {
             **cleaned,
@@ -208,7 +233,7 @@ class ActivityForm(forms.Form):
             for part, value in cleaned.get(name, Image())._asdict().items():
                 known = getattr(combined, part)
                 if value and known and value != known:
-                    self.add_error(name, f"The {part} is not {known}, as another field says.")
+                    self.add_error(name, _contradiction(part, known))
                 elif value:
                     combined = combined._replace(**{part: value})
         return combined

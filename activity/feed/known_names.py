@@ -12,6 +12,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
+from django.utils.translation import gettext
 
 from repositories import names
 from repositories.access.resolving import Access
@@ -47,27 +48,31 @@ def no_repository(name: str, access: Access) -> str:
     namespace, own = names.split_name(name)
     similar = _similar("name", own) | Q(namespace__name=namespace)
     found = repositories(access).filter(similar).select_related("namespace").order_by()
-    return _no("repository", name, (each.full_name for each in found[:MAX_COMPARED]))
+    text = gettext("There is no repository called %(name)s that you can see.")
+    return _with_nearest(text, name, (each.full_name for each in found[:MAX_COMPARED]))
 
 
 def no_namespace(name: str, access: Access) -> str:
     """Return the answer to the name of a namespace without repositories that the viewer can see."""
     used = Namespace.objects.filter(pk__in=repositories(access).order_by().values("namespace"))
-    return _no("namespace with repositories", name, _names(used, "name", name))
+    text = gettext("There is no namespace with repositories called %(name)s that you can see.")
+    return _with_nearest(text, name, _names(used, "name", name))
 
 
 def no_organization(name: str, access: Access) -> str:
-    return _no("organization", name, _names(organizations(access), "name", name))
+    text = gettext("There is no organization called %(name)s that you can see.")
+    return _with_nearest(text, name, _names(organizations(access), "name", name))
 
 
 def no_account(name: str, access: Access) -> str:
-    return _no("account", name, _names(people(access), User.USERNAME_FIELD, name))
+    text = gettext("There is no account called %(name)s that you can see.")
+    return _with_nearest(text, name, _names(people(access), User.USERNAME_FIELD, name))
 
 
 def no_actor(name: str, access: Access) -> str:
     """Return the explanation of an empty list of events by an actor."""
-    nearest = _nearest(name, _names(people(access), User.USERNAME_FIELD, name))
-    return f"No event that you can see was caused by an actor called {name}{nearest}"
+    text = gettext("No event that you can see was caused by an actor called %(name)s.")
+    return _with_nearest(text, name, _names(people(access), User.USERNAME_FIELD, name))
 
 
 def _similar(field: str, name: str) -> Q:
@@ -80,12 +85,12 @@ def _names(rows: QuerySet, field: str, name: str) -> QuerySet:
     return similar.values_list(field, flat=True)[:MAX_COMPARED]
 
 
-def _no(what: str, name: str, known: Iterable[str]) -> str:
-    return f"There is no {what} called {name} that you can see{_nearest(name, known)}"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence that names the nearest of the known names, if one is near enough."""
+def _with_nearest(text: str, name: str, known: Iterable[str]) -> str:
+    """Return the text about a name, and name the nearest of the known names, if one is near enough."""
+    text %= {"name": name}
     by_folded = {each.casefold(): each for each in known if each != name}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
-    return f". The nearest is {by_folded[near[0]]}." if near else "."
+    if not near:
+        return text
+    nearest = gettext("The nearest is %(name)s.") % {"name": by_folded[near[0]]}
+    return f"{text} {nearest}"

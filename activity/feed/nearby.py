@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from activity.feed.ordering import BY_TIME
 from activity.feed.plans import Plan
@@ -24,13 +25,14 @@ def nearby_events(events: EventQuerySet, access: Access, event: Event) -> dict[s
     a title for each direction, with up to `NEARBY_EVENTS` events, newest first.
     """
     return {
-        f"{title} {name}": find(plan, NEARBY_EVENTS, BY_TIME.encode(event, newer)).rows
-        for name, plan in _neighborhoods(Plan(events, access), event)
-        for title, newer in (("Later", True), ("Earlier", False))
+        title: find(plan, NEARBY_EVENTS, BY_TIME.encode(event, newer)).rows
+        for later, earlier, plan in _neighborhoods(Plan(events, access), event)
+        for title, newer in ((later, True), (earlier, False))
     }
 
 
-def _neighborhoods(visible: Plan, event: Event) -> Iterator[tuple[str, Plan]]:
+def _neighborhoods(visible: Plan, event: Event) -> Iterator[tuple[str, str, Plan]]:
+    """Yield the titles of the later and the earlier events, and the plan of both."""
     if event.repository_id and (event.tag or event.digest):
         id = event.repository_id
         same_repository = Condition(Q(repository=id), repositories=[id])
@@ -38,8 +40,14 @@ def _neighborhoods(visible: Plan, event: Event) -> Iterator[tuple[str, Plan]]:
             with_tags([event.tag], visible.access) if event.tag else with_whole_digests([event.digest])
         )
         subject = event.reference if event.tag else event.short_digest
-        yield f"events on {subject}", visible.where(same_repository, same_subject)
+        words = {"subject": subject}
+        later = gettext("Later events on %(subject)s") % words
+        earlier = gettext("Earlier events on %(subject)s") % words
+        yield later, earlier, visible.where(same_repository, same_subject)
     if event.actor_name:
         actor = Q(actor_name=event.actor_name)
         same_type = Condition(Q(actor_type=event.actor_type))
-        yield f"events by {event.actor_label}", visible.where(Condition(actor, [actor]), same_type)
+        words = {"actor": event.actor_label}
+        later = gettext("Later events by %(actor)s") % words
+        earlier = gettext("Earlier events by %(actor)s") % words
+        yield later, earlier, visible.where(Condition(actor, [actor]), same_type)

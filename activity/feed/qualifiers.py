@@ -16,6 +16,9 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
+from django.utils.functional import Promise
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from activity.catalogue import KINDS, OWN_CATEGORIES, Type
 from activity.feed import known_names
@@ -81,8 +84,8 @@ class Qualifier:
 
     name: str
     examples: tuple[str, ...]
-    meaning: str
-    """What the examples match, as shown in the search help."""
+    meaning: str | Promise
+    """What the examples match, as shown in the search help: a translated text, or a list of values."""
     read: Callable[[str], str] = str
     """Parses a value. Raises InvalidTerm."""
     condition: Callable[[list[str], Access], Condition] | None = None
@@ -100,7 +103,7 @@ class Qualifier:
 
     The term matches no other events, and neither does its negation exclude them.
     """
-    limit: str = ""
+    limit: str | Promise = ""
     """Of which events a viewer who doesn't see everything may see what the term is about."""
 
 
@@ -120,9 +123,10 @@ def read_repository(value: str) -> str:
     if "/" not in name and names.is_name(name.lower()):
         value = f"{name.lower()}{colon}{tag}"
     if not names.is_name(names.split_reference(value)[0]):
-        raise InvalidTerm(
-            f"'{value}' is not a repository like acme/web, or a repository with a tag like acme/web:v1."
+        text = gettext(
+            "'%(value)s' is not a repository like acme/web, or a repository with a tag like acme/web:v1."
         )
+        raise InvalidTerm(text % {"value": value})
     return value
 
 
@@ -142,21 +146,28 @@ def split_image(value: str) -> Image:
 
 def read_namespace(value: str) -> str:
     if value != names.LIBRARY and not names.is_namespace(value):
-        raise InvalidTerm(f"namespace:{value} is not a namespace like acme, or _ for none.")
+        raise InvalidTerm(
+            gettext("namespace:%(value)s is not a namespace like acme, or _ for none.") % {"value": value}
+        )
     return value
 
 
 def read_organization(value: str) -> str:
     if not names.is_namespace(value):
-        raise InvalidTerm(f"organization:{value} is not the name of an organization, like acme.")
+        raise InvalidTerm(
+            gettext("organization:%(value)s is not the name of an organization, like acme.")
+            % {"value": value}
+        )
     return value
 
 
 def read_tag(value: str) -> str:
     if names.is_name(names.split_reference(value)[0]) and ":" in value:
-        raise InvalidTerm(f"tag:{value} contains a repository. Write repo:{value}.")
+        raise InvalidTerm(
+            gettext("tag:%(value)s contains a repository. Write repo:%(value)s.") % {"value": value}
+        )
     if not names.is_tag(value):
-        raise InvalidTerm(f"tag:{value} is not a tag like v1.")
+        raise InvalidTerm(gettext("tag:%(value)s is not a tag like v1.") % {"value": value})
     return value
 
 
@@ -165,13 +176,18 @@ def read_digest(value: str) -> str:
     value = value.removesuffix("…").lower()
     value = value if ":" in value else f"sha256:{value}"
     if not PART_OF_DIGEST.fullmatch(value) or len(value) > names.MAX_DIGEST_LENGTH:
-        raise InvalidTerm(f"digest:{value} is not a digest or the beginning of one, like sha256:09ab.")
+        raise InvalidTerm(
+            gettext("digest:%(value)s is not a digest or the beginning of one, like sha256:09ab.")
+            % {"value": value}
+        )
     return value
 
 
 def read_label(value: str) -> str:
     if not kinds_with_label(value):
-        raise InvalidTerm(f"label:{value}: no label contains all of these words.")
+        raise InvalidTerm(
+            gettext("label:%(value)s: no label contains all of these words.") % {"value": value}
+        )
     return value
 
 
@@ -180,14 +196,16 @@ def read_address(value: str) -> str:
     try:
         return canonical_host(str(ipaddress.ip_address(value.strip("[]"))))
     except ValueError:
-        raise InvalidTerm(f"ip:{value} is not an IP address like 10.0.0.7 or fd00::7.") from None
+        raise InvalidTerm(
+            gettext("ip:%(value)s is not an IP address like 10.0.0.7 or fd00::7.") % {"value": value}
+        ) from None
 
 
 def read_id(value: str) -> str:
     try:
         return str(UUID(value))
     except ValueError:
-        raise InvalidTerm(f"id:{value} is not an event ID.") from None
+        raise InvalidTerm(gettext("id:%(value)s is not an event ID.") % {"value": value}) from None
 
 
 CHOICES: dict[str, Mapping[str, str]] = {
@@ -208,9 +226,13 @@ def choice_reader(name: str) -> Callable[[str], str]:
         if found is None:
             elsewhere = [term for term in terms_for_word(value) if not term.startswith(f"{name}:")]
             near = difflib.get_close_matches(_folded(value), choices, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"Valid values: {', '.join(choices)}."
-            hint = f"Did you mean {' or '.join(elsewhere)}?" if elsewhere else hint
-            raise InvalidTerm(f"{name}:{value} is not valid. {hint}")
+            suggested = gettext(" or ").join(elsewhere or near)
+            if suggested:
+                text = gettext("%(term)s is not valid. Did you mean %(suggested)s?")
+            else:
+                text = gettext("%(term)s is not valid. Valid values: %(values)s.")
+            words = {"suggested": suggested, "values": ", ".join(choices)}
+            raise InvalidTerm(text % {"term": f"{name}:{value}", **words})
         return found
 
     return read_choice
@@ -419,7 +441,7 @@ QUALIFIERS = {
         Qualifier(
             "repo",
             ("repo:acme/web", "repo:acme/web:v1"),
-            "a repository, optionally with a tag or a digest, as in commands for images",
+            _("a repository, optionally with a tag or a digest, as in commands for images"),
             read_repository,
             in_repositories,
             aliases=("repository",),
@@ -427,7 +449,7 @@ QUALIFIERS = {
         Qualifier(
             "namespace",
             ("namespace:acme",),
-            "all repositories of a namespace; _ for repositories without one",
+            _("all repositories of a namespace; _ for repositories without one"),
             read_namespace,
             in_namespaces,
             aliases=("project",),
@@ -435,16 +457,16 @@ QUALIFIERS = {
         Qualifier(
             "organization",
             ("organization:acme",),
-            "all repositories in the namespaces of an organization",
+            _("all repositories in the namespaces of an organization"),
             read_organization,
             in_organizations,
             aliases=("org",),
         ),
-        Qualifier("tag", ("tag:v1",), "a tag", read_tag, with_tags),
+        Qualifier("tag", ("tag:v1",), _("a tag"), read_tag, with_tags),
         Qualifier(
             "digest",
             ("digest:sha256:09ab",),
-            "a digest, or the beginning of one",
+            _("a digest, or the beginning of one"),
             read_digest,
             with_digests,
             aliases=("sha",),
@@ -452,14 +474,14 @@ QUALIFIERS = {
         Qualifier(
             "actor",
             ("actor:jane", 'actor:"PRUNING 500004C0"', "actor:SYSTEM"),
-            "a username, the ID of a policy, or what the list shows",
+            _("a username, the ID of a policy, or what the list shows"),
             condition=by_actors,
             aliases=("user", "username", "operator"),
         ),
         Qualifier(
             "subject",
             ("subject:mara",),
-            "who or what an access, account or system event is about, such as the user who got a grant",
+            _("who or what an access, account or system event is about, such as the user who got a grant"),
             condition=about,
             kinds=lambda _: OWN_KINDS,
         ),
@@ -486,61 +508,63 @@ QUALIFIERS = {
         Qualifier(
             "kind",
             ("kind:delete_tag",),
-            "a kind of event",
+            _("a kind of event"),
             choice_reader("kind"),
             kinds=lambda kind: [kind],
         ),
-        Qualifier("label", ('label:"delete tag"',), "words of a label", read_label, kinds=kinds_with_label),
+        Qualifier(
+            "label", ('label:"delete tag"',), _("words of a label"), read_label, kinds=kinds_with_label
+        ),
         Qualifier(
             "ip",
             ("ip:10.0.0.7",),
-            "the client's address",
+            _("the client's address"),
             read_address,
             from_addresses,
             aliases=("address",),
             only=with_all_details,
-            limit="your own account events, and deliveries to repositories that you administer",
+            limit=_("your own account events, and deliveries to repositories that you administer"),
         ),
         Qualifier(
             "request",
             ("request:f47ac10b-58cc-4372-a567-0e02b2c3d479",),
-            "all events of one request",
+            _("all events of one request"),
             condition=of_requests,
             only=with_all_details,
-            limit="your own account events, and deliveries to repositories that you administer",
+            limit=_("your own account events, and deliveries to repositories that you administer"),
         ),
         Qualifier(
             "via",
             ("via:acme-registry", "via:4f1c09ab"),
-            "the account that delivered the event, or the first digits of its access token",
+            _("the account that delivered the event, or the first digits of its access token"),
             read=lambda value: value.removesuffix("…"),
             condition=delivered_by,
             only=with_delivery,
-            limit="no events, because only MSR admins and auditors see who delivered an event",
+            limit=_("no events, because only MSR admins and auditors see who delivered an event"),
         ),
         Qualifier(
             "id",
             ("id:01a20314-db6f-7c5e-8567-085707aa40d7",),
-            "one event",
+            _("one event"),
             read_id,
             lambda ids, _: Condition(Q(pk__in=ids), [Q(pk__in=ids)]),
         ),
         Qualifier(
             "after",
             ("after:2026-11-01", "after:7d", "after:monday"),
-            "at a time or later: a year, month or day, a day with a time, a weekday, or an age",
+            _("at a time or later: a year, month or day, a day with a time, a weekday, or an age"),
             time_range=lambda start, end: (start, None),
         ),
         Qualifier(
             "before",
             ("before:2026-11", "before:24h"),
-            "before a time",
+            _("before a time"),
             time_range=lambda start, end: (None, start),
         ),
         Qualifier(
             "on",
             ("on:yesterday", "on:2026-11-22"),
-            "within a day, month or year",
+            _("within a day, month or year"),
             time_range=lambda start, end: (start, end),
         ),
     ]
@@ -556,5 +580,7 @@ def offered_qualifiers(access: Access) -> list[Qualifier]:
 
 def _without_pulls(qualifier: Qualifier) -> Qualifier:
     """Return a qualifier whose help doesn't offer pulls."""
+    if isinstance(qualifier.meaning, Promise):
+        return qualifier
     values = [value for value in qualifier.meaning.split(", ") if "pull" not in value and value != "GET"]
     return replace(qualifier, meaning=", ".join(values))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from django.utils.translation import gettext_lazy as _
+
 from activity.models import Event, Manifest, Tag
 
-PART_OF_PULL = "Part of a pull"
-CLOCK_AHEAD = "The clock of the registry’s node was ahead"
-MAY_BE_LAYER = "Or a layer: the registry doesn’t say which"
+PART_OF_PULL = _("Part of a pull")
+CLOCK_AHEAD = _("The clock of the registry’s node was ahead")
+MAY_BE_LAYER = _("Or a layer: the registry doesn’t say which")
 
 
 def attach_remarks(events: Sequence[Event]) -> None:
@@ -18,7 +20,7 @@ def attach_remarks(events: Sequence[Event]) -> None:
     for event in events:
         is_unknown = event.kind == "delete_manifest" and (event.repository_id, event.digest) not in known
         remarks = {PART_OF_PULL: event.pull, CLOCK_AHEAD: event.is_ahead, MAY_BE_LAYER: is_unknown}
-        event.remarks = [remark for remark, applies in remarks.items() if applies]  # type: ignore[attr-defined]
+        event.remarks = [str(remark) for remark, applies in remarks.items() if applies]  # type: ignore[attr-defined]
 
 
 def _known_manifests(events: Sequence[Event]) -> set[tuple[int | None, str]]:

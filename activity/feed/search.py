@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from django.db.models import Q
+from django.utils.translation import gettext
 
 from activity.catalogue import kinds_of
 from activity.feed import known_names
@@ -27,11 +28,12 @@ def plan(listed: Plan, search: Search) -> Plan:
     conditions: list[Condition] = []
     problems, notices = [*search.problems, *search.contradictions], [*search.notices]
     if found.kinds is not None and not found.kinds:
-        problems.append("No kind of event matches all of these terms.")
+        problems.append(gettext("No kind of event matches all of these terms."))
     for name, qualifier in QUALIFIERS.items():
         values, excluded = search.values(name), search.values(name, negated=True)
         if qualifier.limit and (values or excluded) and not access.sees_everything:
-            notices.append(f"For you, {name}: finds only {qualifier.limit}.")
+            text = gettext("For you, %(name)s: finds only %(limit)s.")
+            notices.append(text % {"name": name, "limit": qualifier.limit})
         if qualifier.condition is None:
             continue
         if values:

@@ -13,7 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 
+from django.contrib.humanize.templatetags.humanize import intcomma
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from activity.catalogue import KINDS
 from activity.feed.qualifiers import QUALIFIERS, InvalidTerm, is_actor_label, terms_for_word
@@ -61,13 +64,15 @@ class Search:
         found = []
         if self.after and self.before and self.after >= self.before:
             after, before = (f"{timezone.localtime(m):%Y-%m-%d %H:%M}" for m in (self.after, self.before))
-            found.append(f"No time is at or after {after} and before {before}.")
+            found.append(
+                gettext("No time is at or after %(after)s and before %(before)s.")
+                % {"after": after, "before": before}
+            )
         for name in {term.name: None for term in self.terms}:
             values, excluded = self.values(name), self.values(name, negated=True)
             if values and set(values) <= set(excluded):
-                found.append(
-                    f"No event matches both {Term(name, values[0])} and {Term(name, values[0], True)}."
-                )
+                terms = {"one": Term(name, values[0]), "other": Term(name, values[0], True)}
+                found.append(gettext("No event matches both %(one)s and %(other)s.") % terms)
         return found
 
     def __str__(self) -> str:
@@ -90,11 +95,13 @@ class Search:
 def parse(text: str, zone: tzinfo, now: datetime | None = None) -> Search:
     """Parse a search. Dates are interpreted in `zone`, and `7d` means seven days before `now`."""
     if len(text) > MAX_LENGTH:
-        return Search(problems=(f"The search is longer than {MAX_LENGTH:,} characters.",))
+        text = gettext("The search is longer than %(number)s characters.")
+        return Search(problems=(text % {"number": intcomma(MAX_LENGTH)},))
     search, clock = Search(), (now or timezone.now()).astimezone(zone)
     tokens = [match for match in TOKEN.finditer(text) if match.group()]
     if len(tokens) > MAX_TERMS:
-        return Search(problems=(f"The search has more than {MAX_TERMS} terms.",))
+        text = gettext("The search has more than %(number)s terms.")
+        return Search(problems=(text % {"number": MAX_TERMS},))
     words = [token["bare"] for token in tokens if _is_word(token)]
     if len(words) > 1:
         return Search(problems=(_problem_of_words(words),))
@@ -134,26 +141,26 @@ QUALIFIERS_BY_NAME_OR_ALIAS = {
     name: qualifier for qualifier in QUALIFIERS.values() for name in (qualifier.name, *qualifier.aliases)
 }
 TERMS_FOR_FOREIGN_NAMES = {
-    "action": "kind:, type: or category:",
-    "operation": "type: or category:",
-    "created": "after:, before: or on:",
-    "op-time": "after:, before: or on:",
-    "date": "after:, before: or on:",
+    "action": _("kind:, type: or category:"),
+    "operation": _("type: or category:"),
+    "created": _("after:, before: or on:"),
+    "op-time": _("after:, before: or on:"),
+    "date": _("after:, before: or on:"),
     "since": "after:",
     "until": "before:",
-    "from": "after: or actor:",
+    "from": _("after: or actor:"),
     "to": "before:",
-    "resource": "repo: or tag:",
-    "resource-type": "kind: or category:",
+    "resource": _("repo: or tag:"),
+    "resource-type": _("kind: or category:"),
     "event": "kind:",
     "country": "ip:",
     "team": "label:",
     "status": "type:",
     "result": "type:",
     "source": "via:",
-    "name": "repo:, tag: or actor:",
+    "name": _("repo:, tag: or actor:"),
     "image": "repo:",
-    "is": "type: or category:",
+    "is": _("type: or category:"),
 }
 """What to use in place of the qualifiers of GitHub's and Harbor's audit logs, and of other guesses."""
 
@@ -171,19 +178,21 @@ def _parse_term(token: re.Match, now: datetime) -> Search:
         return Search((_parse_unnamed(token, name, value, negated, now),))
     qualifier = QUALIFIERS_BY_NAME_OR_ALIAS[name]
     if not value:
-        raise InvalidTerm(f"{name}: needs a value right after the colon, without a space.")
+        text = gettext("%(name)s: needs a value right after the colon, without a space.")
+        raise InvalidTerm(text % {"name": name})
     if not qualifier.time_range:
         return Search((read_term(qualifier.name, value, negated),))
     if negated:
-        raise InvalidTerm(f"-{name}: times can't be negated.")
+        raise InvalidTerm(gettext("-%(name)s: times can't be negated.") % {"name": name})
     try:
         period = parse_period(value, now)
     except InvalidTime as problem:
         raise InvalidTerm(f"{name}:{problem}") from None
     if name == "on" and period.is_point:
-        raise InvalidTerm(
-            f"on:{value} is not a day, a month or a year. Write after:{value} for everything from then on."
+        text = gettext(
+            "on:%(value)s is not a day, a month or a year. Write after:%(value)s for everything from then on."
         )
+        raise InvalidTerm(text % {"value": value})
     after, before = qualifier.time_range(period.start, period.end)
     return Search(after=after, before=before, notices=(period.notice,) if period.notice else ())
 
@@ -192,15 +201,21 @@ def _check_unquoted(token: re.Match) -> str:
     """Return the value of a token without quotation marks. Raises InvalidTerm if they are needed."""
     value: str = token["bare"]
     if '"' in value:
-        raise InvalidTerm(f"{token.group()}: unbalanced quotation marks.")
+        raise InvalidTerm(gettext("%(term)s: unbalanced quotation marks.") % {"term": token.group()})
     if unclear := UNCLEAR.search(value):
         name = f"{token['name']}:" if token["name"] else ""
         parts = [part for part in re.split(r"[,;|]+", value) if part]
-        hint = f" To search for several values, write {' '.join(name + part for part in parts)}."
-        raise InvalidTerm(
-            f"{token.group()}: “{unclear.group()}” has no meaning here.{hint if len(parts) > 1 else ''}"
-            f' If it is part of a name, write {name}"{value}", with straight quotation marks.'
-        )
+        sentences = [gettext("%(term)s: “%(character)s” has no meaning here.")]
+        if len(parts) > 1:
+            sentences.append(gettext("To search for several values, write %(terms)s."))
+        sentences.append(gettext("If it is part of a name, write %(quoted)s, with straight quotation marks."))
+        words = {
+            "term": token.group(),
+            "character": unclear.group(),
+            "terms": " ".join(name + part for part in parts),
+            "quoted": f'{name}"{value}"',
+        }
+        raise InvalidTerm(" ".join(sentences) % words)
     return value
 
 
@@ -212,7 +227,7 @@ def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool, now: d
         _check_name(token, name)
         return read_term("repo", f"{name}:{value}", negated)
     if not value:
-        raise InvalidTerm(f"{token.group()}: a value is missing.")
+        raise InvalidTerm(gettext("%(term)s: a value is missing.") % {"term": token.group()})
     with suppress(InvalidTerm):
         return read_term("id", value, negated)
     if token["quoted"] is not None and value.lower() in {
@@ -229,9 +244,11 @@ def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool, now: d
 def _check_name(token: re.Match, name: str) -> None:
     """Raise InvalidTerm if a name before a colon looks like that of a term, rather than of a repository."""
     if instead := TERMS_FOR_FOREIGN_NAMES.get(name):
-        raise InvalidTerm(f"'{token['name']}:' is not a search term. Use {instead}.")
+        text = gettext("'%(name)s:' is not a search term. Use %(terms)s.")
+        raise InvalidTerm(text % {"name": token["name"], "terms": instead})
     if near := difflib.get_close_matches(name, QUALIFIERS_BY_NAME_OR_ALIAS, n=1, cutoff=0.65):
-        raise InvalidTerm(f"'{token['name']}:' is not a search term. Did you mean '{near[0]}:'?")
+        text = gettext("'%(name)s:' is not a search term. Did you mean '%(near)s:'?")
+        raise InvalidTerm(text % {"name": token["name"], "near": near[0]})
 
 
 # --- Words ----------------------------------------------------------------------------------------
@@ -253,19 +270,22 @@ def _problem_of_words(words: list[str]) -> str:
     if any(word.lower() in OPERATORS for word in words):
         return _problem_of_operator(next(word for word in words if word.lower() in OPERATORS))
     if terms := terms_for_word(phrase):
-        return f"“{phrase}” could mean several things. Write {' or '.join(terms)}."
+        text = gettext("“%(words)s” could mean several things. Write %(terms)s.")
+        return text % {"words": phrase, "terms": gettext(" or ").join(terms)}
     names = " ".join(f"actor:{quoted(word)}" for word in words)
-    return (
-        f"“{phrase}” could mean several things. For any of these actors, write {names}. For one actor,"
-        f' put the name in quotation marks: "{phrase}".'
+    text = gettext(
+        "“%(words)s” could mean several things. For any of these actors, write %(terms)s. For one actor, put"
+        ' the name in quotation marks: "%(words)s".'
     )
+    return text % {"words": phrase, "terms": names}
 
 
 def _problem_of_operator(word: str) -> str:
-    return (
-        f"{word} has no meaning in a search. Terms with the same name are alternatives, such as type:delete"
+    text = gettext(
+        "%(word)s has no meaning in a search. Terms with the same name are alternatives, such as type:delete"
         " type:fail, terms with different names must all match, and - before a term excludes events."
     )
+    return text % {"word": word}
 
 
 def _check_word(word: str, now: datetime) -> None:
@@ -283,4 +303,5 @@ def _check_word(word: str, now: datetime) -> None:
     with suppress(InvalidTime):
         terms.append(f"{'after' if parse_period(word, now).is_point else 'on'}:{word}")
     if terms:
-        raise InvalidTerm(f"“{word}” could mean several things. Write {' or '.join(terms)} or actor:{word}.")
+        text = gettext("“%(words)s” could mean several things. Write %(terms)s.")
+        raise InvalidTerm(text % {"words": word, "terms": gettext(" or ").join([*terms, f"actor:{word}"])})

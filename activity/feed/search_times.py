@@ -15,6 +15,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext
 
 from activity.feed.ordering import LONGEST_SORT
 from activity.identity import END, EPOCH
@@ -51,10 +52,11 @@ def parse_period(value: str, now: datetime) -> Period:
     try:
         return _parse(value, now)
     except (ValueError, OverflowError):
-        raise InvalidTime(
-            f"'{value}' is not a time. Use a day (2026-11-22), a month (2026-11), a date and time"
+        text = gettext(
+            "'%(value)s' is not a time. Use a day (2026-11-22), a month (2026-11), a date and time"
             " (2026-11-22T14:30), a weekday, today, yesterday, or a relative time (24h, 7d, 3m)."
-        ) from None
+        )
+        raise InvalidTime(text % {"value": value}) from None
 
 
 def _parse(value: str, now: datetime) -> Period:
@@ -100,15 +102,18 @@ def resolve(moment: datetime, zone: tzinfo) -> tuple[datetime, str]:
     first, second = (moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if first == second:
         return first, ""
-    text, found = f"{moment:%Y-%m-%d %H:%M}", first.astimezone(zone)
+    found = first.astimezone(zone)
     if found.replace(tzinfo=None, fold=0) == moment:
-        return first, (
-            f"{text} occurred twice in {zone}, because clocks were set back. The earlier time is used"
-            f" ({found:%H:%M %Z})."
+        text = gettext(
+            "%(time)s occurred twice in %(zone)s, because clocks were set back. The earlier time is used"
+            " (%(used)s)."
         )
-    return first, (
-        f"{text} did not occur in {zone}, because clocks were set forward. {found:%H:%M %Z} is used instead."
-    )
+    else:
+        text = gettext(
+            "%(time)s did not occur in %(zone)s, because clocks were set forward. %(used)s is used instead."
+        )
+    words = {"time": f"{moment:%Y-%m-%d %H:%M}", "zone": zone, "used": f"{found:%H:%M %Z}"}
+    return first, text % words
 
 
 class TimeField(forms.CharField):
@@ -124,10 +129,10 @@ class TimeField(forms.CharField):
                 return Period(END, END)
             moment, notice = resolve(parsed, timezone.get_current_timezone())
         except (ValueError, OverflowError):
-            raise ValidationError("Enter a date and time like 2026-11-22T14:30.") from None
+            raise ValidationError(gettext("Enter a date and time like 2026-11-22T14:30.")) from None
         moment = min(moment, END)
         if moment < EPOCH + LONGEST_SORT:
-            raise ValidationError("This time is too far in the past.")
+            raise ValidationError(gettext("This time is too far in the past."))
         return Period(moment, moment, notice)
 
 

@@ -24,7 +24,9 @@ from django.http import (
     QueryDict,
 )
 from django.urls import reverse
-from django.utils.functional import cached_property
+from django.utils.functional import Promise, cached_property
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.generic import TemplateView
 
 from activity.deletion.traces import deletion_note
@@ -50,13 +52,13 @@ from repositories.views.pages import RepositoryPage, ViewerMixin
 PAGE_SIZE = 10
 CSRF_FIELD = "csrfmiddlewaretoken"
 COLUMNS = {
-    "label": "Label",
-    "repository": "Repository",
-    "tag": "Tag",
-    "digest": "SHA",
-    "type": "Type",
-    "actor": "Initiated by",
-    "time": "Date and time",
+    "label": _("Label"),
+    "repository": _("Repository"),
+    "tag": _("Tag"),
+    "digest": _("SHA"),
+    "type": _("Type"),
+    "actor": _("Initiated by"),
+    "time": _("Date and time"),
 }
 
 
@@ -250,7 +252,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         try:
             return self.find_page(cursor)
         except InvalidCursor:
-            notice = "That page is not available, so the first page is shown instead."
+            notice = gettext("That page is not available, so the first page is shown instead.")
             return replace(self.find_page(None), notices=[notice])
 
     def find_page(self, cursor: str | None) -> Listed:
@@ -342,7 +344,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         return {"url": url, "curl": f'curl -H "Authorization: Bearer $TOKEN" {shlex.quote(url)}'}
 
 
-def column_header(column: str, label: str, choice: Choice) -> dict[str, str]:
+def column_header(column: str, label: str | Promise, choice: Choice) -> dict[str, str | Promise]:
     """Return a column's header: its label, its current sort order, and the order that a click selects."""
     if column != choice.column:
         return {"label": label, "sort": "-time" if column == "time" else column}

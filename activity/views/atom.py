@@ -13,6 +13,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.decorators import method_decorator
 from django.utils.feedgenerator import Atom1Feed
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import AuthenticationFailed
 
 from activity.feed.reading import find
@@ -54,7 +55,7 @@ class AtomView(activity.ActivityPage):
         page = request.build_absolute_uri(request.path.removesuffix("atom/"))
         names = ["/".join(self.kwargs.values())] if self.kwargs else []
         feed = Atom1Feed(
-            title=": ".join(["Registry activity", *names]),
+            title=": ".join([_("Registry activity"), *names]),
             link=page + self.list_url(),
             description="",
             feed_url=request.build_absolute_uri(),
@@ -72,10 +73,11 @@ class AtomView(activity.ActivityPage):
 
     def add_entry(self, feed: Atom1Feed, event: Event) -> None:
         moment = event.occurred_at
+        author = _("By %(actor)s.") % {"actor": event.actor_label}
         feed.add_item(
             title=INVALID_IN_XML.sub("", f"{event.headline} {event.reference}"),
             link=self.request.build_absolute_uri(event.get_absolute_url()),
-            description=INVALID_IN_XML.sub("", f"By {event.actor_label}. {event.digest}".strip()),
+            description=INVALID_IN_XML.sub("", f"{author} {event.digest}".strip()),
             author_name=INVALID_IN_XML.sub("", event.actor_label),
             unique_id=f"urn:uuid:{event.pk}",
             pubdate=moment,

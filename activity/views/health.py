@@ -6,6 +6,7 @@ from threading import Lock
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import translation
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
@@ -30,7 +31,8 @@ class LatestReport:
         if not self._checking.acquire(blocking=not self._results):
             return self._results
         try:
-            self._results = health.report()
+            with translation.override(None):  # what programs read is in English
+                self._results = health.report()
             return self._results
         finally:
             self._checking.release()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from activity.gating import visible_details
 from activity.models import Event
@@ -121,9 +122,9 @@ def _value_text(field: str, value: Any, names: dict[int, str]) -> str:
     """Return the display text of a value, or a dash if the value is empty."""
     match field:
         case "criteria":
-            return ", and ".join(value or ["every tag"])
+            return gettext(", and ").join(value or [gettext("every tag")])
         case "enabled" if value is not None:
-            return "yes" if value else "no"
+            return gettext("yes") if value else gettext("no")
         case "target" if value is not None:
             return names.get(value, "")
         case "interval" if value is not None:

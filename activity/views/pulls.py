@@ -8,6 +8,7 @@ from django import forms
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
 
 from activity.feed.choices import PERIODS
 from activity.feed.pullers import Pullers, find_pullers
@@ -24,14 +25,14 @@ class PullsForm(ListForm):
     """A time range, and optionally a tag."""
 
     range = forms.ChoiceField(
-        label="Time range",
+        label=_("Time range"),
         required=False,
         choices=[
             ("" if name == DEFAULT_PERIOD else name, label)
-            for name, (label, _) in sorted(PERIODS.items(), key=lambda item: item[0] != DEFAULT_PERIOD)
+            for name, (label, _length) in sorted(PERIODS.items(), key=lambda item: item[0] != DEFAULT_PERIOD)
         ],
     )
-    tag = forms.CharField(required=False, max_length=names.MAX_TAG_LENGTH)
+    tag = forms.CharField(label=_("Tag"), required=False, max_length=names.MAX_TAG_LENGTH)
 
 
 class PullsView(RepositoryPage, KeysetListView):

@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
 
 from activity.feed.tag_list import DEFAULT_ORDER, ORDERS, Row, TagList
 from activity.gating import sees_pulls
@@ -24,13 +25,15 @@ from repositories.views.pages import RepositoryPage
 class TagSearchForm(SearchForm):
     """The search form of the Tags tab, with a choice of sort orders."""
 
-    sort = forms.ChoiceField(required=False, choices=[(value, label) for value, (label, _) in ORDERS.items()])
+    sort = forms.ChoiceField(
+        label=_("Sort"), required=False, choices=[(value, order[0]) for value, order in ORDERS.items()]
+    )
 
 
 class UsedTagSearchForm(TagSearchForm):
     """The search form for viewers who may see pulls."""
 
-    not_pulled_for = DaysField(label="Not pulled for (days)")
+    not_pulled_for = DaysField(label=_("Not pulled for (days)"))
 
 
 class TagsView(RepositoryPage, KeysetListView):

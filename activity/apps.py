@@ -13,7 +13,7 @@ from repositories.utils.migrated import mark_migrated
 class ActivityConfig(AppConfig):
     name = "activity"
     label = "registry_activity"
-    verbose_name = "Activity"
+    verbose_name = _("Activity")
     default_auto_field = "django.db.models.BigAutoField"
 
     def import_models(self) -> None:

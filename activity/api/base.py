@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import ValidationError
@@ -95,7 +96,7 @@ class ApiView(APIView):
         names = text.split(",")
         known = self.serializer_class().fields
         if unknown := [name for name in names if name not in known]:
-            raise ValidationError({"fields": [f"There is no field “{unknown[0]}”."]})
+            raise ValidationError({"fields": [_("There is no field “%(name)s”.") % {"name": unknown[0]}]})
         return frozenset(names)
 
 

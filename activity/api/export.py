@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes
 from rest_framework.exceptions import APIException, PermissionDenied, ValidationError
 from rest_framework.generics import GenericAPIView
@@ -76,7 +77,7 @@ class EventExportView(ApiView, GenericAPIView):
         The export ends at the newest event of the moment at which it began. It is recorded as an event.
         """
         if not request.auth and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise PermissionDenied("Another site's link can't start an export.")
+            raise PermissionDenied(_("Another site's link can't start an export."))
         events: Any = self.filter_queryset(Event.objects.visible_to(self.access))
         format, cursor = self.get_format(), self.get_cursor()
         filters = request.query_params.copy()
@@ -98,7 +99,8 @@ class EventExportView(ApiView, GenericAPIView):
     def get_format(self) -> str:
         format = self.request.query_params.get("export_format") or self.request.accepted_renderer.format
         if format not in export.CONTENT_TYPES:
-            raise ValidationError({"export_format": [f"Must be {' or '.join(export.CONTENT_TYPES)}."]})
+            formats = _(" or ").join(export.CONTENT_TYPES)
+            raise ValidationError({"export_format": [_("Must be %(values)s.") % {"values": formats}]})
         return format
 
     def get_cursor(self) -> Cursor:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import prefetch_related_objects
+from django.utils.translation import gettext as _
 from drf_spectacular.plumbing import build_parameter_type
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
@@ -56,7 +57,8 @@ class KeysetPagination(BasePagination):
         """Return the requested page size."""
         text = request.query_params.get("page_size", str(DEFAULT_SIZE))
         if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MAX_SIZE):
-            raise ValidationError({"page_size": [f"Must be a whole number from 1 to {MAX_SIZE}."]})
+            problem = _("Must be a whole number from 1 to %(maximum)s.") % {"maximum": MAX_SIZE}
+            raise ValidationError({"page_size": [problem]})
         return int(text)
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -103,7 +105,8 @@ class EventPagination(KeysetPagination):
         if sort == NEWEST_FIRST:
             return self.newest_first(view.plan, size, cursor)
         if sort != OLDEST_FIRST:
-            raise ValidationError({"sort": [f"Must be {NEWEST_FIRST} or {OLDEST_FIRST}."]})
+            orders = _(" or ").join([NEWEST_FIRST, OLDEST_FIRST])
+            raise ValidationError({"sort": [_("Must be %(values)s.") % {"values": orders}]})
         # Read backward, beginning with the page before the oldest event.
         page = self.newest_first(view.plan, size, cursor or BEFORE_ALL_EVENTS)
         return Page(page.rows[::-1], next=page.previous, previous=page.next if cursor else None)
@@ -130,7 +133,8 @@ class TagPagination(KeysetPagination):
     def get_page(self, queryset: Any, view: Any, size: int, cursor: str | None) -> Page:
         sort = self.request.query_params.get("sort", DEFAULT_ORDER)
         if sort not in ORDERS:
-            raise ValidationError({"sort": [f"Must be one of {', '.join(ORDERS)}."]})
+            problem = _("Must be one of %(values)s.") % {"values": ", ".join(ORDERS)}
+            raise ValidationError({"sort": [problem]})
         return ORDERS[sort][1].page(queryset, size, cursor)
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -49,11 +50,11 @@ def parse_json(request: Request) -> Any:
     """Return the parsed body of a request. Raises ParseError if it isn't valid or too large."""
     body, size = read_body(request._request, MAX_SIZE)
     if size > MAX_SIZE:
-        raise ParseError(f"The request body is larger than {MAX_SIZE} bytes.")
+        raise ParseError(_("The request body is larger than %(size)s bytes.") % {"size": MAX_SIZE})
     try:
         return json.loads(body, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
-        raise ParseError(f"JSON parse error - {error}") from error
+        raise ParseError(_("JSON parse error - %(error)s") % {"error": error}) from error
 
 
 def _reject_constant(constant: str) -> None:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
@@ -29,8 +31,14 @@ class HasScope(BasePermission):
         if not isinstance(request.auth, AccessToken) or is_answered_with_405:
             return True
         needed = self.needed(request.method or "", view)
-        may = " or ".join(str(scope.label) for scope in sorted(needed)) or "be used here"
-        self.message = f"This access token can't {may}."
+        if needed == {Scope.READ}:
+            self.message = _("This access token can't read events.")
+        elif needed == {Scope.WRITE}:
+            self.message = _("This access token can't write events.")
+        elif needed:
+            self.message = _("This access token can't read events or write events.")
+        else:
+            self.message = _("This access token can't be used here.")
         return not needed.isdisjoint(request.auth.scopes)
 
     def needed(self, method: str, view: Any) -> frozenset[Scope]:
@@ -42,7 +50,9 @@ class HasScope(BasePermission):
 class CanAddEvents(BasePermission):
     """Allows accounts that have the `add_event` permission: registries and other producers."""
 
-    message = "This account can't add events. It needs the permission registry_activity.add_event."
+    message = gettext_lazy(
+        "This account can't add events. It needs the permission registry_activity.add_event."
+    )
 
     def has_permission(self, request: Request, view: Any) -> bool:
         return bool(request.user and request.user.has_perm("registry_activity.add_event"))

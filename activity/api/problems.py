@@ -15,6 +15,7 @@ from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, JsonResponse, UnreadablePostError
 from django.utils.log import log_response
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler, set_rollback
@@ -41,7 +42,7 @@ def handle(error: Exception, context: dict[str, Any]) -> JsonResponse:
     """Return the response to any exception that an API view raises."""
     request = context["request"]
     if isinstance(error, (BadRequest, SuspiciousOperation, UnreadablePostError)):
-        error = ParseError("The request can't be read.")
+        error = ParseError(_("The request can't be read."))
     handled = exception_handler(error, context)
     if handled is None:
         set_rollback()
@@ -71,9 +72,9 @@ def report(error: Exception, request: HttpRequest) -> JsonResponse:
 def server_error(error: BaseException | None) -> JsonResponse:
     """Return a 503 response if the database can't be reached, or a 500 response for any other error."""
     if isinstance(error, (OperationalError, InterfaceError)):
-        text = "The database can't be reached. Try again in a minute."
+        text = _("The database can't be reached. Try again in a minute.")
         return response(503, text, {"Retry-After": str(RETRY_AFTER)})
-    return response(500, "The server has made an error, which has been logged.")
+    return response(500, _("The server has made an error, which has been logged."))
 
 
 def errors_of(error: APIException, in_body: bool) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ import time
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from rest_framework.exceptions import NotAuthenticated, PermissionDenied
 
 from activity.api.permissions import CanAddEvents, tokens_with_permission
@@ -19,7 +20,7 @@ from repositories.accounts.authentication import TokenAuthentication
 LIFETIME = 2.0
 """For how long the result of a check is used, in seconds."""
 MAX_SENDERS = 1_000
-UNFIT_TOKEN = "Notifications need an access token that can write events, without a restriction."  # noqa: S105
+UNFIT_TOKEN = _("Notifications need an access token that can write events, without a restriction.")
 
 
 class Sender(NamedTuple):

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpResponsePermanentRedirect
 from django.urls import resolve
 from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied, ValidationError
 from rest_framework.generics import ListAPIView, RetrieveAPIView
@@ -75,7 +76,9 @@ class EventListView(ApiView, ListAPIView):
             (result,) = producers.receive([checked], request.user, _token_key(request))
             return Response(result, status=status.HTTP_201_CREATED)
         if len(data) > producers.MAX_EVENTS:
-            raise ValidationError([f"At most {producers.MAX_EVENTS} events are allowed."])
+            raise ValidationError(
+                [_("At most %(number)s events are allowed.") % {"number": producers.MAX_EVENTS}]
+            )
         results = _record_each(data, request)
         complete = all(result["errors"] is None for result in results)
         return Response(results, status.HTTP_201_CREATED if complete else status.HTTP_207_MULTI_STATUS)
@@ -131,7 +134,7 @@ class UnknownAddressView(ApiView):
     schema = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        raise NotFound("There is nothing at this address.")
+        raise NotFound(_("There is nothing at this address."))
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         view = getattr(resolve(f"{request.path_info}/").func, "view_class", None)
@@ -166,7 +169,9 @@ def _check(items: list[Any], request: Request) -> list[dict[str, Any] | APIExcep
     return [
         event
         if isinstance(event, APIException) or request.auth.may_write_in(event["repository"])
-        else PermissionDenied({"repository": [f"This access token can't be used for {event['repository']}."]})
+        else PermissionDenied(
+            {"repository": [_("This access token can't be used for %(repository)s.") % event]}
+        )
         for event in checked
     ]
 

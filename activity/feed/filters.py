@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext
 from django_filters import rest_framework as filters
 from django_filters.utils import translate_validation
 from drf_spectacular.utils import extend_schema_field
@@ -241,12 +242,12 @@ class StrictForm(forms.Form):
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
         for name in sorted(set(self.data) - {*self.fields, *self.further_parameters}):
-            self.errors[name] = self.error_class(["Unknown filter."])
+            self.errors[name] = self.error_class([gettext("Unknown filter.")])
         for name, values in self.data.lists() if isinstance(self.data, QueryDict) else ():
             if len(values) > 1 and not isinstance(self.fields.get(name), forms.MultipleChoiceField):
-                self.errors[name] = self.error_class(["Only one value is possible."])
+                self.errors[name] = self.error_class([gettext("Only one value is possible.")])
             elif "" in values:
-                self.errors[name] = self.error_class(["There is no value."])
+                self.errors[name] = self.error_class([gettext("There is no value.")])
         return cleaned
 
 
@@ -259,12 +260,12 @@ def further_parameters(view: Any) -> set[str]:
 def check_parameters(request: Any, view: Any) -> None:
     """Raise ValidationError if a view without filters can't read a parameter."""
     known = further_parameters(view)
-    problems = {name: ["Unknown parameter."] for name in sorted(set(request.query_params) - known)}
+    problems = {name: [gettext("Unknown parameter.")] for name in sorted(set(request.query_params) - known)}
     for name, values in request.query_params.lists():
         if len(values) > 1:
-            problems.setdefault(name, ["Only one value is possible."])
+            problems.setdefault(name, [gettext("Only one value is possible.")])
         elif values == [""]:
-            problems.setdefault(name, ["There is no value."])
+            problems.setdefault(name, [gettext("There is no value.")])
     if problems:
         raise ValidationError(problems)
 

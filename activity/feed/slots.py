@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.http import HttpResponse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from repositories.accounts import current_request
 
@@ -33,11 +35,19 @@ class NoSlot(Exception):
         return HttpResponse(f"{self}\n", status=self.status, headers=headers)
 
 
-class Slots:
-    """The slots for requests that do the same, for example `downloading`."""
+class Texts(NamedTuple):
+    """What to say if an account, an address or everybody together occupies as many slots as possible."""
 
-    def __init__(self, doing: str, *, slots: int, per_account: int, per_address: int) -> None:
-        self.doing = doing
+    account: Promise
+    address: Promise
+    everybody: Promise
+
+
+class Slots:
+    """The slots for requests that do the same, and what to say when there is none."""
+
+    def __init__(self, texts: Texts, *, slots: int, per_account: int, per_address: int) -> None:
+        self.texts = texts
         self.slots = slots
         self.per_account = per_account
         self.per_address = per_address
@@ -64,13 +74,31 @@ class Slots:
 
     def _check(self, everything: Hashable, account: Hashable, address: Hashable = None) -> None:
         if self._taken[account] >= self.per_account:
-            raise NoSlot(429, f"Your account is already {self.doing} as much as it may at a time.")
+            raise NoSlot(429, str(self.texts.account))
         if self._taken[address] >= self.per_address:
-            raise NoSlot(429, f"Your IP address is already {self.doing} as much as it may at a time.")
+            raise NoSlot(429, str(self.texts.address))
         if self._taken[everything] >= self.slots:
-            raise NoSlot(503, f"As many clients as possible are already {self.doing}.")
+            raise NoSlot(503, str(self.texts.everybody))
 
 
-DOWNLOADS = Slots("downloading", slots=4, per_account=2, per_address=3)
+DOWNLOADS = Slots(
+    Texts(
+        account=_("Your account is already downloading as much as it may at a time."),
+        address=_("Your IP address is already downloading as much as it may at a time."),
+        everybody=_("As many clients as possible are already downloading."),
+    ),
+    slots=4,
+    per_account=2,
+    per_address=3,
+)
 """A download lasts until its client has read it."""
-WAITING = Slots("waiting for events", slots=3, per_account=2, per_address=3)
+WAITING = Slots(
+    Texts(
+        account=_("Your account is already waiting for events as much as it may at a time."),
+        address=_("Your IP address is already waiting for events as much as it may at a time."),
+        everybody=_("As many clients as possible are already waiting for events."),
+    ),
+    slots=3,
+    per_account=2,
+    per_address=3,
+)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from activity import scans
@@ -53,7 +54,7 @@ class ActorSerializer(serializers.Serializer):
         if attrs["type"] == ActorType.MANUAL_PROMOTION:
             return {"type": ActorType.MANUAL_PROMOTION, "id": MANUAL_PROMOTION_NAME}
         if "id" not in attrs:
-            raise serializers.ValidationError({"id": "A username or policy ID is required."})
+            raise serializers.ValidationError({"id": _("A username or policy ID is required.")})
         return attrs
 
 
@@ -76,28 +77,28 @@ class ProducedEventSerializer(serializers.Serializer):
 
     def validate_repository(self, value: str) -> str:
         if not names.is_name(value):
-            raise serializers.ValidationError("This is not a valid repository name.")
+            raise serializers.ValidationError(_("This is not a valid repository name."))
         return value
 
     def validate_tag(self, value: str) -> str:
         if value and not names.is_tag(value):
-            raise serializers.ValidationError("This is not a valid tag.")
+            raise serializers.ValidationError(_("This is not a valid tag."))
         return value
 
     def validate_digest(self, value: str) -> str:
         if value and not names.is_digest(value):
-            raise serializers.ValidationError("This is not a valid digest.")
+            raise serializers.ValidationError(_("This is not a valid digest."))
         return value
 
     def validate_occurred_at(self, value: datetime) -> datetime:
         if not EPOCH <= value < END:
-            raise serializers.ValidationError("The year must be between 1970 and 8999.")
+            raise serializers.ValidationError(_("The year must be between 1970 and 8999."))
         return value.astimezone(UTC)
 
     def validate_details(self, value: dict[str, str]) -> dict[str, str]:
         if len(value) > 20 or any(len(key) > 50 or not key.isidentifier() for key in value):
             raise serializers.ValidationError(
-                "At most 20 details are allowed. Their names must be identifiers of up to 50 characters."
+                _("At most 20 details are allowed. Their names must be identifiers of up to 50 characters.")
             )
         return value
 
@@ -107,7 +108,7 @@ class ProducedEventSerializer(serializers.Serializer):
             raise serializers.ValidationError({"details": wrong})
         if missing := [field for field in kind.requires if not attrs[field]]:
             raise serializers.ValidationError(
-                dict.fromkeys(missing, f"This field is required for {kind.label}.")
+                dict.fromkeys(missing, _("This field is required for %(kind)s.") % {"kind": kind.label})
             )
         return attrs
 

@@ -11,6 +11,7 @@ from django.contrib.auth.models import Permission
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from activity.models import Registry
 from activity.sources import manifest_requests
@@ -41,14 +42,15 @@ def reasons_to_keep(accounts: Collection[Any]) -> Iterator[str]:
     ids = [account.pk for account in accounts]
     registries = Registry.objects.filter(account__in=ids).select_related("account")
     for registry in registries:
-        yield f"{registry.account} is the account of a registry. Delete the registry first."
+        text = _("%(account)s is the account of a registry. Delete the registry first.")
+        yield text % {"account": registry.account}
     producers = get_user_model()._default_manager.filter(
         Exists(AccessToken.objects.filter(user=OuterRef("pk"), can_write=True)),
         pk__in=ids,
         user_permissions__in=ADD_EVENT,
     )
     for account in producers.exclude(pk__in=registries.values("account")):
-        yield f"{account} can deliver events. Revoke its access tokens first."
+        yield _("%(account)s can deliver events. Revoke its access tokens first.") % {"account": account}
 
 
 REGISTRY_ACCOUNT = "registry"

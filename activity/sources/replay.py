@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from activity.models import DeadLetter
 from activity.recording.drafts import Delivery, Draft
@@ -123,8 +123,9 @@ def _replay_event(content: bytes, letter: DeadLetter) -> list[tuple[bytes, str]]
     if letter.account is None:
         return [(content, "The account that sent this event has been deleted.")]
     serializer = producers.ProducedEventSerializer(data=json.loads(content))
-    if not serializer.is_valid():
-        return [(content, str(serializer.errors))]
+    with translation.override(None):  # what is stored is in English, whatever language the page is in
+        if not serializer.is_valid():
+            return [(content, str(serializer.errors))]
     (result,) = producers.receive([serializer.validated_data], letter.account, letter.token_key)
     return [(content, result["dead_letter"])] if result["dead_letter"] else []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.apps import apps
@@ -11,9 +11,10 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import Group, Permission
 from django.contrib.messages.middleware import MessageMiddleware
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.files.storage import InvalidStorageError
 from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db.models import Q
 from django.shortcuts import resolve_url
 from django.template import Engine, TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
@@ -25,6 +26,7 @@ from activity import config
 from repositories.accounts.current_request import CurrentRequestMiddleware
 from repositories.accounts.passwords import LimitedModelBackend, LoginLimitMiddleware
 from repositories.config import KEYS, namespace_of_user
+from repositories.names import RESERVED
 
 NEEDED_APPS = (
     "django.contrib.auth",
@@ -280,6 +282,28 @@ def check_urls(**_: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register(Tags.database)
+def check_names(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """Name the users whose names stand for something else. `migrate` and `check --database` do this."""
+    users = get_user_model()
+    if DEFAULT_DB_ALIAS not in (databases or ()):
+        return []
+    if users._meta.db_table not in connections[DEFAULT_DB_ALIAS].introspection.table_names():
+        return []
+    same = Q(*(Q(**{f"{users.USERNAME_FIELD}__iexact": name}) for name in RESERVED), _connector=Q.OR)
+    named = users._default_manager.filter(same).values_list(users.USERNAME_FIELD, flat=True)
+    if not named:
+        return []
+    return [
+        Warning(
+            f"These users have names that stand for something else: {', '.join(sorted(named))}.",
+            hint="They own no namespace, and lists show them as “USER anonymous”, for example. Rename them,"
+            " or silence this warning.",
+            id="registry_activity.W007",
+        )
+    ]
 
 
 @register

@@ -4,28 +4,13 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
-from django.db.models.signals import post_delete, post_save, pre_save
+from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
-from repositories import names
 from repositories.access.people import create_namespace_of
 from repositories.accounts import current_request
-from repositories.models import Membership, Team, validate_not_reserved
+from repositories.models import Membership, Team
 from repositories.utils.migrated import is_migrated
-
-
-@receiver(pre_save, sender=get_user_model())
-def refuse_reserved_name(sender: Any, instance: Any, raw: bool, **_: Any) -> None:
-    """Raise ValidationError if a user is created with a reserved name, or renamed to one.
-
-    Users of a host site who already have such a name can still be saved.
-    """
-    username = instance.get_username()
-    if raw or not names.is_reserved(username):
-        return
-    stored = sender._default_manager.filter(pk=instance.pk, **{sender.USERNAME_FIELD: username})
-    if not stored.exists():
-        validate_not_reserved(username)
 
 
 @receiver(post_save, sender=get_user_model())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import StringIO
 from threading import Barrier
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.test import Client
+from guardian.conf import settings as guardian
+from guardian.management import create_anonymous_user
 from guardian.shortcuts import assign_perm
 
 from repositories.models import Namespace, Organization, Repository
@@ -37,24 +40,56 @@ def test_admin_refuses_users_with_reserved_names(admin: Client, name: str) -> No
     assert not User.objects.filter(username__in=RESERVED).exists()
 
 
-@pytest.mark.parametrize("name", RESERVED)
-def test_commands_and_code_refuse_users_with_reserved_names(name: str) -> None:
-    with pytest.raises(CommandError, match=r"reserved|valid"):
-        call_command("createsuperuser", "--no-input", username=name, email="a@example.com")
-    with pytest.raises(ValidationError, match="reserved"):
-        User.objects.create_user(name)
-    with pytest.raises(ValidationError, match="reserved"):
-        User.objects.get_or_create(username=name)
+@pytest.mark.parametrize("name", [*RESERVED, "AnonymousUser"])
+def test_site_itself_may_create_users_with_reserved_names_who_gain_nothing(
+    name: str, log_in: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guardian, "ANONYMOUS_USER_NAME", "AnonymousUser")
+    alpine = factories.repository("alpine")
 
-    assert not User.objects.filter(username__in=RESERVED).exists()
+    user = User.objects.create_user(name)
+
+    client = log_in(user)
+    assert Namespace.objects.get().owner is None
+    assert client.get("/repositories/_/alpine/info/").status_code == 404
+    new = {"namespace": name, "name": "debian", "visibility": "private"}
+    assert client.post("/repositories/new/", new).status_code == 200
+    assert Repository.objects.get() == alpine
+    user.username = "jane"
+    user.save()
+    user.username = name
+    user.save()
 
 
-def test_user_cannot_be_renamed_to_a_reserved_name() -> None:
-    user = factories.UserFactory()
-    user.username = "_"
+def test_guardian_may_create_its_user_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guardian, "ANONYMOUS_USER_NAME", "anonymous")
 
-    with pytest.raises(ValidationError, match="reserved"):
-        user.save()
+    create_anonymous_user(sender=None, using="default")
+
+    assert not User.objects.get(username="anonymous").has_usable_password()
+
+
+@pytest.mark.parametrize("name", ["anonymous", "Anonymous", "_"])
+def test_migrate_and_check_name_users_with_reserved_names(name: str) -> None:
+    User.objects.create_user(name)
+    output = StringIO()
+
+    call_command("check", databases=["default"], stderr=output)
+
+    assert "registry_activity.W007" in output.getvalue()
+    assert f"stand for something else: {name}." in output.getvalue()
+
+
+def test_user_named_anonymous_is_told_apart_from_people_who_are_not_logged_in(admin: Client) -> None:
+    user = User.objects.create_user("anonymous")
+    factories.record(actor_name=user.username)
+
+    page = admin.get("/activity/").content.decode()
+
+    assert "USER anonymous" in page
+    for search in ('actor:"USER anonymous"', "actor:anonymous"):
+        assert "USER anonymous" in admin.get("/activity/", {"q": search}).content.decode()
+    assert "USER anonymous" in admin.get("/activity/", {"actor": "USER anonymous"}).content.decode()
 
 
 @pytest.mark.parametrize("name", ["_", "anonymous", "Anonymous"])

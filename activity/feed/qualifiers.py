@@ -267,6 +267,8 @@ def is_actor_label(value: str) -> bool:
 def _by_label(value: str) -> list[Q]:
     """Return the conditions for the actors whose labels are, or begin with, a value in any case."""
     found = []
+    if value.upper().startswith("USER ") and names.is_reserved(value[len("USER ") :]):
+        found.append(Q(actor_type=ActorType.USER, actor_name__in=_spellings([value[len("USER ") :]])))
     for label, types in LABELS_OF_ACTORS.items():
         if value.upper() == label:
             found.append(Q(actor_type__in=types))

@@ -6,6 +6,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from repositories.models import Policy
+from repositories.names import is_reserved
 from repositories.utils.text import visible_text
 
 MAX_ACTOR_LENGTH = 255
@@ -37,12 +38,13 @@ The name of the command line is followed by an account in the operating system: 
 def label_of_actor(type: str, name: str) -> str:
     """Return the label of an actor. Invisible characters in its name are escaped.
 
+    A user whose name stands for something else is told apart: `USER anonymous` is a user of this name.
     Examples: `jane`, `anonymous`, `UNNAMED deploy_token`, `PUSH MIRRORING 7A4DC340`, `PROMOTION MANUAL_P`,
     `SYSTEM the schedule`.
     """
     name = visible_text(name)
     if type == ActorType.USER:
-        return name
+        return f"USER {name}" if is_reserved(name) else name
     if type == ActorType.ANONYMOUS:
         return "anonymous"
     if type == ActorType.MANUAL_PROMOTION:
@@ -55,6 +57,8 @@ def actor_name_from_label(label: str) -> str:
 
     For example, return `7A4DC340` for both `7A4DC340` and `PROMOTION 7A4DC340`.
     """
+    if is_reserved(name := label.removeprefix("USER ")):
+        return name
     for type in set(ActorType) - {ActorType.USER, ActorType.ANONYMOUS}:
         label = label.removeprefix(label_of_actor(type, ""))
     return label

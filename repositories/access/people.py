@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
+from guardian.conf import settings as guardian
 
 from repositories import config, names
 from repositories.access.resolving import registry_role
@@ -30,11 +31,12 @@ def username(user: Any) -> str:
 def create_namespace_of(user: Any) -> Namespace | None:
     """Create and return the user's own namespace, or return the existing namespace with its name.
 
-    Returns None if the name isn't valid for a namespace. A namespace that the registry reported earlier stays
-    unclaimed. Its repositories might belong to somebody else, so an MSR admin has to assign an owner.
+    Returns None if the name isn't valid for a namespace, or if it is reserved or that of the user with which
+    django-guardian represents everyone who isn't logged in. A namespace that the registry reported earlier
+    stays unclaimed. Its repositories might belong to somebody else, so an MSR admin has to assign an owner.
     """
     name = config.namespace_of_user()(user)
-    if not names.is_namespace(name) or names.is_reserved(name):
+    if not names.is_namespace(name) or names.is_reserved(name) or name == guardian.ANONYMOUS_USER_NAME:
         return None
     return Namespace.objects.get_or_create(name=name, defaults={"user": user})[0]
 

@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path
+from django.utils.translation import gettext_lazy as _
 
 from repositories.accounts.profiles import with_preferences
 from repositories.utils.admin_lookup import LookupMixin
@@ -19,8 +20,8 @@ from repositories.utils.admin_lookup import LookupMixin
 class AdminSite(admin.AdminSite):
     """The admin site. Its index page shows the overview to MSR admins and auditors."""
 
-    site_header = site_title = "Registry activity"
-    index_title = "Administration"
+    site_header = site_title = _("Registry activity")
+    index_title = _("Administration")
     index_template = "msr_project/admin_index.html"
 
     def index(self, request: HttpRequest, extra_context: Any = None) -> TemplateResponse:

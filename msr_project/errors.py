@@ -9,6 +9,8 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 from django.views import defaults
 
 from activity.api import problems
@@ -28,17 +30,21 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return HttpResponse(page, status=503, headers={"Retry-After": "60"})
 
 
-def _problem_or(status: int, detail: str, page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def _problem_or(
+    status: int, detail: Promise, page: Callable[..., HttpResponse]
+) -> Callable[..., HttpResponse]:
     """Return a handler that answers in the API with a problem, and otherwise with a page."""
 
     def handler(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.path.startswith(API):
-            return problems.response(status, detail)
+            return problems.response(status, str(detail))
         return page(request, *args, **kwargs)
 
     return handler
 
 
-bad_request = _problem_or(400, "The request can't be read.", defaults.bad_request)
+bad_request = _problem_or(400, _("The request can't be read."), defaults.bad_request)
 # The page is in the theme that the user prefers.
-not_found = _problem_or(404, "There is nothing at this address.", with_preferences(defaults.page_not_found))
+not_found = _problem_or(
+    404, _("There is nothing at this address."), with_preferences(defaults.page_not_found)
+)

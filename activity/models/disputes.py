@@ -63,9 +63,9 @@ class Dispute(models.Model):
 
     def __str__(self) -> str:
         words = {
-            "account": self.account or gettext("#%(account_id)s") % {"account_id": self.account_id},
-            "token": gettext("%(token_key)s…") % {"token_key": self.token_key[:SHOWN_DIGITS]},
-            "time": gettext("%(since)s") % {"since": f"{self.since:%Y-%m-%d %H:%M}"},
+            "account": self.account or f"#{self.account_id}",
+            "token": f"{self.token_key[:SHOWN_DIGITS]}…",
+            "time": f"{self.since:%Y-%m-%d %H:%M}",
         }
         if self.token_key:
             return gettext("%(account)s, token %(token)s, since %(time)s UTC") % words

@@ -74,6 +74,7 @@ class RegistryTest(TestCase):
         self.assertRegex(page, r'viewBox="0 0 \d+ 1000"')
         self.assertIn("20. November 2026 13:00", page)
         self.assertIn("sha256:aaaaaaaa", page)
+        self.assertIn('maxlength="2000"', page)
         self.assertIn("/statisch/", page)
 
     def test_anonymous_people_are_sent_to_the_login_page_of_the_shop(self) -> None:
@@ -107,7 +108,7 @@ class RegistryTest(TestCase):
             self.assertEqual(client.get(url).status_code, 404)
 
     def test_names_may_contain_any_character_of_the_user_model(self) -> None:
-        for name in ("a/b", "a/atom", ".", "..", "a?b", "ä#1%2F", "."):
+        for name in ("a/b", "a/atom", ".", "..", "a?b", "ä#1%2F", ".", "_", "anonymous"):
             user = people.User(**{people.User.USERNAME_FIELD: name})
             if people.User.objects.filter(**{people.User.USERNAME_FIELD: name}).exists():
                 continue

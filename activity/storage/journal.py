@@ -6,7 +6,7 @@ the entry, so it is recorded exactly once, whenever a process or the database st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, NamedTuple
@@ -157,11 +157,11 @@ def _take(ids: str, *params: int) -> list[Entry]:
     positions.lock()
     with connection.cursor() as cursor:
         cursor.execute(TAKE.format(ids=ids), params)
-        return sorted(map(_entry, cursor.fetchall()))
+        to_account_id = get_user_model()._meta.pk.to_python
+        return sorted(_entry(row, to_account_id) for row in cursor.fetchall())
 
 
-def _entry(row: Sequence) -> Entry:
-    entry = Entry(*row)
-    received_at = entry.received_at.replace(tzinfo=UTC)  # SQLite stores no time zone
-    account_id = get_user_model()._meta.pk.to_python(entry.account_id)
-    return entry._replace(account_id=account_id, content=bytes(entry.content), received_at=received_at)
+def _entry(row: Sequence, to_account_id: Callable[[Any], Any]) -> Entry:
+    id, source, account_id, token_key, received_at, content, size = row
+    received_at = received_at.replace(tzinfo=UTC)  # SQLite stores no time zone
+    return Entry(id, source, to_account_id(account_id), token_key, received_at, bytes(content), size)

@@ -28,7 +28,6 @@ A later time could exceed the range of `datetime` when it is converted to a time
 by_number = attrgetter("int")
 """Sorts ids in the same order as without a key, in a third of the time."""
 MILLISECOND = timedelta(milliseconds=1)
-MICROSECOND = timedelta(microseconds=1)
 
 _VERSION = 7 << 76
 _VARIANT = 0b10 << 62
@@ -47,8 +46,11 @@ def event_id(
     """
     if occurred_at < EPOCH:
         raise ValueError("The time is before 1970.")
-    milliseconds, remainder = divmod(occurred_at - EPOCH, MILLISECOND)
-    fraction = (remainder // MICROSECOND) * 4096 // 1000
+    since = occurred_at - EPOCH
+    # In integers, because dividing a timedelta takes several times as long.
+    microseconds = (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    milliseconds, remainder = divmod(microseconds, 1_000)
+    fraction = remainder * 4096 // 1000
     digest = hashlib.sha256(f"{account_id or 0}:{source_id}".encode("utf-8", "surrogatepass")).digest()
     hashed = int.from_bytes(digest[:8]) >> 6
     low_bits = is_pull << 61 | ordinal << 58 | hashed

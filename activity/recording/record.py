@@ -31,7 +31,7 @@ def record_events(drafts: Sequence[Draft], requests: Sequence[Draft] = ()) -> li
     repositories are ignored. Either everything is committed or nothing is. Existing events are left
     unchanged. Of several drafts of the same event, the first one counts.
     """
-    ids = [draft.event_id() for draft in drafts]
+    ids = [draft.event_id for draft in drafts]
     first: dict[UUID, Draft] = {}
     for id, draft in zip(ids, drafts, strict=True):
         first.setdefault(id, draft)
@@ -74,7 +74,7 @@ def _resolve_repositories(drafts: dict[UUID, Draft], finder: RepositoryFinder) -
     for draft in sorted(unresolved.values(), key=_order):
         first_seen.setdefault(draft.repository_name, draft)
     for draft in finder.register(first_seen):
-        resolved[draft.event_id()] = draft
+        resolved[draft.event_id] = draft
     for id, draft in unresolved.items():
         resolved[id] = draft.changed(repository=finder.find(draft.repository_name, draft.occurred_at))
     return resolved

@@ -294,7 +294,7 @@ def record_draft(draft: Draft) -> UUID:
         (id,) = record_events([draft])
         return id
     journal.append(JournalEntry.Source.APPLICATION, draft.as_json())
-    return draft.event_id()
+    return draft.event_id
 
 
 def is_recorded(kind: str) -> bool:

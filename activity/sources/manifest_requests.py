@@ -72,7 +72,7 @@ class Request:
         return self.is_head and bool(self.draft.tag)
 
     def row(self) -> ManifestRequest:
-        id = self.draft.event_id()
+        id = self.draft.event_id
         return build(
             ManifestRequest,
             id=id,

@@ -187,7 +187,7 @@ def _probe(address: servers.Address, token: str, over: Any) -> list[float]:
             digest=f"sha256:{rng.getrandbits(256):064x}",
             actor="person-1",
         )
-        id = notification_parser.parse(body, Delivery(account.pk)).drafts[0].event_id()
+        id = notification_parser.parse(body, Delivery(account.pk)).drafts[0].event_id
         http.request(
             "POST", PATH, body, {"Authorization": f"Bearer {token}", "Content-Type": messages.CONTENT_TYPE}
         )

@@ -6,6 +6,7 @@ A value is stored in a column only if the column returns exactly the same value.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,8 @@ from activity.models.texts import MAX_TEXT, Text
 from repositories.utils.addresses import MAX_CACHED, is_ipv4
 from repositories.utils.fields import UnconstrainedForeignKey
 from repositories.utils.text import is_storable
+
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _address(value: Any) -> str | None:
@@ -45,11 +48,7 @@ def _is_canonical_address(value: str) -> bool:
 
 
 def _uuid(value: Any) -> UUID | None:
-    try:
-        uuid = UUID(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return uuid if str(uuid) == value else None
+    return UUID(value) if isinstance(value, str) and _CANONICAL_UUID.fullmatch(value) else None
 
 
 def _number(bits: int) -> Callable[[Any], int | None]:
@@ -130,7 +129,12 @@ class EventDetails(models.Model):
         values = details if isinstance(details, dict) else {}
         stored = {name: read(values.get(name)) for name, read in COLUMNS.items()}
         for name, value in stored.items():
-            setattr(self, name, value)
+            if isinstance(value, Text):  # assigning a related row takes ten times as long
+                field: Any = self._meta.get_field(name)
+                field.set_cached_value(self, value)
+                self.__dict__[field.attname] = value.pk
+            else:
+                setattr(self, name, value)
         more = {name: value for name, value in values.items() if stored.get(name) is None}
         self.message = more.pop(MESSAGE) if isinstance(more.get(MESSAGE), dict) else None
         self.more_details = (more or None) if isinstance(details, dict) else details

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import orjson
 
 from activity.identity import END, EPOCH
 from activity.models import MAX_ACTOR_LENGTH, ActorType
@@ -46,6 +49,8 @@ MAX_CONTAINERS = 50
 
 A typical notification contains five.
 """
+LONG_NUMBER = b"0" * 17
+ALL_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 
 
 class InvalidNotification(Exception):
@@ -120,12 +125,23 @@ def _parse_envelope(body: bytes) -> list[Any]:
     if not body.strip():
         raise InvalidNotification("The message is empty.")
     try:
-        envelope = json.loads(body)
+        envelope = _load(body)
     except (ValueError, RecursionError) as error:
         raise InvalidNotification(f"The message is not JSON: {error}") from error
     if not isinstance(envelope, dict) or not isinstance(envelope.get("events"), list):
         raise InvalidNotification('The message has no list of "events".')
     return envelope["events"]
+
+
+def _load(body: bytes) -> Any:
+    """Parse JSON. orjson takes a third of the time of the standard library.
+
+    But it rounds long numbers, and refuses, for example, UTF-16, NaN and unpaired surrogates.
+    """
+    if LONG_NUMBER not in body.translate(ALL_DIGITS_AS_ZERO):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(body)
+    return json.loads(body)
 
 
 def _parse_notification(notification: Any, parsed: ParsedMessage) -> None:

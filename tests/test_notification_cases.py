@@ -267,7 +267,7 @@ def test_repository_with_a_host_in_its_name_has_pages(registry: Any, admin: Clie
         ({"name": "jane"}, "jane"),
         ({"name": "jane", "user_type": "gitlab_or_ldap"}, "jane"),
         # The name of a person who logged in with this name, or made it up.
-        ({"name": "anonymous"}, "anonymous"),
+        ({"name": "anonymous"}, "USER anonymous"),
     ],
 )
 def test_actor_with_a_name_or_without_anything(actor: Any, label: str, registry: Any, admin: Client) -> None:

@@ -94,7 +94,7 @@ class TestTheme:
         client.post("/settings/", {"time_zone": "UTC", "theme": theme})
 
         for url in ("/settings/", "/activity/", "/nowhere/"):
-            assert f'<html lang="en" data-theme="{theme}">' in get_html(client, url)
+            assert f'<html lang="en-us" data-theme="{theme}">' in get_html(client, url)
             assert f'<meta name="color-scheme" content="{theme}">' in get_html(client, url)
 
     def test_theme_follows_the_system_by_default(self, client: Client) -> None:

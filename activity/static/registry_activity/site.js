@@ -1,6 +1,9 @@
 /* Page behavior that htmx doesn't provide. All pages work without JavaScript, but they have no live updates. */
 "use strict";
 
+// The texts of this file are attributes of its script element, so that they are translated.
+const texts = document.currentScript.dataset;
+
 // Send the browser's time zone to the server if it is new there and the user has not chosen one.
 const guess = document.querySelector("[data-guess-time-zone]");
 const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -42,5 +45,5 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   const source = document.getElementById(button.dataset.copy);
   await navigator.clipboard.writeText(button.dataset.copyText ?? source.value ?? source.innerText);
-  button.textContent = "Copied";
+  button.textContent = texts.copied;
 });

@@ -69,7 +69,7 @@ class GatedQuerySet(QuerySet[Row]):
         return rows.filter(category__in=[category.value for category in categories])
 
     def visible_in_each(self, access: Access, repositories: Iterable[Repository]) -> Self:
-        """Return the rows of the given repositories that a viewer may see."""
+        """Return the rows that a viewer may see, if all of them belong to the given repositories."""
         if access.sees_everything:
             return self
         ids_by_permissions: dict[frozenset[str], list[int]] = defaultdict(list)

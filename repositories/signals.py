@@ -17,3 +17,9 @@ sessions_ended = Signal()
 
 user_unlocked = Signal()
 """Signals that somebody let a user log in again after too many wrong passwords. The argument is `user`."""
+
+address_trusted = Signal()
+"""Signals that somebody let a user log in from an address in spite of too many wrong passwords.
+
+The arguments are `user` and `address`.
+"""

@@ -4,8 +4,9 @@
         app.events("reader", repository="acme/web")
 
 The application runs the programs in the Procfile. It has its own database, which contains the demo users
-and repositories and is separate from the test database. The `--database` option applies to both databases. On
-PostgreSQL, the web server uses a role that can't delete events, and the other programs use the owner's role.
+and repositories and is separate from the test database. The `--database` option applies to both databases.
+On PostgreSQL, the web server and the recorder use a role that can't delete events, and the other programs use
+the owner's role.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Application:
 
     @property
     def web_environ(self) -> dict[str, str]:
-        """The environment variables that differ for the web server."""
+        """The environment variables that differ for the web server and the recorder."""
         if "DATABASE_URL" not in self.environ:
             return {}
         url = urlsplit(self.environ["DATABASE_URL"])
@@ -89,7 +90,7 @@ class Application:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         command = _procfile_command(name, self.environ)
-        environ = self.environ | (self.web_environ if name == "web" else {})
+        environ = self.environ | (self.web_environ if name in ("web", "recorder") else {})
         with services.running(command, folder, check, cwd=PROJECT, env=environ) as process:
             yield process
 

@@ -110,6 +110,23 @@ class TestPulls:
         assert "Show pulls" not in page(repoadmin, tag="none", exclude_pull="false")
         assert "Show pulls" not in page(reader, tag="none")
 
+    @pytest.mark.parametrize(
+        ("query", "message"),
+        [
+            ({"q": "actor:nobody"}, "No events match this search."),
+            ({"q": "actor:nobody", "tag": "none"}, "No events match this search and these filters."),
+            ({"tag": "none"}, "No events match these filters."),
+            ({"range": "hour"}, "There are no events in this time range."),
+        ],
+    )
+    def test_empty_list_says_why(self, repoadmin: Client, query: Any, message: str) -> None:
+        html = page(repoadmin, **query)
+
+        assert message in html
+        assert ("Clear search" in html) == ("q" in query)
+        assert ("Clear filters" in html) == ("tag" in query)
+        assert "docker push" not in html or query.get("range")
+
     def test_user_with_only_the_pull_permission_sees_only_pulls(self, log_in: Any, web: Repository) -> None:
         client = log_in(factories.user_with("view_pull_events", web))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ from repositories.models import (
 )
 from tests import factories
 from tests.admin_forms import empty_formsets, grant_prefixes
+
+ADD_TEAM = "/admin/registry_repositories/team/add/"
 
 
 def url(row: Any, page: str = "change") -> str:
@@ -379,6 +382,41 @@ class TestOrganizations:
             ).status_code
             == 200
         )
+
+    def test_team_stays_in_its_organization(self, admin: Client, web: Repository) -> None:
+        team = factories.team_of(web.namespace.organization)
+        other = factories.OrganizationFactory(name="other")
+
+        admin.post(url(team), {"organization": other.pk, "name": team.name})
+
+        team.refresh_from_db()
+        assert team.organization == web.namespace.organization
+
+    def test_only_members_of_the_organization_can_be_in_its_teams(
+        self, admin: Client, web: Repository, jane: Any
+    ) -> None:
+        organization: Any = web.namespace.organization
+        team = factories.team_of(organization)
+
+        page = admin.post(url(team), {"name": team.name, "members": [jane.pk]})
+        assert "jane is not a member of acme." in unescape(page.content.decode())
+        assert not team.group.user_set.exists()
+
+        factories.add_member(organization, jane)
+        admin.post(url(team), {"name": team.name, "members": [jane.pk]})
+        assert team.group.user_set.get() == jane
+
+    @pytest.mark.parametrize("existing", [False, True])
+    def test_team_cannot_take_the_name_of_another_group(
+        self, admin: Client, web: Repository, existing: bool
+    ) -> None:
+        Group.objects.create(name="acme/taken")
+        organization: Any = web.namespace.organization
+        page_url = url(factories.team_of(organization)) if existing else ADD_TEAM
+
+        page = admin.post(page_url, {"organization": organization.pk, "name": "taken"})
+
+        assert "There is a group that is called acme/taken." in page.content.decode()
 
     def test_members_are_added_and_given_roles_on_the_organization_page(
         self, admin: Client, web: Repository, jane: Any

@@ -48,6 +48,11 @@ def test_archives_are_found(auditor: Client, archived: list[Event]) -> None:
     assert found(auditor, "acme/api") == []
 
 
+def test_long_search_finds_nothing(auditor: Client, archived: list[Event]) -> None:
+    assert found(auditor, "acme/web " * 10) != []
+    assert found(auditor, "acme/web " * 11) == []
+
+
 @pytest.mark.parametrize("query", ["2021-13", "0000-00", "9999-12", "9999-12-31", "\0", "'", "%"])
 def test_any_search_has_an_answer(auditor: Client, archived: list[Event], query: str) -> None:
     assert auditor.get(ARCHIVES, {"q": query}).status_code == 200

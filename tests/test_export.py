@@ -186,6 +186,18 @@ class TestLimits:
                 del response
                 gc.collect()
 
+    @pytest.mark.audited
+    @pytest.mark.parametrize("end", ["closed", "dropped"])
+    def test_end_of_an_export_that_nobody_reads_is_recorded(self, log_in: Any, person: Any, end: str) -> None:
+        response = self.start(log_in, person)
+        if end == "closed":
+            close(response)
+        del response
+        gc.collect()
+
+        exports = Event.objects.filter(kind="export_events").order_by("position")
+        assert [event.details["state"] for event in exports] == ["started", "aborted"]
+
     def test_place_of_an_export_that_failed_is_free(
         self, log_in: Any, person: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -277,9 +289,10 @@ class TestRecordedExport:
         assert end == {**common, "state": "complete", "exported": 5}
 
     def test_export_is_recorded_before_anything_is_sent(self, person: Any) -> None:
-        export_as("csv", person)
+        response = export_as("csv", person)
 
         assert [details["state"] for _, details in recorded_exports()] == ["started"]
+        close(response)
 
     def test_aborted_export_is_recorded_with_number_of_events_sent(self, person: Any) -> None:
         response = export_as("jsonl", person)

@@ -38,7 +38,7 @@ def code_blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", INSTALL.read_text(), re.DOTALL | re.MULTILINE)
 
 
-SETTINGS, URLS, TEST_SETTINGS = code_blocks("python")[:3]
+SETTINGS, _, URLS, TEST_SETTINGS = code_blocks("python")[:4]
 (BASE_TEMPLATE,) = code_blocks("html")
 _, COMMANDS, CONNECT = code_blocks("sh")[:3]
 

@@ -77,6 +77,7 @@ def cursors() -> Iterator[str]:
     """Yield cursors with hostile keys, for lists with one, two or three keys."""
     lowest, highest = str(UUID(int=0)), str(UUID(int=2**128 - 1))
     values: list[Any] = ["", "\0", "\ud800", "-1", str(2**63), "9" * 5000, lowest, highest, None, []]
+    values += ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
     for number, value in enumerate(values):
         for keys in ([value], [value, value], ["acme", "web", value]):
             text = json.dumps(["np"[number % 2], *keys])

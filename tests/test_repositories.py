@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import ValidationError
@@ -10,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activity.models import Event
+from activity.recording.record import record_events
 from repositories import names
 from repositories.access.groups import AUDITORS, MSR_ADMINS
 from repositories.access.resolving import Access
 from repositories.models import Namespace, Repository, Team
 from tests import factories
+from tests.factories import NOON
 
 
 @pytest.mark.parametrize(
@@ -121,6 +125,28 @@ class TestRepositories:
         successor = factories.repository("acme/web")
 
         assert list(Repository.objects.named("acme/web").order_by("pk")) == [former, successor]
+
+    @pytest.mark.parametrize("is_late", [False, True])
+    def test_repository_that_was_pushed_to_later_is_not_deleted(self, is_late: bool) -> None:
+        deletion = factories.draft("delete_repository", occurred_at=NOON)
+        push = factories.draft(occurred_at=NOON + timedelta(minutes=1))
+
+        for draft in (push, deletion) if is_late else (deletion, push):
+            record_events([draft])
+
+        assert Repository.objects.live().count() == 1
+        assert Repository.objects.count() == (1 if is_late else 2)
+
+    def test_redelivered_deletion_does_not_delete_the_successor(self) -> None:
+        ahead = NOON + timedelta(minutes=10)
+        deletion = factories.draft("delete_repository", occurred_at=ahead, received_at=NOON)
+        factories.repository("acme/web")
+        record_events([deletion])
+        successor = factories.record(occurred_at=NOON + timedelta(minutes=1)).repository
+
+        record_events([deletion])
+
+        assert Repository.objects.live().get() == successor
 
     def test_name_of_an_existing_repository_is_taken(self) -> None:
         factories.repository("acme/web")

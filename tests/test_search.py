@@ -438,6 +438,16 @@ def find_tags(text: str) -> list[str]:
     return collect_tags(text, None, "older", size=20)
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(("algorithm", "length"), [("sha256", 64), ("sha384", 96), ("sha512", 128)])
+def test_event_is_found_by_any_beginning_of_its_digest(algorithm: str, length: int) -> None:
+    factories.record(tag="v1", digest=f"{algorithm}:{'ab' * (length // 2)}")
+
+    for digits in (8, 63, 64, 96, length):
+        if digits <= length:
+            assert find_tags(f"digest:{algorithm}:{('ab' * 64)[:digits]}") == ["v1"]
+
+
 def plan_query(text: str) -> plans.Plan:
     return search.plan(plans.Plan(Event.objects.all(), SEES_EVERYTHING), parse_query(text))
 

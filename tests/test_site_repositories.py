@@ -393,3 +393,10 @@ class TestCreating:
         web.delete()
 
         assert submit_new(log_in(create_owner(web.namespace.organization)), "acme", "web").status_code == 302
+
+
+def test_admins_see_since_when_an_older_repository_is_known(client_for: Any, web: Repository) -> None:
+    Repository.objects.update(created_at=None)
+
+    assert "Known since" in page_text(client_for("admin"), f"{WEB}info/")
+    assert "Known since" not in page_text(client_for("reader"), f"{WEB}info/")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth import SESSION_KEY, get_user_model
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -18,6 +19,7 @@ from guardian.shortcuts import remove_perm
 from activity.feed import slots, tail
 from activity.models import Event
 from activity.storage.events import delete_events, insert
+from repositories.accounts import sessions
 from repositories.models import AccessToken, Repository
 from tests import factories
 from tests.deletion import DECEMBER, JANUARY, add_events, execute_run, manage, on_postgresql, turn_on
@@ -246,6 +248,28 @@ class TestWaiting:
         meanwhile(revoke_and_record)
 
         assert client.get(URL, {"wait": 1}, headers=headers).status_code == 401
+
+    @pytest.mark.parametrize("change", ["deactivated", "demoted", "logged out"])
+    def test_session_that_loses_its_rights_meanwhile_has_no_effect(
+        self, admin: Client, meanwhile: Any, change: str
+    ) -> None:
+        user = get_user_model().objects.get(pk=admin.session[SESSION_KEY])
+
+        def change_and_record() -> None:
+            if change == "deactivated":
+                user.is_active = False
+                user.save()
+            elif change == "demoted":
+                user.groups.clear()
+            else:
+                sessions.end_sessions(user)
+            record("a")
+
+        meanwhile(change_and_record)
+        response = admin.get(URL, {"wait": 1})
+
+        assert response.json().get("results", []) == []
+        assert response.status_code == (200 if change == "demoted" else 401)
 
     @pytest.mark.parametrize(("others", "status"), [(1, 429), (3, 503)])
     def test_few_requests_wait_at_a_time(self, log_in: Any, others: int, status: int) -> None:

@@ -20,6 +20,7 @@ from activity.admin.read_only import ReadOnlyAdmin
 from activity.identity import first_id
 from activity.models import Archive, Import
 from activity.tasks import import_archives
+from repositories.utils.admin_lookup import MAX_WORDS
 
 SHOWN = 3
 """The maximum number of repositories to show in the list."""
@@ -69,10 +70,14 @@ class ArchiveAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Archive], search_term: str
     ) -> tuple[QuerySet[Archive], bool]:
-        for word in search_term.split():
-            queryset = queryset.annotate(
-                rule_text=Cast("rules", TextField()), repository_text=Cast("repositories", TextField())
-            ).filter(matching(word))
+        words = search_term.split()
+        if len(words) > MAX_WORDS:
+            return queryset.none(), False
+        queryset = queryset.annotate(
+            rule_text=Cast("rules", TextField()), repository_text=Cast("repositories", TextField())
+        )
+        for word in words:
+            queryset = queryset.filter(matching(word))
         return queryset, False
 
     @admin.display(description=_("first event"), ordering="first_id")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from django.contrib.auth import get_user
 from django.db import transaction
 from django.db.models import prefetch_related_objects
 from django.utils.decorators import method_decorator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
+from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
@@ -147,7 +149,11 @@ class TailView(ApiView):
 
     def authenticate_again(self) -> None:
         """Check the caller again, because an account, a token or a grant may be gone by now."""
-        self.request = self.initialize_request(self.request._request, *self.args, **self.kwargs)
+        request: Any = self.request._request
+        if isinstance(self.request.successful_authenticator, SessionAuthentication):
+            request.session = type(request.session)(request.session.session_key)
+            request.user = get_user(request)  # who may have other permissions, or be nobody, by now
+        self.request = self.initialize_request(request, *self.args, **self.kwargs)
         self.perform_authentication(self.request)
         self.check_permissions(self.request)
         self.__dict__.pop("access", None)

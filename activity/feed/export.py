@@ -141,7 +141,9 @@ def export(
         filters=storable_text(filters, MAX_FILTERS_LENGTH),
     )
     record(state="started")
-    return _write(header, chain([first], pages), format, access, columns, record)
+    pieces = _write(header, chain([first], pages), format, access, columns, record)
+    next(pieces)  # from now on, the end is recorded, even if nobody reads the file
+    return pieces
 
 
 def _file_name(place: str, format: str) -> str:
@@ -203,6 +205,7 @@ def _write(
     """Yield the file in pieces, and then record whether the export was completed or aborted."""
     exported, state = 0, "aborted"
     try:
+        yield ""  # see `export`
         if header:
             yield header
         for page in pages:

@@ -38,8 +38,8 @@ MAX_BRANCHES = 20
 TOKEN = re.compile(r"[0-9a-fA-F]{4,}")
 """The first digits of a token."""
 PART_OF_DIGEST = re.compile(r"[a-z][a-z0-9]*([-_+.][a-z][a-z0-9]*)*:[0-9a-f]+")
-WHOLE_DIGESTS = (len("sha256:") + 64, len("sha512:") + 128)
-"""The lengths of digests. What is shorter is the beginning of one."""
+WHOLE_DIGEST = re.compile(r"sha256:.{64}|sha384:.{96}|sha512:.{128}")
+"""What is shorter is the beginning of a digest."""
 DELETED_ACCOUNT = re.compile(r"#[0-9]{1,9}")
 """The id of an account, as shown if it was deleted."""
 User: Any = get_user_model()
@@ -388,7 +388,7 @@ def with_tags(values: Sequence[str], access: Access) -> Condition:
 
 def with_digests(values: Sequence[str], access: Access) -> Condition:
     """Return the condition for events with these digests, or digests that begin with a value."""
-    if all(len(value) in WHOLE_DIGESTS for value in values):
+    if all(map(WHOLE_DIGEST.fullmatch, values)):
         return with_whole_digests(values)
     return Condition(_any(Q(digest__startswith=value) for value in values))
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.db.models import Q
 
 from activity.identity import by_number
 from activity.models import ActorType, Event
@@ -41,12 +42,13 @@ def record_events(drafts: Sequence[Draft], requests: Sequence[Draft] = ()) -> li
         if draft.repository_name and not draft.repository
     )
     resolved = _resolve_repositories(first, finder)
-    _mark_deleted(resolved.values())
     users = _user_ids(resolved.values())
     policies = _policy_ids(resolved.values())
     # Sorted, so that two messages with the same events can't deadlock.
     events = [_build_event(id, resolved[id], users, policies) for id in sorted(resolved, key=by_number)]
-    tags.update_tags(insert(events))
+    new = insert(events)
+    tags.update_tags(new)
+    _mark_deleted(new)
     tags.update_requests(
         (repository, draft.tag, draft.effective_at)
         for draft in requests
@@ -85,12 +87,17 @@ def _order(draft: Draft) -> tuple[int, datetime, int]:
     return draft.delivery.number, draft.occurred_at, draft.ordinal
 
 
-def _mark_deleted(drafts: Iterable[Draft]) -> None:
-    """Set the deletion time of repositories that were deleted in the registry."""
-    for draft in drafts:
-        if draft.kind == "delete_repository" and draft.repository:
-            live = Repository.objects.filter(pk=draft.repository.pk, deleted_at=None)
-            live.update(deleted_at=draft.effective_at)
+def _mark_deleted(events: Iterable[Event]) -> None:
+    """Set the deletion time of repositories that were deleted in the registry.
+
+    Events may arrive in any order. A repository that was used later exists, or exists again.
+    """
+    for event in events:
+        if event.kind == "delete_repository" and event.repository_id:
+            unused = Q(last_pull=None) | Q(last_pull__lte=event.effective_at)
+            live = Repository.objects.filter(unused, pk=event.repository_id, deleted_at=None)
+            if not tags.pushed_after(event.repository_id, event.effective_at):
+                live.update(deleted_at=event.effective_at)
 
 
 def _user_ids(drafts) -> dict[str, int]:

@@ -230,6 +230,7 @@ def connect() -> None:
     user_logged_out.connect(_record_logout)
     signals.sessions_ended.connect(_record_ended_sessions)
     signals.user_unlocked.connect(_record_unlocking)
+    signals.address_trusted.connect(_record_trusted_address)
     signals.policy_changed.connect(_record_policy_change)
 
 
@@ -521,6 +522,11 @@ def _record_ended_sessions(user: Any, number: int, **_: Any) -> None:
 
 def _record_unlocking(user: Any, **_: Any) -> None:
     changes = {"locked_out": {"before": True, "after": False}}
+    record("update_user", subject=user.get_username(), user_id=user.pk, changes=changes)
+
+
+def _record_trusted_address(user: Any, address: str, **_: Any) -> None:
+    changes = {"trusted_address": {"before": None, "after": address}}
     record("update_user", subject=user.get_username(), user_id=user.pk, changes=changes)
 
 

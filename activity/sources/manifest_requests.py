@@ -22,10 +22,11 @@ digest is not among them.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from uuid import UUID
 
@@ -103,17 +104,53 @@ class Requests:
 
     def __init__(self, stored: Iterable[ManifestRequest] = ()) -> None:
         self.new: dict[UUID, ManifestRequest] = {}
-        self.by_client: dict[str, dict[UUID, ManifestRequest]] = defaultdict(dict)
+        self.ids: set[tuple[str, UUID]] = set()
+        self.sorted: dict[tuple[str, ...], list[ManifestRequest]] = defaultdict(list)
+        """Requests sorted by id, by client, and by what else they are looked up by."""
         for row in stored:
-            self.by_client[row.client][row.id] = row
+            self._add(row)
 
     def add(self, row: ManifestRequest) -> None:
         """Add a request, unless it is known already because its message has been redelivered."""
-        if row.id not in self.by_client[row.client]:
-            self.by_client[row.client][row.id] = self.new[row.id] = row
+        if (row.client, row.id) not in self.ids:
+            self._add(row)
+            self.new[row.id] = row
 
-    def of_client(self, row: ManifestRequest) -> Iterable[ManifestRequest]:
-        return self.by_client[row.client].values()
+    def _add(self, row: ManifestRequest) -> None:
+        self.ids.add((row.client, row.id))
+        lookups = [(), *(("digest", digest) for digest in row.references.split())]
+        if row.is_head:
+            lookups.append(("digest", row.digest))
+        if row.request_id:
+            lookups.append(("HEAD" if row.is_head else "GET", row.request_id))
+        for lookup in lookups:
+            insort(self.sorted[row.client, *lookup], row, key=_number)
+
+    def newest(self, row: ManifestRequest, since: datetime, *lookup: str) -> ManifestRequest | None:
+        """Return the client's newest request before a GET request, or a HEAD request at the same time."""
+        found = self.sorted.get((row.client, *lookup), ())
+        first, last = first_id(since), last_id(row.id)
+        for index in reversed(range(bisect_right(found, last.int, key=_number))):
+            if found[index].id < first:
+                return None
+            if found[index].id < row.id or found[index].is_head:
+                return found[index]
+        return None
+
+    def tag_of_same_request(self, row: ManifestRequest) -> str:
+        """Return the tag of a HEAD request whose other part has no tag, or an empty string.
+
+        A registry that converts an index for an old client reports a HEAD of the tag, and one of the
+        manifest.
+        """
+        if not row.is_head or not row.request_id:
+            return ""
+        others = self.sorted.get((row.client, "HEAD", row.request_id), ())
+        return next((other.tag for other in others if other.tag), "")
+
+
+def _number(row: ManifestRequest) -> int:
+    return row.id.int
 
 
 def resolve(messages: Sequence[Sequence[Request]]) -> list[list[Draft]]:
@@ -163,7 +200,7 @@ def _resolve(row: ManifestRequest, draft: Draft, known: Requests) -> Draft:
     if earlier is None:
         known.add(row)
         return draft
-    row.tag = earlier.tag or _tag_of_same_request(earlier, known)
+    row.tag = earlier.tag or known.tag_of_same_request(earlier)
     if not earlier.is_head:
         row.pull = earlier.pull
     # No later request can belong to this one, unless it was of an index. But if the digest wasn't named, the
@@ -182,41 +219,16 @@ def _find_deciding_request(
 
     Also return whether that request named the digest.
     """
-    first, last = first_id(draft.occurred_at - PULL_WINDOW), last_id(row.id)
-    before = [
-        other
-        for other in known.of_client(row)
-        if first <= other.id and (other.id < row.id or (other.is_head and other.id <= last))
-    ]
-    if named := [other for other in before if _names(other, row)]:
-        return max(named, key=lambda other: other.id), True
+    since = draft.occurred_at - PULL_WINDOW
+    named = known.newest(row, since, "digest", row.digest)
+    same = known.newest(row, since, "GET", row.request_id) if row.request_id else None
+    if found := max(filter(None, (named, same)), key=_number, default=None):
+        return found, True
     # If none named the digest, the client's last request decides.
-    found = max(before, key=lambda other: other.id, default=None)
+    found = known.newest(row, since)
     had_index = found and found.is_head and found.tag and found.is_index and not found.references
     is_recent = found and found.id >= first_id(draft.occurred_at - PLATFORM_WINDOW)
     return (found if had_index and is_recent else None), False
-
-
-def _names(other: ManifestRequest, row: ManifestRequest) -> bool:
-    """Return whether another request named the digest of a GET request."""
-    if row.digest in other.references or (other.is_head and other.digest == row.digest):
-        return True
-    return not other.is_head and bool(row.request_id) and other.request_id == row.request_id
-
-
-def _tag_of_same_request(row: ManifestRequest, known: Requests) -> str:
-    """Return the tag of a HEAD request whose other part has no tag, or an empty string.
-
-    A registry that converts an index for an old client reports a HEAD of the tag, and one of the manifest.
-    """
-    if not row.is_head or not row.request_id:
-        return ""
-    others = (
-        other.tag
-        for other in known.of_client(row)
-        if other.is_head and other.request_id == row.request_id and other.tag
-    )
-    return next(others, "")
 
 
 def _store(rows: Sequence[ManifestRequest]) -> None:

@@ -25,7 +25,7 @@ from django.db import transaction
 from django.db.models import DateTimeField, Exists, F, Max, Model, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, Greatest, NullIf
 
-from activity.identity import EPOCH, with_time
+from activity.identity import EPOCH, first_id, last_id, with_time
 from activity.models import Event, Manifest, Tag, TagPull
 from activity.models.tags import NOT_DELETED
 from activity.storage import last_uses
@@ -112,6 +112,12 @@ def current_tags(repository: Repository) -> QuerySet[Tag]:
         repository=OuterRef("repository"), digest=OuterRef("digest"), last_deletion__gt=OuterRef("last_push")
     )
     return Tag.objects.filter(NOT_DELETED, ~Exists(deleted), repository=repository)
+
+
+def pushed_after(repository_id: int, moment: datetime) -> bool:
+    """Return whether a tag or manifest is known to have been pushed to a repository after a time."""
+    later = {"repository": repository_id, "last_push__gt": last_id(first_id(moment))}
+    return Tag.objects.filter(**later).exists() or Manifest.objects.filter(**later).exists()
 
 
 def last_scans(repository: Repository, digests: Iterable[str]) -> dict[str, UUID]:

@@ -22,6 +22,7 @@ from django.shortcuts import render, resolve_url
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from repositories import signals
 from repositories.accounts import current_request, limits
 from repositories.accounts.limits import Limit, LimitExceeded, Result
 from repositories.models import AccessToken
@@ -75,7 +76,7 @@ def _networks_of(username: str) -> str:
     return limits.group_of(BY_NAME_AND_NETWORK.name, username)
 
 
-def trust(username: str, address: str) -> None:
+def trust(user: Any, address: str) -> None:
     """Let a user log in from an address even if there are too many wrong passwords for their username.
 
     Raises ValueError if the address is invalid.
@@ -83,7 +84,8 @@ def trust(username: str, address: str) -> None:
     network = current_request.network_of(address)
     if not network:
         raise ValueError(f"{address} is not an IP address.")
-    limits.use_up(KNOWN_NETWORK.of(username, network))
+    limits.use_up(KNOWN_NETWORK.of(user.get_username(), network))
+    signals.address_trusted.send(type(user), user=user, address=address)
 
 
 class LimitedModelBackend(ModelBackend):

@@ -10,6 +10,7 @@ from django.contrib import admin
 from django.contrib.admin import AdminSite
 from django.contrib.admin.widgets import ManyToManyRawIdWidget
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -140,6 +141,21 @@ class TeamForm(forms.ModelForm):
         if self.instance.pk:
             self.initial["members"] = self.instance.group.user_set.all()
 
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        organization = cleaned.get("organization") or (
+            self.instance.organization if self.instance.pk else None
+        )
+        if organization and "name" in cleaned:
+            name = str(Team(organization=organization, name=cleaned["name"]))
+            if Group.objects.filter(name=name).exclude(pk=self.instance.group_id).exists():
+                self.add_error("name", gettext("There is a group that is called %(name)s.") % {"name": name})
+        if organization and "members" in cleaned:
+            for user in cleaned["members"].exclude(memberships__organization=organization)[:MAX_SHOWN]:
+                message = gettext("%(user)s is not a member of %(organization)s. Add the user to it first.")
+                self.add_error("members", message % {"user": user, "organization": organization})
+        return cleaned
+
     def _members_widget(self) -> forms.Widget:
         field: Any = Membership._meta.get_field("user")
         choices = self.fields["members"].choices  # type: ignore[attr-defined]
@@ -149,7 +165,8 @@ class TeamForm(forms.ModelForm):
 
 
 @admin.register(Team)
-class TeamAdmin(PickerMixin, LookupMixin, DependentsMixin, admin.ModelAdmin):
+class TeamAdmin(PickerMixin, LookupMixin, ImmutableFieldsMixin, DependentsMixin, admin.ModelAdmin):
+    immutable_fields = ["organization"]
     form = TeamForm
     list_display = ["__str__", "organization"]
     list_select_related = ["organization"]

@@ -114,7 +114,14 @@ class Keyset:
             typed = [key.type(value) for key, value in zip(self.keys, values, strict=True)]
             if any(isinstance(value, int) and abs(value) > MAX_INTEGER for value in typed):
                 raise ValueError
-        except (binascii.Error, ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            binascii.Error,
+            ValueError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise InvalidCursor(_("The cursor is invalid for this list.")) from error
         return direction == "p", typed
 

@@ -117,7 +117,7 @@ def time_of(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)
-    return moment
+    return moment.astimezone(UTC)
 
 
 class NewRepositoryView(ViewerMixin, FormView):

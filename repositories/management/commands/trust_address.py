@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from repositories.accounts import passwords
@@ -20,7 +21,10 @@ class Command(BaseCommand):
         parser.add_argument("address")
 
     def handle(self, *args: Any, username: str, address: str, **options: Any) -> None:
+        users = get_user_model()
         try:
-            passwords.trust(username, address)
+            passwords.trust(users._default_manager.get_by_natural_key(username), address)
+        except users.DoesNotExist as error:
+            raise CommandError(f"There is no user {username}.") from error
         except ValueError as error:
             raise CommandError(str(error)) from error

@@ -76,8 +76,10 @@ def sightings_of_layers(body: bytes) -> list[Sighting] | None:
     """Return which nodes sent a message that is only about layers, so that none of it is recorded.
 
     Return None for any other message. Most messages are about layers, so this function does as little as
-    possible.
+    possible. If it returns None for a message about layers, too, the recorder finds nothing to record.
     """
+    if b"/manifests/" in body:
+        return None
     try:
         sightings = []
         for notification in _parse_envelope(body):

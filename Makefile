@@ -34,15 +34,16 @@ test-long-%: .venv/test
 test-%: .venv/test
 	$(PYTEST) -m "not long" --database $*
 
-# EVENTS=50000 make bench-large is a quick trial.
+# EVENTS=50000 make bench is a quick trial. The data aren't in var/, which nobody else can enter: for root, PostgreSQL
+# runs as another user.
 bench: .venv/test
-	rm -rf var/bench
-	$(BIN)/python -m tests.benchmarks --events $${EVENTS:-1000000} --folder var/bench --report docs/benchmarks.md
-	rm -rf var/bench
+	rm -rf .bench
+	$(BIN)/python -m tests.benchmarks --events $${EVENTS:-1000000} --folder .bench --report docs/benchmarks.md
+	rm -rf .bench
 
-# Says what it takes, and continues when it has been stopped. Its data stay in var/bench-large.
+# Says what it takes, and continues when it has been stopped. Its data stay in .bench-large.
 bench-large: .venv/test
-	$(BIN)/python -m tests.benchmarks --events $${EVENTS:-20000000} --folder var/bench-large \
+	$(BIN)/python -m tests.benchmarks --events $${EVENTS:-20000000} --folder .bench-large \
 		--report docs/benchmarks-large.md
 
 # Asks PyPI which locked versions have known vulnerabilities. CI doesn't run it, because the answer changes daily.

@@ -25,8 +25,6 @@ from django.core.management import call_command
 from django.db import connection
 from django.urls import reverse
 
-from activity.catalogue import KINDS
-from repositories.access.levels import Category
 from tests.benchmarks.report import Findings, Table
 
 ENTRIES = 50
@@ -226,7 +224,10 @@ def measure_all(bounds: dict[int, Any]) -> Findings:
 
 
 def _measure(peer: Peer, bounds: dict[int, Any], found: Findings) -> None:
-    from activity.models import Event  # the bare site, which imports this module, has no events
+    # The bare site, which imports this module, has no events.
+    from activity.catalogue import KINDS
+    from activity.models import Event
+    from repositories.access.levels import Category
 
     start: Any = "00000000-0000-0000-0000-000000000000"
     rows: dict[str, list[Any]] = {}

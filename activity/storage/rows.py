@@ -5,30 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar
 
 from django.db import connection, models
 from django.db.models import Model, QuerySet
 from django.db.models.base import ModelState
-from django.db.models.sql import InsertQuery
 
 BATCH = 1000
 """Rows per INSERT. Events have 28 columns, so this stays below PostgreSQL's limit of 65,535 parameters."""
 MIN_COPIED = 100
 """From this number of rows on, COPY is faster than INSERT, although it takes three more statements."""
 PLAIN_FIELDS = {
-    *(
-        models.AutoField,
-        models.BigAutoField,
-        models.IntegerField,
-        models.BigIntegerField,
-        models.BooleanField,
-    ),
-    *(models.BinaryField, models.CharField, models.DateTimeField, models.GenericIPAddressField),
-    *(models.TextField, models.UUIDField),
+    *(models.AutoField, models.BigAutoField, models.IntegerField, models.BigIntegerField),
+    *(models.BooleanField, models.BinaryField, models.CharField, models.GenericIPAddressField),
+    models.TextField,
 }
-"""The fields whose values the driver converts by itself. Django's conversion takes four times as long."""
+"""The fields whose values the drivers convert by themselves. Django's conversion takes four times as long."""
+PLAIN_ON_POSTGRESQL = PLAIN_FIELDS | {models.DateTimeField, models.UUIDField}
 
+INSERT = "INSERT INTO {table} ({columns}) VALUES {values} {ending}"
 CREATE_STAGING = """
     CREATE TEMPORARY TABLE IF NOT EXISTS {table}_staging ON COMMIT DELETE ROWS
     AS SELECT {columns} FROM {table} WITH NO DATA
@@ -101,11 +97,11 @@ def take_rows(rows: QuerySet, number: int) -> list:
 
 
 def _insert(fields: Sequence, rows: Sequence[Model], ending: str) -> list[tuple]:
-    query = InsertQuery(type(rows[0]))
-    query.insert_values(fields, list(rows))
-    ((sql, params),) = query.get_compiler(connection=connection).as_sql()
+    read = _reader(fields)
+    values = ", ".join([f"({', '.join(['%s'] * len(fields))})"] * len(rows))
+    sql = INSERT.format(table=rows[0]._meta.db_table, columns=_columns(fields), values=values, ending=ending)
     with connection.cursor() as cursor:
-        cursor.execute(f"{sql} {ending}", params)
+        cursor.execute(sql, list(chain.from_iterable(map(read, rows))))
         return cursor.fetchall() if cursor.description else []
 
 
@@ -114,11 +110,8 @@ def _copy(fields: Sequence, rows: Sequence[Model], ending: str) -> list[tuple]:
 
     As parameters of an INSERT statement, the driver would escape each value twice in Python.
     """
-    table = rows[0]._meta.db_table
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
-    parts = {"table": table, "columns": columns, "ending": ending}
-    names = [field.attname for field in fields]
-    converters = [(number, _converter(field)) for number, field in enumerate(fields) if _is_converted(field)]
+    parts = {"table": rows[0]._meta.db_table, "columns": _columns(fields), "ending": ending}
+    read = _reader(fields)
     with connection.cursor() as cursor:
         cursor.execute(CREATE_STAGING.format(**parts))
         with (
@@ -126,23 +119,39 @@ def _copy(fields: Sequence, rows: Sequence[Model], ending: str) -> list[tuple]:
             cursor.copy("COPY {table}_staging ({columns}) FROM STDIN".format(**parts)) as copy,
         ):
             for row in rows:
-                attributes = row.__dict__
-                values = [attributes[name] for name in names]
-                for number, convert in converters:
-                    values[number] = convert(values[number])
-                copy.write_row(values)
+                copy.write_row(read(row))
         cursor.execute(INSERT_STAGED.format(**parts))
         returned = cursor.fetchall() if cursor.description else []
         cursor.execute(EMPTY_STAGING.format(**parts))
     return returned
 
 
-def _is_converted(field: Any) -> bool:
-    return type(field.target_field if field.is_relation else field) not in PLAIN_FIELDS or bool(field.choices)
+def _columns(fields: Sequence) -> str:
+    return ", ".join(connection.ops.quote_name(field.column) for field in fields)
 
 
-def _converter(field: Any) -> Callable[[Any], Any]:
-    """Return a function that converts the values of a field for the driver."""
-    if type(field) in PLAIN_FIELDS:
+def _reader(fields: Sequence) -> Callable[[Model], list]:
+    """Return a function that returns the values of a row as the driver expects them."""
+    names = [field.attname for field in fields]
+    converters = [
+        (number, convert) for number, field in enumerate(fields) if (convert := _converter(field)) is not None
+    ]
+
+    def read(row: Model) -> list:
+        attributes = row.__dict__
+        values = [attributes[name] for name in names]
+        for number, convert in converters:
+            values[number] = convert(values[number])
+        return values
+
+    return read
+
+
+def _converter(field: Any) -> Callable[[Any], Any] | None:
+    """Return a function that converts the values of a field for the driver, or None if the driver does."""
+    plain = PLAIN_ON_POSTGRESQL if connection.vendor == "postgresql" else PLAIN_FIELDS
+    if type(field.target_field if field.is_relation else field) not in plain:
+        return lambda value: field.get_db_prep_save(value, connection)
+    if field.choices:
         return lambda value: value.value if isinstance(value, Enum) else value
-    return lambda value: field.get_db_prep_save(value, connection)
+    return None

@@ -27,7 +27,7 @@ from tests.benchmarks import report
 from tests.benchmarks.report import Notebook
 from tests.standalone import configure
 
-SECONDS, SECONDS_PER_MILLION = 600, 150
+SECONDS, SECONDS_PER_MILLION = 450, 150
 GIGABYTES, GIGABYTES_PER_MILLION = 5, 2.8
 """What the benchmarks take, apart from and for each million events, on two cores.
 

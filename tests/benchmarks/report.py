@@ -82,10 +82,7 @@ class Target:
 
 # Why targets were missed, according to profiles. Remove what has become untrue.
 SHARED = "The recorder takes a core of its own while messages wait."
-PYTHON = (
-    "Python takes 0.6 ms a message: parsing it and looking for credentials 25%, requests for manifests 18%,"
-    " building the INSERT of events 31%."
-)
+PYTHON = "Python takes most of the time; see *Where the recorder's time goes* below."
 ROW = "The index of actors takes 85 bytes: their names differ in length, so pages are half empty."
 TALLIES = (
     "In a quiet repository, most events are alone in their hour, day and week, so each has three tallies."

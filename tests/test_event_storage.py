@@ -68,6 +68,26 @@ def test_digest_takes_few_bytes() -> None:
 
 
 @on_postgresql
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        ("pull", {"(id)", "(repository_id, id)", "(actor_name, id)"}),
+        ("other", {"(id)", "(repository_id, id)", "(actor_name, id)", "(kind, id)"}),
+    ],
+)
+def test_each_group_of_events_has_only_the_indexes_that_it_needs(group: str, expected: set[str]) -> None:
+    """Every index of all events takes about 40 bytes an event."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexdef FROM pg_indexes WHERE tablename = %s AND indexdef NOT LIKE '%% WHERE %%'",
+            [f"registry_activity_event_{group}"],
+        )
+        found = [definition.rpartition("btree ")[2] for (definition,) in cursor if "btree" in definition]
+
+    assert sorted(found) == sorted(expected)
+
+
+@on_postgresql
 def test_columns_of_events_need_no_padding() -> None:
     with connection.cursor() as cursor:
         cursor.execute(

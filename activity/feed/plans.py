@@ -186,8 +186,6 @@ class Branch:
     lane: bool
     condition: Q = field(default_factory=Q)
     repositories: Sequence[int] = ()
-    is_partial: bool = False
-    """Whether the index contains only events that aren't pulls."""
 
     @property
     def number(self) -> int:
@@ -221,8 +219,8 @@ class Source:
 def sources(plan: Plan, span: Span, lane: bool, limit: int) -> list[Source]:
     """Return the sources from which the events of a lane can be read. The first ones are tried first."""
     if plan.repository is not None:
-        # Indexes: event_repository_without_pulls, and event_repository for pulls.
-        of_repository = Branch(lane, Q(repository=plan.repository.pk), is_partial=not lane)
+        # Index: event_repository. On SQLite, event_repository_without_pulls for events that aren't pulls.
+        of_repository = Branch(lane, Q(repository=plan.repository.pk))
         found = [Source([of_repository], plan.is_answered_by(lane))]
     else:
         found = [*_from_repositories(plan, span, lane, limit)]
@@ -230,9 +228,9 @@ def sources(plan: Plan, span: Span, lane: bool, limit: int) -> list[Source]:
         return found
     found += _from_conditions(plan, lane)
     if all(source.is_windowed for source in found):
-        # The whole lane. Indexes: event_without_pulls, and the primary key for pulls. A page of an MSR admin
-        # takes 20 ms. Viewers who see most events get farthest with the whole lane, too.
-        found.append(Source([Branch(lane, is_partial=not lane)], plan.is_answered_by(lane)))
+        # The whole lane. Index: the primary key. On SQLite, event_without_pulls for events that aren't pulls.
+        # A page of an MSR admin takes 20 ms. Viewers who see most events get farthest with it, too.
+        found.append(Source([Branch(lane)], plan.is_answered_by(lane)))
     return found
 
 
@@ -244,12 +242,11 @@ def _from_conditions(plan: Plan, lane: bool) -> Iterator[Source]:
     event_digest, event_policy.
     """
     if plan.kinds is not None and not lane and len(kinds := plan.kinds - PULLS) <= MAX_KIND_BRANCHES:
-        branches = [Branch(lane, Q(kind=kind), is_partial=True) for kind in sorted(kinds)]
+        branches = [Branch(lane, Q(kind=kind)) for kind in sorted(kinds)]
         yield Source(branches, plan.is_answered_by(lane, kinds=True))
     for condition in plan.conditions:
         if condition.branches and not (lane and condition.without_pulls):
-            partial = condition.without_pulls
-            branches = [Branch(lane, branch, is_partial=partial) for branch in condition.branches]
+            branches = [Branch(lane, branch) for branch in condition.branches]
             yield Source(branches, plan.is_answered_by(lane, condition))
 
 
@@ -259,8 +256,7 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterat
     Of the viewer's repositories, only those with the newest ids can have events on the first page, and the
     last of these ids is a lower bound for it: 0.34 ms and 409 buffers for 150 quiet repositories, 1.3 ms and
     417 buffers for 2,000. Without the bounds, it was 11 s and 1.5 million buffers. Indexes: newest_readable,
-    newest_restricted, newest_pull, event_repository_without_pulls, event_repository, event_account,
-    event_subject.
+    newest_restricted, newest_pull, event_repository, event_account, event_subject.
     """
     named = [condition.repositories for condition in plan.conditions if condition.repositories is not None]
     if plan.access.sees_everything and not named:
@@ -276,11 +272,11 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterat
         end = span.nearest([end, _window(span, top, len(active))])
     own = plan.access.viewer_id is not None and not plan.access.sees_everything and not lane and not named
     # With a bound on both sides, PostgreSQL skips the default partition, and reads one month after the other.
-    branches = [Branch(lane, Q(id__lte=top), sorted(active), not lane)] if active else []
+    branches = [Branch(lane, Q(id__lte=top), sorted(active))] if active else []
     if own:
         account = Q(repository=None, actor_user=plan.access.viewer_id)
         about_account = Q(subject_user=plan.access.viewer_id) & ~account
-        branches += [Branch(lane, condition, is_partial=True) for condition in (account, about_account)]
+        branches += [Branch(lane, condition) for condition in (account, about_account)]
     if end is not None and not span.low <= end < span.high:
         end = None
     yield Source(branches, plain and plan.access.sees_everything, end, is_windowed=True)

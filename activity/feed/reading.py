@@ -213,7 +213,7 @@ def _part(span: Span, branch: Branch) -> tuple[QuerySet[Event], Sequence[int]]:
     events: Any = candidates().select_related(None)  # joined tables would repeat the names of columns
     if partitions.is_partitioned():
         events = partitions.of_group(events, is_pull=branch.lane)
-    if branch.is_partial or not partitions.is_partitioned():
+    else:
         events = events.filter(is_pull=branch.lane)
     events = span.of(events.filter(branch.condition))
     if branch.number > 1:

@@ -538,15 +538,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(condition=models.Q(('is_pull', False)), fields=['repository', 'id'], name='event_repository_without_pulls'),
+            index=activity.models.fields.SQLiteIndex(condition=models.Q(('is_pull', False)), fields=['repository', 'id'], name='event_repository_without_pulls'),
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(condition=models.Q(('is_pull', False)), fields=['id'], name='event_without_pulls'),
+            index=activity.models.fields.SQLiteIndex(condition=models.Q(('is_pull', False)), fields=['id'], name='event_without_pulls'),
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(condition=models.Q(('is_pull', False)), fields=['kind', 'id'], name='event_kind'),
+            index=activity.models.fields.IndexWithoutPulls(condition=models.Q(('is_pull', False)), fields=['kind', 'id'], name='event_kind'),
         ),
         migrations.AddIndex(
             model_name='event',
@@ -554,15 +554,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(condition=models.Q(('actor_user__isnull', False), ('is_pull', False), ('repository', None)), fields=['actor_user', 'id'], name='event_account'),
+            index=activity.models.fields.IndexWithoutPulls(condition=models.Q(('actor_user__isnull', False), ('is_pull', False), ('repository', None)), fields=['actor_user', 'id'], name='event_account'),
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(condition=models.Q(('is_pull', False), ('tag__gt', '')), fields=['tag', 'id'], name='event_tag'),
+            index=activity.models.fields.IndexWithoutPulls(condition=models.Q(('is_pull', False), ('tag__gt', '')), fields=['tag', 'id'], name='event_tag'),
         ),
         migrations.AddIndex(
             model_name='event',
-            index=models.Index(condition=models.Q(('digest__gt', ''), ('is_pull', False)), fields=['digest', 'id'], name='event_digest'),
+            index=activity.models.fields.IndexWithoutPulls(condition=models.Q(('digest__gt', ''), ('is_pull', False)), fields=['digest', 'id'], name='event_digest'),
         ),
         migrations.AddIndex(
             model_name='event',

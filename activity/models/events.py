@@ -24,7 +24,15 @@ from activity.models.append_only import AppendOnlyModel
 from activity.models.deletion import Import
 from activity.models.details import TEXTS, EventDetails
 from activity.models.disputes import Dispute
-from activity.models.fields import BlockRangeIndex, CategoryField, DigestField, KindField
+from activity.models.fields import (
+    WITHOUT_PULLS,
+    BlockRangeIndex,
+    CategoryField,
+    DigestField,
+    IndexWithoutPulls,
+    KindField,
+    SQLiteIndex,
+)
 from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
@@ -135,28 +143,26 @@ class Event(AppendOnlyModel, EventDetails):
         ordering = ["-id"]
         default_permissions = ["add", "view"]  # "add" allows delivering events
         # About 90% of events are pulls. By default, the list of a repository's events excludes pulls, and the
-        # partial indexes let the query skip them.
+        # indexes without pulls let the query skip them.
         indexes = [
             models.Index(fields=["repository", "id"], name="event_repository"),
-            models.Index(
-                fields=["repository", "id"],
-                condition=Q(is_pull=False),
-                name="event_repository_without_pulls",
+            SQLiteIndex(
+                fields=["repository", "id"], condition=WITHOUT_PULLS, name="event_repository_without_pulls"
             ),
-            models.Index(fields=["id"], condition=Q(is_pull=False), name="event_without_pulls"),
-            models.Index(fields=["kind", "id"], condition=Q(is_pull=False), name="event_kind"),
+            SQLiteIndex(fields=["id"], condition=WITHOUT_PULLS, name="event_without_pulls"),
+            IndexWithoutPulls(fields=["kind", "id"], condition=WITHOUT_PULLS, name="event_kind"),
             models.Index(fields=["actor_name", "id"], name="event_actor"),
             # The next index finds the viewer's own account events. A service account can have a million pulls
             # and pushes, but only a few account events, which are about no repository.
-            models.Index(
+            IndexWithoutPulls(
                 fields=["actor_user", "id"],
                 condition=Q(is_pull=False, repository=None, actor_user__isnull=False),
                 name="event_account",
             ),
             # 48 bytes for each event with a tag that isn't a pull, and 112 bytes for each one with a digest.
             # Pulls make up about 90% of the events, so that is about 5 and 11 bytes an event.
-            models.Index(fields=["tag", "id"], condition=Q(is_pull=False, tag__gt=""), name="event_tag"),
-            models.Index(
+            IndexWithoutPulls(fields=["tag", "id"], condition=Q(is_pull=False, tag__gt=""), name="event_tag"),
+            IndexWithoutPulls(
                 fields=["digest", "id"], condition=Q(is_pull=False, digest__gt=""), name="event_digest"
             ),
             models.Index(

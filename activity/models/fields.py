@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from django.db.models import Q
 from django.db.models.expressions import Col
 from django.db.models.lookups import Exact, In, Lookup
 
@@ -200,6 +201,40 @@ class DigestStartsWith(Lookup):
         )
         sql = f"({column} BETWEEN %s AND %s OR {column} >= %s AND {column} < %s)"
         return sql, (*params, lowest, highest, *params, text, *params, text + b"\xff")
+
+
+WITHOUT_PULLS = Q(is_pull=False)
+
+
+class IndexWithoutPulls(models.Index):
+    """An index of the events that aren't pulls. Its condition includes `WITHOUT_PULLS`.
+
+    On PostgreSQL, it is an index of the partitions of these events, and needs no condition on `is_pull`. See
+    `activity.storage.partitions`.
+    """
+
+    def create_sql(
+        self, model: type[models.Model], schema_editor: Any, using: str = "", **kwargs: Any
+    ) -> Any:
+        if schema_editor.connection.vendor != "postgresql":
+            return super().create_sql(model, schema_editor, using=using, **kwargs)
+        condition: Any = self.condition
+        rest = [child for child in condition.children if child not in WITHOUT_PULLS.children]
+        index = models.Index(fields=self.fields, name=self.name, condition=Q(*rest) if rest else None)
+        statement: Any = index.create_sql(model, schema_editor, using=using, **kwargs)
+        statement.parts["table"] = schema_editor.quote_name(f"{model._meta.db_table}_other")
+        return statement
+
+
+class SQLiteIndex(models.Index):
+    """An index that exists only on SQLite, because the partitions on PostgreSQL have the same one anyway."""
+
+    def create_sql(
+        self, model: type[models.Model], schema_editor: Any, using: str = "", **kwargs: Any
+    ) -> Any:
+        if schema_editor.connection.vendor == "postgresql":
+            return f"-- {self.name} is not needed"
+        return super().create_sql(model, schema_editor, using=using, **kwargs)
 
 
 class BlockRangeIndex(models.Index):

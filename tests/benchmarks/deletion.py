@@ -151,12 +151,12 @@ def measure_statement(bound: datetime) -> DeleteStatement:
 
 
 def delete_in_one_statement(bound: datetime) -> DeleteStatement:
-    """Copy the events into an unpartitioned table with the same indexes, and delete those before a bound."""
+    """Copy the events into a table without partitions, with the indexes of pulls, and delete the old ones."""
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as database:
         database.execute("CREATE TABLE plain (LIKE registry_activity_event)")
         database.execute("INSERT INTO plain SELECT * FROM registry_activity_event ORDER BY id")
         indexes = database.execute(
-            "SELECT indexdef FROM pg_indexes WHERE tablename = 'registry_activity_event'"
+            "SELECT indexdef FROM pg_indexes WHERE tablename = 'registry_activity_event_pull'"
         )
         for (definition,) in indexes.fetchall():
             database.execute(re.sub(r"INDEX \S+ ON ONLY \S+", "INDEX ON plain", definition))

@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
+from django.contrib.auth.models import Permission
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from guardian.shortcuts import assign_perm
 from hypothesis import strategies as st
 
 from activity.storage.events import insert
-from repositories.models import Membership, Namespace, Repository
+from repositories.models import (
+    Membership,
+    Namespace,
+    NamespaceUserPermission,
+    Repository,
+    RepositoryUserPermission,
+)
 from tests import factories
 
 USERS = ["ann", "ben", "cat"]
@@ -41,6 +50,8 @@ KINDS = {
 }
 
 
+SUBJECTS = {"ann": "ben", "ben": "cat"}
+"""Whose account an account event of each actor is about, if it isn't the actor's own."""
 DELIVERED_CATEGORIES = [*CATEGORIES[:-1], "unknown"]
 """The categories of the events that registries and other producers deliver."""
 DETAILS_FOR_EVERYONE = {
@@ -95,7 +106,7 @@ class World:
         if viewer in ("admin", "auditor"):
             return True
         if number is None:
-            return category == "account" and actor == viewer
+            return category == "account" and viewer in (actor, SUBJECTS.get(actor))
         namespace, public, deleted = self.repositories[number]
         if deleted or namespace == "newcorp":
             return False
@@ -171,8 +182,26 @@ class World:
         for permission, to, on in self.grants:
             target = repositories[on] if isinstance(on, int) else Namespace.objects.get_or_create(name=on)[0]
             assign_perm(permission, team.group if to == "team" else self.created[to], target)
+        self._create_expired_grants(repositories)
         self.created["repositories"] = repositories
         self.created["events"] = [self.create_event(place, *event) for place, event in enumerate(self.events)]
+
+    def _create_expired_grants(self, repositories: list[Repository]) -> None:
+        """Give everybody grants that have expired, and must not change what anybody can see."""
+        for user, repository in product(map(self.created.get, USERS), repositories):
+            for place, model in (
+                (repository, RepositoryUserPermission),
+                (repository.namespace, NamespaceUserPermission),
+            ):
+                permission = Permission.objects.get(
+                    content_type=ContentType.objects.get_for_model(place), codename="level_admin"
+                )
+                model.objects.get_or_create(
+                    user=user,
+                    permission=permission,
+                    content_object=place,
+                    defaults={"expires_at": factories.NOON},
+                )
 
     def create_event(self, place: int, number: int | None, category: str, actor: str, delivered: bool) -> str:
         """Create an event, and return its id. `place` is its index in `events`, or a higher number."""
@@ -183,6 +212,7 @@ class World:
             repository_name=repository.full_name if repository else "",
             actor_name=actor,
             actor_user=self.created[actor],
+            subject_user=self.created.get(SUBJECTS.get(actor, "")) if category == "account" else None,
             delivered_by=self.created["admin"] if delivered else None,
             details=details_of(place),
         )

@@ -14,7 +14,6 @@ from itertools import product
 from typing import Any
 
 from django.contrib.auth.models import Permission
-from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from guardian.shortcuts import assign_perm
 from hypothesis import strategies as st
@@ -188,20 +187,26 @@ class World:
 
     def _create_expired_grants(self, repositories: list[Repository]) -> None:
         """Give everybody grants that have expired, and must not change what anybody can see."""
-        for user, repository in product(map(self.created.get, USERS), repositories):
-            for place, model in (
-                (repository, RepositoryUserPermission),
-                (repository.namespace, NamespaceUserPermission),
-            ):
-                permission = Permission.objects.get(
-                    content_type=ContentType.objects.get_for_model(place), codename="level_admin"
-                )
-                model.objects.get_or_create(
-                    user=user,
-                    permission=permission,
-                    content_object=place,
-                    defaults={"expires_at": factories.NOON},
-                )
+        levels = {
+            permission.content_type.model: permission
+            for permission in Permission.objects.filter(codename="level_admin").select_related("content_type")
+        }
+        for model, scope, places in (
+            (RepositoryUserPermission, "repository", {*repositories}),
+            (NamespaceUserPermission, "namespace", {row.namespace for row in repositories}),
+        ):
+            model.objects.bulk_create(
+                (
+                    model(
+                        user=self.created[name],
+                        permission=levels[scope],
+                        content_object=place,
+                        expires_at=factories.NOON,
+                    )
+                    for name, place in product(USERS, places)
+                ),
+                ignore_conflicts=True,
+            )
 
     def create_event(self, place: int, number: int | None, category: str, actor: str, delivered: bool) -> str:
         """Create an event, and return its id. `place` is its index in `events`, or a higher number."""

@@ -191,10 +191,11 @@ class World:
             permission.content_type.model: permission
             for permission in Permission.objects.filter(codename="level_admin").select_related("content_type")
         }
-        for model, scope, places in (
+        expired: list[tuple[Any, str, set[Any]]] = [
             (RepositoryUserPermission, "repository", {*repositories}),
             (NamespaceUserPermission, "namespace", {row.namespace for row in repositories}),
-        ):
+        ]
+        for model, scope, places in expired:
             model.objects.bulk_create(
                 (
                     model(

@@ -40,6 +40,7 @@ from activity.feed.reading import find, iter_pages, newest
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search
 from activity.gating import sees_only_pulls, sees_pulls
+from activity.feed.together import join_neighbors
 from activity.models import ACTORS, ActorType, Event, EventQuerySet
 from repositories.access.people import organizations_of
 from repositories.models import RegistrySettings, Repository
@@ -211,6 +212,8 @@ class ActivityPage(ViewerMixin, TemplateView):
         page = Listed(Page([], None, None)) if self.problems else self.load_page()
         attach_remarks(page.rows)
         event_chart, counted_from = self.chart()
+        if choice.column == "time":
+            join_neighbors(page.rows)
         return super().get_context_data(
             **kwargs,
             form=self.form,

@@ -1,0 +1,79 @@
+"""Lists sorted by time draw neighbouring events of one notification, or of one pull, as one."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.test import Client
+
+from repositories.models import Repository
+from tests import factories
+from tests.event_tables import column, get_page
+
+URL = "/repositories/acme/web/activity/"
+INDEX = "application/vnd.oci.image.index.v1+json"
+PLATFORM = f"sha256:{'ab' * 32}"
+
+
+def drawn(html: str) -> list[list[str]]:
+    """Return the labels of the events that are drawn as one, for each row that doesn't continue another."""
+    found: list[list[str]] = []
+    for attributes, row in re.findall(r"<tr([^>]*)>(\s*<td data-label=\"Label\".*?)</tr>", html, re.DOTALL):
+        (label,) = column(row, "Label")
+        if "continued" in attributes:
+            found[-1].append(label)
+        else:
+            found.append([label])
+    return found
+
+
+def repeated(html: str) -> list[str]:
+    return re.findall(r'<td data-label="([^"]*)" class="repeated"', html)
+
+
+def test_events_of_a_push_are_drawn_as_one(admin: Client, web: Repository, registry: Any) -> None:
+    for number in (1, 2):
+        registry(factories.notification(id=f"push-{number}", timestamp=f"2026-11-22T10:00:0{number}Z"))
+
+    html = get_page(admin, URL)
+
+    assert drawn(html) == [["Update Tag", "Create Manifest"]] * 2
+    assert repeated(html) == ["Repository", "SHA", "Initiated by"] * 2
+    assert drawn(get_page(admin, URL, sort="time")) == [["Create Manifest", "Update Tag"]] * 2
+
+
+def test_pull_is_drawn_as_one_with_the_manifest_of_its_platform(
+    admin: Client, web: Repository, registry: Any
+) -> None:
+    pull = {"action": "pull", "request": {"method": "GET"}}
+    index = {"mediaType": INDEX, "references": [{"digest": PLATFORM}]}
+    registry(factories.notification(**pull, timestamp="2026-11-22T10:00:00Z", target=index))
+    platform = {"digest": PLATFORM, "tag": None}
+    registry(factories.notification(**pull, timestamp="2026-11-22T10:00:01Z", target=platform))
+    registry(factories.notification(**pull, timestamp="2026-11-22T10:00:02Z"))
+
+    html = get_page(admin, URL, exclude_pull="false")
+
+    assert drawn(html) == [["Get Tag"], ["Get Manifest Part of a pull", "Get Tag"]]
+    assert repeated(html) == ["Repository", "Initiated by"]  # their digests are different
+
+
+def test_events_of_different_notifications_stay_apart(admin: Client, web: Repository) -> None:
+    for _ in range(2):
+        factories.record("update_tag", web, tag="v1", digest=factories.DIGEST)
+    for name in ("acme/api", "acme/docs"):  # another program can reuse an id
+        factories.record("update_tag", name, tag="v1", details={"notification_id": "n1"})
+
+    assert drawn(get_page(admin, "/activity/", type="UPDATE")) == [["Update Tag"]] * 4
+
+
+def test_page_filters_and_sorts_count_each_event(admin: Client, web: Repository, registry: Any) -> None:
+    for number in range(6):
+        registry(factories.notification(id=f"push-{number}", timestamp=f"2026-11-22T10:00:0{number}Z"))
+
+    assert drawn(get_page(admin, URL)) == [["Update Tag", "Create Manifest"]] * 5
+    assert drawn(get_page(admin, URL, sort="actor")) == [
+        [label] for label in ["Update Tag", "Create Manifest"] * 5
+    ]
+    assert drawn(get_page(admin, URL, type="UPDATE")) == [["Update Tag"]] * 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
 from activity.feed import chart_counts
 from activity.models import Event
@@ -12,14 +12,14 @@ from repositories.access.resolving import Access
 from repositories.models import Repository
 
 
-def assert_tallies_match_events(after: datetime, before: datetime) -> None:
+def assert_tallies_match_events(after: datetime, before: datetime, zone: tzinfo = UTC) -> None:
     """Assert that the tallies of a time range match its events, per repository and for the whole registry."""
     access = Access(everywhere=REGISTRY_ROLES["administer_registry"])
     pulls = Event.objects.filter(pull=None)  # an event that is part of another pull isn't counted
     events = list(pulls.values_list("repository", "occurred_at", "category"))
     for repository in [None, *Repository.objects.all()]:
         for bucket in chart_counts.count_by_tallies(
-            access, repository=repository, after=after, before=before
+            access, repository=repository, after=after, before=before, zone=zone
         ):
             inside = Counter(
                 category

@@ -21,7 +21,12 @@ HOUR = timedelta(hours=1)
 def draw(*counts: dict[str, int]) -> Chart:
     """Draw a chart that has one bar per hour, for these event counts by category."""
     buckets = [
-        Bucket(NOON + number * HOUR, NOON + (number + 1) * HOUR, Counter(each))
+        Bucket(
+            NOON + number * HOUR,
+            NOON + (number + 1) * HOUR,
+            Counter(each),
+            timezone.get_current_timezone(),
+        )
         for number, each in enumerate(counts)
     ]
     return chart.draw(buckets, lambda bucket: f"?bar={(bucket.start - NOON) // HOUR}")

@@ -60,8 +60,9 @@ FILL = """
           FROM generate_series(1, %(count)s) AS n) AS moments
     RETURNING repository_id, occurred_at, 1 AS category, is_pull
     )
-    INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events)
-    SELECT repository_id, date_trunc('hour', occurred_at, 'UTC'), category, is_pull, count(*)
+    INSERT INTO registry_activity_tallychange (repository_id, start, category, is_pull, events)
+    SELECT repository_id, date_bin('30 minutes', occurred_at, '1970-01-01 00:00Z'), category, is_pull,
+        count(*)
     FROM filled GROUP BY 1, 2, 3, 4
 """
 FIRST = datetime(2021, 1, 1, tzinfo=UTC)

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection, transaction
@@ -28,6 +29,7 @@ from tests import factories, tally_checks
 pytestmark = pytest.mark.django_db
 
 START = datetime(2026, 9, 28, 22, 47, 11, 250_000, tzinfo=UTC)
+AGES = timedelta(days=9_999)
 SEEDS = 5
 KINDS = ["create_manifest", "get_manifest", "delete_manifest", "promote", "scan"]
 RANGES = [
@@ -50,11 +52,12 @@ def outsider() -> Any:
 
 
 @pytest.fixture
-def repositories(outsider: Any) -> list[Repository]:
+def repositories(outsider: Any, monkeypatch: pytest.MonkeyPatch) -> list[Repository]:
     """Two repositories with 150 folded events from one day, and 150 unfolded events spread over 50 days.
 
-    There are also events without a repository.
+    There are also events without a repository. The tallies of half hours are kept.
     """
+    monkeypatch.setattr(tallies, "KEPT_HALF_HOURS", AGES)
     rng = random.Random(5)
     repositories = [factories.repository("acme/web"), factories.repository("acme/api", public=True)]
     moments = [START + timedelta(days=1) * rng.random() for _ in range(150)]
@@ -112,14 +115,28 @@ def list_events(
 
 
 @pytest.mark.parametrize(("since", "until"), RANGES)
-@pytest.mark.parametrize("exclude_pull", [True, False])
-def test_every_visible_event_is_counted_in_its_bucket(repositories, outsider, since, until, exclude_pull):
+@pytest.mark.parametrize(
+    ("exclude_pull", "kept", "zone"),
+    [
+        (True, tallies.KEPT_HALF_HOURS, "UTC"),
+        (False, AGES, "Australia/Lord_Howe"),
+    ],
+)
+def test_every_visible_event_is_counted_in_its_bucket(
+    repositories, outsider, since, until, exclude_pull, kept, zone, monkeypatch
+):
+    monkeypatch.setattr(tallies, "KEPT_HALF_HOURS", kept)
     after = None if since is None else START + since
     before = None if until is None else START + until
     for access in all_viewers(repositories[0], outsider).values():
         for repository in [None, *repositories]:
             buckets = chart_counts.count_by_tallies(
-                access, repository=repository, after=after, before=before, exclude_pull=exclude_pull
+                access,
+                repository=repository,
+                after=after,
+                before=before,
+                exclude_pull=exclude_pull,
+                zone=ZoneInfo(zone),
             )
             found = list_events(access, repository, after, before)
             if exclude_pull:
@@ -162,6 +179,8 @@ def test_tallies_that_reach_zero_are_deleted(repositories):
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, SEEDS))])
 def test_tallies_match_events_after_recording_deletion_and_folding_in_random_order(seed, monkeypatch):
     rng = random.Random(seed)
+    if seed % 2 == 0:
+        monkeypatch.setattr(tallies, "KEPT_HALF_HOURS", AGES)
     monkeypatch.setattr(tallies, "FOLD_BATCH", 5)
     monkeypatch.setattr(tallies, "DELETE_BATCH", 7)
     drop_tallies, dropped_counts = tallies.drop, list[Counter]()
@@ -216,9 +235,10 @@ def test_tallies_match_events_after_recording_deletion_and_folding_in_random_ord
     steps = [record] * 6 + drops + [delete] + [tallies._fold_batch] * 10 + [tallies.fold]
     for _ in range(40):
         rng.choice(steps)()
-        days = rng.choice([5, 40, 200])
+        days = rng.choice([5, 20, 40, 200])
         begin = first + timedelta(days=rng.randint(-20, 27), hours=rng.randrange(24))
-        tally_checks.assert_tallies_match_events(begin, begin + timedelta(days=days))
+        zone = rng.choice([UTC, ZoneInfo("Asia/Kolkata")])
+        tally_checks.assert_tallies_match_events(begin, begin + timedelta(days=days), zone)
         assert_ledger_matches_events()
     tallies.fold()
     assert_ledger_matches_events()
@@ -236,8 +256,8 @@ def assert_ledger_matches_events() -> None:
     expected: Counter[date] = Counter()
     for day, number in LedgerEntry.objects.values_list("day", "events"):
         expected[day] += number
-    for hour, number in changes.values_list("hour", "events"):
-        expected[hour.date()] += number
+    for start, number in changes.values_list("start", "events"):
+        expected[start.date()] += number
     actual = Counter(moment.date() for moment in Event.objects.values_list("occurred_at", flat=True))
     assert {day: number for day, number in expected.items() if number} == actual
 
@@ -249,11 +269,11 @@ def test_counts_can_be_limited_to_some_repositories(repositories):
     assert sum(b.counts.total() for b in buckets) == Event.objects.filter(repository__in=within).count()
 
 
-def test_counting_takes_three_queries(repositories):
+def test_counting_takes_four_queries(repositories):
     access = Access.for_user(factories.user_with("level_admin", repositories[0]))
     with CaptureQueriesContext(connection) as queries:
         chart_counts.count_by_tallies(access, repository=repositories[0])
-    assert len(queries) == 3
+    assert len(queries) == 4
 
 
 def test_user_without_grants_sees_the_count_of_their_own_logins(outsider):

@@ -7,7 +7,7 @@ counts come from the tallies. The failures and the busiest users come from the n
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Sum
@@ -31,7 +31,7 @@ from activity.models import (
     label_of_actor,
 )
 from activity.storage import tallies
-from activity.storage.tallies import DAY, floor
+from activity.storage.tallies import DAY
 from repositories.access.resolving import Access
 from repositories.models import Repository
 
@@ -70,9 +70,13 @@ def build_context(user: Any) -> dict[str, Any]:
 
 
 def events_by_day(access: Access, now: datetime) -> chart.Chart:
-    """Return the chart of the last `DAYS` days (UTC), with a link from each day to its events."""
-    today = floor(now, DAY)
-    buckets = chart_counts.count_by_tallies(access, after=today - (DAYS - 1) * DAY, before=today + DAY)
+    """Return the chart of the viewer's last `DAYS` days, with a link from each day to its events."""
+    zone = timezone.get_current_timezone()
+    midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    after, before = (midnight + timedelta(days=days) for days in (1 - DAYS, 1))
+    buckets = chart_counts.count_by_tallies(
+        access, after=after.astimezone(UTC), before=before.astimezone(UTC), zone=zone
+    )
     return chart.draw(buckets, lambda bucket: search_url(Search(after=bucket.start, before=bucket.end)))
 
 

@@ -22,7 +22,7 @@ def deleted_up_to() -> date | None:
     """Return the last day (UTC) of which a run has deleted events, or None if no run has deleted any."""
     deletions: dict[str, Any] = {"cause__startswith": RUN, "events__lt": 0}
     folded = LedgerEntry.objects.filter(**deletions).aggregate(last=Max("day"))["last"]
-    unfolded = TallyChange.objects.filter(**deletions).aggregate(last=Max("hour"))["last"]
+    unfolded = TallyChange.objects.filter(**deletions).aggregate(last=Max("start"))["last"]
     return max(filter(None, (folded, unfolded and unfolded.astimezone(UTC).date())), default=None)
 
 

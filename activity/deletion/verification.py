@@ -72,7 +72,7 @@ def _days() -> dict[str, Day]:
     One statement reads them, so that events that are recorded meanwhile count either everywhere or nowhere.
     """
     changes = TallyChange.objects.exclude(cause=TallyChange.RECOUNTED)
-    unfolded = changes.annotate(day=TruncDate("hour", tzinfo=UTC)).values_list("day", "cause")
+    unfolded = changes.annotate(day=TruncDate("start", tzinfo=UTC)).values_list("day", "cause")
     events = Event.objects.annotate(day=TruncDate("occurred_at", tzinfo=UTC)).values("day")
     rows = (
         LedgerEntry.objects.values_list("day", "cause", "events")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import accumulate
 
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -48,7 +48,7 @@ class Bar:
 
     x: int
     period: str
-    """The start and end of the bucket, formatted in the viewer's time zone."""
+    """The start and end of the bucket, formatted in the time zone of the chart."""
     url: str
     total: int
     summary: str
@@ -77,6 +77,8 @@ class Chart:
     """The number of events in the tallest bar."""
     width: int
     height: int
+    zone: tzinfo
+    """The time zone of the periods: the viewer's, or UTC in charts of long ranges."""
     bar_width: int = SLOT_WIDTH * 4 // 5
 
     @property
@@ -92,6 +94,11 @@ class Chart:
             "parts": ", ".join(f"{series.label} {intcomma(series.total)}" for series in self.series),
             "peak": intcomma(self.peak),
         }
+
+    @property
+    def is_in_utc(self) -> bool:
+        """Whether the periods are in UTC, although the viewer's time zone is another."""
+        return str(self.zone) != timezone.get_current_timezone_name()
 
     @property
     def first(self) -> str:
@@ -116,7 +123,7 @@ def draw(buckets: Sequence[Bucket], url_for: Callable[[Bucket], str]) -> Chart:
     chart_height = max([CHART_HEIGHT, *map(sum, stacks)])
     bars = []
     for index, (bucket, counted, stack) in enumerate(zip(buckets, counts, stacks, strict=True)):
-        period = f"{_format_time(bucket.start)} – {_format_time(bucket.end)}"
+        period = f"{_format_time(bucket.start, bucket.zone)} – {_format_time(bucket.end, bucket.zone)}"
         parts = ", ".join(f"{item.label} {intcomma(n)}" for item in series if (n := counted[item.category]))
         tops = [chart_height - height for height in accumulate(stack)]
         bars.append(
@@ -135,7 +142,8 @@ def draw(buckets: Sequence[Bucket], url_for: Callable[[Bucket], str]) -> Chart:
             )
         )
     width = SLOT_WIDTH * max(len(bars), 1)
-    return Chart(bars, series, total=totals.total(), peak=peak, width=width, height=chart_height)
+    zone = buckets[0].zone if buckets else UTC
+    return Chart(bars, series, totals.total(), peak, width, chart_height, zone)
 
 
 def event_count_text(number: int) -> str:
@@ -154,5 +162,5 @@ def _segment_height(number: int, peak: int) -> int:
     return max(MIN_SEGMENT_HEIGHT, CHART_HEIGHT * number // peak) if number else 0
 
 
-def _format_time(moment: datetime) -> str:
-    return format_time(timezone.localtime(moment), "moment")
+def _format_time(moment: datetime, zone: tzinfo) -> str:
+    return format_time(moment.astimezone(zone), "moment")

@@ -6,11 +6,11 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import TypeVar
 
-from django.db.models import Count, DateTimeField, F, Max, Min, Q, QuerySet, Sum
+from django.db.models import Count, DateTimeField, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import Cast, TruncMinute
 from django.utils import timezone
 
@@ -20,22 +20,24 @@ from activity.gating import GatedQuerySet, sees_pulls
 from activity.identity import MILLISECOND, moment_of
 from activity.models import Event, EventQuerySet, Tally, TallyChange
 from activity.storage import tallies
-from activity.storage.tallies import DAY, HOUR, WEEK, floor
+from activity.storage.tallies import DAY, HALF_HOUR, WEEK, floor
 from repositories.access.resolving import Access
 from repositories.models import Repository
 
+HOUR = timedelta(hours=1)
 MINUTES = [timedelta(minutes=number) for number in (1, 2, 5, 10)]
 WIDTHS = [HOUR * number for number in (1, 2, 3, 6, 12)] + [DAY * number for number in (1, 2, 7, 14, 28, 91)]
 MAX_BUCKETS = 60
-EVENT_BY_EVENT_UP_TO = 3 * HOUR
-"""In ranges up to this length, events are counted one by one."""
-HOURLY_UP_TO = 10 * DAY
-"""In ranges up to this length, events are counted from hourly tallies."""
-DAILY_UP_TO = 120 * DAY
-"""In ranges up to this length, events are counted from daily tallies. Longer ranges use weekly tallies.
-
-Buckets are at least as wide as the tallies they are counted from.
-"""
+MINUTES_UP_TO = 3 * HOUR
+"""Ranges up to this length have buckets of minutes, and their events are counted one by one."""
+HOURS_UP_TO = 10 * DAY
+"""Ranges up to this length have buckets of hours."""
+DAYS_UP_TO = 120 * DAY
+"""Ranges up to this length have buckets of days. Longer ranges have buckets of weeks."""
+LOCAL_UP_TO = 31 * DAY + HOUR
+"""Ranges up to this length have buckets in the viewer's time zone. A month can have a 25-hour day."""
+OLD_UP_TO = 2 * DAY
+"""In old ranges up to this length, events are counted one by one, because only tallies of days are left."""
 COUNT_FIELDS = ("start", "category", "number")
 
 Range = tuple[datetime, datetime]
@@ -49,6 +51,8 @@ class Bucket:
     start: datetime
     end: datetime
     counts: Counter[str] = field(default_factory=Counter)
+    zone: tzinfo = UTC
+    """The time zone in which the period consists of whole hours, days or weeks."""
 
     @property
     def total(self) -> int:
@@ -63,27 +67,31 @@ def count_by_tallies(
     after: datetime | None = None,
     before: datetime | None = None,
     exclude_pull: bool = False,
+    zone: tzinfo = UTC,
 ) -> list[Bucket]:
     """Return buckets that cover the range, each with the number of events that the viewer can see.
 
     Counts the events of `repository`, of the repositories in `within`, or of all repositories. Without
     `after`, the range starts with the first event. Without `before`, the range ends now, or after the last
     event if its time is in the future. If either bound is missing and there are no events, the list is empty.
-    Buckets start and end on whole hours, days or weeks in UTC, except at the ends of the range and in ranges
-    of up to three hours. The list has at most `MAX_BUCKETS` + 1 buckets. The number of queries is fixed.
+    Buckets start and end on whole hours, days or weeks, except at the ends of the range and in ranges of up
+    to three hours. Up to 31 days, they are in `zone` if tallies of half hours allow that, or else in UTC.
+    The list has at most `MAX_BUCKETS` + 1 buckets. The number of queries is fixed.
     """
     scope = _Scope(access, repository, within, exclude_pull or not sees_pulls(access, repository))
     if after is None or before is None:
-        first, last = scope.extent()
-        if first is None or last is None:
+        first, last = scope.extent(timezone.now())
+        if first is None:
             return []
-        after = after or first
-        before = before or max(timezone.now(), last)
-    return fill_buckets(after, before, scope.counts(after, before)) if after < before else []
+        after, before = after or first, before or last
+    if after >= before:
+        return []
+    buckets = _buckets_of_tallies(after, before, zone)
+    return fill(buckets, scope.counts(buckets))
 
 
 def count_events(
-    plan: Plan, after: datetime | None, before: datetime | None
+    plan: Plan, after: datetime | None, before: datetime | None, zone: tzinfo = UTC
 ) -> tuple[list[Bucket], datetime | None]:
     """Return buckets with event counts, and the time at which counting stopped.
 
@@ -103,31 +111,71 @@ def count_events(
     if not counted:
         return [], cutoff
     end = before or max(timezone.now(), counted[0][0] + MILLISECOND)
-    return fill_buckets(cutoff or after or counted[-1][0], end, counted), cutoff
+    return fill(make_buckets(cutoff or after or counted[-1][0], end, zone), counted), cutoff
 
 
-def fill_buckets(after: datetime, before: datetime, counts: Iterable[tuple]) -> list[Bucket]:
-    """Return buckets that cover a range, with these counts: (time, category, number) tuples."""
-    buckets = make_buckets(after, before)
+def fill(buckets: list[Bucket], counts: Iterable[tuple]) -> list[Bucket]:
+    """Add counts to consecutive buckets: (time, category, number) tuples."""
     starts = [bucket.start for bucket in buckets]
     for moment, category, number in counts:
         # Events can be counted per minute, and the first minute can start before the first bucket does.
-        buckets[bisect(starts, max(moment, after)) - 1].counts[category] += int(number)
+        buckets[bisect(starts, max(moment, starts[0])) - 1].counts[category] += int(number)
     return buckets
 
 
-def make_buckets(after: datetime, before: datetime) -> list[Bucket]:
-    """Return empty buckets that cover a range."""
+def make_buckets(
+    after: datetime, before: datetime, zone: tzinfo = UTC, min_width: timedelta = HOUR
+) -> list[Bucket]:
+    """Return empty buckets that cover a range, in a time zone if the range is short, or else in UTC."""
     length = before - after
-    min_width = WEEK if length > DAILY_UP_TO else DAY if length > HOURLY_UP_TO else HOUR
-    widths = [width for width in WIDTHS if width >= min_width] if length > EVENT_BY_EVENT_UP_TO else MINUTES
+    if length > LOCAL_UP_TO:
+        zone = UTC
+    usual = WEEK if length > DAYS_UP_TO else DAY if length > HOURS_UP_TO else HOUR
+    widths = [width for width in WIDTHS if width >= max(usual, min_width)]
+    if length <= MINUTES_UP_TO:
+        widths = MINUTES
     width = next((width for width in widths if length / width <= MAX_BUCKETS), None)
     if width is None:  # the smallest number of whole weeks that suffices
         width = WEEK * -(-length // (WEEK * MAX_BUCKETS))
     bounds = [after]
-    while (following := floor(bounds[-1], width) + width) < before:
+    while (following := _next_bound(bounds[-1], width, zone)) < before:
         bounds.append(following)
-    return [Bucket(start, end) for start, end in pairwise([*bounds, before])]
+    return [Bucket(start, end, zone=zone) for start, end in pairwise([*bounds, before])]
+
+
+def _next_bound(moment: datetime, width: timedelta, zone: tzinfo) -> datetime:
+    """Return the end of the period that contains a moment, by the clocks of a time zone.
+
+    If the clocks are set back then, the end occurs twice. The first one after the moment is used.
+    """
+    clock = moment.astimezone(zone).replace(tzinfo=UTC)
+    end = (floor(clock, width) + width).replace(tzinfo=zone)
+    first, second = (end.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+    return first if first > moment else second
+
+
+def _buckets_of_tallies(after: datetime, before: datetime, zone: tzinfo) -> list[Bucket]:
+    """Return buckets whose events can be counted from tallies, in a time zone if possible, or else in UTC."""
+    if _is_old(after) and not _is_counted_by_events(after, before):
+        return make_buckets(after, before, min_width=DAY)
+    buckets = make_buckets(after, before, zone)
+    if _is_counted_by_events(after, before) or _consist_of(buckets, HALF_HOUR):
+        return buckets
+    return make_buckets(after, before)
+
+
+def _is_old(moment: datetime) -> bool:
+    """Return whether tallies of half hours may be missing. The margin is for those that are being deleted."""
+    return moment < tallies.half_hours_since() + DAY
+
+
+def _is_counted_by_events(after: datetime, before: datetime) -> bool:
+    return before - after <= (OLD_UP_TO if _is_old(after) else MINUTES_UP_TO)
+
+
+def _consist_of(buckets: list[Bucket], length: timedelta) -> bool:
+    """Return whether buckets consist of whole periods (UTC), except at the ends of the range."""
+    return all(bucket.start == floor(bucket.start, length) for bucket in buckets[1:])
 
 
 @dataclass(frozen=True)
@@ -169,45 +217,51 @@ class _Scope:
         """Whether the scope has so many repositories that scanning the tallies by time soon finds a match."""
         return self.repository is None and self.within is None and self.access.repositories_if_few is None
 
-    def extent(self) -> tuple[datetime | None, datetime | None]:
-        """Return the start of the first hour or day with events and the end of the last one."""
+    def extent(self, now: datetime) -> tuple[datetime | None, datetime]:
+        """Return the start of the first half hour or day with events, if any, and the end of the range.
+
+        The range ends now, or after the last event if the clock of its node is ahead.
+        """
         days = self.visible(tallies.valid(Tally.Unit.DAY))
         if self.spans_many_repositories:
-            starts = days.values_list("start", flat=True)
-            first, last = starts.order_by("start").first(), starts.order_by("-start").first()
+            first = days.values_list("start", flat=True).order_by("start").first()
         else:
-            first, last = days.aggregate(first=Min("start"), last=Max("start")).values()
-        changes = self.changes.aggregate(first=Min("hour"), last=Max("hour"))
+            first = days.aggregate(first=Min("start"))["first"]
+        coming = self.visible(tallies.valid(Tally.Unit.HALF_HOUR)).filter(start__gt=now - HALF_HOUR)
+        changes = self.changes.aggregate(first=Min("start"), last=Max("start"))
         firsts = [first, changes["first"]]
-        lasts = [moment and moment + length for moment, length in ((last, DAY), (changes["last"], HOUR))]
+        lasts = [coming.aggregate(last=Max("start"))["last"], changes["last"]]
         moments = self.own_account_events.values_list("occurred_at", flat=True)
         for moment in filter(None, (moments.order_by("id").first(), moments.order_by("-id").first())):
-            firsts.append(floor(moment, HOUR))
-            lasts.append(floor(moment, HOUR) + HOUR)
-        return min(filter(None, firsts), default=None), max(filter(None, lasts), default=None)
+            firsts.append(floor(moment, HALF_HOUR))
+            lasts.append(floor(moment, HALF_HOUR))
+        ends = [moment + HALF_HOUR for moment in lasts if moment]
+        return min(filter(None, firsts), default=None), max([now, *ends])
 
-    def counts(self, after: datetime, before: datetime) -> QuerySet:
-        """Return rows of (start, category, number) that add up to the event counts for a range.
+    def counts(self, buckets: list[Bucket]) -> QuerySet:
+        """Return rows of (start, category, number) that add up to the event counts for consecutive buckets.
 
-        Whole weeks, days and hours are counted from the tallies and tally changes. The remainders at both
-        ends are counted from the events. A single statement counts everything, so that each tally change is
-        counted exactly once, even while another process is folding changes into tallies.
+        Whole weeks, days and half hours are counted from the tallies and tally changes. The remainders at
+        both ends are counted from the events. A single statement counts everything, so that each tally change
+        is counted exactly once, even while another process is folding changes into tallies.
         """
-        hours = _whole_periods((after, before), HOUR) if before - after > EVENT_BY_EVENT_UP_TO else None
-        if hours is None:
+        after, before = buckets[0].start, buckets[-1].end
+        by_events = _is_counted_by_events(after, before)
+        whole = None if by_events else _whole_periods((after, before), *map(_finest_tally, (after, before)))
+        if whole is None:
             return self.event_counts(self.events, (after, before))
         # Django converts the times of all parts as it converts those of the first one. PostgreSQL returns the
         # minutes of events without a time zone, and only the conversion of such a part adds it.
-        parts = [self.event_counts(self.own_account_events, hours), self.change_counts(hours)]
-        parts += self.tally_counts(hours, before - after)
-        parts += [self.event_counts(self.events, span) for span in _remainders((after, before), hours)]
+        parts = [self.event_counts(self.own_account_events, whole), self.change_counts(whole)]
+        parts += self.tally_counts(whole, buckets)
+        parts += [self.event_counts(self.events, span) for span in _remainders((after, before), whole)]
         return parts[0].union(*parts[1:], all=True)
 
-    def tally_counts(self, hours: Range, length: timedelta) -> Iterator[QuerySet]:
-        """Yield queries that sum the tallies in a range, using tallies for the longest possible periods."""
-        days = _whole_periods(hours, DAY) if length > HOURLY_UP_TO else None
-        weeks = _whole_periods(days, WEEK) if days and length > DAILY_UP_TO else None
-        yield self.sum_tallies(tallies.valid(Tally.Unit.HOUR), _remainders(hours, days))
+    def tally_counts(self, span: Range, buckets: list[Bucket]) -> Iterator[QuerySet]:
+        """Yield queries that sum the tallies in a range, of the longest periods that the buckets allow."""
+        days = _whole_periods(span, DAY) if _consist_of(buckets, DAY) else None
+        weeks = _whole_periods(days, WEEK) if days and _consist_of(buckets, WEEK) else None
+        yield self.sum_tallies(tallies.valid(Tally.Unit.HALF_HOUR), _remainders(span, days))
         if days:
             yield self.sum_tallies(tallies.valid(Tally.Unit.DAY), _remainders(days, weeks))
         if weeks:
@@ -218,9 +272,8 @@ class _Scope:
         within = Q(*(Q(start__gte=start, start__lt=end) for start, end in spans), _connector=Q.OR)
         return self.sum_events(self.visible(rows).filter(within) if spans else rows.none())
 
-    def change_counts(self, hours: Range) -> QuerySet:
-        rows = self.changes.filter(hour__gte=hours[0], hour__lt=hours[1])
-        return self.sum_events(rows.annotate(start=F("hour")))
+    def change_counts(self, span: Range) -> QuerySet:
+        return self.sum_events(self.changes.filter(start__gte=span[0], start__lt=span[1]))
 
     @staticmethod
     def sum_events(rows: QuerySet) -> QuerySet:
@@ -234,9 +287,17 @@ class _Scope:
         return rows.annotate(number=Count("pk")).values_list(*COUNT_FIELDS)
 
 
-def _whole_periods(span: Range, length: timedelta) -> Range | None:
-    """Return the largest range of whole hours, days or weeks within a range, or None if none fits."""
-    start, end = floor(span[0] + length - timedelta.resolution, length), floor(span[1], length)
+def _finest_tally(moment: datetime) -> timedelta:
+    """Return the length of the shortest period whose tallies are kept at a moment."""
+    return DAY if _is_old(moment) else HALF_HOUR
+
+
+def _whole_periods(span: Range, length: timedelta, last: timedelta | None = None) -> Range | None:
+    """Return the largest range of whole half hours, days or weeks within a range, or None if none fits.
+
+    `last` is the length of the period that the result ends with, if it isn't `length`.
+    """
+    start, end = floor(span[0] + length - timedelta.resolution, length), floor(span[1], last or length)
     return (start, end) if start < end else None
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from django.db.models import OuterRef, Subquery
 
+from activity.gating import GatedQuerySet
 from activity.models import Tally, TallyChange
 from activity.storage import tallies
 from repositories.access.resolving import Access
@@ -14,18 +15,18 @@ from repositories.models import Repository
 
 
 def last_activity(access: Access, repositories: Collection[Repository]) -> dict[int, datetime]:
-    """Return the hour of the newest visible event in each repository, by repository id.
+    """Return the half hour of the newest visible event in each repository, by repository id.
 
-    Repositories without visible events are left out. Runs one query, which reads the tallies, newest first.
+    Repositories without visible events are left out. Half hours are kept for a month, so for an older event,
+    the day (UTC) is returned. Runs one query, which reads the tallies, newest first.
     Reading the events instead could mean skipping a million events to find one that the viewer may see.
     """
     outer_pk = OuterRef("pk")
-    folded = tallies.valid(Tally.Unit.HOUR).filter(repository=outer_pk).order_by("-start")
-    waiting = TallyChange.objects.filter(repository=outer_pk, events__gt=0).order_by("-hour")
+    counts: list[GatedQuerySet] = [
+        tallies.valid(unit).filter(repository=outer_pk) for unit in (Tally.Unit.HALF_HOUR, Tally.Unit.DAY)
+    ]
+    counts.append(TallyChange.objects.filter(repository=outer_pk, events__gt=0))
     rows = Repository.objects.filter(pk__in=[repository.pk for repository in repositories]).order_by()
-    hours = rows.values_list(
-        "pk",
-        Subquery(folded.visible_in_each(access, repositories).values("start")[:1]),
-        Subquery(waiting.visible_in_each(access, repositories).values("hour")[:1]),
-    )
-    return {pk: max(known) for pk, *found in hours if (known := list(filter(None, found)))}
+    visible = (each.visible_in_each(access, repositories).order_by("-start") for each in counts)
+    starts = rows.values_list("pk", *(Subquery(each.values("start")[:1]) for each in visible))
+    return {pk: max(known) for pk, *found in starts if (known := list(filter(None, found)))}

@@ -502,7 +502,7 @@ class Migration(migrations.Migration):
             name='Tally',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('unit', models.SmallIntegerField(choices=[(1, 'Hour'), (2, 'Day'), (3, 'Week')])),
+                ('unit', models.SmallIntegerField(choices=[(1, 'half hour'), (2, 'Day'), (3, 'Week')])),
                 ('start', models.DateTimeField()),
                 ('category', activity.models.fields.TalliedCategoryField()),
                 ('is_pull', models.BooleanField()),
@@ -520,7 +520,7 @@ class Migration(migrations.Migration):
             name='TallyChange',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('hour', models.DateTimeField()),
+                ('start', models.DateTimeField()),
                 ('category', activity.models.fields.TalliedCategoryField()),
                 ('is_pull', models.BooleanField()),
                 ('events', models.BigIntegerField()),
@@ -529,7 +529,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'default_permissions': ['view'],
-                'indexes': [models.Index(fields=['repository', 'hour'], name='tally_change_repository')],
+                'indexes': [models.Index(fields=['repository', 'start'], name='tally_change_repository')],
             },
         ),
         migrations.AddIndex(

@@ -1,4 +1,4 @@
-"""Tallies: stored counts of events by hour, day and week."""
+"""Tallies: stored counts of events by half hour, day and week."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repositories.utils.fields import UnconstrainedForeignKey
 
 
 class Tally(models.Model):
-    """The number of events in one repository and category during an hour, day or week (UTC).
+    """The number of events in one repository and category during a half hour, day or week (UTC).
 
     See `activity.storage.tallies`.
     """
@@ -23,7 +23,7 @@ class Tally(models.Model):
     """The repository id of tallies that count the events of all repositories. No repository has this id."""
 
     class Unit(models.IntegerChoices):
-        HOUR = 1
+        HALF_HOUR = 1, "half hour"
         DAY = 2
         WEEK = 3
 
@@ -68,7 +68,8 @@ class TallyChange(models.Model):
     """The cause of changes that count existing events again, which the ledger leaves out."""
 
     repository = UnconstrainedForeignKey(Repository, null=True)
-    hour = models.DateTimeField()
+    start = models.DateTimeField()
+    """The start of the half hour in which the events happened."""
     category = TalliedCategoryField()
     is_pull = models.BooleanField()
     events = models.BigIntegerField()
@@ -78,16 +79,16 @@ class TallyChange(models.Model):
 
     class Meta:
         default_permissions = ["view"]
-        indexes = [models.Index(fields=["repository", "hour"], name="tally_change_repository")]
+        indexes = [models.Index(fields=["repository", "start"], name="tally_change_repository")]
 
     def __str__(self) -> str:
-        return f"{self.events:+} {self.category} events in the hour starting {self.hour:%Y-%m-%d %H:%M}"
+        return f"{self.events:+} {self.category} events in the half hour starting {self.start:%Y-%m-%d %H:%M}"
 
 
 class DroppedTallies(models.Model):
     """A range of whole days whose tallies are invalid, because nearly all their events were deleted at once.
 
-    Folding deletes the invalid hourly and daily tallies, and recalculates the invalid weekly tallies.
+    Folding deletes the invalid half-hourly and daily tallies, and recalculates the invalid weekly tallies.
     """
 
     is_pull = models.BooleanField()

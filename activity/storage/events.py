@@ -18,7 +18,7 @@ from activity.models.fields import PULL_PART, KindField, category_sql
 from activity.storage import append_only, messages, partitions, positions, tallies, texts
 from activity.storage.newest import update_newest
 from activity.storage.rows import insert_rows
-from activity.storage.tallies import TALLIED_CATEGORY, Cell, DeletedCounts
+from activity.storage.tallies import HALF_HOUR_SQL, TALLIED_CATEGORY, Cell, DeletedCounts
 from repositories.access.levels import Category
 
 
@@ -54,13 +54,13 @@ DELETE_AND_COUNT = """
         {delete} RETURNING repository_id, occurred_at, {category} AS category, is_pull, position
     ),
     cells AS (
-        SELECT repository_id, date_trunc('hour', occurred_at, 'UTC') AS hour, category, is_pull,
+        SELECT repository_id, {half_hour} AS start, category, is_pull,
             COUNT(*) AS events
         FROM deleted GROUP BY 1, 2, 3, 4
     ),
     changes AS (
-        INSERT INTO registry_activity_tallychange (repository_id, hour, category, is_pull, events, cause)
-        SELECT repository_id, hour, category, is_pull, -events, %s FROM cells
+        INSERT INTO registry_activity_tallychange (repository_id, start, category, is_pull, events, cause)
+        SELECT repository_id, start, category, is_pull, -events, %s FROM cells
     ),
     {removal}
     SELECT repository_id, category, SUM(events)::bigint FROM cells GROUP BY 1, 2
@@ -76,22 +76,25 @@ def delete_events(events: QuerySet[Event], cause: str) -> DeletedCounts:
     delete, params = _delete_sql(events)
     with append_only.deletion_allowed(), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            sql = DELETE_AND_COUNT.format(delete=delete, category=TALLIED_CATEGORY, removal=REMOVAL)
+            sql = DELETE_AND_COUNT.format(
+                delete=delete, half_hour=HALF_HOUR_SQL, category=TALLIED_CATEGORY, removal=REMOVAL
+            )
             cursor.execute(sql, [*params, cause])
             return tallies.to_counts(cursor)
         # SQLite 3.40 evaluates `pull IS NULL` wrongly in a RETURNING clause.
         cursor.execute(
-            f"{delete} RETURNING repository_id, substr(occurred_at, 1, 13), kind, pull, position", params
+            f"{delete} RETURNING repository_id, substr(occurred_at, 1, 16), kind, pull, position", params
         )
         rows: Counter[tuple] = Counter()
         removed: set[int] = set()
-        for repository, hour, kind, pull, position in cursor:
+        for repository, minute, kind, pull, position in cursor:
             category = category_of(KindField.texts.get(kind, "")) if pull is None else PULL_PART
-            rows[repository, hour, category] += 1
+            rows[repository, minute, category] += 1
             removed.add(position)
     cells: Counter[Cell] = Counter()
-    for (repository, hour, category), number in rows.items():
-        cells[Cell(repository, datetime.fromisoformat(f"{hour}:00+00:00"), category)] -= number
+    for (repository, minute, category), number in rows.items():
+        start = tallies.floor(datetime.fromisoformat(f"{minute}+00:00"), tallies.HALF_HOUR)
+        cells[Cell(repository, start, category)] -= number
     tallies.record_changes(cells, cause)
     positions.record_removal(min(removed, default=None), max(removed, default=None))
     return tallies.add_up((cell.repository_id, cell.category, -number) for cell, number in cells.items())

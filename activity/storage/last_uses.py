@@ -24,7 +24,8 @@ def note_changes(changes: Iterable[TallyChange]) -> None:
         field = "last_pull" if row.is_pull else "last_push" if row.category == Category.PUSH else ""
         if field and row.repository_id and row.events > 0:
             known = hours.setdefault(row.repository_id, {})
-            known[field] = max(row.hour, known.get(field, row.hour))
+            hour = row.start.replace(minute=0)
+            known[field] = max(hour, known.get(field, hour))
     _note(hours)
 
 

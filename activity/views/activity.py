@@ -24,6 +24,7 @@ from django.http import (
     QueryDict,
 )
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import Promise, cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -39,8 +40,8 @@ from activity.feed.qualifiers import Condition, offered_qualifiers
 from activity.feed.reading import find, iter_pages, newest
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search
-from activity.gating import sees_only_pulls, sees_pulls
 from activity.feed.together import join_neighbors
+from activity.gating import sees_only_pulls, sees_pulls
 from activity.models import ACTORS, ActorType, Event, EventQuerySet
 from repositories.access.people import organizations_of
 from repositories.models import RegistrySettings, Repository
@@ -211,9 +212,9 @@ class ActivityPage(ViewerMixin, TemplateView):
         choice = self.choice
         page = Listed(Page([], None, None)) if self.problems else self.load_page()
         attach_remarks(page.rows)
-        event_chart, counted_from = self.chart()
         if choice.column == "time":
             join_neighbors(page.rows)
+        event_chart, counted_from = self.chart()
         return super().get_context_data(
             **kwargs,
             form=self.form,
@@ -287,12 +288,14 @@ class ActivityPage(ViewerMixin, TemplateView):
 
     def chart(self) -> tuple[chart.Chart, datetime | None]:
         """Return the chart, and the time from which events were counted (None if all events were counted)."""
-        choice, counted_from = self.choice, None
+        choice, counted_from, zone = self.choice, None, timezone.get_current_timezone()
         if self.problems:
             buckets: list[chart_counts.Bucket] = []
         elif set(self.scope) - {"organization"} or choice.filters or choice.search != Search():
             bounds = choice.search & Search(after=choice.after, before=choice.before)
-            buckets, counted_from = chart_counts.count_events(self.listed.plan, bounds.after, bounds.before)
+            buckets, counted_from = chart_counts.count_events(
+                self.listed.plan, bounds.after, bounds.before, zone
+            )
         else:
             buckets = chart_counts.count_by_tallies(
                 self.access,
@@ -301,6 +304,7 @@ class ActivityPage(ViewerMixin, TemplateView):
                 after=choice.after,
                 before=choice.before,
                 exclude_pull=choice.exclude_pull,
+                zone=zone,
             )
         return chart.draw(buckets, self.bucket_url), counted_from
 

@@ -84,9 +84,7 @@ class Target:
 SHARED = "The recorder takes a core of its own while messages wait."
 PYTHON = "Python takes most of the time; see *Where the recorder's time goes* below."
 ROW = "The index of actors takes 85 bytes: their names differ in length, so pages are half empty."
-TALLIES = (
-    "In a quiet repository, most events are alone in their hour, day and week, so each has three tallies."
-)
+TALLIES = "In quiet repositories, most events are alone in their half hour, day and week, with three tallies."
 SCANS = (
     "Tags, digests and absent namespaces have no index. PostgreSQL reads all events that the viewer can see."
 )

@@ -246,10 +246,11 @@ SHIFTED = {
 COUNT_TALLIES = """
     TRUNCATE registry_activity_tally;
     INSERT INTO registry_activity_tally (repository_id, unit, start, category, is_pull, events)
-    SELECT repository, unit, date_trunc(period, occurred_at, 'UTC'), {category}, is_pull, COUNT(*)
+    SELECT repository, unit, date_bin(period, occurred_at, '1970-01-05 00:00Z'), {category}, is_pull, COUNT(*)
     FROM registry_activity_event,
-        unnest(ARRAY['hour', 'day', 'week']) WITH ORDINALITY AS periods(period, unit),
+        unnest(ARRAY['30 minutes', '1 day', '7 days']::interval[]) WITH ORDINALITY AS periods(period, unit),
         unnest(array_remove(ARRAY[0, repository_id], NULL)) AS repository
+    WHERE unit > 1 OR occurred_at >= now() - interval '33 days'
     GROUP BY 1, 2, 3, 4, 5
 """
 

@@ -68,7 +68,7 @@ PARAMETERS = [
     *("after", "before", "range", "type", "category", "tag", "digest", "repository", "actor", "actor_type"),
     *("policy", "organization", "namespace", "exclude_pull", "sort", "ordering", "limit", "page_size"),
     *("q", "search", "format", "since", "p", "o", "e", "all", "page", "user", "team", "id", "action", "next"),
-    *("kind", "occurred", "actor-type", "_changelist_filters", "_to_field", "_popup", "app_label"),
+    *("kind", "occurred", "actor_type", "_changelist_filters", "_to_field", "_popup", "app_label"),
     *("model_name", "field_name", "term", "state", "date", "name", "preview", "account", "source"),
 ]
 

@@ -1,9 +1,8 @@
-"""Filters for the admin list of events. Each filter adds terms to the search entered in the search box."""
+"""The filters of the admin list of events, which add terms to the search entered in the search box."""
 
 from __future__ import annotations
 
-import calendar
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from django import forms
@@ -12,110 +11,14 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet, TextChoices
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.dates import MONTHS
 from django.utils.translation import gettext_lazy as _
 
 from activity import catalogue
-from activity.feed.qualifiers import InvalidTerm
-from activity.feed.search_language import QUALIFIERS_BY_NAME_OR_ALIAS, Search, Term, parse, read_term
+from activity.feed.search_language import QUALIFIERS_BY_NAME_OR_ALIAS, Search, Term, parse
 from activity.feed.search_times import DATE, TimeField, input_of
-from activity.identity import moment_of
 from activity.models import MAX_ACTOR_LENGTH, ActorType, Event
 from repositories.models import Namespace, RegistrySettings, Repository
 from repositories.utils.parameters import problems_of_fields
-
-
-class SearchFilter:
-    """A filter that supplies a `Search` for `EventChangeList` instead of filtering the queryset itself."""
-
-    search: Search
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        return queryset
-
-
-class TermFilter(SearchFilter, admin.SimpleListFilter):
-    """A filter for a single search term. Its query parameter has the same name as the term."""
-
-    parameter_name: str
-
-    offered: Callable[[bool], Iterable[TextChoices]]
-    """Returns the values to offer, given whether scanning is enabled."""
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        offered = self.offered(RegistrySettings.get_solo().scanning_enabled)
-        return [(choice.value, str(choice.label)) for choice in offered]
-
-    @property
-    def search(self) -> Search:  # type: ignore[override]
-        if not (value := self.value()):
-            return Search()
-        try:
-            return Search((read_term(self.parameter_name, value),))
-        except InvalidTerm as error:
-            return Search(problems=(str(error),))
-
-
-class CategoryFilter(TermFilter):
-    title = _("category")
-    parameter_name = "category"
-    offered = staticmethod(catalogue.offered_categories)
-
-
-class TypeFilter(TermFilter):
-    title = _("type")
-    parameter_name = "type"
-    offered = staticmethod(catalogue.offered_types)
-
-
-class ActorTypeFilter(TermFilter):
-    title = _("actor type")
-    parameter_name = "actor-type"
-    offered = staticmethod(lambda scanning_enabled: ActorType)
-
-
-class OccurredFilter(SearchFilter, admin.SimpleListFilter):
-    """A date filter that lets the user drill down to a year, a month or a day.
-
-    Django's `date_hierarchy` would read all events to find the dates that have events.
-    """
-
-    title = _("date")
-    parameter_name = "occurred"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        parts = self._selected_parts()
-        if not parts:
-            return [(str(year), str(year)) for year in event_years(model_admin.get_queryset(request))]
-        year, *rest = parts
-        choices = [(f"{year}", f"{year}")]
-        if not rest:
-            return choices + [(f"{year}-{m:02}", MONTHS[m]) for m in range(1, 13)]
-        month = rest[0]
-        choices.append((f"{year}-{month:02}", f"{MONTHS[month]} {year}"))
-        days = calendar.monthrange(year, month)[1]
-        return choices + [(f"{year}-{month:02}-{day:02}", str(day)) for day in range(1, days + 1)]
-
-    @property
-    def search(self) -> Search:  # type: ignore[override]
-        value = self.value()
-        return parse(f"on:{value}", timezone.get_current_timezone()) if value else Search()
-
-    def _selected_parts(self) -> list[int]:
-        """Return the selected [year], [year, month] or [year, month, day], or [] if no date is selected."""
-        value = self.value() or ""
-        if not DATE.fullmatch(value) or self.search.problems:
-            return []
-        return [int(part) for part in value.split("-")]
-
-
-def event_years(events: QuerySet[Event]) -> range:
-    """Return every year from the year of the first event to the year of the last event."""
-    ids = events.values_list("pk", flat=True)
-    first, last = ids.order_by("pk").first(), ids.order_by("-pk").first()
-    if first is None or last is None:
-        return range(0)
-    return range(moment_of(first).year, moment_of(last).year + 1)
 
 
 class TimeInput(forms.TextInput):
@@ -134,48 +37,81 @@ class TimeInput(forms.TextInput):
 
 
 class FilterForm(forms.Form):
-    """A form for the filters that have too many values for a list of links.
+    """The filters of the list of events, which are combined with the search.
 
     There can be thousands of repositories and namespaces, so their widgets load them as the user types.
     """
 
     repository = forms.ModelChoiceField(
         Repository.objects.select_related("namespace"),
+        label=_("Repository"),
         required=False,
         widget=AutocompleteSelect(Event._meta.get_field("repository"), admin.site),
     )
     namespace = forms.ModelChoiceField(
         Namespace.objects.all(),
+        label=_("Namespace"),
         required=False,
         widget=AutocompleteSelect(Repository._meta.get_field("namespace"), admin.site),
     )
-    actor = forms.CharField(required=False, max_length=MAX_ACTOR_LENGTH)
+    category = forms.ChoiceField(label=_("Category"), required=False)
+    type = forms.ChoiceField(label=_("Type"), required=False)
     kind = forms.ChoiceField(
+        label=_("Kind"),
         required=False,
         choices=[("", _("Any")), *((kind.key, kind.label) for kind in catalogue.KINDS.values())],
     )
-    after = TimeField(required=False, widget=TimeInput)
-    before = TimeField(required=False, widget=TimeInput)
+    actor = forms.CharField(label=_("Actor"), required=False, max_length=MAX_ACTOR_LENGTH)
+    actor_type = forms.ChoiceField(
+        label=_("Actor type"), required=False, choices=[("", _("Any")), *ActorType.choices]
+    )
+    occurred = forms.CharField(
+        label=_("Date"),
+        required=False,
+        widget=forms.TextInput({"placeholder": "2026, 2026-11, 2026-11-22"}),
+    )
+    after = TimeField(label=_("After"), required=False, widget=TimeInput)
+    before = TimeField(label=_("Before"), required=False, widget=TimeInput)
+
+    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(data)
+        scanning_enabled = RegistrySettings.get_solo().scanning_enabled
+        self._offer("category", catalogue.offered_categories(scanning_enabled))
+        self._offer("type", catalogue.offered_types(scanning_enabled))
+
+    def _offer(self, name: str, values: Iterable[TextChoices]) -> None:
+        choices = [("", _("Any")), *((each.value, each.label) for each in values)]
+        self.fields[name].choices = choices  # type: ignore[attr-defined]
+
+    def clean_occurred(self) -> Search:
+        """Read a year, a month or a day."""
+        value = self.cleaned_data["occurred"]
+        if not value:
+            return Search()
+        search = parse(f"on:{value}", timezone.get_current_timezone())
+        if search.problems or not DATE.fullmatch(value):
+            raise forms.ValidationError(_("Enter a year, a month or a day like 2026-11-22."))
+        return search
 
     def search(self) -> Search:
         """Return the search for the selected values."""
         if not self.is_valid():
             return Search(problems=tuple(problems_of_fields(self)))
         chosen = {name: value for name, value in self.cleaned_data.items() if value}
+        occurred = chosen.pop("occurred", Search())
         times = {name: chosen.pop(name) for name in ("after", "before") if name in chosen}
-        names = {name: QUALIFIERS_BY_NAME_OR_ALIAS[name].name for name in chosen}
-        return Search(
+        names = {name: QUALIFIERS_BY_NAME_OR_ALIAS[name.replace("_", "-")].name for name in chosen}
+        return occurred & Search(
             tuple(Term(names[name], str(value)) for name, value in chosen.items()),
             **{name: period.start for name, period in times.items()},
             notices=tuple(period.notice for period in times.values() if period.notice),
         )
 
 
-class FormFilter(SearchFilter, admin.ListFilter):
-    """Shows a `FilterForm` among the filters."""
+class EventFilter(admin.ListFilter):
+    """The only filter of the list. It supplies the search of a `FilterForm` instead of filtering itself."""
 
-    title = _("repository, actor, kind and time")
-    template = "admin/registry_activity/event/filter_form.html"
+    title = "filters"
     NAMES: ClassVar[list[str]] = list(FilterForm.base_fields)
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
@@ -195,8 +131,5 @@ class FormFilter(SearchFilter, admin.ListFilter):
     def expected_parameters(self) -> list[str | None]:
         return [*self.NAMES]
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
-        """Yield the query parameters of the other filters, which the form submits as hidden fields."""
-        for name, value in changelist.params.items():
-            if name not in self.NAMES:
-                yield {"name": name, "value": value}
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from activity.admin.event_filters import SearchFilter
+from activity.admin.event_filters import EventFilter
 from activity.feed import plans, reading, search
 from activity.feed.search_language import Search, parse
 from repositories.access.resolving import Access
@@ -31,8 +31,8 @@ class EventChangeList(ChangeList):
         queryset: Any = super().get_queryset(request, exclude_parameters)
         # Django's form drops a search with NUL characters.
         self.search = parse(request.GET.get(SEARCH_VAR, ""), timezone.get_current_timezone())
-        for spec in self.filter_specs:
-            self.search &= cast(SearchFilter, spec).search
+        (self.filter,) = cast(list[EventFilter], self.filter_specs)
+        self.search &= self.filter.search
         repeated = [name for name, values in request.GET.lists() if len(values) > 1]
         self.search &= Search(
             problems=tuple(_("%(name)s can be given only once.") % {"name": name} for name in repeated)

@@ -31,12 +31,8 @@ from django.utils.translation import gettext_lazy as _
 
 from activity.admin import overview
 from activity.admin.event_filters import (
-    ActorTypeFilter,
-    CategoryFilter,
+    EventFilter,
     FilterForm,
-    FormFilter,
-    OccurredFilter,
-    TypeFilter,
 )
 from activity.admin.event_list import EventChangeList, search_url
 from activity.admin.read_only import ReadOnlyAdmin
@@ -65,7 +61,7 @@ class EventAdmin(ReadOnlyAdmin):
     change_list_template = "admin/registry_activity/event/change_list.html"
     change_form_template = "admin/registry_activity/event/change_form.html"
     list_display = ["headline", "repository_column", "tag", "sha", "type_badge", "initiated_by", "time"]
-    list_filter = [FormFilter, CategoryFilter, TypeFilter, ActorTypeFilter, OccurredFilter]
+    list_filter = [EventFilter]
     search_fields = ["actor_name"]  # makes the search box appear; `search_language` parses the search
     sortable_by = ()
     ordering = ["-id"]
@@ -100,7 +96,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow only the filters' lookups, because no index supports lookups on other fields."""
-        return lookup in {*FilterForm.base_fields, "category", "type", "actor-type", "occurred"}
+        return lookup in FilterForm.base_fields
 
     @property
     def media(self) -> Any:

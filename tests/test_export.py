@@ -26,6 +26,7 @@ from repositories.accounts import current_request
 from repositories.utils.text import visible_text
 from tests import factories
 from tests.factories import DIGEST, NOON
+from tests.test_tail import delete
 
 pytestmark = pytest.mark.django_db
 
@@ -131,6 +132,26 @@ class TestFile:
 
         statements = [query["sql"] for query in queries if "details" in query["sql"].partition("FROM")[0]]
         assert len([sql for sql in statements if sql.startswith("SELECT")]) == 1
+
+    @pytest.mark.parametrize("format", ["csv", "jsonl"])
+    def test_deletion_meanwhile_ends_the_export_with_an_error(
+        self, person: Any, monkeypatch: pytest.MonkeyPatch, format: str
+    ) -> None:
+        monkeypatch.setattr(export, "CHUNK", 2)
+        events = insert([factories.event_row() for _ in range(6)])
+        pieces = iter(export_as(format, person))
+        received = [next(pieces) for _ in range(2 if format == "csv" else 1)]
+        delete(pk=min(event.pk for event in events))
+
+        *_, last = b"".join([*received, *pieces]).decode().splitlines()
+
+        assert "Events of this export were deleted after it had begun. Begin a new one." in last
+
+    def test_earlier_deletion_does_not_matter(self, person: Any) -> None:
+        events = insert([factories.event_row() for _ in range(3)])
+        delete(pk=events[0].pk)
+
+        assert len(rows(export_as("csv", person))) == 2
 
     def test_export_is_a_download(self, person: Any) -> None:
         response = export_as("csv", person)

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from itertools import chain
 from typing import Any
 from uuid import uuid4
@@ -22,7 +23,7 @@ from weakref import finalize
 
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet, prefetch_related_objects
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.http import content_disposition_header
@@ -32,6 +33,7 @@ from activity.feed import slots
 from activity.feed.ordering import BY_TIME
 from activity.models import Event
 from activity.sources import auditing
+from activity.storage import positions
 from repositories.access.resolving import Access
 from repositories.accounts import current_request
 from repositories.utils.text import storable_text, visible_text
@@ -56,7 +58,7 @@ FORMULA = re.compile(
 
 
 class EventsRemoved(Exception):
-    """Raised by the pages of a resumable export if events were deleted after it began."""
+    """Raised by the pages of an export if events were deleted after it began."""
 
     def __init__(self) -> None:
         super().__init__("Events of this export were deleted after it had begun. Begin a new one.")
@@ -75,13 +77,15 @@ def response(
     If too many downloads are being streamed already, return a response that says so. `events` is a queryset
     or an iterator of pages. For the other values, see `download`.
     """
-    pages = _pages(events) if isinstance(events, QuerySet) else events
+    pages = _complete(_pages(events) if isinstance(events, QuerySet) else events)
     columns = columns_for(Access.for_user(actor), format)
     header = BYTE_ORDER_MARK + header_of(columns, format) if format == "csv" else ""
     try:
         return download(pages, format, columns, header, place, actor=actor, filters=filters)
     except slots.NoSlot as refusal:
         return refusal.response
+    except EventsRemoved as error:
+        return HttpResponse(str(error), status=HTTPStatus.CONFLICT, content_type="text/plain; charset=utf-8")
 
 
 def download(
@@ -182,6 +186,16 @@ class _AsyncStream:
 
     def close(self) -> None:
         self.stream.close()
+
+
+def _complete(pages: Iterator[list[Event]]) -> Iterator[list[Event]]:
+    """Yield pages. Raises EventsRemoved if any event that was there at the beginning has been deleted."""
+    newest, removal = positions.newest(), positions.last_removal()
+    for page in pages:
+        # Asked after reading, so that no deletion goes unnoticed.
+        if positions.were_removed(0, newest, removal):
+            raise EventsRemoved
+        yield page
 
 
 def _pages(events: QuerySet[Event]) -> Iterator[list[Event]]:

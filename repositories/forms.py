@@ -32,7 +32,7 @@ class ListForm(forms.Form):
     """The filters of a list. A list has none, unless a subclass adds fields."""
 
     @property
-    def values(self) -> dict[str, str]:
+    def values(self) -> dict[str, Any]:
         self.is_valid()
         return {name: self.cleaned_data.get(name, "") for name in self.fields}
 

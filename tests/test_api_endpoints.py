@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.test import Client
 
 from activity.catalogue import KINDS
@@ -205,6 +206,7 @@ class TestTags:
             "id": "jane",
             "label": "jane",
             "url": "http://testserver/users/jane/",
+            "account": get_user_model().objects.get(username="jane").pk,
         }
         (attachment,) = tag["attachments"]
         assert attachment["attachment"] == "Signature"

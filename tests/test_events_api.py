@@ -58,6 +58,7 @@ class TestEvent:
                 "id": user.username,
                 "label": "jane",
                 "url": "http://testserver/users/jane/",
+                "account": user.pk,
             },
             "policy_url": None,
             "occurred_at": "2026-11-22T12:00:00Z",

@@ -17,6 +17,7 @@ from tests.event_tables import column
 
 NOW = timezone.now()
 LONG_AGO = NOW - timedelta(days=200)
+API = "/api/v0/repositories/"
 ADMIN = "/admin/registry_repositories/repository/"
 
 
@@ -92,6 +93,19 @@ class TestOrder:
             False,
         ]
 
+    def test_api_lists_repositories_not_pulled_for_90_days(
+        self, admin: Client, log_in: Any, repositories: dict[str, Repository]
+    ) -> None:
+        reader = log_in(factories.user_with("level_read", repositories["idle"]))
+
+        found = admin.get(API, {"not_pulled_for": "90"}).json()["results"]
+
+        assert [each["name"] for each in found] == ["acme/idle", "acme/quiet"]
+        assert reader.get(API).json()["results"] != []
+        assert reader.get(API, {"not_pulled_for": "90"}).json()["results"] == []
+        (error,) = admin.get(API, {"not_pulled_for": "0"}).json()["errors"]
+        assert error["parameter"] == "not_pulled_for"
+
     def test_request_for_a_tag_counts_as_a_pull(
         self, admin: Client, repositories: dict[str, Repository]
     ) -> None:
@@ -165,6 +179,15 @@ class TestTags:
         html = admin.get(self.URL, {"not_pulled_for": "90"}).content.decode()
         assert column(html, "Tag") == ["v1"]
         assert "All tags" in admin.get(self.URL, {"not_pulled_for": "300"}).content.decode()
+
+    def test_api_lists_tags_not_pulled_for_90_days(
+        self, admin: Client, log_in: Any, idle: Repository
+    ) -> None:
+        reader = log_in(factories.user_with("level_read", idle))
+        url = f"{API}acme/idle/tags/"
+
+        assert [tag["name"] for tag in admin.get(url, {"not_pulled_for": "90"}).json()["results"]] == ["v1"]
+        assert reader.get(url, {"not_pulled_for": "90"}).status_code == 400
 
     def test_filter_is_only_for_those_who_may_see_pulls(self, log_in: Any, idle: Repository) -> None:
         client = log_in(factories.user_with("level_read", idle))

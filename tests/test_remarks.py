@@ -111,7 +111,9 @@ class TestFormerAccountsAndRepositories:
         former = self.act("mara", web)
         pk = former.pk
         former.delete()
-        self.act("mara", web)
+        latter = self.act("mara", web)
+        events = admin.get("/api/v0/events/", {"actor": "mara"}).json()["results"]
+        assert [event["actor"]["account"] for event in events] == [latter.pk, pk]
 
         for url in (URL, "/activity/", "/admin/registry_activity/event/?q=actor:mara"):
             assert self.notes(admin, url) == [f"deleted account #{pk}"]

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import ValidationError
+from rest_framework.fields import Field
 from rest_framework.metadata import SimpleMetadata
 from rest_framework.negotiation import BaseContentNegotiation, DefaultContentNegotiation
 from rest_framework.permissions import IsAuthenticated
@@ -77,6 +78,14 @@ class ApiView(APIView):
     def access(self) -> Access:
         """The permissions of the caller."""
         return Access.for_user(self.request.user)
+
+    def read_parameter(self, name: str, field: Field) -> Any:
+        """Return the value of a query parameter, or None if it is missing. Raises ValidationError."""
+        text = self.request.query_params.get(name)
+        try:
+            return None if text is None else field.run_validation(text)
+        except ValidationError as error:
+            raise ValidationError({name: error.detail}) from error
 
     def get_serializer_context(self) -> dict[str, Any]:
         context = super().get_serializer_context()  # type: ignore[misc]

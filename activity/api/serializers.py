@@ -32,6 +32,10 @@ class ActorField(serializers.Serializer):
     id = serializers.CharField(help_text="A username, or the ID of a policy.")
     label = serializers.CharField()  # type: ignore[assignment]
     url = serializers.URLField(allow_null=True, help_text="The URL of the actor's page, if you can open it.")
+    account = serializers.IntegerField(
+        allow_null=True,
+        help_text="The ID of the actor's account, which tells apart accounts that have had the same name.",
+    )
 
 
 @extend_schema_field(
@@ -126,7 +130,13 @@ class EventSerializer(SparseSerializer, serializers.ModelSerializer):
     @extend_schema_field(ActorField)
     def get_actor(self, event: Event) -> dict[str, Any]:
         url = self._absolute(event.actor_url(self.context["access"]))
-        return {"type": event.actor_type, "id": event.actor_name, "label": event.actor_label, "url": url}
+        return {
+            "type": event.actor_type,
+            "id": event.actor_name,
+            "label": event.actor_label,
+            "url": url,
+            "account": event.actor_user_id,
+        }
 
     @extend_schema_field({"type": "object", "additionalProperties": True})
     def get_details(self, event: Event) -> Any:

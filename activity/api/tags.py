@@ -9,12 +9,12 @@ from django.http import Http404
 from django.urls import reverse
 from django.utils import translation
 from django.utils.functional import cached_property
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_view
 from rest_framework import serializers
-from rest_framework.exceptions import ValidationError
 from rest_framework.generics import ListAPIView
 
-from activity.api.base import READ, ApiView
+from activity.api import unused
+from activity.api.base import READ, ApiView, document
 from activity.api.pagination import TagPagination
 from activity.api.serializers import ActorField, SparseSerializer
 from activity.feed.filters import NoFilters
@@ -61,6 +61,7 @@ class AttachedTagSerializer(serializers.Serializer):
             "type": tag.pushed_by_type,
             "id": tag.pushed_by_name,
             "label": tag.pushed_by,
+            "account": tag.pushed_by_user_id,
             "url": self.context["request"].build_absolute_uri(url) if url else None,
         }
 
@@ -94,6 +95,7 @@ class TagSerializer(SparseSerializer, AttachedTagSerializer):
     attachments_not_shown = serializers.IntegerField(help_text="The number of further attachments.")
 
 
+@extend_schema_view(get=document(parameters=[unused.PARAMETER]))
 class TagListView(ApiView, ListAPIView):
     """List the tags of a repository."""
 
@@ -102,24 +104,19 @@ class TagListView(ApiView, ListAPIView):
     serializer_class = TagSerializer
     pagination_class = TagPagination
     filter_backends = [NoFilters]
-    parameters = frozenset({"search"})
+
+    @property
+    def parameters(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"search", *({unused.NAME} if self.listed.sees_pulls else ())})
 
     @cached_property
     def listed(self) -> TagList:
         repository = repository_or_404(self.access, **self.kwargs)
         if not READ_PERMISSIONS & self.access.permissions_on(repository):
             raise Http404
-        return TagList(self.access, repository, self.search)
-
-    @property
-    def search(self) -> str:
-        """The text to find in the names of tags."""
-        text = self.request.query_params.get("search", "")
-        field = serializers.CharField(allow_blank=True, max_length=names.MAX_NAME_LENGTH)
-        try:
-            return field.run_validation(text)
-        except ValidationError as error:
-            raise ValidationError({"search": error.detail}) from error
+        text = serializers.CharField(allow_blank=True, max_length=names.MAX_NAME_LENGTH)
+        search, days = self.read_parameter("search", text), self.read_parameter(unused.NAME, unused.FIELD)
+        return TagList(self.access, repository, search or "", days)
 
     def get_queryset(self) -> QuerySet:
         return self.listed.tags()

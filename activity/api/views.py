@@ -9,12 +9,14 @@ from django.http import Http404, HttpResponsePermanentRedirect
 from django.urls import resolve
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema_view
 from rest_framework import status
 from rest_framework.exceptions import APIException, NotFound, PermissionDenied, ValidationError
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from activity.api import unused
 from activity.api.base import READ, WRITE, ApiView, document
 from activity.api.pagination import EventPagination, RepositoryPagination
 from activity.api.parsers import parse_json
@@ -31,6 +33,7 @@ from activity.deletion import traces
 from activity.feed.filters import EventFilterBackend, EventFilterSet, NoFilters
 from activity.models import ACTORS, Event, EventQuerySet
 from activity.sources import producers
+from repositories.access.levels import Category
 from repositories.access.resolving import repository_or_404
 from repositories.models import AccessToken, Repository
 
@@ -114,6 +117,7 @@ class EventDetailView(ApiView, RetrieveAPIView):
             raise NotFound(" ".join(filter(None, words))) from error
 
 
+@extend_schema_view(get=document(parameters=[unused.PARAMETER]))
 class RepositoryListView(ApiView, ListAPIView):
     """List the repositories that the caller can see, sorted by name."""
 
@@ -121,9 +125,15 @@ class RepositoryListView(ApiView, ListAPIView):
     serializer_class = RepositorySerializer
     pagination_class = RepositoryPagination
     filter_backends = [NoFilters]
+    parameters = frozenset({unused.NAME})
 
     def get_queryset(self) -> QuerySet[Repository]:
-        return self.access.repositories().with_names()
+        repositories = self.access.repositories().with_names()
+        days = self.read_parameter(unused.NAME, unused.FIELD)
+        if days is None:
+            return repositories
+        with_pulls = self.access.repositories([Category.PULL.permission]).order_by().values("pk")
+        return repositories.filter(pk__in=with_pulls).not_pulled_for(days)
 
 
 class UnknownAddressView(ApiView):

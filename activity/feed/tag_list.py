@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from activity.gating import sees_pulls, visible_details
+from activity.identity import first_id
 from activity.models import Event, Tag
 from activity.scans import ScanResult
 from activity.storage import tags
@@ -60,11 +63,15 @@ class Row:
 
 @dataclass(frozen=True)
 class TagList:
-    """The tags of a repository whose names, or those of their attachments, contain a text."""
+    """The tags of a repository whose names, or those of their attachments, contain a text.
+
+    They can be limited to those that nobody has pushed or pulled for a number of days.
+    """
 
     access: Access
     repository: Repository
     search: str = ""
+    not_pulled_for: int | None = None
 
     @property
     def sees_pulls(self) -> bool:
@@ -73,7 +80,12 @@ class TagList:
 
     def tags(self) -> QuerySet:
         """Return the tags, without those that are listed as attachments of others."""
-        return self._with_columns(listed_tags(self.repository, self.search))
+        found = self._with_columns(listed_tags(self.repository, self.search))
+        if not self.not_pulled_for:
+            return found
+        since = timezone.now() - timedelta(days=self.not_pulled_for)
+        unused = Q(last_used_at=None) | Q(last_used_at__lt=since)
+        return found.filter(unused, last_push__lt=first_id(since))
 
     def rows(self, listed: list[Tag]) -> list[Row]:
         """Return rows for some of the tags."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from activity.feed.tag_list import DEFAULT_ORDER, ORDERS, Row, TagList
 from activity.gating import sees_pulls
-from activity.identity import first_id
 from activity.models import Tag
 from repositories.forms import DaysField, ListForm, SearchForm
 from repositories.utils.keyset import Keyset
@@ -56,15 +53,11 @@ class TagsView(RepositoryPage, KeysetListView):
 
     @cached_property
     def listed(self) -> TagList:
-        return TagList(self.access, self.repository, self.search.values["q"])
+        chosen = self.search.values
+        return TagList(self.access, self.repository, chosen["q"], chosen.get("not_pulled_for"))
 
     def get_queryset(self) -> QuerySet:
-        found = self.listed.tags()
-        if days := self.search.values.get("not_pulled_for"):
-            since = timezone.now() - timedelta(days=int(days))
-            unused = Q(last_used_at=None) | Q(last_used_at__lt=since)
-            found = found.filter(unused, last_push__lt=first_id(since))
-        return found
+        return self.listed.tags()
 
     def get_rows(self, rows: list[Tag]) -> list[Row]:
         return self.listed.rows(rows)

@@ -88,7 +88,7 @@ class RepositoryListView(RepositoriesMixin):
         if column != "name":
             repositories = repositories.annotate(used_at=Coalesce(column, Value(NEVER, DateTimeField())))
         if days := chosen["not_pulled_for"]:
-            repositories = repositories.not_pulled_for(int(days))
+            repositories = repositories.not_pulled_for(days)
         if chosen["namespace"]:
             repositories = repositories.filter(namespace__name=chosen["namespace"])
         return repositories.filter(full_name__icontains=chosen["q"])

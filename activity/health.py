@@ -16,8 +16,9 @@ from typing import Any
 from uuid import uuid4
 
 from django.contrib.humanize.templatetags.humanize import intcomma
+from django.core.cache import cache
 from django.core.files.base import ContentFile
-from django.core.files.storage import FileSystemStorage
+from django.core.files.storage import FileSystemStorage, Storage
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q
 from django.urls import NoReverseMatch, reverse
@@ -62,11 +63,17 @@ MAX_OVERDUE = timedelta(minutes=10)
 MAX_WAITING = timedelta(seconds=30)
 """Messages are usually recorded after a tenth of a second."""
 MAX_JOURNAL = 100_000
+MAX_VERIFYING = timedelta(days=1)
+MAX_UNVERIFIED = timedelta(days=8)
+"""A week, and a day for a verification that takes long."""
 MAX_UNFOLDED_AGE = timedelta(minutes=5)
 MAX_UNFOLDED = 100_000
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=1)
 PROBE_SIZE = 64 << 10
 """The size of the file, in bytes, that is written to the archive storage to see whether it is writable."""
+PROBE_INTERVAL = 30
+"""How long the result is used, in seconds, so that looking at pages doesn't keep the storage busy."""
+PROBE_KEY = "registry_activity:archive_storage"
 
 
 class State(IntEnum):
@@ -263,31 +270,36 @@ def check_folding(now: datetime) -> Iterator[Finding]:
 
 
 def check_archives(now: datetime) -> Iterator[Finding]:
-    """Find out whether archives can be written, by writing a small file."""
+    """Find out whether archives can be written, by writing a small file, at most twice a minute."""
     settings = changes.saved()
     if not settings.archive:
         return
     state = State.ERROR if settings.enabled else State.WARNING
     page = "admin:registry_activity_archive_changelist"
     storage = archive_storage()
-    name = f"health-check-{uuid4().hex}"
-    try:
-        content = uuid4().bytes * (PROBE_SIZE // 16)
-        try:
-            storage.save(name, ContentFile(content))
-            with storage.open(name) as file:
-                if file.read() != content:
-                    raise OSError("a file was not stored correctly")
-        finally:
-            storage.delete(name)  # if the disk is full, a part of the file may exist
-    except Exception as error:  # each storage has exceptions of its own
-        yield Finding(state, gettext("Archives can't be written: %(error)s") % {"error": error}, page)
+    if problem := cache.get_or_set(PROBE_KEY, lambda: _write_problem(storage), PROBE_INTERVAL):
+        yield Finding(state, gettext("Archives can't be written: %(error)s") % {"error": problem}, page)
         return
     if isinstance(storage, FileSystemStorage):
         free = shutil.disk_usage(storage.location).free
         if free < archive_files.MAX_SIZE:
             text = gettext("The disk of the archives is nearly full: %(number)s MiB are free.")
             yield Finding(State.WARNING, text % {"number": intcomma(free >> 20)}, page)
+
+
+def _write_problem(storage: Storage) -> str:
+    """Return why a small file can't be written and read again, or an empty string."""
+    name = f"health-check-{uuid4().hex}"
+    content = uuid4().bytes * (PROBE_SIZE // 16)
+    try:
+        try:
+            storage.save(name, ContentFile(content))
+            with storage.open(name) as file:
+                return "" if file.read() == content else "a file was not stored correctly"
+        finally:
+            storage.delete(name)  # if the disk is full, a part of the file may exist
+    except Exception as error:  # each storage has exceptions of its own
+        return str(error) or type(error).__name__
 
 
 def check_partitions(now: datetime) -> Iterator[Finding]:
@@ -307,25 +319,33 @@ def check_partitions(now: datetime) -> Iterator[Finding]:
 
 
 def check_verification(now: datetime) -> Iterator[Finding]:
-    """Report what the last `manage.py verify` has found."""
+    """Report what the last verification has found, and whether it is overdue."""
     last = Verification.objects.first()
-    if last and last.problems:
+    if last is None:
+        return
+    page = "admin:registry_activity_verification_change", (last.pk,)
+    more = len(last.problems) - 1
+    words = {
+        "time": _length(now - (last.finished_at or last.started_at)),
+        "problem": last.problems[0] if last.problems else "",
+        "more": intcomma(more),
+    }
+    if last.problems:
         sentences = [gettext("The verification %(time)s ago found: %(problem)s")]
-        if more := len(last.problems) - 1:
+        if more:
             sentences.append(
                 ngettext("There is %(more)s more problem.", "There are %(more)s more problems.", more)
             )
-        words = {
-            "time": _length(now - (last.finished_at or last.started_at)),
-            "problem": last.problems[0],
-            "more": intcomma(more),
-        }
-        yield Finding(
-            State.ERROR,
-            " ".join(sentences) % words,
-            "admin:registry_activity_verification_change",
-            (last.pk,),
-        )
+        yield Finding(State.ERROR, " ".join(sentences) % words, *page)
+    elif last.finished_at:
+        text = gettext("The last verification, %(time)s ago, found nothing missing.")
+        yield Finding(State.OK, text % words, *page)
+    elif last.started_at < now - MAX_VERIFYING:
+        text = gettext("The verification that began %(time)s ago has not finished.")
+        yield Finding(State.WARNING, text % words, *page)
+    if last.started_at < now - MAX_UNVERIFIED:
+        text = gettext("The last verification of the events was %(time)s ago.")
+        yield Finding(State.WARNING, text % words, *page)
 
 
 # --- Registries ---------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ SCHEDULE: Schedule = {
     "Delete counts of failed logins": ("activity.tasks.delete_failed_logins", {"hour": "3", "minute": "30"}),
     "Delete expired grants": ("activity.tasks.delete_expired_grants", {"hour": "*", "minute": "*"}),
     "Delete old messages": ("activity.tasks.delete_old_messages", {"hour": "3", "minute": "45"}),
+    "Verify the events": ("activity.tasks.verify_events", {"day_of_week": "0", "hour": "4", "minute": "0"}),
     "Fold tallies": ("activity.tasks.fold_tallies", {"hour": "*", "minute": "*"}),
 }
 
@@ -48,6 +49,6 @@ def restore(schedule: Schedule, apps: Any = installed_apps) -> None:
         for name, (task, when) in schedule.items():
             if not tasks.filter(Q(task=task) | Q(name=name)).exists():
                 every_day = {"day_of_week": "*", "day_of_month": "*", "month_of_year": "*"}
-                crontab = crontabs.filter(timezone="UTC", **every_day, **when).first()
+                crontab = crontabs.filter(timezone="UTC", **{**every_day, **when}).first()
                 crontab = crontab or crontabs.create(timezone="UTC", **when)
                 tasks.create(name=name, task=task, crontab=crontab)

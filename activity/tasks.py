@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from activity.deletion import changes, imports, runs
+from activity.deletion import changes, imports, runs, verification
 from activity.deletion.archive_files import ArchiveError
 from activity.models import ActorType, Run
 from activity.sources import auditing
@@ -72,6 +72,12 @@ def delete_expired_grants() -> None:
 def delete_old_messages() -> None:
     """Delete the messages that have been stored for long enough."""
     messages.delete_old()
+
+
+@shared_task
+def verify_events() -> None:
+    """Prove that no events were removed, except by auto-deletion. The admin shows the result."""
+    verification.verify(auditing.current_actor()[1])
 
 
 @shared_task

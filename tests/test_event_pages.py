@@ -14,6 +14,7 @@ from django.test import Client
 
 from activity.models import Event
 from activity.recording.drafts import Delivery
+from repositories.access import grants
 from repositories.models import Repository
 from tests import factories
 from tests.event_tables import column, get_page
@@ -84,6 +85,26 @@ class TestPage:
         assert html.count('">Update Tag</a>') == 8
         assert "Get Tag" not in html
         assert "Get Tag" in get_page(repoadmin, url_of(pushed))
+
+    @pytest.mark.audited
+    def test_page_has_its_neighbors_about_the_same_person(self, admin: Client, web: Repository) -> None:
+        mara, ben = (factories.UserFactory(username=name) for name in ("mara", "ben"))
+        for number in range(3):
+            for person in (mara, ben):
+                grants.grant("level_read" if number % 2 else "level_admin", person, web)
+        team = factories.TeamFactory(organization=web.namespace.organization)
+        team.group.user_set.add(mara)
+        changes = Event.objects.filter(subject_user=mara).order_by("pk")
+        assert "create_team_member" in [event.kind for event in changes]
+
+        html = get_page(admin, url_of(changes.filter(kind="create_grant")[1]))
+
+        assert "<h2>Later events about the same person</h2>" in html
+        assert "<h2>Earlier events about the same person</h2>" in html
+        about = html.partition("about the same person")[2].partition("events by")[0]
+        assert "Create Grant: Admin on acme/web to mara" in about
+        assert "mara in " in about
+        assert "ben" not in about
 
     def test_list_and_feed_link_to_the_page(self, log_in: Any, web: Repository, pushed: Event) -> None:
         reader = log_in(factories.user_with("level_read", web))

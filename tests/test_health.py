@@ -20,7 +20,8 @@ from django.test import Client
 from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from activity.models import Heartbeat, Registry, Run, Tally, TallyChange
+from activity import tasks
+from activity.models import Heartbeat, Registry, Run, Tally, TallyChange, Verification
 from activity.storage import heartbeats, tallies
 from repositories.models import AccessToken, Namespace, Repository
 from tests import factories
@@ -67,6 +68,20 @@ class FullStorage(FileSystemStorage):
     def _save(self, *args: Any) -> str:
         super()._save(*args)  # type: ignore[misc]
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class CountingStorage(FileSystemStorage):
+    """A storage that counts how often a file is written."""
+
+    written = 0
+
+    def _save(self, *args: Any) -> str:
+        CountingStorage.written += 1
+        return super()._save(*args)  # type: ignore[misc]
+
+
+def failing() -> dict[str, Any]:
+    raise RuntimeError("out of memory")
 
 
 def create_run(**values: Any) -> Run:
@@ -214,10 +229,61 @@ class TestArchives:
         assert "Archives can't be written: [Errno 28] No space left on device" in problems()
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
+    def test_looking_again_does_not_write_again(
+        self, problems: Callable[[], str], tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        use_storage(settings, tmp_path / "archives", CountingStorage)
+        monkeypatch.setattr(CountingStorage, "written", 0)
+
+        for _ in range(3):
+            assert problems() == ""
+
+        assert CountingStorage.written == 1
+
     def test_check_leaves_no_files(self, problems: Callable[[], str], tmp_path: Path) -> None:
         problems()
 
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+class TestVerification:
+    def test_last_result_is_on_the_front_page_with_its_time(
+        self, admin: Client, problems: Callable[[], str]
+    ) -> None:
+        tasks.verify_events()
+
+        (verification,) = Verification.objects.all()
+        html = admin.get("/admin/").content.decode()
+        assert re.search(r"The last verification, \d seconds ago, found nothing missing\.", html)
+        assert f"/admin/registry_activity/verification/{verification.pk}/change/" in html
+        assert problems() == ""
+
+    def test_old_result_is_reported(self, problems: Callable[[], str]) -> None:
+        tasks.verify_events()
+        Verification.objects.update(started_at=timezone.now() - timedelta(days=9))
+
+        assert "Warning Verification: The last verification of the events was" in problems()
+
+    def test_failure_is_reported(self, problems: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("activity.deletion.verification._days", failing)
+        with pytest.raises(RuntimeError):
+            tasks.verify_events()
+
+        assert "The verification failed: RuntimeError: out of memory" in problems()
+
+    def test_verification_that_never_ends_is_reported(self, problems: Callable[[], str]) -> None:
+        verification = Verification.objects.create(started_by="Celery")
+        assert problems() == ""
+
+        Verification.objects.update(started_at=timezone.now() - timedelta(days=2))
+
+        assert "The verification that began 2 days ago has not finished." in problems()
+        assert "not finished" in str(verification)
+
+    def test_schedule_that_is_off_is_reported(self, problems: Callable[[], str]) -> None:
+        PeriodicTask.objects.filter(task="activity.tasks.verify_events").update(enabled=False)
+
+        assert "Warning Schedule: “Verify the events” is switched off." in problems()
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL has partitions")

@@ -17,13 +17,15 @@ MAX_PROBLEMS = 200
 
 @admin.register(Verification)
 class VerificationAdmin(ReadOnlyAdmin):
-    """Shows the results of `manage.py verify`."""
+    """Shows the results of the verifications, which run each week, and by `manage.py verify`."""
 
     list_display = ["__str__", "started_by", "started_at", "finished_at"]
     fields = ["outcome", "started_by", "started_at", "finished_at", "day_table"]
 
-    @admin.display(description="result")
+    @admin.display(description=_("result"))
     def outcome(self, verification: Verification) -> str:
+        if not verification.finished_at:
+            return gettext("This verification has not finished.")
         if not verification.problems:
             return gettext(
                 "Nothing is missing: what was recorded and imported is there, except what runs have deleted."

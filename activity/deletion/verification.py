@@ -50,19 +50,23 @@ class Day:
 
 
 def verify(started_by: str) -> Verification:
-    """Compare all events with the ledger, and all archives with what was deleted, and store the result."""
-    started_at = timezone.now()
-    days = _days()
-    problems = [problem for day in days.values() for problem in day.problems()]
-    problems += _problems_of_archives(days)
-    verification = Verification.objects.create(
-        started_by=started_by,
-        started_at=started_at,
-        finished_at=timezone.now(),
-        days=[asdict(days[day]) for day in sorted(days, reverse=True)],
-        problems=sorted(problems),
-    )
+    """Compare all events with the ledger, and all archives with what was deleted, and store the result.
+
+    It is stored at the beginning, too, so that a verification that never finished is noticed.
+    """
+    verification = Verification.objects.create(started_by=started_by)
     Verification.objects.filter(pk__lte=verification.pk - KEPT).delete()
+    try:
+        days = _days()
+        problems = [problem for day in days.values() for problem in day.problems()]
+        verification.problems = sorted([*problems, *_problems_of_archives(days)])
+        verification.days = [asdict(days[day]) for day in sorted(days, reverse=True)]
+    except Exception as error:
+        verification.problems = [f"The verification failed: {type(error).__name__}: {error}"]
+        raise
+    finally:
+        verification.finished_at = timezone.now()
+        verification.save()
     return verification
 
 

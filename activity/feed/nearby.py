@@ -1,4 +1,7 @@
-"""Finds the events that happened shortly before and after an event, on the same tag and by the same actor."""
+"""Finds the events that happened shortly before and after an event.
+
+They are on the same tag, about the same person, or by the same actor.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,8 @@ NEARBY_EVENTS = 3
 def nearby_events(events: EventQuerySet, access: Access, event: Event) -> dict[str, list[Event]]:
     """Return the closest later and earlier events on an event's tag or, if it has none, on its digest.
 
-    Also return those by the same actor. `events` contains the events that the viewer may see. The result has
-    a title for each direction, with up to `NEARBY_EVENTS` events, newest first.
+    Also return those about the same person and by the same actor. `events` contains the events that the
+    viewer may see. Each title has up to `NEARBY_EVENTS` events in one direction, newest first.
     """
     return {
         title: find(plan, NEARBY_EVENTS, BY_TIME.encode(event, newer)).rows
@@ -44,6 +47,11 @@ def _neighborhoods(visible: Plan, event: Event) -> Iterator[tuple[str, str, Plan
         later = gettext("Later events on %(subject)s") % words
         earlier = gettext("Earlier events on %(subject)s") % words
         yield later, earlier, visible.where(same_repository, same_subject)
+    if event.subject_user_id is not None:
+        later = gettext("Later events about the same person")
+        earlier = gettext("Earlier events about the same person")
+        same_person = Q(subject_user=event.subject_user_id)
+        yield later, earlier, visible.where(Condition(same_person, [same_person]))
     if event.actor_name:
         actor = Q(actor_name=event.actor_name)
         same_type = Condition(Q(actor_type=event.actor_type))

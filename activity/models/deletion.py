@@ -426,9 +426,12 @@ class Verification(models.Model):
             "time": f"{self.finished_at or self.started_at:%Y-%m-%d %H:%M}",
             "number": len(self.problems),
         }
-        if not self.problems:
-            return gettext("%(time)s UTC: nothing is missing") % words
-        text = ngettext(
-            "%(time)s UTC: %(number)s problem", "%(time)s UTC: %(number)s problems", len(self.problems)
-        )
+        if self.problems:
+            text = ngettext(
+                "%(time)s UTC: %(number)s problem", "%(time)s UTC: %(number)s problems", len(self.problems)
+            )
+        elif self.finished_at:
+            text = gettext("%(time)s UTC: nothing is missing")
+        else:
+            text = gettext("%(time)s UTC: not finished")
         return text % words

@@ -125,7 +125,7 @@ class Event(AppendOnlyModel, EventDetails):
     actor_name = models.CharField(max_length=MAX_ACTOR_LENGTH, blank=True)
     actor_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     subject_user = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
-    """The user whose account the event is about, such as the user whose password somebody changed."""
+    """The user whose account or access the event is about, such as the user who got a grant."""
     delivered_by = UnconstrainedForeignKey(settings.AUTH_USER_MODEL, null=True)
     """The account that delivered the event. None if the application itself recorded it."""
     delivered_with = models.CharField(max_length=MAX_TOKEN_KEY_LENGTH, blank=True)

@@ -110,7 +110,7 @@ class Audited:
     subject: Callable[[Any], str] = str
     """Returns the name of an instance, for the event's `subject`."""
     user_id: Callable[[Any], Any] = lambda instance: None
-    """Returns the primary key of the user whose account an instance belongs to, if any."""
+    """Returns the primary key of the user whose account or access an instance is about, if any."""
     kind: Callable[[Any, str, Changes], str] | None = None
     """Returns the event kind for an instance, a verb and changes. The default is `<verb>_<noun>`."""
 
@@ -156,12 +156,18 @@ AUDITED: dict[type[models.Model], Audited] = {
     audited.model: audited
     for audited in [
         *(
-            Audited(model, "grant", repository=_granted_repository, subject=grants.describe)
+            Audited(
+                model,
+                "grant",
+                repository=_granted_repository,
+                subject=grants.describe,
+                user_id=lambda grant: getattr(grant, "user_id", None),  # the grants of teams have none
+            )
             for model in GRANT_MODELS
         ),
         Audited(Team, "team", ignored={"group"}),
         Audited(Organization, "organization"),
-        Audited(Membership, "organization_member"),
+        Audited(Membership, "organization_member", user_id=lambda membership: membership.user_id),
         Audited(Namespace, "namespace", only={"user", "organization"}),
         Audited(
             Repository,
@@ -258,7 +264,7 @@ def _drafts(
 
     The actor is the user named `username`, or the current actor if `username` is None. An empty `username`
     stands for an anonymous user. `at` is the time of the action (default: now), `subject` is the name of the
-    changed object, and `user_id` is the primary key of the user whose account was changed.
+    changed object, and `user_id` is the primary key of the user whose account or access was changed.
     """
     if not is_recorded(kind):
         return []
@@ -490,7 +496,10 @@ def _members(group: Group, users: list[Any], added: bool) -> list[Draft]:
     team: Team | None = getattr(group, "team", None)
     names = sorted(user.get_username() for user in users)
     kind = f"{'create' if added else 'delete'}_{'team' if team else 'group'}_member"
-    return _drafts(kind, subject=str(team or group), members=names[:MAX_NAMES], count=len(names))
+    user_id = users[0].pk if len(users) == 1 else None
+    return _drafts(
+        kind, subject=str(team or group), user_id=user_id, members=names[:MAX_NAMES], count=len(names)
+    )
 
 
 def _record_permissions(holder: Any, permissions: list[Permission], added: bool) -> None:

@@ -33,6 +33,8 @@ POLL = 0.2
 """How often to look for entries if PostgreSQL doesn't report any, in seconds."""
 STANDBY = 1.0
 """How often a recorder that stands by tries to take over, and how long to wait after an error, in seconds."""
+GARBAGE_THRESHOLD = 50_000
+"""A batch creates fewer objects at a time."""
 LOCK_KEY = 7_021_966
 """The key of the advisory lock that the active recorder holds."""
 
@@ -105,7 +107,7 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     heartbeats.keep_beating(heartbeats.RECORDER)
-    gc.freeze()  # a fifth of the time went into looking for garbage among what was loaded at the start
+    collect_garbage_rarely()
     while not stop.is_set():
         try:
             if _become_active():
@@ -118,6 +120,15 @@ def run() -> None:
             connection.close()
             stop.wait(STANDBY)
     connection.close()
+
+
+def collect_garbage_rarely() -> None:
+    """Look for garbage neither among what was loaded at the start nor while a batch is recorded.
+
+    Otherwise, this takes a quarter of the time.
+    """
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
 
 
 def _become_active() -> bool:

@@ -470,18 +470,16 @@ CHECKS = [
     Check("beat", _("Beat"), check_beat, _("Celery beat is running.")),
     Check("recorder", _("Recorder"), check_recorder, _("Messages are recorded in time.")),
     Check("schedule", _("Schedule"), check_schedule, _("The scheduled tasks start on time.")),
-    Check("runs", _("Auto-deletion"), check_runs, _("No run is stuck, and the last one did not fail.")),
+    Check("runs", _("Auto-deletion"), check_runs, _("No run is stuck or has failed.")),
     Check("folding", _("Folding"), check_folding, _("Counts are folded in time.")),
     Check("archives", _("Archives"), check_archives, _("Archives can be written, or archiving is off.")),
     Check(
         "verification",
         _("Verification"),
         check_verification,
-        _("The last verification found nothing missing."),
+        _("No verification has found anything missing."),
     ),
-    Check(
-        "partitions", _("Partitions"), check_partitions, _("This month and the next have their partitions.")
-    ),
+    Check("partitions", _("Partitions"), check_partitions, _("No partition is missing.")),
     Check("registries", _("Registries"), check_registries, _("No registry is quiet or cut off.")),
     Check("clocks", _("Clocks"), check_clocks, _("No clock is known to be wrong.")),
     Check("dead_letters", _("Dead letters"), check_dead_letters, _("No messages wait.")),

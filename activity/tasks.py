@@ -6,7 +6,7 @@ from django.utils import timezone
 from activity.deletion import changes, imports, runs, verification
 from activity.deletion.archive_files import ArchiveError
 from activity.models import ActorType, Run
-from activity.sources import auditing
+from activity.sources import auditing, manifest_requests
 from activity.storage import failed_logins, heartbeats, messages, partitions, tags, tallies
 from repositories.access import grants
 
@@ -82,9 +82,11 @@ def verify_events() -> None:
 
 @shared_task
 def fold_tallies() -> None:
-    """Fold recent changes into the tallies, and recent pulls into the tags."""
+    """Fold recent changes into the tallies, and recent pulls into the tags; delete expired requests."""
     tallies.fold()
     tags.fold()
+    while manifest_requests.delete_expired() == manifest_requests.MAX_EXPIRED:
+        pass
     heartbeats.beat(heartbeats.FOLDING)
 
 

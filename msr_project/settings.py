@@ -258,6 +258,7 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Migrations create the schedule, and operators edit it in the admin. CELERY_BEAT_SCHEDULE is not set, because
 # Celery beat would overwrite the operators' edits with it on every start.
+CELERY_RESULT_EXPIRES = None  # no results are stored, so Celery beat needs no task that deletes them
 if REDIS_URL:
     CELERY_BROKER_URL = REDIS_URL
 else:

@@ -82,6 +82,11 @@ class Application:
         url = urlsplit(self.environ["DATABASE_URL"])
         return {"DATABASE_URL": url._replace(netloc=f"{WEB_ROLE}@{url.hostname}:{url.port}").geturl()}
 
+    def migrate(self) -> None:
+        """Create the tables, and grant the web server's role its permissions on them."""
+        self.manage("migrate", "--verbosity", "0")
+        _add_web_role({name: value for name, value in self.environ.items() if name == "DATABASE_URL"})
+
     @contextmanager
     def program(
         self, name: str, check: Callable[[], object] = lambda: None

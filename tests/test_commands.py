@@ -71,6 +71,14 @@ def test_create_token_prints_the_token_on_the_last_line() -> None:
     assert [deliver(f"Bearer {token}") for token in tokens] == [200, 200]
 
 
+@pytest.mark.parametrize("days", ["0", "-5", "99999999999", "x"])
+def test_create_token_rejects_an_impossible_number_of_days(days: str) -> None:
+    factories.UserFactory(username="ci")
+
+    with pytest.raises(CommandError, match="is not a number of days"):
+        call_command("create_token", "ci", f"--days={days}")
+
+
 def test_create_token_creates_a_token_that_can_only_read_unless_told_otherwise() -> None:
     factories.producer(username="ci")
 
@@ -148,6 +156,6 @@ def test_registry_config_takes_no_account_of_a_person(db: None) -> None:
 def test_tables_can_be_removed_and_created_again(tmp_path: Path) -> None:
     with application(tmp_path) as app:
         app.manage("migrate", "registry_activity", "zero")
-        app.manage("migrate")
+        app.migrate()
 
         assert app.events("admin") == []

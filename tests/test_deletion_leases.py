@@ -56,6 +56,16 @@ def test_lease_prevents_a_second_run_before_the_worker_starts_the_first() -> Non
     assert list(Run.objects.all()) == [queued]
 
 
+def test_deletion_does_not_wait_for_a_preview() -> None:
+    turn_on(age=1)
+    add_events(1)
+    runs.start("a test", preview=True)
+
+    tasks.delete_events()
+
+    assert Run.objects.get(preview=False).deleted == 1
+
+
 def test_lease_is_renewed_when_the_worker_starts_the_run() -> None:
     turn_on(age=1)
     add_events(1)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.cache import cache
 from django.db import transaction
 from django.test import Client
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from activity import tasks
+from activity.models import ManifestRequest
+from activity.sources import manifest_requests
 from activity.storage import tags, tallies
 from tests import factories
 from tests.capture_files import Notification, Shown, message_of, read_events, read_tags, shown
@@ -447,3 +452,17 @@ def test_tag_of_each_pull_follows_the_rule(data: st.DataObject, registry: Any, a
         transaction.set_rollback(True)
 
     assert found == expected_events(made)
+
+
+@pytest.mark.django_db
+def test_expired_requests_are_deleted_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest_requests, "MAX_EXPIRED", 2)
+    received = timezone.now() - manifest_requests.KEPT_FOR
+    for age in (0, 1, 1, 1, 1, 1):
+        ManifestRequest.objects.create(
+            id=uuid4(), is_head=True, is_index=False, received_at=received + timedelta(minutes=1 - 2 * age)
+        )
+
+    tasks.fold_tallies()
+
+    assert ManifestRequest.objects.count() == 1

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from activity import tasks
 from activity.models import Event, MessageBatch
+from activity.storage import messages
 from activity.storage.events import delete_events, insert
 from repositories.models import Repository
 from tests import factories
@@ -80,7 +81,9 @@ def test_events_of_one_message_share_it(registry: Any, web: Repository, auditor:
     assert len(bytes(batch.content)) < 350
 
 
-def test_old_messages_are_deleted_but_not_their_events(web: Repository, auditor: Client) -> None:
+def test_old_messages_are_deleted_but_not_their_events(
+    web: Repository, auditor: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with retention(90):
         add(3, web)
         MessageBatch.objects.bulk_create(
@@ -93,6 +96,7 @@ def test_old_messages_are_deleted_but_not_their_events(web: Repository, auditor:
 
         assert set(MessageBatch.objects.filter(first__lt=0).values_list("first", flat=True)) == {-2}
         assert listed(auditor) == ["message-0", "message-1", "message-2"]
+    monkeypatch.setattr(messages, "MAX_DELETED", 1)
     with retention(0):
         tasks.delete_old_messages()
 

@@ -55,7 +55,8 @@ def start(
         waiting = list(changes.waiting(now))
         follows_saved = preview and not in_effect
         configuration = changes.saved() if follows_saved else changes.in_effect(now, waiting)
-        active = active_runs()
+        # A preview deletes nothing, so a deletion doesn't wait for it.
+        active = active_runs() if preview else active_runs().filter(preview=False)
         if current := active.filter(lease_until__gt=now).first():
             text = gettext("%(run)s, started by %(person)s, has not finished yet.")
             raise AlreadyRunning(text % {"run": current, "person": current.started_by})

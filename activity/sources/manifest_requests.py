@@ -236,13 +236,14 @@ def _store(rows: Sequence[ManifestRequest]) -> None:
 
 
 @transaction.atomic
-def delete_expired() -> None:
-    """Delete requests that were received more than an hour ago, up to `MAX_EXPIRED` of them."""
+def delete_expired() -> int:
+    """Delete up to `MAX_EXPIRED` requests that were received more than an hour ago, and return how many."""
     expired = ManifestRequest.objects.filter(received_at__lt=timezone.now() - KEPT_FOR)
     expired = expired.order_by("received_at")
     if connection.features.has_select_for_update_skip_locked:
         expired = expired.select_for_update(skip_locked=True)  # another transaction may be deleting
-    ManifestRequest.objects.filter(pk__in=expired.values("pk")[:MAX_EXPIRED]).delete()
+    deleted, _ = ManifestRequest.objects.filter(pk__in=expired.values("pk")[:MAX_EXPIRED]).delete()
+    return deleted
 
 
 def _hash(*values: object) -> str:

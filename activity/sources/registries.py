@@ -14,7 +14,6 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from activity.models import Registry
-from activity.sources import manifest_requests
 from repositories.models import AccessToken, Profile
 
 PRECISION = timedelta(minutes=1)
@@ -22,7 +21,7 @@ PRECISION = timedelta(minutes=1)
 
 
 def update_last_contact(account: Any) -> None:
-    """Record that an account has just delivered a message. Once a minute, also delete expired requests.
+    """Record that an account has just delivered a message.
 
     Token authentication loads the account with its registry, so reading the registry needs no extra query.
     """
@@ -33,8 +32,7 @@ def update_last_contact(account: Any) -> None:
     elif registry.last_contact_at < now - PRECISION:
         # The time is part of the filter, so that only one of several concurrent requests updates the row.
         stale = Registry.objects.filter(pk=registry.pk, last_contact_at=registry.last_contact_at)
-        if stale.update(last_contact_at=now):
-            manifest_requests.delete_expired()
+        stale.update(last_contact_at=now)
 
 
 def reasons_to_keep(accounts: Collection[Any]) -> Iterator[str]:

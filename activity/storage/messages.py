@@ -15,6 +15,8 @@ from activity.storage.rows import insert_rows
 
 BATCH = 200
 """To read one message, all of a batch are decompressed, which takes 0.5 ms."""
+MAX_DELETED = 200
+"""The maximum number of batches to delete in a transaction."""
 
 
 def store(events: Sequence[Event]) -> None:
@@ -27,12 +29,15 @@ def store(events: Sequence[Event]) -> None:
     insert_rows([_batch(batch) for batch in batches])
 
 
-@transaction.atomic
 def delete_old() -> None:
-    """Delete the messages that have been stored for longer than the `MESSAGE_RETENTION` setting says."""
+    """Delete the messages that have been stored for longer than the `MESSAGE_RETENTION` setting says.
+
+    They are deleted in short transactions, so that recording can go on.
+    """
     old = MessageBatch.objects.filter(stored_at__lt=timezone.now() - config.message_retention())
-    with append_only.deletion_allowed():
-        old.delete()
+    while pks := list(old.order_by("pk").values_list("pk", flat=True)[:MAX_DELETED]):
+        with transaction.atomic(), append_only.deletion_allowed():
+            MessageBatch.objects.filter(pk__in=pks).delete()
 
 
 def _batch(events: Sequence[Event]) -> MessageBatch:

@@ -1,5 +1,6 @@
 """Create an access token for the API."""
 
+from argparse import ArgumentTypeError
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.db import transaction
 
 from repositories.accounts.restrictions import validate_restriction
 from repositories.models import AccessToken, Scope
+
+MAX_DAYS = 36_500
 
 
 class Command(BaseCommand):
@@ -31,7 +34,7 @@ class Command(BaseCommand):
             help="restrict the token to a namespace, such as acme/*, or a repository, such as acme/web",
         )
         parser.add_argument(
-            "--days", type=int, help="how long the token is valid (default: it does not expire)"
+            "--days", type=_days, help="how long the token is valid (default: it does not expire)"
         )
 
     @transaction.atomic
@@ -64,3 +67,9 @@ class Command(BaseCommand):
         )
         self.stderr.write(f"Token for {username} (it won't be shown again):")
         self.stdout.write(token)
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DAYS):
+        raise ArgumentTypeError(f"{text} is not a number of days from 1 to {MAX_DAYS}")
+    return int(text)

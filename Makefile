@@ -9,7 +9,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder
 DATABASES := sqlite postgresql
 
-.PHONY: run test test-long lint audit bench bench-large screenshots lock
+.PHONY: run test test-long lint audit bench bench-large messages screenshots lock
 
 run: .venv/run
 	$(BIN)/python manage.py migrate --verbosity 0
@@ -54,6 +54,13 @@ audit:
 
 screenshots: .venv/test
 	$(BIN)/python -m tests.screenshots
+
+# Updates the files that translators copy. The time would change them each time.
+messages: .venv/test
+	for app in activity msr_project repositories; do \
+		(cd $$app && ../$(BIN)/django-admin makemessages --locale en --no-obsolete --add-location file && \
+		sed -i '/^"POT-Creation-Date:/d' locale/en/LC_MESSAGES/django.po) || exit 1; \
+	done
 
 # Locks the versions that `pyproject.toml` allows.
 lock:

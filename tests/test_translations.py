@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tests import pseudo_locale
 from tests.template_texts import untranslated_texts
 
 ROOT = Path(__file__).parent.parent
-APPS = ("activity", "repositories", "msr_project")
-TEMPLATES = [path for app in APPS for path in Path(ROOT, app, "templates").rglob("*.html")]
+TEMPLATES = [path for app in pseudo_locale.APPS for path in Path(ROOT, app, "templates").rglob("*.html")]
+
+
+def test_made_up_language_keeps_only_placeholders_elements_and_entities() -> None:
+    text = pseudo_locale.pseudo_translate('See <a href="%(url)s">{name}</a> &amp; %d%% more')
+
+    assert re.findall("[^ а-яА-Я]+", text) == ["<a", 'href="%(url)s">{name}</a>', "&amp;", "%d%%"]
+
+
+@pytest.mark.parametrize("app", pseudo_locale.APPS)
+def test_list_of_messages_for_translators_is_up_to_date(app: str, tmp_path: Path) -> None:
+    listed = pseudo_locale.messages_of(Path(ROOT, app, "locale", "en", "LC_MESSAGES", "django.po"))
+
+    assert listed == pseudo_locale.messages_of(pseudo_locale.extract_messages(app, tmp_path)), (
+        "Run `make messages`."
+    )
 
 
 @pytest.mark.parametrize(

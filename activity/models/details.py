@@ -129,15 +129,19 @@ class EventDetails(models.Model):
         values = details if isinstance(details, dict) else {}
         stored = {name: read(values.get(name)) for name, read in COLUMNS.items()}
         for name, value in stored.items():
-            if isinstance(value, Text):  # assigning a related row takes ten times as long
-                field: Any = self._meta.get_field(name)
-                field.set_cached_value(self, value)
-                self.__dict__[field.attname] = value.pk
+            if isinstance(value, Text):
+                self.refer_to(name, value)
             else:
                 setattr(self, name, value)
         more = {name: value for name, value in values.items() if stored.get(name) is None}
         self.message = more.pop(MESSAGE) if isinstance(more.get(MESSAGE), dict) else None
         self.more_details = (more or None) if isinstance(details, dict) else details
+
+    def refer_to(self, name: str, text: Text) -> None:
+        """Refer to a text. Assigning it to the attribute would take several times as long."""
+        field: Any = self._meta.get_field(name)
+        field.set_cached_value(self, text)
+        self.__dict__[field.attname] = text.pk
 
     @property
     def details_without_message(self) -> Any:

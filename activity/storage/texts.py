@@ -25,7 +25,7 @@ def store(events: Sequence[Event]) -> None:
     for event in events:
         for name in TEXTS:
             if text := getattr(event, name):
-                setattr(event, name, found[text.value])
+                event.refer_to(name, found[text.value])
 
 
 def _texts(event: Event) -> Iterable[Text]:

@@ -88,16 +88,16 @@ class ArchiveAdmin(ReadOnlyAdmin):
     def last_event(self, archive: Archive) -> str:
         return _formatted(archive.last_at)
 
-    @admin.display(description="rules")
+    @admin.display(description=_("rules"))
     def rule_names(self, archive: Archive) -> str:
         return ", ".join(archive.rules) or "–"
 
-    @admin.display(description="repositories")
+    @admin.display(description=_("repositories"))
     def repository_names(self, archive: Archive) -> str:
         more = ["…"] if len(archive.repositories) > SHOWN else []
         return ", ".join([*archive.repositories[:SHOWN], *more]) or "–"
 
-    @admin.display(description="repositories")
+    @admin.display(description=_("repositories"))
     def all_repositories(self, archive: Archive) -> str:
         return ", ".join(archive.repositories) or "–"
 

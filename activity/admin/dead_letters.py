@@ -157,7 +157,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         name = {"Content-Disposition": f'attachment; filename="message-{pk}.bin"'}
         return HttpResponse(bytes(letter.content), "application/octet-stream", headers=name)
 
-    @admin.display(description="content")
+    @admin.display(description=_("content"))
     def formatted_content(self, letter: DeadLetter) -> str:
         text, url = letter.text, reverse("admin:registry_activity_deadletter_download", args=[letter.pk])
         shown, excerpt = escape_invisible(text[:MAX_SHOWN]), ""

@@ -326,7 +326,7 @@ class RunAdmin(ReadOnlyAdmin):
             response["Refresh"] = "3"
         return response
 
-    @admin.display(description="progress")
+    @admin.display(description=_("progress"))
     def progress(self, run: Run) -> str:
         if run.preview or not run.expected:
             return "–"
@@ -334,7 +334,7 @@ class RunAdmin(ReadOnlyAdmin):
         text = gettext("%(deleted)s of %(expected)s") % {"deleted": run.deleted, "expected": run.expected}
         return format_html("{} {}", bar, text)
 
-    @admin.display(description="report")
+    @admin.display(description=_("report"))
     def report_table(self, run: Run) -> str:
         rows = [
             (
@@ -368,11 +368,11 @@ class RunAdmin(ReadOnlyAdmin):
     def waiting_list(self, run: Run) -> str:
         return format_html_join("", "<div>{}</div>", [[change] for change in run.waiting]) or "–"
 
-    @admin.display(description="partitions")
+    @admin.display(description=_("partitions"))
     def partition_list(self, run: Run) -> str:
         return format_html_join("", "<div>{}: {}</div>", run.partitions.items()) or "–"
 
-    @admin.display(description="archives")
+    @admin.display(description=_("archives"))
     def archive_list(self, run: Run) -> str:
         rows = (
             (archive.name, chart.event_count_text(archive.events)) for archive in run.archives.all()[:100]

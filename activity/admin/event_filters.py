@@ -111,7 +111,7 @@ class FilterForm(forms.Form):
 class EventFilter(admin.ListFilter):
     """The only filter of the list. It supplies the search of a `FilterForm` instead of filtering itself."""
 
-    title = "filters"
+    title = _("filters")
     NAMES: ClassVar[list[str]] = list(FilterForm.base_fields)
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:

@@ -111,7 +111,7 @@ class EventAdmin(ReadOnlyAdmin):
         }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
-    @admin.display(description="repository")
+    @admin.display(description=_("repository"))
     def repository_column(self, event: Event) -> str:
         name, note = event.repository_name, event.repository_note
         return f"{name} ({note})" if note else name
@@ -133,13 +133,13 @@ class EventAdmin(ReadOnlyAdmin):
             '<a href="{}">{}</a>', search_url(Search((Term("id", str(event.pull)),))), event.pull
         )
 
-    @admin.display(description="SHA")
+    @admin.display(description=_("SHA"))
     def sha(self, event: Event) -> str:
         if not event.digest:
             return ""
         return format_html('<code title="{}">{}</code>', event.digest, event.short_digest)
 
-    @admin.display(description="type")
+    @admin.display(description=_("type"))
     def type_badge(self, event: Event) -> str:
         css = f"type-{event.type.lower()}"
         return format_html('<span class="badge {}">{}</span>', css, event.type) if event.type else ""
@@ -234,7 +234,7 @@ class EventAdmin(ReadOnlyAdmin):
     def received(self, event: Event) -> str:
         return _format_time(event.received_at)
 
-    @admin.display(description="repository")
+    @admin.display(description=_("repository"))
     def repository_links(self, event: Event) -> str:
         return _render_links(event.repository_name, repository_links(event))
 
@@ -264,7 +264,7 @@ class EventAdmin(ReadOnlyAdmin):
         search = Search((Term("request", request_id),), start, end)
         return _render_links("", [(gettext("Events from the same request"), search_url(search))])
 
-    @admin.display(description="details")
+    @admin.display(description=_("details"))
     def formatted_details(self, event: Event) -> str:
         text = json.dumps(event.full_details(), indent=2, ensure_ascii=False)
         return format_html("<pre>{}</pre>", "\n".join(map(visible_text, text.split("\n"))))

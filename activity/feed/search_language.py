@@ -168,7 +168,7 @@ TERMS_FOR_FOREIGN_NAMES = {
 def _parse_term(token: re.Match, now: datetime) -> Search:
     """Parse one term. Raises InvalidTerm."""
     if not is_storable(token.group()):
-        raise InvalidTerm("A search can't contain NUL characters.")
+        raise InvalidTerm(gettext("A search can't contain NUL characters."))
     name, negated = (token["name"] or "").lower().replace("_", "-"), bool(token["negated"])
     if (value := token["quoted"]) is None:
         value = _check_unquoted(token)

@@ -138,7 +138,7 @@ class EventDetails(models.Model):
         self.more_details = (more or None) if isinstance(details, dict) else details
 
     def refer_to(self, name: str, text: Text) -> None:
-        """Refer to a text. Assigning it to the attribute would take several times as long."""
+        """Refer to a text. Assigning it to the attribute would take twice as long."""
         field: Any = self._meta.get_field(name)
         field.set_cached_value(self, text)
         self.__dict__[field.attname] = text.pk

@@ -97,7 +97,7 @@ def _find(positions: Sequence[int]) -> dict[int, Message]:
 def to_json(value: Any) -> bytes:
     """Return a value as JSON. Raises ValueError or RecursionError if it can't be stored as such.
 
-    orjson takes a fiftieth of the standard library's time, but refuses numbers of more than 64 bits, and
+    orjson takes a twentieth of the standard library's time, but refuses numbers of more than 64 bits, and
     writes NaN as null.
     """
     try:

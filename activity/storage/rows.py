@@ -37,7 +37,7 @@ Row = TypeVar("Row", bound=Model)
 def build(model: type[Row], **values: Any) -> Row:
     """Return an unsaved row with these attributes, and with the defaults of all other fields.
 
-    Takes 3 µs for an event. `model(**values)` takes 20 µs, as it also sends signals and checks the names.
+    Takes 4 µs for an event. `model(**values)` takes 17 µs, as it also sends signals and checks the names.
     """
     row = model.__new__(model)
     row._state = ModelState()

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from django.utils.translation import gettext as _
+
 from activity.feed import tail
 from activity.feed.export import CHUNK, Columns, EventsRemoved, columns_for
 from activity.models import Event, EventQuerySet, load_marks
@@ -44,7 +46,7 @@ class Cursor:
             cursor = cls(*map(int, match.groups()))
             if cursor.position <= cursor.end <= positions.newest():
                 return cursor
-        raise InvalidCursor("The cursor is not one of an export.")
+        raise InvalidCursor(_("The cursor is not one of an export."))
 
     def __str__(self) -> str:
         return f"{self.position}-{self.end}-{self.removal}"

@@ -92,7 +92,7 @@ class Session:
         for name, value in values.items():
             Select(self.driver.find_element(By.NAME, name)).select_by_visible_text(value)
         self.clicks += 1
-        self.driver.find_element(By.CSS_SELECTOR, ".event-filters button").click()
+        self.driver.find_element(By.CSS_SELECTOR, ".event-filters .apply button").click()
 
     def read_list(self, *columns: str) -> list[tuple[str, ...]]:
         """Return the text of these columns in each row of the list."""

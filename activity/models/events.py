@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, Self
 
@@ -65,18 +65,6 @@ class EventQuerySet(GatedEventQuerySet):
         """
         events = self if after is None else self.filter(id__gte=first_id(after))
         return events if before is None else events.filter(id__lt=first_id(before))
-
-    def of_types(self, types: Collection[str]) -> Self:
-        """Return the events of these types."""
-        return self.of_kinds(kind for kind in catalogue.KINDS.values() if kind.type in types)
-
-    def of_kinds(self, kinds: Iterable[catalogue.Kind]) -> Self:
-        """Return the events of these kinds."""
-        kinds = list(kinds)
-        # The kind determines the category, but the category lets PostgreSQL skip partitions.
-        return self.filter(
-            kind__in=[kind.key for kind in kinds], category__in={kind.category.value for kind in kinds}
-        )
 
     def update(self, **_: Any) -> NoReturn:
         raise TypeError("Events are append-only.")

@@ -66,9 +66,9 @@ class TestPage:
             assert "<h1>Update Tag</h1>" in html
             assert "acme/web:v1" in html
             assert DIGEST in html
-            assert "<dt>media_type</dt><dd>image</dd>" in html
+            assert "<dt>Media type</dt><dd>image</dd>" in html
         assert ["10.0.0.7" in html for html in (reader, repoadmin, auditor)] == [False, True, True]
-        assert ["<dt>message</dt>" in html for html in (reader, repoadmin, auditor)] == [False, False, True]
+        assert ["<dt>Message</dt>" in html for html in (reader, repoadmin, auditor)] == [False, False, True]
         assert ["Delivered by" in html for html in (reader, repoadmin, auditor)] == [False, False, True]
 
     def test_page_has_its_neighbors_on_the_tag_and_by_the_actor(

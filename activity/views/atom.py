@@ -75,7 +75,7 @@ class AtomView(activity.ActivityPage):
         moment = event.occurred_at
         author = _("By %(actor)s.") % {"actor": event.actor_label}
         feed.add_item(
-            title=INVALID_IN_XML.sub("", f"{event.headline} {event.reference}"),
+            title=INVALID_IN_XML.sub("", f"{event.headline} {event.reference}".strip()),
             link=self.request.build_absolute_uri(event.get_absolute_url()),
             description=INVALID_IN_XML.sub("", f"{author} {event.digest}".strip()),
             author_name=INVALID_IN_XML.sub("", event.actor_label),

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext_lazy as _
 from django.views.generic import TemplateView
 
+from activity.feed.chart import LABELS as CATEGORY_LABELS
 from activity.feed.nearby import nearby_events
 from activity.feed.remarks import attach_remarks
 from activity.gating import sees_delivery, visible_details
@@ -18,6 +20,18 @@ from repositories.access.levels import Category
 from repositories.utils.text import visible_text
 from repositories.views.pages import ViewerMixin
 
+LABELS = {
+    "client_address": _("Client address"),
+    "client_port": _("Client port"),
+    "user_agent": _("User agent"),
+    "media_type": _("Media type"),
+    "size": _("Size in bytes"),
+    "request_id": _("Request ID"),
+    "node": _("Node"),
+    "notification_id": _("Notification ID"),
+    "message": _("Message"),
+}
+"""The labels of details. Producers can add others, which are shown by their names."""
 SHOWN_ELSEWHERE = {"subject", "members", "changes", "attempts"}
 """The details that are part of the headline, or that have a place of their own on the page."""
 
@@ -40,7 +54,8 @@ class EventView(ViewerMixin, TemplateView):
             **kwargs,
             event=event,
             scan=scan,
-            details=[(key, _text(details[key])) for key in listed],
+            category=CATEGORY_LABELS.get(event.category, event.category),
+            details=[(LABELS.get(key, key), _text(details[key])) for key in listed],
             changes=list(_changes(details.get("changes"))),
             sees_delivery=sees_delivery(self.access, event),
             subject_url=event.subject_url(self.access),

@@ -38,6 +38,8 @@ document.addEventListener("focusin", (event) => {
   if (event.target.matches("input[readonly]")) event.target.select();
 });
 
+const COPIED_FOR = 2000; // milliseconds
+
 // Copy buttons. CSS hides them if the clipboard is not available.
 document.documentElement.classList.toggle("has-clipboard", Boolean(navigator.clipboard));
 document.addEventListener("click", async (event) => {
@@ -45,5 +47,8 @@ document.addEventListener("click", async (event) => {
   if (!button) return;
   const source = document.getElementById(button.dataset.copy);
   await navigator.clipboard.writeText(button.dataset.copyText ?? source.value ?? source.innerText);
+  const text = button.textContent;
+  if (text === texts.copied) return;
   button.textContent = texts.copied;
+  setTimeout(() => { button.textContent = text; }, COPIED_FOR);
 });

@@ -102,7 +102,7 @@ class TestPage:
         assert "<h2>Later events about the same person</h2>" in html
         assert "<h2>Earlier events about the same person</h2>" in html
         about = html.partition("about the same person")[2].partition("events by")[0]
-        assert "Create Grant: Admin on acme/web to mara" in about
+        assert "Create Grant: admin on acme/web to mara" in about
         assert "mara in " in about
         assert "ben" not in about
 

@@ -213,6 +213,16 @@ def test_pages_can_be_followed_to_the_end_and_back(small: Viewers, viewer: str) 
         assert follow(plan, oldest, "newer") == expected[::-1], text
 
 
+@pytest.mark.parametrize("viewer", ["admin", "pulls of everything"])
+def test_pages_of_a_repository_can_be_followed_to_the_end(small: Viewers, viewer: str) -> None:
+    access, repository = Access.for_user(small.users[viewer]), Repository.objects.get(full_name="n1/r1")
+    listed = plans.Plan(Event.objects.visible_to(access, repository), access, repository)
+    for text in ("tag:latest", "kind:update_tag", "actor:ci"):
+        plan = search.plan(listed, search_language.parse(text, UTC, now=datetime.now(UTC)))
+
+        assert follow(plan, None, "older") == [*plan.events().order_by("-id").values_list("pk", flat=True)]
+
+
 def search_plan(access: Access, text: str) -> plans.Plan:
     listed = plans.Plan(Event.objects.visible_to(access), access)
     return search.plan(listed, search_language.parse(text, UTC, now=datetime.now(UTC)))

@@ -166,12 +166,13 @@ class Plan:
 
         `kinds` says whether they are of the kinds that are asked for.
         """
-        if self.access.sees_everything:
-            visible = True
-        elif self.repository is not None:
-            visible = lane or VIEW_UNKNOWN_EVENTS in self.access.permissions_on(self.repository)
-        else:
+        if self.repository is None:
+            visible = self.access.sees_everything
+        elif kinds or condition:  # an index of all repositories
             visible = False
+        else:
+            permissions = self.access.permissions_on(self.repository)
+            visible = lane or self.access.sees_everything or VIEW_UNKNOWN_EVENTS in permissions
         of_kinds = kinds or self.kinds is None or (lane and self.kinds >= PULLS)
         return visible and of_kinds and all(c is condition and c.exact for c in self.conditions)
 

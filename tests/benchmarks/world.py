@@ -24,14 +24,15 @@ from django.contrib.auth import get_user_model
 from django.db import connection
 from tqdm import tqdm
 
+from activity.catalogue import kinds_of
 from activity.identity import MILLISECOND, first_id
-from activity.models import Event, JournalEntry
+from activity.models import Event, JournalEntry, NewestEvents
 from activity.sources import recorder
 from activity.sources.registries import registry_account
-from activity.storage import tags, tallies
+from activity.storage import newest, tags, tallies
 from activity.storage.partitions import create_ahead
 from msr_project import demo
-from repositories.access.levels import Category, Level
+from repositories.access.levels import READ_CATEGORIES, Category, Level
 from repositories.models import (
     Namespace,
     NamespaceUserPermission,
@@ -234,6 +235,15 @@ ADVANCE_POSITION = """
         (SELECT MAX(position) FROM registry_activity_event WHERE id >= %(start)s AND id < %(end)s)
     )
 """
+# PostgreSQL 15 has no MAX of ids.
+NOTE_NEWEST = """
+    INSERT INTO registry_activity_newestevents (repository_id, readable, restricted, pull)
+    SELECT repository_id, {columns}
+    FROM registry_activity_event
+    WHERE id >= %(start)s AND id < %(end)s AND repository_id IS NOT NULL
+    GROUP BY repository_id
+    {merge}
+"""
 SHIFTED = {
     # The first 48 bits of an event id are the time in milliseconds.
     "id": "(lpad(to_hex(('x' || left(translate(event.id::text, '-', ''), 12))::bit(48)::bigint + shift), 12,"
@@ -284,7 +294,24 @@ def copy_slice(world: World, start: datetime, number: int) -> None:
         params: dict[str, Any] = {"milliseconds": shift // MILLISECOND, "end": first_id(start + world.slice)}
         cursor.execute(statement, params)
         first, end = start + shift, start + shift + world.slice
-        cursor.execute(ADVANCE_POSITION, {"start": first_id(first), "end": first_id(end)})
+        bounds = {"start": first_id(first), "end": first_id(end)}
+        cursor.execute(ADVANCE_POSITION, bounds)
+        cursor.execute(_note_newest(), bounds)
+
+
+def _note_newest() -> str:
+    """Return the statement that notes the newest events of each repository, as recording does."""
+    readable = f"kind IN ({', '.join(str(kind.number) for kind in kinds_of(READ_CATEGORIES))})"
+    conditions = {
+        "readable": f"NOT is_pull AND {readable}",
+        "restricted": f"NOT is_pull AND NOT {readable}",
+        "pull": "is_pull",
+    }
+    columns = [
+        f"COALESCE(MAX(id::text) FILTER (WHERE {conditions[column]}), '{NewestEvents.NEVER}')::uuid"
+        for column in NewestEvents.COLUMNS
+    ]
+    return NOTE_NEWEST.format(columns=", ".join(columns), merge=newest.MERGE)
 
 
 def count_tallies() -> None:

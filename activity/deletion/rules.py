@@ -12,6 +12,7 @@ from math import inf
 from uuid import UUID
 
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.utils.translation import gettext_noop
 
 from activity.catalogue import FAILED_LOGIN, OWN_CATEGORIES
 from activity.identity import first_id
@@ -21,8 +22,8 @@ from repositories.access.levels import Category
 from repositories.models import Repository
 from repositories.utils.text import untranslated
 
-GLOBAL_RULE_NAME = "Registry-wide setting"
-DEFAULT_RULE_NAME = "Default"
+GLOBAL_RULE_NAME = gettext_noop("Registry-wide setting")
+DEFAULT_RULE_NAME = gettext_noop("Default")
 EARLIEST = UUID(int=0)
 MAX_REPOSITORIES = 50
 """The maximum number of repositories whose events are deleted together."""

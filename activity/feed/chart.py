@@ -115,15 +115,20 @@ def draw(buckets: Sequence[Bucket], url_for: Callable[[Bucket], str]) -> Chart:
     `url_for` returns the URL of a page that lists a bucket's events, or an empty string if there is no link.
     """
     counts = [_merge_unknown(bucket.counts) for bucket in buckets]
-    totals = sum(counts, Counter())
+    totals: Counter[str] = Counter()
+    for counted in counts:
+        totals.update(counted)
     labels = {category: label for category, label in LABELS.items() if totals[category]}
     series = [Series(category, str(label), totals[category]) for category, label in labels.items()]
     peak = max((counted.total() for counted in counts), default=0)
     stacks = [[_segment_height(counted[item.category], peak) for item in series] for counted in counts]
     chart_height = max([CHART_HEIGHT, *map(sum, stacks)])
+    # Each bucket ends where the next one starts.
+    edges = {(moment, bucket.zone) for bucket in buckets for moment in (bucket.start, bucket.end)}
+    times = {edge: _format_time(*edge) for edge in edges}
     bars = []
     for index, (bucket, counted, stack) in enumerate(zip(buckets, counts, stacks, strict=True)):
-        period = f"{_format_time(bucket.start, bucket.zone)} – {_format_time(bucket.end, bucket.zone)}"
+        period = f"{times[bucket.start, bucket.zone]} – {times[bucket.end, bucket.zone]}"
         parts = ", ".join(f"{item.label} {intcomma(n)}" for item in series if (n := counted[item.category]))
         tops = [chart_height - height for height in accumulate(stack)]
         bars.append(

@@ -103,6 +103,8 @@ class Qualifier:
 
     The term matches no other events, and neither does its negation exclude them.
     """
+    offered: Callable[[Access], bool] = lambda access: True
+    """Returns whether the term can find anything for a viewer."""
     limit: str | Promise = ""
     """Of which events a viewer who doesn't see everything may see what the term is about."""
 
@@ -542,6 +544,7 @@ QUALIFIERS = {
             read=lambda value: value.removesuffix("…"),
             condition=delivered_by,
             only=with_delivery,
+            offered=sees_delivery,
             limit=_("no events, because only MSR admins and auditors see who delivered an event"),
         ),
         Qualifier(
@@ -576,7 +579,7 @@ QUALIFIERS = {
 
 def offered_qualifiers(access: Access) -> list[Qualifier]:
     """Return the qualifiers that can find something for a viewer, for the search help."""
-    found = [qualifier for qualifier in QUALIFIERS.values() if qualifier.only(access) != NOTHING]
+    found = [qualifier for qualifier in QUALIFIERS.values() if qualifier.offered(access)]
     return found if access.can_see_any_pulls else [_without_pulls(qualifier) for qualifier in found]
 
 

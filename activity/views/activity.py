@@ -310,12 +310,18 @@ class ActivityPage(ViewerMixin, TemplateView):
 
     def bucket_url(self, bucket: chart_counts.Bucket) -> str:
         """Return the URL of the list limited to the time range of a chart bucket."""
-        return self.list_url(range="custom", after=iso(bucket.start), before=iso(bucket.end))
+        bounds = {"after": iso(bucket.start), "before": iso(bucket.end)}
+        return f"{self.unbounded_url}&{urlencode(bounds)}"
 
-    def list_url(self, **changes: str) -> str:
+    @cached_property
+    def unbounded_url(self) -> str:
+        """The URL of the list for a custom range, to which the bounds of the range can be added."""
+        return self.list_url(without=("after", "before"), range="custom")
+
+    def list_url(self, without: Sequence[str] = (), **changes: str) -> str:
         """Return the URL of the first page of the list, with changes to the query parameters."""
         query = self.query.copy()
-        for name in ("cursor", "since", "shown", "announced"):
+        for name in ("cursor", "since", "shown", "announced", *without):
             query.pop(name, None)
         for name, value in changes.items():
             query[name] = value

@@ -81,7 +81,7 @@ class TagList:
     def tags(self) -> QuerySet:
         """Return the tags, without those that are listed as attachments of others."""
         found = self._with_columns(listed_tags(self.repository, self.search))
-        if not self.not_pulled_for:
+        if not self.not_pulled_for or not self.sees_pulls:
             return found
         since = timezone.now() - timedelta(days=self.not_pulled_for)
         unused = Q(last_used_at=None) | Q(last_used_at__lt=since)

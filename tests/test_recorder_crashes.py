@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -24,6 +23,7 @@ from django.db import connection
 from tests import images, services
 from tests.clients import USERS
 from tests.connected_registry import Registry, connected_registry
+from tests.database_roles import WEB_ROLE
 from tests.factories import notification
 from tests.running import TIMEOUT, Application, application, poll
 
@@ -228,35 +228,25 @@ def test_long_transaction_does_not_stop_recording(app: Application) -> None:
 
 @on_postgresql
 def test_messages_wait_while_the_recorder_cannot_write(app: Application) -> None:
-    """The recorder's role becomes read-only, as on a server that has run out of disk space."""
+    """The database refuses events, as a server that has run out of disk space does."""
     first, second = push(), push()
     with app.program("recorder"):
         deliver(app, first)
         assert poll(lambda: pushes(app), ids([first])) == ids([first])
-        with read_only_recorder(app):
+        with insertion_forbidden(app):
             deliver(app, second)
-            assert poll(lambda: "read-only" in app.log("recorder"), True)
+            assert poll(lambda: "permission denied" in app.log("recorder"), True)
             assert app.waiting() == 1
 
         assert poll(lambda: pushes(app), ids([first, second])) == ids([first, second])
 
 
 @contextmanager
-def read_only_recorder(app: Application) -> Iterator[None]:
-    """Make all connections of the database's owner read-only, but not those of the web server."""
-    name = urlsplit(app.environ["DATABASE_URL"]).path.removeprefix("/")
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as owner:
-
-        def change(setting: str) -> None:
-            owner.execute(f'ALTER ROLE postgres IN DATABASE "{name}" {setting}')
-            # The setting is that of new connections.
-            owner.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                f" WHERE datname = '{name}' AND usename = 'postgres'"
-            )
-
-        change("SET default_transaction_read_only = on")
+def insertion_forbidden(app: Application) -> Iterator[None]:
+    """Keep the recorder from inserting events. The web server inserts only into the journal."""
+    with psycopg.connect(app.environ["DATABASE_URL"], autocommit=True) as owner:
+        owner.execute(f"REVOKE INSERT ON registry_activity_event FROM {WEB_ROLE}")
         try:
             yield
         finally:
-            change("RESET default_transaction_read_only")
+            owner.execute(f"GRANT INSERT ON registry_activity_event TO {WEB_ROLE}")

@@ -162,10 +162,10 @@ def find_silent(program: str, name: str, now: datetime) -> Iterator[Finding]:
     row = Heartbeat.objects.filter(pk=program).first()
     if row is None:
         yield Finding(
-            State.ERROR, gettext("%(program)s is not running: no sign of life yet.") % {"program": name}
+            State.ERROR, gettext("%(program)s is not running: no heartbeat yet.") % {"program": name}
         )
     elif row.beat_at < now - heartbeats.ALIVE:
-        text = gettext("%(program)s is not running: last sign of life %(time)s ago.")
+        text = gettext("%(program)s is not running: last heartbeat %(time)s ago.")
         yield Finding(State.ERROR, text % {"program": name, "time": _length(now - row.beat_at)})
 
 
@@ -383,7 +383,7 @@ def check_clocks(now: datetime) -> Iterator[Finding]:
     """Find clocks that are wrong: of this machine, of the database's, and of the nodes of registries."""
     if lead := heartbeats.lead(now):
         text = gettext(
-            "The clock of this machine is %(time)s ahead of the last sign of life. Until"
+            "The clock of this machine is %(time)s ahead of the last event, heartbeat or run. Until"
             " somebody says that it"
             " is right, auto-deletion deletes nothing."
         )

@@ -1,4 +1,4 @@
-"""What goes along when an object is deleted: grants, memberships, ownerships and access tokens.
+"""What is deleted or changed along with an object: grants, memberships, ownerships and access tokens.
 
 The admin and the site show it before a deletion. Each row is recorded as an event, so that the events answer
 until when somebody had access.
@@ -49,7 +49,7 @@ class Dependents:
     """The users who are removed from groups, by group."""
 
     def in_words(self) -> dict[str, list[str]]:
-        """Return what goes along by kind, in words, with at most MAX_SHOWN rows of each kind."""
+        """Return descriptions of the rows by kind, at most MAX_SHOWN of each kind."""
         kinds: dict[str, list[str]] = {}
         for row in self.deleted:
             title, text = WORDS[type(row)]
@@ -86,7 +86,7 @@ WORDS: dict[type, tuple[Promise, Callable[[Any], str]]] = {
 
 
 def dependents_of(row: Any) -> Dependents:
-    """Return what goes along when a row is deleted. The number of queries doesn't depend on what there is."""
+    """Return what is deleted or changed along with a row, in a number of queries that is always the same."""
     find = FINDERS.get(type(row))
     return find(row) if find else Dependents()
 

@@ -205,7 +205,7 @@ class TestList:
         monkeypatch.setattr(reading, "MAX_EVENTS_READ", 2)
         answer = get_list(admin, q="ip:10.0.0.7 -type:get")
         page = answer.context["cl"]
-        assert "Searched as far as Jan 31, 2026 12:00 PM" in answer.content.decode()
+        assert "Searched back to Jan 31, 2026 12:00 PM" in answer.content.decode()
 
         rest = admin.get(EVENTS + page.continue_url).context["cl"]
 

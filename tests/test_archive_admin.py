@@ -1,4 +1,4 @@
-"""Archives are found by date, event, repository and rule, and brought back from the admin."""
+"""Archives are found by date, event, repository and rule, and restored from the admin."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_archive_shows_its_time_range_rule_and_repositories(auditor: Client, arc
 
 
 def bring_back(client: Client, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Select the archive of January, and let it be brought back. The task is executed at once."""
+    """Select the archive of January, and have it restored. The task is executed at once."""
     monkeypatch.setattr(tasks.import_archives, "delay", tasks.import_archives)
     selected = Archive.objects.order_by("first_id")[0].pk
     return client.post(ARCHIVES, {"action": "bring_back", "_selected_action": selected}, follow=True)
@@ -79,7 +79,7 @@ def test_msr_admin_brings_an_archive_back(
 ) -> None:
     response = bring_back(admin, monkeypatch)
 
-    assert "The worker brings the events back." in response.content.decode()
+    assert "The worker is restoring the events." in response.content.decode()
     assert Event.objects.get(kind="create_manifest").pk == archived[0].pk
     assert Import.objects.get().released_at is None
     assert Event.objects.get(kind="import_events").actor_name == "admin"

@@ -1,4 +1,4 @@
-"""A run whose clock is far ahead of the last sign of life waits for a person."""
+"""A run whose clock is far ahead of the last event, heartbeat or run waits for a person."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_run_waits_if_the_clock_is_eight_days_ahead(young: Event, clock: Any) ->
 
     run = Run.objects.get()
     assert (run.state, run.deleted) == ("waiting", 0)
-    assert "The clock is 8 days ahead of the last sign of life" in run.error
+    assert "The clock is 8 days ahead of the last event, heartbeat or run" in run.error
 
 
 def test_run_starts_if_the_clock_is_six_days_ahead(young: Event, clock: Any) -> None:
@@ -142,7 +142,7 @@ def test_page_of_the_run_says_why_it_waits_and_offers_to_go_on(
     page = f"/admin/registry_activity/run/{run.pk}/change/"
 
     html = admin.get(page).content.decode()
-    assert "The clock is 40 days ahead of the last sign of life" in html
+    assert "The clock is 40 days ahead of the last event, heartbeat or run" in html
     assert f'formaction="/admin/registry_activity/run/{run.pk}/go-on/"' in html
     assert "waits for a person" in admin.get("/admin/").content.decode()
 
@@ -183,7 +183,7 @@ def test_front_page_shows_the_clock(clock: Any, late_admin: Any) -> None:
 
     text = late_admin().get("/admin/").content.decode()
 
-    assert "The clock of this machine is 1 month ahead of the last sign of life." in text
+    assert "The clock of this machine is 1 month ahead of the last event, heartbeat or run." in text
 
 
 def test_failed_run_is_an_event(young: Event, monkeypatch: pytest.MonkeyPatch, admin: Client) -> None:

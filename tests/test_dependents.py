@@ -1,4 +1,4 @@
-"""What goes along with a deletion is shown before it, and recorded."""
+"""What else a deletion deletes or changes is shown before it, and recorded."""
 
 from __future__ import annotations
 

@@ -106,12 +106,12 @@ def test_front_page_shows_problems_first(admin: Client, web: Repository) -> None
 def test_program_that_has_stopped_is_reported(problems: Callable[[], str], program: str, name: str) -> None:
     Heartbeat.objects.filter(pk=program).update(beat_at=timezone.now() - ONE_MINUTE)
 
-    assert f"{name} is not running: last sign of life 1 minute ago." in problems()
+    assert f"{name} is not running: last heartbeat 1 minute ago." in problems()
     assert check_health()[0] == 2
     assert Client().get("/healthz").status_code == 503
 
     Heartbeat.objects.filter(pk=program).delete()
-    assert f"{name} is not running: no sign of life yet." in problems()
+    assert f"{name} is not running: no heartbeat yet." in problems()
 
 
 class TestSchedule:
@@ -385,7 +385,7 @@ class TestAddresses:
         for response in (auditor.get("/healthz"), Client().get("/healthz", headers=headers)):
             worker = response.json()["checks"]["worker"]
             assert worker["status"] == "error"
-            assert worker["findings"] == ["The Celery worker is not running: no sign of life yet."]
+            assert worker["findings"] == ["The Celery worker is not running: no heartbeat yet."]
 
     def test_metrics_need_the_token_of_an_auditor(self, registry: Any) -> None:
         registry(notification())

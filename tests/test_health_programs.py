@@ -53,7 +53,7 @@ def test_front_page_notices_what_stops_working(tmp_path: Path) -> None:
             app.notify(json.dumps({"events": [notification()]}))
 
         for name in ("The Celery worker", "Celery beat"):
-            words = f"{name} is not running: last sign of life"
+            words = f"{name} is not running: last heartbeat"
             assert poll(lambda words=words: words in problems(), True, WITHIN_A_MINUTE) is True  # type: ignore[misc]
         assert requests.get(f"{app.url}/healthz", timeout=TIMEOUT).json() == {"status": "error"}
 

@@ -193,7 +193,7 @@ class TestTags:
         client = log_in(factories.user_with("level_read", idle))
         html = client.get(self.URL, {"not_pulled_for": "90"}).content.decode()
 
-        assert "There is no parameter “not_pulled_for” here." in html
+        assert "Unknown parameter: “not_pulled_for”." in html
 
 
 class TestPullers:

@@ -295,7 +295,7 @@ class TestHealth:
         return [finding.words for finding in health.check_recorder(timezone.now())]
 
     def test_recorder_without_a_heartbeat_is_reported(self) -> None:
-        assert self.findings() == ["The recorder is not running: no sign of life yet."]
+        assert self.findings() == ["The recorder is not running: no heartbeat yet."]
 
         heartbeats.beat(heartbeats.RECORDER)
 

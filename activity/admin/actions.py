@@ -13,4 +13,4 @@ def report(request: HttpRequest, text: str, count: int) -> None:
     if count:
         messages.success(request, text % {"number": count})
     else:
-        messages.warning(request, _("Nothing was changed. The selected objects were in this state before."))
+        messages.warning(request, _("Nothing was changed: the selected objects were in this state already."))

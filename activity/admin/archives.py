@@ -25,7 +25,7 @@ from repositories.utils.admin_lookup import MAX_WORDS
 SHOWN = 3
 """The maximum number of repositories to show in the list."""
 MAX_IMPORTED = 100
-"""The maximum number of archives to bring back at a time."""
+"""The maximum number of archives to restore at a time."""
 
 
 @admin.register(Archive)
@@ -101,7 +101,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
     def all_repositories(self, archive: Archive) -> str:
         return ", ".join(archive.repositories) or "–"
 
-    @admin.display(description=_("brought back"), boolean=True)
+    @admin.display(description=_("restored"), boolean=True)
     def is_back(self, archive: Any) -> bool:
         return archive.is_back
 
@@ -109,9 +109,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
         return request.user.has_perm("registry_activity.change_archive")
 
     @admin.action(
-        description=_(
-            "Bring the events of selected archives back (they are held until the import is released)"
-        ),
+        description=_("Restore the events of selected archives (they are held until the import is released)"),
         permissions=["bring_back"],
     )
     def bring_back(self, request: HttpRequest, queryset: QuerySet[Archive]) -> None:
@@ -128,7 +126,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
         except (QueueError, OSError) as error:
             messages.error(request, gettext("The task queue is unreachable: %(error)s") % {"error": error})
         else:
-            words = gettext("The worker brings the events back. The archives are then listed under Imports.")
+            words = gettext("The worker is restoring the events. The archives will be listed under Imports.")
             messages.success(request, words)
 
 

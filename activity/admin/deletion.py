@@ -302,7 +302,7 @@ class RunAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def go_on(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Let a run go on that waits because the clock is ahead of the last sign of life."""
+        """Let a run go on that waits because the clock is ahead of the last event, heartbeat or run."""
         if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
             run = get_object_or_404(Run, pk=pk)
             with transaction.atomic():
@@ -311,7 +311,7 @@ class RunAdmin(ReadOnlyAdmin):
             if waited:
                 enqueue(request, run)
             else:
-                messages.error(request, gettext("This run doesn't wait anymore."))
+                messages.error(request, gettext("This run is no longer waiting."))
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -74,7 +74,7 @@ def server_error(error: BaseException | None) -> JsonResponse:
     if isinstance(error, (OperationalError, InterfaceError)):
         text = _("The database can't be reached. Try again in a minute.")
         return response(503, text, {"Retry-After": str(RETRY_AFTER)})
-    return response(500, _("The server has made an error, which has been logged."))
+    return response(500, _("A server error occurred. It has been logged."))
 
 
 def errors_of(error: APIException, in_body: bool) -> list[dict[str, str]]:

@@ -76,7 +76,7 @@ ERRORS = {
     "413": "The body is too large.",
     "415": "The body isn't JSON.",
     "429": "The caller sends too many requests. Try again later.",
-    "500": "The server has made an error.",
+    "500": "A server error occurred.",
     "503": "The server is overloaded, or its database can't be reached. Try again later.",
 }
 """The descriptions of the statuses of errors."""

@@ -82,7 +82,7 @@ def _replace_waiting_run(now: datetime) -> None:
     """Abandon a run that waits because of the clock. Raises AlreadyRunning if the clock is still ahead."""
     waiting = Run.objects.filter(state=Run.State.WAITING)
     if (current := waiting.first()) and heartbeats.lead(now):
-        text = gettext("%(run)s waits until somebody says that the clock is right.")
+        text = gettext("%(run)s waits until somebody confirms that the clock is right.")
         raise AlreadyRunning(text % {"run": current})
     waiting.update(state=Run.State.ABANDONED, finished_at=now)
 
@@ -90,8 +90,8 @@ def _replace_waiting_run(now: datetime) -> None:
 def execute(run: Run, progress: Progress = lambda run: None) -> None:
     """Execute a queued run, unless another process has already started it, and store its outcome.
 
-    A run doesn't start while the clock is too far ahead of the last sign of life, because it would delete
-    events that are not as old as they seem. It waits until a person lets it go on.
+    A run doesn't start while the clock is too far ahead of the last event, heartbeat or run, because it would
+    delete events that are not as old as they seem. It waits until a person confirms that the clock is right.
     """
     queued = Run.objects.filter(pk=run.pk, state=Run.State.QUEUED)
     if not run.preview:
@@ -120,14 +120,14 @@ def execute(run: Run, progress: Progress = lambda run: None) -> None:
 
 def _lead_in_words(lead: timedelta) -> str:
     return (
-        f"The clock is {lead.days} days ahead of the last sign of life: of the last event, heartbeat or run. "
+        f"The clock is {lead.days} days ahead of the last event, heartbeat or run. "
         "If it is wrong, events that are still young would be deleted."
     )
 
 
 @transaction.atomic
 def go_on(run: Run) -> bool:
-    """Queue a run that waits, since a person says that the clock is right. Returns whether it was waiting."""
+    """Queue a run that waits, since a person confirms that the clock is right. Returns whether it waited."""
     heartbeats.trust_clock()
     waiting = Run.objects.filter(pk=run.pk, state=Run.State.WAITING)
     return bool(waiting.update(state=Run.State.QUEUED, lease_until=timezone.now() + LEASE, error=""))

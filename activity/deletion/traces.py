@@ -34,7 +34,7 @@ def deletion_note(start: datetime | None = None) -> str:
     last = deleted_up_to()
     if last is None or (start and start.date() > last):
         return ""
-    text = gettext("Events up to %(day)s were deleted by auto-deletion, all or some of them.")
+    text = gettext("Auto-deletion has deleted some or all events up to %(day)s.")
     return text % {"day": _formatted(last)}
 
 

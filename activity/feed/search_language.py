@@ -270,11 +270,11 @@ def _problem_of_words(words: list[str]) -> str:
     if any(word.lower() in OPERATORS for word in words):
         return _problem_of_operator(next(word for word in words if word.lower() in OPERATORS))
     if terms := terms_for_word(phrase):
-        text = gettext("“%(words)s” could mean several things. Write %(terms)s.")
+        text = gettext("“%(words)s” is ambiguous. Write %(terms)s.")
         return text % {"words": phrase, "terms": gettext(" or ").join(terms)}
     names = " ".join(f"actor:{quoted(word)}" for word in words)
     text = gettext(
-        "“%(words)s” could mean several things. For any of these actors, write %(terms)s. For one actor, put"
+        "“%(words)s” is ambiguous. For any of these actors, write %(terms)s. For one actor, put"
         ' the name in quotation marks: "%(words)s".'
     )
     return text % {"words": phrase, "terms": names}
@@ -303,5 +303,5 @@ def _check_word(word: str, now: datetime) -> None:
     with suppress(InvalidTime):
         terms.append(f"{'after' if parse_period(word, now).is_point else 'on'}:{word}")
     if terms:
-        text = gettext("“%(words)s” could mean several things. Write %(terms)s.")
+        text = gettext("“%(words)s” is ambiguous. Write %(terms)s.")
         raise InvalidTerm(text % {"words": word, "terms": gettext(" or ").join([*terms, f"actor:{word}"])})

@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Heartbeat(models.Model):
-    """The last sign of life of a program, such as the Celery worker. See `activity.storage.heartbeats`."""
+    """The last heartbeat of a program, such as the Celery worker. See `activity.storage.heartbeats`."""
 
     program = models.CharField(max_length=50, primary_key=True)
     beat_at = models.DateTimeField()

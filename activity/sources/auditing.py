@@ -381,13 +381,13 @@ def _record_save(
 
 
 def _record_deletion(sender: Any, instance: Any, origin: Any = None, **_: Any) -> None:
-    """Record a deletion. `_record_dependents` has recorded what goes along."""
+    """Record a deletion. `_record_dependents` has recorded the dependent rows."""
     if _is_requested(instance, origin):
         _record_change(AUDITED[sender], "delete", instance, None)
 
 
 def _record_dependents(instance: Any, origin: Any = None, **_: Any) -> None:
-    """Record what goes along with an object that is about to be deleted.
+    """Record what else is deleted or changed with an object that is about to be deleted.
 
     Django sends signals for most of these rows, too, but loading the names of each would take many queries.
     """

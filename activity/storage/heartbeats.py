@@ -28,7 +28,7 @@ INTERVAL = 10
 ALIVE = timedelta(seconds=45)
 """A program without a heartbeat for longer than this isn't alive."""
 MAX_LEAD = timedelta(days=7)
-"""If the clock is further ahead of the last sign of life than this, it may be wrong."""
+"""If the clock is further ahead of the last event, heartbeat or run than this, it may be wrong."""
 MAX_STEPS = 1_000
 """The maximum number of events to follow from the last heartbeat to the present."""
 
@@ -79,16 +79,16 @@ def beat(program: str) -> None:
 
 
 def lead(moment: datetime) -> timedelta | None:
-    """Return how far a moment is ahead of the last sign of life, or None if it is at most `MAX_LEAD`."""
-    last = last_sign_of_life(moment)
+    """Return how far a time is ahead of the last event, heartbeat or run, if that is more than `MAX_LEAD`."""
+    last = last_trusted_time(moment)
     return moment - last if last and moment - last > MAX_LEAD else None
 
 
-def last_sign_of_life(now: datetime) -> datetime | None:
+def last_trusted_time(now: datetime) -> datetime | None:
     """Return the time of the last trusted heartbeat or, if that is long past, of the events received since.
 
-    An event counts only if it was received within `MAX_LEAD` after the sign of life before it, because the
-    events that are received after a jump of the clock prove nothing.
+    An event counts only if it was received within `MAX_LEAD` after the event, heartbeat or run before it,
+    because the events that are received after a jump of the clock prove nothing.
     """
     last = Heartbeat.objects.aggregate(last=Max("trusted_at"))["last"]
     for _ in range(MAX_STEPS):

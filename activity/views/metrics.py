@@ -31,7 +31,7 @@ class HealthCollector(Collector):
 
     def _times(self) -> Iterator[Metric]:
         beats = GaugeMetricFamily(
-            "activity_heartbeat_timestamp_seconds", "Last sign of life of a program", labels=["program"]
+            "activity_heartbeat_timestamp_seconds", "Last heartbeat of a program", labels=["program"]
         )
         for row in Heartbeat.objects.all():
             beats.add_metric([row.program], row.beat_at.timestamp())

@@ -81,7 +81,7 @@ class AccessToken(AbstractAuthToken):
     can_read = models.BooleanField(
         _("read events"),
         default=True,
-        help_text=_("And the names of repositories, as far as the owner sees them."),
+        help_text=_("Includes the names of the repositories that the owner can see."),
     )
     can_write = models.BooleanField(
         _("write events"),

@@ -1,4 +1,4 @@
-"""Shows before a deletion what goes along with it, in words."""
+"""Lists before a deletion what else it deletes or changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repositories.dependents import dependents_of
 
 
 class DependentsMixin(admin.ModelAdmin):
-    """Lists what goes along in words. Django knows nothing of namespaces that lose their owner."""
+    """Lists what else a deletion deletes or changes. Django's list lacks namespaces without an owner."""
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
         _, counts, missing_permissions, protected = super().get_deleted_objects(objs, request)
@@ -22,7 +22,7 @@ class DependentsMixin(admin.ModelAdmin):
 
 
 def what_goes_along(rows: Iterable[Any], request: HttpRequest) -> list[Any]:
-    """Return a nested list for the admin's pages: the rows to delete, and what goes along with each.
+    """Return a nested list for the admin's pages: the rows to delete, each with what depends on it.
 
     The names, such as those of private repositories, are only for MSR admins and auditors. Other staff see
     how many rows of each kind go along.

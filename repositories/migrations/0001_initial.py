@@ -72,7 +72,7 @@ class Migration(migrations.Migration):
                 ('created', models.DateTimeField(auto_now_add=True)),
                 ('expiry', models.DateTimeField(blank=True, null=True)),
                 ('name', models.CharField(blank=True, max_length=100, verbose_name='name')),
-                ('can_read', models.BooleanField(default=True, help_text='And the names of repositories, as far as the owner sees them.', verbose_name='read events')),
+                ('can_read', models.BooleanField(default=True, help_text='Includes the names of the repositories that the owner can see.', verbose_name='read events')),
                 ('can_write', models.BooleanField(default=False, help_text='For registries, scanners and others. The owner needs the permission to add events.', verbose_name='write events')),
                 ('restricted_to', models.TextField(blank=True, help_text="A namespace, such as acme/*, or a repository, such as acme/web, on each line. Leave empty for no restriction, which a registry's token needs.", validators=[repositories.accounts.restrictions.validate_restriction], verbose_name='only in')),
                 ('last_used_at', models.DateTimeField(editable=False, null=True, verbose_name='last used at')),

@@ -35,7 +35,7 @@ def problems_of(
 def unknown_parameters(query: QueryDict, known: Collection[str]) -> list[str]:
     """Return an error message for each parameter that is not known."""
     return [
-        gettext("There is no parameter “%(name)s” here.") % {"name": _shown(name)}
+        gettext("Unknown parameter: “%(name)s”.") % {"name": _shown(name)}
         for name in query
         if name not in known
     ]

@@ -166,6 +166,8 @@ class TestAccess:
         self, admin: Client, web: Repository, jane: Any
     ) -> None:
         form = {"organization": web.namespace.organization_id, "name": "devs"}
+        with current_request.auditing_disabled():
+            factories.add_member(web.namespace.organization, jane)
 
         admin.post("/admin/registry_repositories/team/add/", {**form, "members": [jane.pk]})
         team = Team.objects.get()

@@ -241,7 +241,8 @@ class TestQueries:
         before = count_queries(admin, EVENTS + query)
         self.add_events()
 
-        assert count_queries(admin, EVENTS + query) == before
+        # A full page takes fewer rounds than one that isn't.
+        assert count_queries(admin, EVENTS + query) <= before
 
     def test_query_count_of_event_page_does_not_grow(self, admin: Client) -> None:
         event = Event.objects.get(tag="b")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
+from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -11,6 +16,7 @@ from activity.catalogue import UNKNOWN, Type
 from activity.gating import sees_delivery, visible_details
 from activity.models import ActorType, Event
 from repositories.access.levels import ALL_PERMISSIONS, Category
+from repositories.access.resolving import Access
 from repositories.models import Repository
 
 UNKNOWN_KINDS = "Events of kinds that aren't in the catalogue have {} instead."
@@ -60,24 +66,90 @@ class CategoryField(serializers.CharField):
     """The category of an event."""
 
 
+@extend_schema_field({"type": "object", "additionalProperties": True})
+class DetailsField(serializers.DictField):
+    """The details of an event."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """For whom events are serialized."""
+
+    access: Access
+    site: str
+    """The URL of the site as the caller knows it, without the slash at its end."""
+
+    def absolute(self, url: str) -> str | None:
+        return f"{self.site}{url}" if url else None
+
+    def actor(self, event: Event) -> dict[str, Any]:
+        return {
+            "type": event.actor_type,
+            "id": event.actor_name,
+            "label": event.actor_label,
+            "url": self.absolute(event.actor_url(self.access)),
+            "account": event.actor_user_id,
+        }
+
+
+def _iso_time(moment: datetime) -> str:
+    return timezone.localtime(moment).isoformat().replace("+00:00", "Z")
+
+
+VALUES: dict[str, Callable[[Event, Caller], Any]] = {
+    "position": lambda event, _: event.position,
+    "id": lambda event, _: str(event.pk),
+    "label": lambda event, _: event.english_label,
+    "type": lambda event, _: event.type,
+    "category": lambda event, _: event.category,
+    "subject": lambda event, _: event.subject,
+    "repository": lambda event, _: event.repository_name,
+    "tag": lambda event, _: event.reference if event.tag else "",
+    "digest": lambda event, _: event.digest,
+    "pull": lambda event, _: event.pull and str(event.pull),
+    "actor": lambda event, caller: caller.actor(event),
+    "policy_url": lambda event, caller: caller.absolute(event.policy_url(caller.access)),
+    "occurred_at": lambda event, _: _iso_time(event.occurred_at),
+    "received_at": lambda event, _: _iso_time(event.received_at),
+    "delivered_by": lambda event, caller: (
+        event.delivery_account if sees_delivery(caller.access, event) else None
+    ),
+    "delivered_with": lambda event, caller: (
+        event.delivery_token if sees_delivery(caller.access, event) else None
+    ),
+    "disputed": lambda event, _: event.is_disputed,
+    "details": lambda event, caller: visible_details(event, caller.access),
+}
+"""The values of an event's fields in the order in which they are returned.
+
+REST framework would compute them with objects of its own, which takes several times as much CPU as all else
+that is done for an event.
+"""
+
+
 class EventSerializer(SparseSerializer, serializers.ModelSerializer):
     """An event."""
 
-    # The context must contain `request` and the caller's `access`.
+    # The fields are for the OpenAPI schema. Their values come from `VALUES`. The context must contain
+    # `request` and the caller's `access`.
 
     type = TypeField()
-    label = serializers.CharField(source="english_label")  # type: ignore[assignment]
+    label = serializers.CharField()  # type: ignore[assignment]
     subject = serializers.CharField(
         help_text="Who or what an access, account or system event is about, otherwise empty."
     )
-    repository = serializers.CharField(source="repository_name")
-    tag = serializers.SerializerMethodField(
-        help_text="The tag with its repository, for example `acme/web:v1`."
+    repository = serializers.CharField()
+    tag = serializers.CharField(
+        read_only=True, help_text="The tag with its repository, for example `acme/web:v1`."
     )
-    actor = serializers.SerializerMethodField()
-    details = serializers.SerializerMethodField()
-    policy_url = serializers.SerializerMethodField(
-        help_text="The URL of the policy that is the actor or subject of the event, if you can open its page."
+    actor = ActorField(read_only=True)
+    details = DetailsField(read_only=True)
+    policy_url = serializers.CharField(
+        read_only=True,
+        allow_null=True,
+        help_text=(
+            "The URL of the policy that is the actor or subject of the event, if you can open its page."
+        ),
     )
 
     pull = serializers.UUIDField(
@@ -91,68 +163,36 @@ class EventSerializer(SparseSerializer, serializers.ModelSerializer):
 
     category = CategoryField(read_only=True)
     disputed = serializers.BooleanField(
-        source="is_disputed",
         read_only=True,
         help_text="Whether an MSR admin has disputed what the event's account or token delivered.",
     )
-    delivered_by = serializers.SerializerMethodField(
-        help_text="The account that delivered the event, if it is yours, or you see all events."
+    delivered_by = serializers.CharField(
+        read_only=True,
+        allow_null=True,
+        help_text="The account that delivered the event, if it is yours, or you see all events.",
     )
-    delivered_with = serializers.SerializerMethodField(
-        help_text="The first digits of the access token that delivered the event, if you may see them."
+    delivered_with = serializers.CharField(
+        read_only=True,
+        allow_null=True,
+        help_text="The first digits of the access token that delivered the event, if you may see them.",
     )
 
     class Meta:
         model = Event
-        fields = [
-            "id",
-            "label",
-            "type",
-            "category",
-            "subject",
-            "repository",
-            "tag",
-            "digest",
-            "pull",
-            "actor",
-            "policy_url",
-            "occurred_at",
-            "received_at",
-            "delivered_by",
-            "delivered_with",
-            "disputed",
-            "details",
-        ]
+        fields = [name for name in VALUES if name != "position"]
 
-    def get_tag(self, event: Event) -> str:
-        return event.reference if event.tag else ""
+    def to_representation(self, event: Event) -> dict[str, Any]:
+        return {name: value(event, self.caller) for name, value in self.values.items()}
 
-    @extend_schema_field(ActorField)
-    def get_actor(self, event: Event) -> dict[str, Any]:
-        url = self._absolute(event.actor_url(self.context["access"]))
-        return {
-            "type": event.actor_type,
-            "id": event.actor_name,
-            "label": event.actor_label,
-            "url": url,
-            "account": event.actor_user_id,
-        }
+    @cached_property
+    def values(self) -> dict[str, Callable[[Event, Caller], Any]]:
+        """What returns the values of the fields that the caller has asked for."""
+        wanted = self.context.get("fields")
+        return {name: VALUES[name] for name in self.Meta.fields if wanted is None or name in wanted}
 
-    @extend_schema_field({"type": "object", "additionalProperties": True})
-    def get_details(self, event: Event) -> Any:
-        return visible_details(event, self.context["access"])
-
-    def get_delivered_by(self, event: Event) -> str | None:
-        return event.delivery_account if sees_delivery(self.context["access"], event) else None
-
-    def get_delivered_with(self, event: Event) -> str | None:
-        return event.delivery_token if sees_delivery(self.context["access"], event) else None
-
-    def get_policy_url(self, event: Event) -> str | None:
-        return self._absolute(event.policy_url(self.context["access"]))
-
-    def _absolute(self, url: str) -> str | None:
-        return self.context["request"].build_absolute_uri(url) if url else None
+    @cached_property
+    def caller(self) -> Caller:
+        return Caller(self.context["access"], self.context["request"].build_absolute_uri("/").rstrip("/"))
 
 
 class RepositorySerializer(SparseSerializer, serializers.ModelSerializer):

@@ -115,10 +115,13 @@ class Access:
         everywhere = levels.REGISTRY_ROLES.get(role, frozenset())
         if role == "administer_registry":
             return cls(everywhere, viewer_id=viewer.pk)
-        found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+        granted: dict[tuple[str, str], set[int]] = defaultdict(set)
         for scope, pk, codename in grants_of(viewer):
+            granted[scope, codename].add(pk)
+        found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+        for (scope, codename), ids in granted.items():
             for permission in levels.expand(codename):
-                found[scope][permission].add(pk)
+                found[scope][permission] |= ids
         return cls(
             everywhere=everywhere,
             in_public=levels.PERMISSIONS_BY_LEVEL[levels.Level.READ],
@@ -175,8 +178,11 @@ class Access:
 
         None if there are more than MAX_LISTED.
         """
-        visible = list(self.repositories().select_related("namespace").order_by()[: MAX_LISTED + 1])
-        return visible if len(visible) <= MAX_LISTED else None
+        visible = self.repositories().order_by()
+        ids = visible.values_list("pk", flat=True)[: MAX_LISTED + 1]
+        if len(ids) > MAX_LISTED:  # objects that aren't needed would take several milliseconds
+            return None
+        return list(Repository.objects.live().filter(pk__in=list(ids)).select_related("namespace"))
 
     @cached_property
     def can_see_any_pulls(self) -> bool:
@@ -186,7 +192,11 @@ class Access:
         namespaces contain no repositories.
         """
         permission = levels.Category.PULL.permission
-        return permission in self.everywhere or self.repositories([permission]).exists()
+        if permission in self.everywhere:
+            return True
+        if self.repositories_if_few is None:
+            return self.repositories([permission]).exists()
+        return any(permission in self.permissions_on(each) for each in self.repositories_if_few)
 
     def granted_ids(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
         """Return the ids of the repositories and namespaces on which any of `permissions` is granted.

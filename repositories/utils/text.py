@@ -40,6 +40,8 @@ def visible_text(text: str) -> str:
 
     Otherwise, a made-up name could look like the name of somebody else.
     """
+    if text.isascii() and text.isprintable():  # nearly all names
+        return text
     return "".join(
         char if char.isprintable() and not BLANK.match(char) else char.encode("unicode_escape").decode()
         for char in text

@@ -22,7 +22,7 @@
 | `DELETION_DELAY` | `24`                             | hours until a change of auto-deletion takes effect |
 |                 |                                   | if more events are deleted; can be 0               |
 | `READS_PER_MINUTE` | `3000`         | how many requests a minute an access token may     |
-|                 |                                   | send that read, in each process; `0` for no limit  |
+|                 |                                   | send that read; `0` for no limit                   |
 | `MESSAGE_RETENTION` | `90`                          | days for which the messages of registries are kept |
 |                 |                                   | beside their events; 0 stores none                 |
 | `RECORD_IN_REQUEST` | `false`       | record notifications in their requests, without    |

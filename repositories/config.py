@@ -54,6 +54,6 @@ def namespace_of_user(path: str = "repositories.access.people.username") -> Call
 def reads_per_minute(limit: int | None = 3_000) -> int | None:
     """Return how many requests a minute an access token may send that read. None stands for no limit.
 
-    Each process of the web server counts by itself. Requests that record events aren't limited.
+    They are counted in the default cache. Requests that record events aren't limited.
     """
     return limit

@@ -1,31 +1,30 @@
 """Limit how often a minute each access token may read.
 
-Each process of the web server counts by itself, in memory: a counter in the database or in a cache of files
-would cost more than many of the requests that it counts.
+Requests are counted in the site's default cache, so all processes that share the cache share the counts, too.
+A request is never refused because of a fault of the cache.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from math import ceil
-from threading import Lock
-from time import monotonic
+from time import time
+
+from django.core.cache import cache
 
 from repositories import config
 from repositories.models import AccessToken
 
-PERIOD = 60.0
-"""The seconds after which a count begins again. A period begins with the first request."""
-MAX_COUNTS = 10_000
+PERIOD = 60
+"""The seconds after which a count begins again."""
 
-_lock = Lock()
-_counts: dict[str, tuple[float, int]] = {}
-"""For each token, the end of its period, and the number of requests so far."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a token may still read in its period, after the request that has been counted."""
+    """What a token may still read in the current period, after the request that has been counted."""
 
     limit: int
     count: int
@@ -49,15 +48,21 @@ class Allowance:
 
 def count(token: AccessToken) -> Allowance | None:
     """Count a request that reads. Return what the token may still read, or None if there is no limit."""
-    limit, now = config.reads_per_minute(), monotonic()
+    limit = config.reads_per_minute()
     if limit is None:
         return None
-    with _lock:
-        end, used = _counts.get(token.pk, (0.0, 0))
-        if end <= now:
-            end, used = now + PERIOD, 0
-        if len(_counts) >= MAX_COUNTS:
-            for key in [key for key, (end_of_other, _) in _counts.items() if end_of_other <= now]:
-                del _counts[key]
-        _counts[token.pk] = end, used + 1
-    return Allowance(limit, used + 1, ceil(end - now))
+    period, elapsed = divmod(time(), PERIOD)
+    try:
+        used = _add_one(f"registry-reads:{token.pk}:{period:.0f}")
+    except Exception:  # each kind of cache raises exceptions of its own
+        logger.warning("The cache can't count requests of access tokens, so they aren't limited.")
+        return None
+    return Allowance(limit, used, ceil(PERIOD - elapsed))
+
+
+def _add_one(key: str) -> int:
+    """Count a request in the cache, and return the count."""
+    try:
+        return cache.incr(key)
+    except ValueError:  # this is the first request
+        return 1 if cache.add(key, 1, timeout=PERIOD) else cache.incr(key)

@@ -45,7 +45,7 @@ def import_archives(names: list[str]) -> None:
     """Import archives that this installation has written. An archive that can't be imported is an event."""
     for name in names:
         try:
-            imports.restore(name)
+            imports.import_archive(name)
         except (OSError, ArchiveError) as error:
             auditing.record("import_events_failed", subject=name, error=str(error))
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError
+from django.db import connection
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,6 +60,57 @@ def rows(archive_folder: Path) -> list[dict[str, Any]]:
 
 def import_foreign(name: str = NAME) -> str:
     return manage("import_events", "--foreign", name)
+
+
+# --- Transactions -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(archive_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    """An archive of this installation with seven events, which are imported two at a time."""
+    turn_on(age=1, archive=True)
+    add_events(7)
+    monkeypatch.setattr(archive_files, "MAX_BATCH_EVENTS", 2)
+    return execute_run().archives.get()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_others_can_record_between_the_batches_of_an_import(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported: list[int] = []
+
+    def between_batches(seconds: float) -> None:
+        assert not connection.in_atomic_block
+        imported.append(len(remaining_events()))
+
+    monkeypatch.setattr("activity.deletion.imports.time.sleep", between_batches)
+    manage("import_events", archive.name)
+
+    assert imported == [2, 4, 6, 7]
+
+
+@pytest.mark.audited
+def test_import_that_was_killed_is_named_and_held_and_can_be_completed(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    imported = Event.objects.filter(imported__isnull=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("activity.deletion.imports.time.sleep", kill)
+        with pytest.raises(KeyboardInterrupt):
+            manage("import_events", archive.name)
+    assert Event.objects.get(kind="import_events").details["events"] == 7
+    execute_run()
+    assert imported.count() == 2
+
+    manage("import_events", archive.name)
+
+    assert imported.count() == 7
+    assert (Import.objects.get().events, Import.objects.get().released_at) == (7, None)
+    assert_tallies_match_events(JANUARY, JANUARY + timedelta(days=1))
 
 
 # --- Whose archive it is ------------------------------------------------------------------------

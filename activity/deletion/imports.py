@@ -7,6 +7,7 @@ details, for good, and they refer only to objects that have the same names in th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,7 +18,7 @@ from django.core.exceptions import ValidationError
 from django.db import DataError, IntegrityError, models, transaction
 
 from activity.catalogue import KINDS
-from activity.deletion import archive_files
+from activity.deletion import archive_files, execution
 from activity.deletion.archive_files import ArchiveError, DamagedArchive, Row
 from activity.deletion.archives import FIELDS
 from activity.identity import END, EPOCH, is_id_of
@@ -47,15 +48,36 @@ class DeletionPending(ArchiveError):
     """The events of the archive are still being deleted, so events imported now would be deleted as well."""
 
 
-@transaction.atomic
 def import_archive(name: str, *, foreign: bool = False) -> Import:
     """Insert the events of an archive into the database, and hold them until the import is released.
 
-    Events that still exist are left unchanged, so an archive can be imported repeatedly. An archive that this
-    installation did not write is imported only if `foreign` is true. Raises ArchiveError if the archive can't
-    be imported, and OSError if a file can't be read.
+    Events that still exist are left unchanged, so an archive can be imported repeatedly, also to complete an
+    import that was interrupted. An archive that this installation did not write is imported only if `foreign`
+    is true. Raises ArchiveError if the archive can't be imported, and OSError if a file can't be read.
+
+    The whole archive is checked before the first event is inserted. Then, each batch is a transaction of its
+    own, because nothing else can be recorded while one inserts events. The first transaction also records
+    that the current user imports the archive.
     """
-    name = archive_files.canonical_name(name)
+    origin = _origin(archive_files.canonical_name(name), foreign)
+    number = sum(len(events) for events in _read(origin))
+    imported, inserted = None, 0
+    for events in _read(origin):
+        inserted += len(events)
+        with (
+            _damage_reported(f"{origin.archive_name}, events before line {inserted + 1}"),
+            transaction.atomic(),
+        ):
+            imported = imported or _begin(origin, number)
+            _insert(events, imported)
+        time.sleep(execution.PAUSE)
+    if not imported:
+        raise DamagedArchive(f"{origin.archive_name} has no events.")
+    return imported
+
+
+def _origin(name: str, foreign: bool) -> Import:
+    """Return an unsaved import of an archive. Raises ArchiveError if the archive can't be imported."""
     archive = Archive.objects.filter(name=name).first()
     if archive and not archive.deleted_at:
         raise DeletionPending(
@@ -64,40 +86,49 @@ def import_archive(name: str, *, foreign: bool = False) -> Import:
     if not archive and not foreign:
         raise ForeignArchive("This installation did not write it. To import it nevertheless, use --foreign.")
     sha256 = archive.sha256 if archive else archive_files.read_manifest(name)
-    imported, _ = Import.objects.get_or_create(
-        archive_name=name, sha256=sha256, defaults={"foreign": not archive}
+    return Import(archive_name=name, sha256=sha256, foreign=not archive)
+
+
+def _begin(origin: Import, events: int) -> Import:
+    """Save the import of an archive with this number of events, and record it as an event."""
+    imported, _ = Import.objects.update_or_create(
+        archive_name=origin.archive_name,
+        sha256=origin.sha256,
+        defaults={"events": events},
+        create_defaults={"events": events, "foreign": origin.foreign},
     )
-    imported.events = 0
-    last_id = UUID(int=0)
-    for rows in archive_files.read(name, sha256):
-        events = []
-        for row in rows:
-            imported.events += 1
-            with _damage_reported(f"{name}, line {imported.events}"):
-                event = _event(row, last_id)
-            event.imported, last_id = imported, event.id
-            events.append(event)
-        with _damage_reported(f"{name}, events before line {imported.events + 1}"):
-            if imported.foreign:
-                _detach(events, imported)
-            if insert(events, f"import {imported.pk}"):
-                imported.released_at = None  # an earlier import of this archive may have been released
-    imported.save(update_fields=["events", "released_at"])
-    return imported
-
-
-@transaction.atomic
-def restore(name: str, *, foreign: bool = False) -> Import:
-    """Import an archive as in `import_archive`, and record that the current user has done so."""
-    imported = import_archive(name, foreign=foreign)
     auditing.record(
         "import_events",
         subject=imported.archive_name,
-        events=imported.events,
+        events=events,
         sha256=imported.sha256,
         foreign=imported.foreign,
     )
     return imported
+
+
+def _insert(events: list[Event], imported: Import) -> None:
+    for event in events:
+        event.imported = imported
+    if insert(events, f"import {imported.pk}"):
+        # An earlier import of this archive may have been released.
+        Import.objects.filter(pk=imported.pk).update(released_at=None)
+
+
+def _read(origin: Import) -> Iterator[list[Event]]:
+    """Yield the events of an archive in batches. Raises DamagedArchive if an event isn't valid."""
+    last_id, line = UUID(int=0), 0
+    for rows in archive_files.read(origin.archive_name, origin.sha256):
+        events = []
+        for row in rows:
+            line += 1
+            with _damage_reported(f"{origin.archive_name}, line {line}"):
+                events.append(_event(row, last_id))
+            last_id = events[-1].id
+        if origin.foreign:
+            with _damage_reported(f"{origin.archive_name}, events before line {line + 1}"):
+                _detach(events, origin)
+        yield events
 
 
 def count_restored(imported: Import) -> int:

@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, archive: str, foreign: bool, **options: Any) -> None:
         try:
-            imported = imports.restore(archive, foreign=foreign)
+            imported = imports.import_archive(archive, foreign=foreign)
         except (OSError, ArchiveError) as error:
             raise CommandError(f"{archive} can't be imported: {error}") from error
         existing = imported.events - imports.count_restored(imported)

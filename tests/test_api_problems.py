@@ -105,14 +105,25 @@ class TestStatuses:
     def test_415(self, producer: Client) -> None:
         problem(producer.post(EVENTS, "a=b", "application/x-www-form-urlencoded"), 415)
 
-    def test_429_says_when_to_try_again(self, caller: Client, settings: Any) -> None:
+    def test_413(self, producer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("activity.api.parsers.MAX_SIZE", 3)
+
+        problem(producer.post(EVENTS, b"[{}]", "application/json"), 413)
+
+    def test_options_describe_no_fields_that_cannot_be_sent(self, producer: Client) -> None:
+        assert "actions" not in producer.options(EVENTS).json()
+
+    def test_429_says_when_to_try_again(
+        self, caller: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("repositories.accounts.throttling.time", lambda: 1_000.0)
         settings.REGISTRY_ACTIVITY = {**settings.REGISTRY_ACTIVITY, "READS_PER_MINUTE": 1}
         caller.get(EVENTS)
 
         response = caller.get(EVENTS)
 
         problem(response, 429)
-        assert int(response["Retry-After"]) > 0
+        assert response["Retry-After"] == "20"
 
     @pytest.mark.parametrize(("error", "status"), [(RuntimeError(), 500), (OperationalError(), 503)])
     def test_500_is_logged(

@@ -40,6 +40,13 @@ class Negotiation(DefaultContentNegotiation):
     settings: Any = SimpleNamespace(URL_FORMAT_OVERRIDE=None)
 
 
+class Metadata(SimpleMetadata):
+    """Answers OPTIONS requests without the fields of a view, which are in the OpenAPI schema."""
+
+    def determine_actions(self, request: Any, view: Any) -> dict[str, Any]:
+        return {}
+
+
 class ApiView(APIView):
     """A view of this API, independent of the project's `REST_FRAMEWORK` settings."""
 
@@ -53,7 +60,7 @@ class ApiView(APIView):
     allowance: Allowance | None = None
     """What the caller's access token may still read, if there is a limit."""
     content_negotiation_class: type[BaseContentNegotiation] = Negotiation
-    metadata_class = SimpleMetadata
+    metadata_class = Metadata
     versioning_class = None
     pagination_class: Any = None
     filter_backends: Any = []

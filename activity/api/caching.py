@@ -15,7 +15,7 @@ from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.http import parse_etags
 from rest_framework.response import Response
 
-VARY = ("Authorization", "Cookie")
+VARY = ("Accept-Encoding", "Authorization", "Cookie")
 _gzip = GZipMiddleware(lambda request: HttpResponseNotModified())
 
 

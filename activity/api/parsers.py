@@ -7,12 +7,18 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 CHUNK = 64 * 1024
 MAX_SIZE = 16 * 1024 * 1024
+
+
+class TooLarge(APIException):
+    """The body of a request is too large."""
+
+    status_code = 413
 
 
 def read_body(request: HttpRequest, max_size: int, truncate_to: int = 0) -> tuple[bytes, int]:
@@ -47,10 +53,10 @@ class JSONParser(BaseParser):
 
 
 def parse_json(request: Request) -> Any:
-    """Return the parsed body of a request. Raises ParseError if it isn't valid or too large."""
+    """Return the parsed body of a request. Raises ParseError if it isn't valid, and TooLarge."""
     body, size = read_body(request._request, MAX_SIZE)
     if size > MAX_SIZE:
-        raise ParseError(_("The request body is larger than %(size)s bytes.") % {"size": MAX_SIZE})
+        raise TooLarge(_("The request body is larger than %(size)s bytes.") % {"size": MAX_SIZE})
     try:
         return json.loads(body, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:

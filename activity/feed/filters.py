@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 from django_filters import rest_framework as filters
 from django_filters.utils import translate_validation
 from drf_spectacular.utils import extend_schema_field
@@ -94,6 +94,7 @@ class EventFilterSet(filters.FilterSet):
         choices=[("true", "true"), ("false", "false")],
         coerce=lambda text: text == "true",
         method="filter_exclude_pull",
+        error_messages={"invalid_choice": gettext_lazy("Must be true or false.")},
     )
 
     class Meta:

@@ -10,6 +10,7 @@ folder. If the benchmarks are stopped and started again, they continue there.
 | `sizes.py` | bytes an event |
 | `pages.py` | first pages |
 | `peers.py` | first pages of other audit logs |
+| `api.py` | pages, exports and the tail of the API |
 | `recording.py`, `load.py`, `servers.py`, `bare.py` | recording |
 | `deletion.py` | auto-deletion |
 | `embedded.py` | an installation on SQLite |
@@ -75,7 +76,7 @@ def main() -> None:
 
 def measure(arguments: Namespace) -> None:
     # These modules import models, so Django must be set up first.
-    from tests.benchmarks import embedded, filling, pages, peers, recording
+    from tests.benchmarks import api, embedded, filling, pages, peers, recording
     from tests.benchmarks.world import World
 
     folder, notebook = arguments.folder, Notebook(arguments.folder / "findings.json")
@@ -89,11 +90,12 @@ def measure(arguments: Namespace) -> None:
         "Space": ("sizes", lambda: filled.sizes),
         "First pages": ("matrix", lambda: pages.measure_matrix(world, filled.start)),
         "First pages of other audit logs": ("peers", lambda: peers.measure_all(filled.bounds)),
+        "The API": ("api", lambda: api.measure_all(folder, world)),
         "Auto-deletion": ("deletion", lambda: filled.deletion),
         "An installation on SQLite": ("embedded", lambda: embedded.measure(folder / "embedded")),
     }
     # Deliveries come last, because they add events. The report begins with them.
-    order = ("sizes", "deletion", "matrix", "peers", "bulk", "deliveries", "embedded")
+    order = ("sizes", "deletion", "matrix", "peers", "api", "bulk", "deliveries", "embedded")
     for title, (name, work) in sorted(subjects.items(), key=lambda item: order.index(item[1][0])):
         print(f"{title} …", flush=True)
         notebook.findings(name, work)

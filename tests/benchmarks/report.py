@@ -88,6 +88,11 @@ TALLIES = "In quiet repositories, most events are alone in their half hour, day 
 SCANS = (
     "Tags, digests and absent namespaces have no index. PostgreSQL reads all events that the viewer can see."
 )
+API_PAGES = (
+    "Django compiles the SQL of 7 to 30 statements; of a page of 100 events, their objects and values take"
+    " half of the time."
+)
+EXPORTS = "Python builds each line from an object; COPY writes rows as they are stored."
 
 TARGETS = [
     *(
@@ -129,6 +134,19 @@ TARGETS = [
     Target("evidence of a message", "evidence, bytes a message", 150, unit="bytes"),
     Target("slowest first page, planning and execution", "slowest page, ms", 10, unit="ms", why=SCANS),
     Target("largest first page", "largest page, buffers", 2_000, unit="buffers", why=SCANS),
+    *(
+        Target(
+            f"API page of {size}, {viewer}, to a bare view",
+            f"API page, {viewer}, {size}",
+            0.5,
+            True,
+            why=API_PAGES,
+        )
+        for viewer in ("MSR admin", "a tenth of the repositories", "3 quiet repositories")
+        for size in (10, 100)
+    ),
+    Target("export, to COPY TO", "export to COPY", 0.3, True, why=EXPORTS),
+    Target("tail, from commit to receipt, p99", "tail, p99", 1_000, unit="ms"),
     Target("deletion by age, to DELETE and VACUUM", "deletion, by age within partitions", 0.5),
     Target("the same with an archive", "deletion, by age within partitions, archived", 3),
     Target("first page beside deletion, p99 to its rest", "first page beside deletion", 3),

@@ -365,7 +365,7 @@ class TestRepeatedReading:
             assert (again.status_code, again.content) == (304, b"")
             assert again["ETag"] == first["ETag"]
             assert again["Cache-Control"] == first["Cache-Control"] == "private, no-cache"
-            assert {"Accept-Encoding", "Authorization", "Cookie"} == set(again["Vary"].split(", "))
+            assert {"Accept-Encoding", "Authorization", "Cookie"} <= set(again["Vary"].split(", "))
             assert again["Vary"] == first["Vary"]
             assert admin.get(url, headers={"if-none-match": '"other"'}).status_code == 200
 

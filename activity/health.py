@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.cache import cache
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.models import Exists, OuterRef, Q
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -70,10 +71,12 @@ MAX_UNFOLDED_AGE = timedelta(minutes=5)
 MAX_UNFOLDED = 100_000
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=1)
 PROBE_SIZE = 64 << 10
-"""The size of the file, in bytes, that is written to the archive storage to see whether it is writable."""
+"""How many bytes are written to the database and to the archives, and removed, to see whether that works."""
 PROBE_INTERVAL = 30
 """How long the result is used, in seconds, so that looking at pages doesn't keep the storage busy."""
-PROBE_KEY = "registry_activity:archive_storage"
+ARCHIVES_KEY, DATABASE_KEY = "registry_activity:archive_storage", "registry_activity:database"
+MIN_FREE = 64 << 20
+"""The number of bytes that should be free on the disk of an SQLite database."""
 
 
 class State(IntEnum):
@@ -269,6 +272,33 @@ def check_folding(now: datetime) -> Iterator[Finding]:
 # --- Storage ------------------------------------------------------------------------------------
 
 
+def check_space(now: datetime) -> Iterator[Finding]:
+    """Find out whether the disk of the database is full.
+
+    PostgreSQL's disk can be that of another machine, so a message is stored and taken back. SQLite would keep
+    it in memory, so its disk is looked at instead.
+    """
+    if connection.vendor == "postgresql":
+        if problem := cache.get_or_set(DATABASE_KEY, _storing_problem, PROBE_INTERVAL):
+            text = gettext("The database can't store messages: %(error)s")
+            yield Finding(State.ERROR, text % {"error": problem})
+        return
+    free = shutil.disk_usage(Path(connection.settings_dict["NAME"]).parent).free
+    if free < MIN_FREE:
+        state = State.ERROR if free < PROBE_SIZE else State.WARNING
+        text = gettext("The disk of the database is nearly full: %(number)s MiB are free.")
+        yield Finding(state, text % {"number": intcomma(free >> 20)})
+
+
+def _storing_problem() -> str:
+    """Return why the database can't store messages, or an empty string."""
+    try:
+        journal.probe(PROBE_SIZE)
+    except OperationalError as error:
+        return str(error)
+    return ""
+
+
 def check_archives(now: datetime) -> Iterator[Finding]:
     """Find out whether archives can be written, by writing a small file, at most twice a minute."""
     settings = changes.saved()
@@ -277,7 +307,7 @@ def check_archives(now: datetime) -> Iterator[Finding]:
     state = State.ERROR if settings.enabled else State.WARNING
     page = "admin:registry_activity_archive_changelist"
     storage = archive_storage()
-    if problem := cache.get_or_set(PROBE_KEY, lambda: _write_problem(storage), PROBE_INTERVAL):
+    if problem := cache.get_or_set(ARCHIVES_KEY, lambda: _write_problem(storage), PROBE_INTERVAL):
         yield Finding(state, gettext("Archives can't be written: %(error)s") % {"error": problem}, page)
         return
     if isinstance(storage, FileSystemStorage):
@@ -472,6 +502,7 @@ CHECKS = [
     Check("schedule", _("Schedule"), check_schedule, _("The scheduled tasks start on time.")),
     Check("runs", _("Auto-deletion"), check_runs, _("No run is stuck or has failed.")),
     Check("folding", _("Folding"), check_folding, _("Counts are folded in time.")),
+    Check("space", _("Disk space"), check_space, _("The database has room for more events.")),
     Check("archives", _("Archives"), check_archives, _("Archives can be written, or archiving is off.")),
     Check(
         "verification",

@@ -6,13 +6,14 @@ the entry, so it is recorded exactly once, whenever a process or the database st
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, NamedTuple
 
 from django.contrib.auth import get_user_model
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from activity.models import JournalEntry
@@ -129,6 +130,16 @@ def _is_notice_due() -> bool:
         return False
     _next_notice = now + NOTICE_INTERVAL
     return True
+
+
+@transaction.atomic
+def probe(size: int) -> None:
+    """Append an entry of this size, and remove it before any other transaction can see it.
+
+    Raises a database error if messages can't be stored, for example because the disk is full.
+    """
+    _insert([JournalEntry.Source.REGISTRY.value, None, "", timezone.now(), os.urandom(size), size])
+    transaction.set_rollback(True)
 
 
 def count_waiting(limit: int) -> int:

@@ -259,6 +259,7 @@ class TestAdministration:
 
     def test_team_is_created_with_its_members(self, admin: Client, web: Repository) -> None:
         jane = factories.UserFactory()
+        factories.add_member(web.namespace.organization, jane)
         data = {"organization": web.namespace.organization_id, "name": "devs", "members": [jane.pk]}
 
         admin.post("/admin/registry_repositories/team/add/", data)

@@ -251,4 +251,4 @@ def test_query_count_of_front_page_does_not_grow(admin: Client, registry: Any) -
     before = queries()
     fill(6)
 
-    assert queries() == before
+    assert queries() <= before

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -48,14 +49,17 @@ class Disk:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    services.check_program(["mount", "-t", "tmpfs", "-o", "size=1g,mode=755", "tmpfs", str(folder)])
-    try:
-        yield Disk(folder)
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def disk() -> Iterator[Disk]:
+    # PostgreSQL's user can't enter the folders that pytest creates.
+    with TemporaryDirectory(prefix="disk-") as name:
+        os.chmod(name, 0o755)
+        folder = Path(name, "disk")
+        folder.mkdir()
+        services.check_program(["mount", "-t", "tmpfs", "-o", "size=1g,mode=755", "tmpfs", str(folder)])
+        try:
+            yield Disk(folder)
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @contextmanager

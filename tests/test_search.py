@@ -358,7 +358,7 @@ class TestFinding:
         self, text: str, tags: str, max_events_read: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(reading, "MAX_EVENTS_READ", max_events_read)
-        monkeypatch.setattr(qualifiers, "MAX_VALUES", 4)
+        monkeypatch.setattr(qualifiers, "MAX_BRANCHES", 4)
 
         oldest = BY_TIME.encode(Event(pk=UUID(int=1)), reverse=True)
 
@@ -423,7 +423,7 @@ class TestFinding:
         page = reading.find(plan_query("tag:j"), 10)
 
         assert [event.tag for event in page.rows] == ["j"]
-        assert page.searched_to == NOON + timedelta(hours=1)
+        assert page.searched_to == NOON + timedelta(hours=7)
 
     def test_search_uses_the_index_that_gets_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
         factories.PolicyFactory(public_id="CA5E7822", repository=Repository.objects.get(name="web"))

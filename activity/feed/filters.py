@@ -23,7 +23,7 @@ from rest_framework.filters import BaseFilterBackend
 from activity import catalogue
 from activity.feed import known_names, search_language
 from activity.feed.plans import Plan
-from activity.feed.qualifiers import Condition, in_any, with_any, with_tags, with_whole_digests
+from activity.feed.qualifiers import Condition, branches_of, in_any, with_tags, with_whole_digests
 from activity.feed.search import plan as plan_search
 from activity.models import ActorType, Event, EventQuerySet
 from repositories import names
@@ -180,7 +180,7 @@ class EventFilterSet(filters.FilterSet):
     def filter_policy(self, plan: Plan, _: str, value: str) -> Plan:
         # For a policy that doesn't exist, events are sought, too, as for one that the viewer can't see.
         found = [*Policy.objects.filter(public_id=value).values_list("pk", flat=True)] or [0]
-        return plan.where(with_any("policy", found))
+        return plan.where(Condition(Q(policy__in=found), branches_of("policy", found)))
 
     # The OpenAPI schema takes the types of these filters' values from the type hints.
 
@@ -191,7 +191,8 @@ class EventFilterSet(filters.FilterSet):
         return plan.where(with_whole_digests([value]))
 
     def filter_actor(self, plan: Plan, _: str, value: str) -> Plan:
-        return plan.where(with_any("actor_name", [value]))
+        named = Q(actor_name=value)
+        return plan.where(Condition(named, [named]))
 
     def filter_actor_type(self, plan: Plan, _: str, value: list[str]) -> Plan:
         return plan.where(Condition(Q(actor_type__in=value)))

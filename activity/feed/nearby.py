@@ -12,7 +12,7 @@ from django.utils.translation import gettext
 
 from activity.feed.ordering import BY_TIME
 from activity.feed.plans import Plan
-from activity.feed.qualifiers import Condition, with_any, with_tags, with_whole_digests
+from activity.feed.qualifiers import Condition, with_tags, with_whole_digests
 from activity.feed.reading import find
 from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access
@@ -50,10 +50,12 @@ def _neighborhoods(visible: Plan, event: Event) -> Iterator[tuple[str, str, Plan
     if event.subject_user_id is not None:
         later = gettext("Later events about the same person")
         earlier = gettext("Earlier events about the same person")
-        yield later, earlier, visible.where(with_any("subject_user", [event.subject_user_id]))
+        same_person = Q(subject_user=event.subject_user_id)
+        yield later, earlier, visible.where(Condition(same_person, [same_person]))
     if event.actor_name:
+        actor = Q(actor_name=event.actor_name)
         same_type = Condition(Q(actor_type=event.actor_type))
         words = {"actor": event.actor_label}
         later = gettext("Later events by %(actor)s") % words
         earlier = gettext("Earlier events by %(actor)s") % words
-        yield later, earlier, visible.where(with_any("actor_name", [event.actor_name]), same_type)
+        yield later, earlier, visible.where(Condition(actor, [actor]), same_type)

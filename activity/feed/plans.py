@@ -13,7 +13,7 @@ events in the order of their ids:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +23,6 @@ from uuid import UUID
 from dateutil.relativedelta import relativedelta
 from django.db import connection
 from django.db.models import Q, QuerySet
-from django.utils import timezone
 
 from activity.catalogue import kinds_of
 from activity.feed.qualifiers import Condition
@@ -35,16 +34,12 @@ from repositories.access.resolving import Access
 from repositories.models import Repository
 
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
-MAX_KINDS = 40
-"""The maximum number of kinds whose events are read separately and then merged. No type has more."""
-MAX_DESCENTS = 250
-"""How often to descend an index for repositories. Each takes a descent, of about 3 buffers, a month."""
-ALL_MONTHS = 32
-"""From how many months on a source is read to its end."""
-WINDOWS = (ALL_MONTHS, 16, 8, 4, 2, 1)
-"""How many months of repositories to read at once. The first one that takes few descents is used."""
-PARTIAL_BY_TEXT = frozenset({"tag", "digest"})
-"""The columns whose indexes contain no events without a text. Conditions must say so."""
+MAX_KIND_BRANCHES = 40
+"""The maximum number of kinds whose events are read separately and then merged. No category has more."""
+MAX_REPOSITORIES = 1_000
+"""The maximum number of repositories whose events are read separately and then merged."""
+MAX_DESCENTS = 600
+"""How often to descend an index for a round. Each repository takes a descent, of about 3 buffers, a month."""
 PULLS = frozenset(kind.key for kind in kinds_of([Category.PULL]))
 RESTRICTED = [
     category for category in REPOSITORY_CATEGORIES if category not in (*READ_CATEGORIES, Category.PULL)
@@ -82,36 +77,13 @@ class Span:
         """Return the part that ends with an id."""
         if end is None:
             return self
-        return replace(self, high=next_id(end)) if self.newer else replace(self, low=end)
+        return replace(self, high=_after(end)) if self.newer else replace(self, low=end)
 
     def beyond(self, end: UUID) -> Span:
         """Return the part after an id."""
         if self.newer:
-            return replace(self, low=max(self.low, next_id(end)))
+            return replace(self, low=max(self.low, _after(end)))
         return replace(self, high=min(self.high, end))
-
-    def from_oldest(self) -> Span:
-        """Return the part that begins with the oldest event, if it is read from there."""
-        if not self.newer:
-            return self
-        oldest = candidates().order_by("id").values_list("pk", flat=True).first()
-        return replace(self, low=max(self.low, oldest or self.low))
-
-    def months(self, number: int) -> Span:
-        """Return the part that ends with the given number of months, counted from the start of reading."""
-        if self.newer:
-            end = first_id(_month(moment_of(self.low)) + relativedelta(months=number))
-            return replace(self, high=min(self.high, end))
-        last = UUID(int=max(self.high.int - 1, 0))
-        newest = min(moment_of(last), timezone.now()) if self.high < LAST_ID else timezone.now()
-        start = first_id(_month(newest) - relativedelta(months=number - 1))
-        return replace(self, low=max(self.low, start))
-
-    def end_in(self, whole: Span) -> UUID | None:
-        """Return the id with which this part of a span ends. None if the whole span does."""
-        if self.newer:
-            return UUID(int=self.high.int - 1) if self.high < whole.high else None
-        return self.low if self.low > whole.low else None
 
     def nearest(self, ends: Sequence[UUID | None]) -> UUID | None:
         """Return the id that is reached first. None stands for the end of the range."""
@@ -122,7 +94,7 @@ class Span:
         return end != other and self.nearest([end, other]) == other
 
 
-def next_id(id: UUID) -> UUID:
+def _after(id: UUID) -> UUID:
     return UUID(int=min(id.int + 1, LAST_ID.int))
 
 
@@ -210,22 +182,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Branch:
-    """Events that an index returns in the order of their ids, or those with each of several values.
-
-    On PostgreSQL, several values are joined as the rows of a list, so that the query is planned once, not for
-    each value. `type=UPDATE`, with its 32 kinds and two years of partitions, takes 2.4 ms to plan and 0.5 to
-    execute, instead of 1,780 and 64. With `kind = ANY`, PostgreSQL would walk the whole lane.
-    """
+    """Events that an index returns in the order of their ids, or those of each of several repositories."""
 
     lane: bool
     condition: Q = field(default_factory=Q)
-    column: str = ""
-    values: Sequence = ()
+    repositories: Sequence[int] = ()
 
     @property
     def number(self) -> int:
-        """How many ranges of an index the branch reads. SQLite reads many values as a single one."""
-        return len(self.values) if self.values and connection.vendor == "postgresql" else 1
+        """The number of branches that this is. SQLite reads many repositories as a single one."""
+        return len(self.repositories) if self.repositories and connection.vendor == "postgresql" else 1
 
 
 @dataclass(frozen=True)
@@ -237,76 +203,56 @@ class Source:
     """Whether all events in the branches match."""
     end: UUID | None = None
     """The id up to which the branches contain all matching events. None if there is no such limit."""
-    by_month: bool = False
-    """Whether only the months of a round limit it, so that the next rounds read on from there."""
+    is_windowed: bool = False
+    """Whether reading may go on at `end` at once, because few events are read up to there."""
 
     @property
-    def number(self) -> int:
-        return sum(branch.number for branch in self.branches)
+    def is_merged(self) -> bool:
+        """Whether the branches are merged in the order of ids, and read only as far as they are needed."""
+        return all(branch.number == 1 for branch in self.branches)
 
-    @property
-    def column(self) -> str:
-        """The name of the column of which the source reads some values, or ""."""
-        column = next((branch.column for branch in self.branches if branch.column), "")
-        field: Any = Event._meta.get_field(column) if column else None
-        return field.attname if field else ""
-
-    def only(self, values: Collection[Any]) -> Source:
-        """Return the part of the source with these values in its column."""
-        if self.number == 1 or not self.column:
-            return self
-        limited = [
-            replace(branch, values=[value for value in branch.values if value in values])
-            for branch in self.branches
-        ]
-        return replace(self, branches=[each for each in limited if each.values or not each.column])
+    def share(self, rows: int) -> int:
+        """Return how many events to read from each branch, so that at most `rows` are read from all."""
+        number = sum(branch.number for branch in self.branches)
+        return rows if self.is_merged else max(rows // number, 1)
 
 
-def sources(plan: Plan, span: Span, lane: bool, limit: int, months: int | None = None) -> Iterator[Source]:
-    """Yield the sources from which the events of a lane can be read. The first ones are tried first.
-
-    If `months` is given, only so many months are read at once, except of the repositories with the newest
-    events. PostgreSQL plans a month in 0.07 ms.
-    """
-    end = span.months(months).end_in(span) if months else None
-    indexed = [replace(source, end=end, by_month=True) for source in _from_conditions(plan, lane)]
-    yield from indexed
+def sources(plan: Plan, span: Span, lane: bool, limit: int) -> list[Source]:
+    """Return the sources from which the events of a lane can be read. The first ones are tried first."""
     if plan.repository is not None:
         # Index: event_repository. On SQLite, event_repository_without_pulls for events that aren't pulls.
         of_repository = Branch(lane, Q(repository=plan.repository.pk))
-        yield Source([of_repository], plan.is_answered_by(lane), end)
-        return
-    found = _from_repositories(plan, span, lane, limit)
-    if found is not None:
-        yield found
-    if not indexed and (found is None or found.branches):
+        found = [Source([of_repository], plan.is_answered_by(lane))]
+    else:
+        found = [*_from_repositories(plan, span, lane, limit)]
+    if found and not found[0].branches:
+        return found
+    found += _from_conditions(plan, lane)
+    if all(source.is_windowed for source in found):
         # The whole lane. Index: the primary key. On SQLite, event_without_pulls for events that aren't pulls.
         # A page of an MSR admin takes 20 ms. Viewers who see most events get farthest with it, too.
-        yield Source([Branch(lane)], plan.is_answered_by(lane), end)
+        found.append(Source([Branch(lane)], plan.is_answered_by(lane)))
+    return found
 
 
 def _from_conditions(plan: Plan, lane: bool) -> Iterator[Source]:
-    """Yield the sources for conditions that have an index.
+    """Yield the sources for conditions that have an index, with a branch for each value.
 
-    Indexes: event_kind, event_actor, event_tag, event_digest, event_policy.
+    `type=DELETE` as one literal branch a kind takes 0.5 ms and 286 buffers. With a list of kinds, PostgreSQL
+    would walk the whole lane (4.9 s, 1.35 million buffers). Indexes: event_kind, event_actor, event_tag,
+    event_digest, event_policy.
     """
-    if plan.kinds is not None and not lane and len(kinds := plan.kinds - PULLS) <= MAX_KINDS:
-        yield Source(_branches(lane, "kind", sorted(kinds)), plan.is_answered_by(lane, kinds=True))
+    if plan.kinds is not None and not lane and len(kinds := plan.kinds - PULLS) <= MAX_KIND_BRANCHES:
+        branches = [Branch(lane, Q(kind=kind)) for kind in sorted(kinds)]
+        yield Source(branches, plan.is_answered_by(lane, kinds=True))
     for condition in plan.conditions:
-        if condition.values and not (lane and condition.without_pulls):
-            branches = _branches(lane, condition.column, condition.values)
+        if condition.branches and not (lane and condition.without_pulls):
+            branches = [Branch(lane, branch) for branch in condition.branches]
             yield Source(branches, plan.is_answered_by(lane, condition))
 
 
-def _branches(lane: bool, column: str, values: Sequence) -> list[Branch]:
-    """Return branches for the values in a column: on SQLite, one for each, whose order it can keep."""
-    if connection.vendor == "postgresql":
-        return [Branch(lane, Q(), column, values)]
-    return [Branch(lane, Q(), column, [value]) for value in values]
-
-
-def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Source | None:
-    """Return a source for the repositories that can have events on the page, if these are few.
+def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterator[Source]:
+    """Yield a source for the repositories that can have events on the page, if these are few.
 
     Of the viewer's repositories, only those with the newest ids can have events on the first page, and the
     last of these ids is a lower bound for it: 0.34 ms and 409 buffers for 150 quiet repositories, 1.3 ms and
@@ -315,26 +261,26 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Source
     """
     named = [condition.repositories for condition in plan.conditions if condition.repositories is not None]
     if plan.access.sees_everything and not named:
-        return None
+        return
     conditions = [c for c in plan.conditions if c.repositories is None or not c.exact]
+    plain = not conditions and plan.kinds is None
     ids = _newest_ids(plan, named, lane)
-    found = ids.above(span, limit)
+    found = ids.above(span, limit if plain else MAX_REPOSITORIES)
     if found is None:
-        return None
+        return
     active, end, top = found
+    if active:
+        end = span.nearest([end, _window(span, top, len(active))])
     own = plan.access.viewer_id is not None and not plan.access.sees_everything and not lane and not named
     # With a bound on both sides, PostgreSQL skips the default partition, and reads one month after the other.
-    branches = []
-    if active:
-        branches = [Branch(lane, Q(id__lte=top), "repository", sorted(active))]
+    branches = [Branch(lane, Q(id__lte=top), sorted(active))] if active else []
     if own:
         account = Q(repository=None, actor_user=plan.access.viewer_id)
         about_account = Q(subject_user=plan.access.viewer_id) & ~account
         branches += [Branch(lane, condition) for condition in (account, about_account)]
     if end is not None and not span.low <= end < span.high:
         end = None
-    exact = not conditions and plan.kinds is None and plan.access.sees_everything
-    return Source(branches, exact, end)
+    yield Source(branches, plain and plan.access.sees_everything, end, is_windowed=True)
 
 
 @dataclass(frozen=True)
@@ -348,9 +294,8 @@ class _NewestIds:
         """Return the repositories that can have events at the start of a span.
 
         Also returns the id up to which no other repository can have any, and their highest id. If the span
-        is read from the newest event on, the repositories are among those with the `limit` highest ids, and
-        so few that reading them down to that id takes at most `MAX_DESCENTS`. Returns None if that would
-        take more in a single month.
+        is read from the newest event on, the repositories are those with the `limit` highest ids. Returns
+        None if there are too many repositories.
         """
         known: dict[int, UUID] = {}
         ends = []
@@ -360,7 +305,7 @@ class _NewestIds:
             above = (
                 []
                 if floor == LAST_ID
-                else list(pairs.filter(**{f"{column}__gte": floor})[: MAX_DESCENTS + 1])
+                else list(pairs.filter(**{f"{column}__gte": floor})[: MAX_REPOSITORIES + 1])
             )
             below: list[tuple[int, UUID]] = []
             if not span.newer:
@@ -368,20 +313,13 @@ class _NewestIds:
                 ends += [below[-1][1]] if len(below) == limit else []
             for pk, id in (*above, *below):
                 known[pk] = max(id, known.get(pk, id))
-        if not known:
-            return set(), None, FIRST_ID
+        ordered = sorted(id for id in known.values() if id < floor)
+        ends += [ordered[-limit]] if len(ordered) >= limit and not span.newer else []
         end = max(ends, default=None)
-        top = max(known.values())
-        start = span if span.newer else replace(span, high=min(span.high, next_id(top)))
-        for months in WINDOWS:
-            window = start.months(months).end_in(start) if months < ALL_MONTHS else None
-            nearest = span.nearest([end, window])
-            active = {
-                pk for pk, id in known.items() if nearest is None or span.newer or id >= min(nearest, floor)
-            }
-            if len(active) * months <= MAX_DESCENTS:
-                return active, nearest, top
-        return None
+        active = {pk for pk, id in known.items() if end is None or id >= end}
+        if len(active) > MAX_REPOSITORIES:
+            return None
+        return active, end, max((known[pk] for pk in active), default=FIRST_ID)
 
 
 def _newest_ids(plan: Plan, named: Sequence[Any], lane: bool) -> _NewestIds:
@@ -402,6 +340,22 @@ def _visible_in(access: Access, column: str) -> Any:
     if access.repositories_if_few is None:
         return access.repositories(wanted).order_by().values("pk")
     return [each.pk for each in access.repositories_if_few if wanted & access.permissions_on(each)]
+
+
+def _window(span: Span, top: UUID, repositories: int) -> UUID | None:
+    """Return the id up to which to read a number of repositories, a few months at a time.
+
+    Each repository takes a descent into an index of each month. 51 repositories that were quiet for two years
+    would take 1,224 of them.
+    """
+    months = max(MAX_DESCENTS // repositories, 1)
+    if span.newer:
+        oldest = candidates().order_by("id").values_list("pk", flat=True).first()
+        after = _month(moment_of(max(span.low, oldest or span.low))) + relativedelta(months=months)
+        return UUID(int=first_id(after).int - 1) if first_id(after) <= top else None
+    start = min(top, UUID(int=max(span.high.int - 1, 0)))
+    before = _month(moment_of(start)) - relativedelta(months=months - 1)
+    return first_id(before) if first_id(before) > span.low else None
 
 
 def _month(moment: datetime) -> datetime:

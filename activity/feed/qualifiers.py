@@ -33,8 +33,8 @@ from repositories.models import Policy, Repository
 from repositories.utils.addresses import canonical_host
 from repositories.utils.among import MAX_LISTED
 
-MAX_VALUES = 20
-"""The maximum number of values, such as actors, whose events are read from an index and then merged."""
+MAX_BRANCHES = 20
+"""The maximum number of values, such as repositories, whose events are read separately and then merged."""
 TOKEN = re.compile(r"[0-9a-fA-F]{4,}")
 """The first digits of a token."""
 PART_OF_DIGEST = re.compile(r"[a-z][a-z0-9]*([-_+.][a-z][a-z0-9]*)*:[0-9a-f]+")
@@ -56,20 +56,21 @@ class InvalidTerm(ValueError):
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition on events, and the index from which the events can be read."""
+    """A condition on events, and the branches that can be read from an index to find the events."""
 
     matches: Q
-    column: str = ""
-    """The column that has one of the values in all matches. It has an index, in the order of ids."""
-    values: Sequence = ()
-    """The values in the column. Empty if they can't be read from an index."""
+    branches: Sequence[Q] = ()
+    """Mutually exclusive conditions that together cover all matches. Empty if no index supports them.
+
+    For each branch, an index returns the events in id order.
+    """
     exact: bool = True
-    """Whether all events in the repositories match."""
+    """Whether all events in the branches, or in the repositories, match."""
     problems: Sequence[str] = ()
     repositories: Collection[int] | QuerySet[Repository] | None = None
     """The repositories that the matches are in, as ids or a queryset of ids. None if they can be in any."""
     without_pulls: bool = False
-    """Whether the index of the column contains no pulls."""
+    """Whether the index of the branches contains no pulls."""
 
     @property
     def finds_nothing(self) -> bool:
@@ -285,7 +286,7 @@ def _spellings(values: Sequence[str]) -> list[str]:
     for model, field in ((User, User.USERNAME_FIELD), (Policy, "public_id")):
         same = _any(Q(**{f"{field}__iexact": value}) for value in values)
         rows = model._default_manager.filter(same).order_by().values_list(field, flat=True)
-        found |= {*rows[: MAX_VALUES * len(values)]}
+        found |= {*rows[: MAX_BRANCHES * len(values)]}
     folded = {name.casefold() for name in found}
     for value in values:
         spellings = (str,) if value.casefold() in folded else (str, str.lower, str.upper, str.title)
@@ -297,13 +298,12 @@ def _spellings(values: Sequence[str]) -> list[str]:
 # These conditions are never NULL, so they can be negated.
 
 
-def with_any(column: str, values: Sequence, *, without_pulls: bool = False) -> Condition:
-    """Return the condition for events with any of the values in a column.
+def branches_of(column: str, values: Sequence) -> list[Q]:
+    """Return a branch for each value, or [] if there are too many values.
 
     The column must have an index whose last column is the id.
     """
-    few = values if len(values) <= MAX_VALUES else ()
-    return Condition(Q(**{f"{column}__in": values}), column, few, without_pulls=without_pulls)
+    return [Q(**{column: value}) for value in values] if len(values) <= MAX_BRANCHES else []
 
 
 def in_repositories(values: Sequence[str], access: Access) -> Condition:
@@ -379,13 +379,13 @@ def by_actors(values: Sequence[str], access: Access) -> Condition:
     """Return the condition for events by actors with these names or labels, in any case."""
     anonymous = any(value.lower() == "anonymous" for value in values)
     stored = [*_spellings(values), *([""] if anonymous else [])]  # anonymous actors have no name
-    named = with_any("actor_name", stored)
+    named = Q(actor_name__in=stored)
     labels = [condition for value in values for condition in _by_label(value)]
-    return Condition(_any([named.matches, *labels])) if labels else named
+    return Condition(_any([named, *labels]), [] if labels else branches_of("actor_name", stored))
 
 
 def with_tags(values: Sequence[str], access: Access) -> Condition:
-    return with_any("tag", values, without_pulls=True)
+    return Condition(Q(tag__in=values), branches_of("tag", values), without_pulls=True)
 
 
 def with_digests(values: Sequence[str], access: Access) -> Condition:
@@ -396,7 +396,7 @@ def with_digests(values: Sequence[str], access: Access) -> Condition:
 
 
 def with_whole_digests(values: Sequence[str]) -> Condition:
-    return with_any("digest", values, without_pulls=True)
+    return Condition(Q(digest__in=values), branches_of("digest", values), without_pulls=True)
 
 
 def from_addresses(values: Sequence[str], access: Access) -> Condition:
@@ -552,7 +552,7 @@ QUALIFIERS = {
             ("id:01a20314-db6f-7c5e-8567-085707aa40d7",),
             _("one event"),
             read_id,
-            lambda ids, _: with_any("id", ids),
+            lambda ids, _: Condition(Q(pk__in=ids), [Q(pk__in=ids)]),
         ),
         Qualifier(
             "after",

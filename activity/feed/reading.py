@@ -14,12 +14,11 @@ Rows come only through `Plan.visible`, a queryset from the permission gate. A so
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -28,34 +27,17 @@ from django.db.models.expressions import RawSQL
 from django.db.models.sql.datastructures import BaseTable
 
 from activity.feed.ordering import BY_TIME
-from activity.feed.plans import (
-    FIRST_ID,
-    LAST_ID,
-    PARTIAL_BY_TEXT,
-    Branch,
-    Plan,
-    Source,
-    Span,
-    candidates,
-    next_id,
-    sources,
-)
+from activity.feed.plans import LAST_ID, Branch, Plan, Source, Span, candidates, sources
 from activity.identity import moment_of
 from activity.models import Event, EventQuerySet, load_marks
 from activity.storage import partitions
 
 MAX_EVENTS_READ = 2_000
-"""The maximum number of events to read for a page. That takes 1 ms, and up to 1,100 buffers."""
-MAX_ENTRIES = 10_000
-"""The maximum number of index entries to read, if a source has several values."""
+"""The maximum number of events to read from a source for a page. That takes 1 ms, and up to 1,100 buffers."""
 LARGE_PAGE = 100
 """From this number of events on, a page may read more in proportion. Exports and the API have such pages."""
-NO_RANGE = (FIRST_ID, FIRST_ID)
-ROUNDS = ((250, 2), (750, 12), (1_000, None))
-"""How many events, and of how many months, to read in each round until a page is full.
-
-Most pages are full after the first round, of which PostgreSQL plans only the partitions of two months.
-"""
+ROUNDS = 4
+"""How often to read on in the repositories that can have events on a page, until the page is full."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +83,10 @@ def newest(plan: Plan) -> Iterator[tuple[EventQuerySet, datetime | None]]:
 
     The time is None if these are all matching events. Evaluate the queryset within the context.
     """
+    by_lane = [sources(plan, plan.span, lane, MAX_EVENTS_READ) for lane in plan.lanes]
     with _in_index_order():
-        found = _read(plan, plan.span, MAX_EVENTS_READ, None, None)
-        yield found.events, moment_of(found.end) if found.end else None
+        events, end = _read(plan, plan.span, by_lane, None)
+        yield events, moment_of(end) if end else None
 
 
 def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | None]:
@@ -113,15 +96,17 @@ def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | 
     matches. It is None if there are no more events to read.
     """
     rows: list[Event] = []
-    times = max(limit // LARGE_PAGE, 1)
-    left, end, span = MAX_EVENTS_READ * times, None, span.from_oldest()
-    for number, (events, months) in enumerate(ROUNDS):
+    for number in range(ROUNDS):
+        by_lane = [sources(plan, span, lane, limit * 4**number) for lane in plan.lanes]
         with _in_index_order():
-            found = _read(plan, span, min(events * times, left), limit - len(rows), months, limit * 4**number)
-            rows += found.events.order_by(span.order)[: limit - len(rows)]
-        left, end = left - found.read, found.end
-        if end is None or len(rows) == limit or left <= 0:
-            break
+            found, end = _read(plan, span, by_lane, limit - len(rows))
+            rows += found.order_by(span.order)[: limit - len(rows)]
+        if (
+            end is None
+            or len(rows) == limit
+            or not any(each.is_windowed for lane in by_lane for each in lane)
+        ):
+            return rows, end
         span = span.beyond(end)
     return rows, end
 
@@ -165,163 +150,86 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
     )
 
 
-@dataclass(frozen=True)
-class Found:
-    """The matching events that were found in a round."""
-
-    events: EventQuerySet
-    end: UUID | None = None
-    """The id up to which these are all matching events."""
-    read: int = 0
-    """The number of events that are read to find them."""
-
-
 def _read(
-    plan: Plan, span: Span, rows: int, limit: int | None, months: int | None, repositories: int = 1_000
-) -> Found:
-    """Return the matching events in the best source of each lane, of which at most `rows` events are read.
+    plan: Plan, span: Span, by_lane: Sequence[Sequence[Source]], limit: int | None
+) -> tuple[EventQuerySet, UUID | None]:
+    """Return the matching events in the best source of each lane, and the id up to which these are all.
 
-    `limit` is the number of events that are needed, or None for as many as possible. Only so many `months`
-    are read, and only so many `repositories`.
+    `limit` is the number of events that are needed, or None for as many as possible.
     """
-    lanes = plan.lanes
-    if not lanes:
-        return Found(plan.visible.none())
-    chosen = [
-        _choose(sources(plan, span, lane, repositories, months), span, max(rows // len(lanes), 1), limit)
-        for lane in lanes
-    ]
-    end = span.nearest([each.end for each in chosen])
-    # Even if an index has no entries, so that nobody can tell whether there are events that they can't see.
-    parts = [_first(each, span.up_to(end)) for each in chosen if each.source.branches]
-    read = sum(each.share for each in chosen if each.within != NO_RANGE)
+    if not by_lane:
+        return plan.visible.none(), None
+    rows = MAX_EVENTS_READ * max((limit or 0) // LARGE_PAGE, 1) // len(by_lane)
+    chosen = [_choose(each, span, rows, limit) for each in by_lane]
+    end = span.nearest([end for _, end, _ in chosen])
+    parts = [_first(source, span.up_to(end), share) for source, _, share in chosen if source.branches]
     if not parts:
-        return Found(plan.visible.none(), end, read)
-    union = _union([(part, None) for part in parts])
-    return Found((union & plan.visible.order_by()).filter(plan.matches), end, read)
+        return plan.visible.none(), end
+    union = _union([(part, ()) for part in parts])
+    return (union & plan.visible.order_by()).filter(plan.matches), end
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The source that a lane is read from, and how far."""
-
-    source: Source
-    end: UUID | None
-    """The id up to which all matching events are read."""
-    share: int
-    """The number of events to read."""
-    within: tuple[UUID, UUID] | None = None
-    """The first and the last id of these events, in the order of reading, if known."""
-
-
-def _choose(offered: Iterable[Source], span: Span, rows: int, limit: int | None) -> Chosen:
-    """Return the source that gets farthest."""
-    best: Chosen | None = None
-    for source in offered:
-        share = min(rows, limit) if source.exact and limit else rows
-        if limit == share and source.exact and source.number == 1:
-            return Chosen(source, source.end, share)
-        if best and source.end and not span.is_farther(source.end, best.end):
+def _choose(
+    offered: Sequence[Source], span: Span, rows: int, limit: int | None
+) -> tuple[Source, UUID | None, int]:
+    """Return the source that gets farthest, where it ends, and how many events to read in each branch."""
+    best: tuple[Source, UUID | None, int] = Source([]), UUID(int=0), 1
+    for number, source in enumerate(offered):
+        share = source.share(rows)
+        if limit and source.exact and share >= limit:
+            return source, source.end, limit
+        if number and source.end and not span.is_farther(source.end, best[1]):
             continue
-        found = _entries(source, span.up_to(source.end), share)
-        ids = [id for id, _ in found.entries]
-        end = source.end if found.are_all else ids[-1]
-        if best is None or span.is_farther(end, best.end):
-            if ids:
-                source = source.only({value for _, value in found.entries})
-            best = Chosen(source, end, max(len(ids), 1), (ids[0], ids[-1]) if ids else NO_RANGE)
-        # A source of which few events were read in these months soon reads all months.
-        is_rare = source.by_month and found.are_all
-        if end is None or is_rare or (source.exact and limit and len(ids) >= limit):
+        end = span.nearest([source.end, _end(source, span.up_to(source.end), share)])
+        if not number or span.is_farther(end, best[1]):
+            best = source, end, share
+        if end is None:
             break
-    return best or Chosen(Source([]), None, 0)
+    return best
 
 
-@dataclass(frozen=True)
-class Entries:
-    """The first entries of a source: ids, and the values of the column that the source reads."""
+def _end(source: Source, span: Span, share: int) -> UUID | None:
+    """Return the id where reading ends because a share is used up, or None if all can be read to the end.
 
-    entries: list[tuple[UUID, Any]]
-    are_all: bool
-
-
-def _entries(source: Source, span: Span, rows: int) -> Entries:
-    """Read up to `rows` entries from the indexes of a source: 10,000 of them are 71 buffers."""
+    Reads the indexes alone: 10,000 entries are 71 buffers.
+    """
     if not source.branches:
-        return Entries([], are_all=True)
-    each = max(min(rows, MAX_ENTRIES // source.number), 1)
-    columns = ["id", source.column if source.number > 1 and source.column else "id"]
+        return None
     parts = [_part(span, branch) for branch in source.branches]
-    found = _union([(queryset.values(*dict.fromkeys(columns))[:each], keys) for queryset, keys in parts])
-    entries: list[tuple[UUID, Any]] = []
-    numbers: Counter[Any] = Counter()
-    for id, value in found.order_by(span.order).values_list(*columns)[:rows]:
-        entries.append((id, value))
-        numbers[value] += 1
-        if numbers[value] == each:  # there may be more of this value
-            return Entries(entries, are_all=False)
-    return Entries(entries, are_all=len(entries) < rows)
+    ids = slice(share) if source.is_merged else slice(share - 1, share)
+    found = _union([(queryset.values("id")[ids], keys) for queryset, keys in parts]).order_by(span.order)
+    return found.values_list("pk", flat=True)[share - 1 if source.is_merged else 0 :].first()
 
 
-def _first(chosen: Chosen, span: Span) -> QuerySet[Event]:
-    """Return the events of the chosen source in a span."""
-    if chosen.within:
-        # PostgreSQL plans only the partitions of these months.
-        first, last = chosen.within
-        low, high = (first, last) if span.newer else (last, first)
-        span = replace(span, low=max(span.low, low), high=min(span.high, next_id(high)))
-    parts = [_part(span, branch) for branch in chosen.source.branches]
-    union = _union([(queryset[: chosen.share], keys) for queryset, keys in parts]).select_related(None)
-    return union.order_by(span.order)[: chosen.share]
+def _first(source: Source, span: Span, share: int) -> QuerySet[Event]:
+    """Return the first events of each branch, or of all of them if they are merged."""
+    parts = [_part(span, branch) for branch in source.branches]
+    union = _union([(queryset[:share], keys) for queryset, keys in parts]).select_related(None)
+    return union.order_by(span.order)[:share] if source.is_merged else union
 
 
-def _part(span: Span, branch: Branch) -> tuple[QuerySet[Event], Keys | None]:
-    """Return the events of a branch, and the values for each of which they are to be read."""
+def _part(span: Span, branch: Branch) -> tuple[QuerySet[Event], Sequence[int]]:
+    """Return the events of a branch, and the repositories for each of which they are to be read."""
     events: Any = candidates().select_related(None)  # joined tables would repeat the names of columns
     if partitions.is_partitioned():
         events = partitions.of_group(events, is_pull=branch.lane)
     else:
         events = events.filter(is_pull=branch.lane)
     events = span.of(events.filter(branch.condition))
-    if not branch.column:
-        return events, None
-    keys = Keys(branch.column, branch.values) if branch.number > 1 else None
-    wanted: dict[str, Any] = {branch.column: Keys.VALUE} if keys else {f"{branch.column}__in": branch.values}
-    if branch.column in PARTIAL_BY_TEXT:
-        # As in the index: SQLite wouldn't recognize a parameter.
-        empty = "X''" if branch.column == "digest" and connection.vendor == "sqlite" else "''"
-        wanted[f"{branch.column}__gt"] = RawSQL(empty, [])  # noqa: S611
-    events = events.filter(**wanted)
-    return events, keys
+    if branch.number > 1:
+        return events.filter(repository=RawSQL("keys.repository", [])), branch.repositories
+    if len(branch.repositories) == 1:
+        return events.filter(repository=branch.repositories[0]), ()
+    return (events.filter(repository__in=branch.repositories) if branch.repositories else events), ()
 
 
-@dataclass(frozen=True)
-class Keys:
-    """Values of a column of events."""
-
-    VALUE: ClassVar[RawSQL] = RawSQL("keys.value", [])
-    """Each of the values, for a queryset that is read for each of them."""
-
-    column: str
-    values: Sequence
-
-    def as_sql(self, connection: Any) -> tuple[str, list[Any]]:
-        """Return the values as a table with one row for each of them."""
-        field: Any = Event._meta.get_field(self.column)
-        values = [field.get_db_prep_value(value, connection) for value in self.values]
-        return f"unnest(%s::{field.db_type(connection)}[]) AS keys (value)", values
-
-
-def _union(parts: Sequence[tuple[QuerySet, Keys | None]]) -> EventQuerySet:
+def _union(parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> EventQuerySet:
     """Return the union of several querysets as a queryset that can be filtered further."""
     return read_from(candidates(), parts)
 
 
-def read_from(events: EventQuerySet, parts: Sequence[tuple[QuerySet, Keys | None]]) -> EventQuerySet:
-    """Return those of `events` that are in the union of several querysets. Nothing else is read.
-
-    A queryset with keys is read for each of these values.
-    """
+def read_from(events: EventQuerySet, parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> EventQuerySet:
+    """Return those of `events` that are in the union of several querysets. Nothing else is read."""
     events = events.all()
     alias: Any = events.query.get_initial_alias()
     events.query.alias_map[alias] = Union(alias, parts)
@@ -331,7 +239,7 @@ def read_from(events: EventQuerySet, parts: Sequence[tuple[QuerySet, Keys | None
 class Union(BaseTable):
     """The union of several querysets, used in place of a table."""
 
-    def __init__(self, alias: str, parts: Sequence[tuple[QuerySet, Keys | None]]) -> None:
+    def __init__(self, alias: str, parts: Sequence[tuple[QuerySet, Sequence[int]]]) -> None:
         super().__init__(alias, alias)
         self.parts = parts
 
@@ -342,9 +250,8 @@ class Union(BaseTable):
             sql, values = queryset.query.get_compiler(connection=connection).as_sql()
             source = f"({sql}) AS branch_{number}"
             if keys:
-                table, rows = keys.as_sql(connection)
-                source = f"{table}, LATERAL {source}"
-                params.append(rows)
+                source = f"unnest(%s::bigint[]) AS keys (repository), LATERAL {source}"
+                params.append(list(keys))
             selects.append(f"SELECT branch_{number}.* FROM {source}")  # noqa: S608
             params += values
         name = compiler.quote_name_unless_alias(self.table_alias)

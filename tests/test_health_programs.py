@@ -49,7 +49,7 @@ def test_front_page_notices_what_stops_working(tmp_path: Path) -> None:
         problems = front_page(app, session)
         assert "The Celery worker is not running" in problems()
         with app.program("worker"), app.program("beat"):
-            assert poll(lambda: "is not running: no sign" in problems(), False) is False
+            assert poll(lambda: "is not running: no heartbeat" in problems(), False) is False
             app.notify(json.dumps({"events": [notification()]}))
 
         for name in ("The Celery worker", "Celery beat"):

@@ -40,7 +40,7 @@ class ActorField(serializers.Serializer):
     url = serializers.URLField(allow_null=True, help_text="The URL of the actor's page, if you can open it.")
     account = serializers.IntegerField(
         allow_null=True,
-        help_text="The ID of the actor's account, which tells apart accounts that have had the same name.",
+        help_text="The ID of the actor's account. Accounts that had the same name have different IDs.",
     )
 
 

@@ -70,7 +70,7 @@ def import_archive(name: str, *, foreign: bool = False) -> Import:
         ):
             imported = imported or _begin(origin, number)
             _insert(events, imported)
-        time.sleep(execution.PAUSE)
+        time.sleep(execution.PAUSE)  # lets others record, who would starve on SQLite
     if not imported:
         raise DamagedArchive(f"{origin.archive_name} has no events.")
     return imported

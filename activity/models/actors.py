@@ -38,7 +38,7 @@ The name of the command line is followed by an account in the operating system: 
 def label_of_actor(type: str, name: str) -> str:
     """Return the label of an actor. Invisible characters in its name are escaped.
 
-    A user whose name stands for something else is told apart: `USER anonymous` is a user of this name.
+    The label of a user whose name stands for something else says so: `USER anonymous` is a user of this name.
     Examples: `jane`, `anonymous`, `UNNAMED deploy_token`, `PUSH MIRRORING 7A4DC340`, `PROMOTION MANUAL_P`,
     `SYSTEM the schedule`.
     """

@@ -71,7 +71,9 @@ MAX_UNFOLDED_AGE = timedelta(minutes=5)
 MAX_UNFOLDED = 100_000
 MAX_CLOCK_DIFFERENCE = timedelta(minutes=1)
 PROBE_SIZE = 64 << 10
-"""How many bytes are written to the database and to the archives, and removed, to see whether that works."""
+"""How many bytes are written to the archive storage, and removed, to see whether that works."""
+MESSAGE_SIZE = 8 << 10
+"""How many bytes are written to the journal, and removed, to see whether messages can be stored."""
 PROBE_INTERVAL = 30
 """How long the result is used, in seconds, so that looking at pages doesn't keep the storage busy."""
 ARCHIVES_KEY, DATABASE_KEY = "registry_activity:archive_storage", "registry_activity:database"
@@ -293,7 +295,7 @@ def check_space(now: datetime) -> Iterator[Finding]:
 def _storing_problem() -> str:
     """Return why the database can't store messages, or an empty string."""
     try:
-        journal.probe(PROBE_SIZE)
+        journal.probe(MESSAGE_SIZE)
     except OperationalError as error:
         return str(error)
     return ""

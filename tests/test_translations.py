@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 
 from activity.catalogue import KINDS
 from activity.models import ActorType
+from activity.schedule import SCHEDULE
 from activity.sources.registries import registry_account
 from msr_project import demo
 from repositories.access.levels import Category
@@ -30,7 +31,10 @@ NAMES = ["acme", "alpine", "globex", "latest", "nightly", "none", "registry", "T
 DATA = {*NAMES, *demo.USERS, *demo.DEVELOPERS, *demo.CONSUMERS}
 """The names in the demo data, and the text of a search."""
 WORDS_OF_SEARCHES = {*KINDS, *Category.values, *ActorType.values}
-STORED = re.compile(r"GMT.*|MSR admins|Security auditors|the command line .*|The event has no media type.*")
+STORED = re.compile(
+    r"GMT.*|MSR admins|Security auditors|the command line .*|The event has no media type.*|"
+    + "|".join(map(re.escape, SCHEDULE))
+)
 """Matches names of time zones and groups, and texts that are stored, which stay in English."""
 TEXTS_OF_DJANGO = {"True", "False", "Search"}
 """Alternative texts of images in Django's admin, which Django doesn't translate."""

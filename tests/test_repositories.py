@@ -142,7 +142,7 @@ class TestRepositories:
         deletion = factories.draft("delete_repository", occurred_at=ahead, received_at=NOON)
         factories.repository("acme/web")
         record_events([deletion])
-        successor = factories.record(occurred_at=NOON + timedelta(minutes=1)).repository
+        successor = factories.repository("acme/web")
 
         record_events([deletion])
 

@@ -400,3 +400,12 @@ def test_admins_see_since_when_an_older_repository_is_known(client_for: Any, web
 
     assert "Known since" in page_text(client_for("admin"), f"{WEB}info/")
     assert "Known since" not in page_text(client_for("reader"), f"{WEB}info/")
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_cursor_with_a_time_beyond_the_calendar_is_invalid(
+    client_for: Any, web: Repository, moment: str
+) -> None:
+    cursor = base64.urlsafe_b64encode(f'["n","{moment}","1"]'.encode()).decode().rstrip("=")
+
+    assert client_for("admin").get("/repositories/", {"sort": "push", "cursor": cursor}).status_code == 200

@@ -73,7 +73,7 @@ class DetailsField(serializers.DictField):
 
 @dataclass(frozen=True)
 class Caller:
-    """For whom events are serialized."""
+    """The caller who gets the events."""
 
     access: Access
     site: str

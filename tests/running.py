@@ -134,12 +134,14 @@ class Application:
     def get_all(self, path: str, viewer: str, **query: Any) -> list[dict[str, Any]]:
         """Request all pages of an API list as a user, and return their rows."""
         results: list[dict[str, Any]] = []
-        page = self.get(path, viewer, page_size=100, **query).json()
+        response = self.get(path, viewer, page_size=100, **query)
         while True:
+            response.raise_for_status()
+            page = response.json()
             results += page["results"]
             if not page["next"]:
                 return results
-            page = self.get(page["next"].removeprefix(f"{self.url}/api/v0/"), viewer).json()
+            response = self.get(page["next"].removeprefix(f"{self.url}/api/v0/"), viewer)
 
     def export(self, viewer: str) -> list[dict[str, Any]]:
         """Return the events that `manage.py events export` prints for a user."""

@@ -94,12 +94,17 @@ def test_web_server_whose_workers_are_killed_loses_and_doubles_nothing(app: Appl
         delivering = executor.submit(deliver_all, app, messages)
         while not delivering.done():
             time.sleep(0.5)
-            for pid in workers_of(app):
-                os.kill(pid, signal.SIGKILL)
+            kill_workers(app)
         delivering.result()
         assert poll(app.waiting, 0) == 0
 
     assert pushes(app) == ids(messages)
+
+
+def kill_workers(app: Application) -> None:
+    for pid in workers_of(app):
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGKILL)
 
 
 def workers_of(app: Application) -> list[int]:
@@ -147,8 +152,10 @@ def test_pushes_to_a_registry_survive_the_death_of_every_program(own_database: s
                 time.sleep(
                     1 + rng.random()
                 )  # the programs start, and are killed at some moment of their work
-                kill = rng.choice([crash, kill_workers, lambda *_: recorder.kill()])
-                kill(app, own_database)
+                kill = rng.choice(
+                    [lambda: crash(own_database), lambda: kill_workers(app), lambda: recorder.kill()]
+                )
+                kill()
                 time.sleep(rng.random())
                 kills += 1
         pushing.result()
@@ -176,15 +183,10 @@ def pushed_tags(app: Application) -> Counter[str]:
         return Counter()
 
 
-def crash(app: Application, url: str) -> None:
+def crash(url: str) -> None:
     """Kill a process of the database, whereupon PostgreSQL kills all others and recovers from its log."""
     with suppress(psycopg.Error), psycopg.connect(url) as victim:
         os.kill(victim.info.backend_pid, signal.SIGKILL)
-
-
-def kill_workers(app: Application, url: str) -> None:
-    for pid in workers_of(app):
-        os.kill(pid, signal.SIGKILL)
 
 
 @on_postgresql

@@ -42,6 +42,20 @@ class TestSettings:
             None,
         )
 
+    @pytest.mark.audited
+    def test_reason_is_recorded_and_shown_to_whoever_starts_a_run(self, admin: Client) -> None:
+        admin.post(SETTINGS, VALID)
+        admin.post(SETTINGS, {"age": "2", "age_unit": "months", "archive": "on", "reason": "An <audit>."})
+
+        newest = Event.objects.order_by("-id").first()
+        assert newest is not None
+        assert newest.details["changes"] == {
+            "enabled": {"before": True, "after": False},
+            "reason": {"after": "An <audit>."},
+        }
+        html = admin.post(f"{SETTINGS}start/", {"run": ""}, follow=True).content.decode()
+        assert "Auto-deletion is off: An &lt;audit&gt;." in html
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import requests
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.long
 
 TODAY = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 YESTERDAY = TODAY - timedelta(days=1)
+LONG_AGO = TODAY - timedelta(days=60)
 LAST_MONTH = TODAY.replace(day=1) - timedelta(days=10)
 OLD, NEW = (f"sha256:{digits * 8}" for digits in ("09c0ffee", "0badcafe"))
 VisitorOf = Callable[[str], Visitor]
@@ -44,6 +46,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
         assert response.status_code == 201, response.text
         app.notify("{}")  # becomes a dead letter
         app.shell(PREPARE)
+        app.manage("delete_events")
+        app.manage("verify")
         yield app
         assert "Traceback" not in app.log("web")
 
@@ -267,34 +271,65 @@ class TestOperation:
 
         assert repoadmin.sees("New pruning policy", "Criteria")
 
-    @pytest.mark.parametrize(
-        ("links", "shown"),
-        [
-            (["Holds", "ADD HOLD"], ["Add hold", "Repository", "Reason"]),
-            (["Holds"], ["Select hold to"]),
-            (["Auto-deletion"], ["Auto-deletion"]),
-            (["Deletion rules", "ADD DELETION RULE"], ["Add deletion rule"]),
-            (["Archives"], ["Select archive"]),
-            (["Dead letters"], ["Select dead letter"]),
-            (["Verifications"], ["Select verification"]),
-        ],
-        ids=[
-            "hold",
-            "what is held",
-            "auto-deletion",
-            "retention",
-            "archives",
-            "dead letters",
-            "verification",
-        ],
-    )
-    def test_administrator_finds(self, visitor: VisitorOf, links: list[str], shown: list[str]) -> None:
+    def test_administrator_holds_a_repository(self, visitor: VisitorOf) -> None:
         admin = visitor("admin")
         admin.click("Admin")
-        for link in links:
-            admin.click(link)
+        admin.click("Holds")
+        admin.click("ADD HOLD")
 
-        assert admin.sees(*shown)
+        assert admin.sees("Add hold", "Repository", "Namespace", "Reason")
+
+    def test_auditor_finds_what_is_held_and_why(self, visitor: VisitorOf) -> None:
+        auditor = visitor("auditor")
+        auditor.click("Admin")
+        auditor.click("Holds")
+
+        assert auditor.sees("acme/production", "Case 4711")
+
+    def test_administrator_keeps_events_for_two_months(self, visitor: VisitorOf, app: Application) -> None:
+        admin = visitor("admin")
+        admin.click("Admin")
+        admin.click("Auto-deletion")
+        admin.fill(age="2", age_unit="Months")
+        admin.follow("[name=_save]")
+
+        assert admin.sees("was changed successfully.")
+        assert newest_changes(app)["age"] == {"after": 2}
+
+    def test_administrator_stops_auto_deletion_with_a_reason(
+        self, visitor: VisitorOf, app: Application
+    ) -> None:
+        admin = visitor("admin")
+        admin.click("Admin")
+        admin.click("Auto-deletion")
+        admin.fill(reason="The external audit goes on until May.")
+        admin.driver.execute_script("document.querySelector('[name=enabled]').checked = false")
+        admin.follow("[name=_save]")
+
+        assert admin.sees("was changed successfully.")
+        assert newest_changes(app)["reason"] == {"after": "The external audit goes on until May."}
+
+    def test_administrator_restores_the_events_of_a_month(self, visitor: VisitorOf) -> None:
+        admin = visitor("admin")
+        admin.click("Admin")
+        admin.click("Archives")
+        admin.search(f"{LONG_AGO:%Y-%m}")
+
+        assert admin.sees("globex/runtime", "Restore the events of selected archives")
+
+    def test_auditor_sees_that_nothing_was_removed(self, visitor: VisitorOf) -> None:
+        auditor = visitor("auditor")
+        auditor.click("Admin")
+        auditor.click("Verifications")
+
+        assert auditor.sees(": nothing is missing", "the command line")
+
+    def test_administrator_finds_messages_that_could_not_be_recorded(self, visitor: VisitorOf) -> None:
+        admin = visitor("admin")
+        admin.click("Admin")
+        admin.click("Dead letters")
+
+        assert admin.sees("registry", "events")
 
     def test_administrator_sees_first_whether_everything_works(self, visitor: VisitorOf) -> None:
         admin = visitor("admin")
@@ -303,10 +338,17 @@ class TestOperation:
         assert admin.sees("Needs attention", "newcomer")
 
 
+def newest_changes(app: Application) -> dict[str, Any]:
+    """Return what was changed by the newest change to the settings of auto-deletion."""
+    newest, *_ = app.events("admin", search="kind:update_auto_deletion")
+    return newest["details"]["changes"]
+
+
 PREPARE = f"""
 from datetime import timedelta
 from django.contrib.auth.models import User
 from django.utils import timezone
+from activity.models import AutoDeletion, DeletionRule, Hold
 from activity.storage import tallies
 from repositories.models import Repository
 dana = User.objects.get(username="dana")
@@ -314,6 +356,10 @@ dana.set_password("{PASSWORD}")
 dana.save()
 Repository.objects.update(known_since=timezone.now() - timedelta(days=100))
 tallies.fold()
+AutoDeletion.get_solo()
+AutoDeletion.objects.update(enabled=True)
+DeletionRule.objects.create(repository=Repository.objects.named("globex/runtime").get(), age=1)
+Hold.objects.create(repository=Repository.objects.named("acme/production").get(), reason="Case 4711")
 """
 GRANT_TO_OUTSIDER = """
 from django.contrib.auth.models import User

@@ -52,7 +52,7 @@ class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
 
     change_form_template = "admin/registry_activity/autodeletion/change_form.html"
     fieldsets = [
-        (None, {"fields": ["enabled"]}),
+        (None, {"fields": ["enabled", "reason"]}),
         (
             _("Delete events that meet either condition"),
             {
@@ -199,9 +199,12 @@ def is_current_preview(run: Run) -> bool:
 
 
 def why_nothing_is_deleted() -> str:
-    """Return the reason why auto-deletion is not in effect."""
-    if AutoDeletion.get_solo().enabled:
+    """Return why auto-deletion is not in effect."""
+    settings = AutoDeletion.get_solo()
+    if settings.enabled:
         return gettext("Auto-deletion has not taken effect yet. The front page shows the changes that wait.")
+    if settings.reason:
+        return gettext("Auto-deletion is off: %(reason)s") % {"reason": settings.reason}
     return gettext("Auto-deletion is off. Turn it on and save the settings first.")
 
 

@@ -93,6 +93,9 @@ class AutoDeletion(Conditions, SingletonModel):
         default=True,
         help_text=_("Write events to the archive storage first, and delete only events that were archived."),
     )
+    reason = models.TextField(
+        _("reason"), blank=True, help_text=_("Why the settings are as they are. Recorded with each change.")
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = _("auto-deletion")

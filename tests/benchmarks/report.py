@@ -87,13 +87,13 @@ LAYER = (
     "Checking the token and reading the message take 40% of the request's CPU; the empty view reads nothing."
 )
 ROW = (
-    "The row, with the digest, the repository and the actor as text, takes 238 bytes; the index of actors takes"
-    " 85; lookups, which grow more slowly than events, take 124."
+    "The row, with the digest, the repository and the actor as text, takes 238 bytes; the index of actors"
+    " takes 85; lookups, which grow more slowly than events, take 124."
 )
 TALLIES = "In quiet repositories, most events are alone in their half hour, day and week, with three tallies."
 QUIET = (
-    "A page of many quiet repositories takes a descent into an index for each repository and month. The kinds of"
-    " a type are planned one by one."
+    "A page of many quiet repositories takes a descent into an index for each repository and month. The kinds"
+    " of a type are planned one by one."
 )
 API_PAGES = (
     "Django compiles the SQL of 7 to 30 statements; of a page of 100 events, their objects and values take"
@@ -101,8 +101,8 @@ API_PAGES = (
 )
 EXPORTS = "Python builds each line from an object; COPY writes rows as they are stored."
 PAUSES = (
-    "Half of a run is pauses, in which others write. Most of the rest counts the events, for the progress and the"
-    " report."
+    "Half of a run is pauses, in which others write. Most of the rest counts the events, for the progress and"
+    " the report."
 )
 ARCHIVES = "Python takes 115 µs an event: 45% for objects, 25% for their details and messages, 10% for JSON."
 

@@ -18,14 +18,14 @@ from django.db.models import Q
 from django.shortcuts import resolve_url
 from django.template import Engine, TemplateDoesNotExist, TemplateSyntaxError
 from django.template.loader import get_template
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 from guardian.backends import ObjectPermissionBackend
 
 from activity import config
 from repositories.accounts.current_request import CurrentRequestMiddleware
 from repositories.accounts.passwords import LimitedModelBackend, LoginLimitMiddleware
-from repositories.config import KEYS, namespace_of_user
+from repositories.config import KEYS, TYPES, namespace_of_user
 from repositories.names import RESERVED
 
 NEEDED_APPS = (
@@ -61,7 +61,13 @@ def check_keys(**_: Any) -> list[CheckMessage]:
     """Check that the `REGISTRY_ACTIVITY` setting contains known keys with valid values."""
     values = getattr(settings, "REGISTRY_ACTIVITY", {})
     if not isinstance(values, dict):
-        return [Error("REGISTRY_ACTIVITY is not a dictionary.", id="registry_activity.E001")]
+        return [
+            Error(
+                "REGISTRY_ACTIVITY is not a dictionary.",
+                hint=f"Its keys are {', '.join(sorted(KEYS))}. All of them are optional.",
+                id="registry_activity.E001",
+            )
+        ]
     messages: list[CheckMessage] = [
         Error(
             f"REGISTRY_ACTIVITY has an unknown key, {name!r}.",
@@ -72,10 +78,10 @@ def check_keys(**_: Any) -> list[CheckMessage]:
         if name not in KEYS
     ]
     for name, default in KEYS.items():
-        if name in values and not isinstance(values[name], type(default)):
+        if name in values and not isinstance(values[name], TYPES[name]):
             messages.append(
                 Error(
-                    f"REGISTRY_ACTIVITY[{name!r}] is not a {type(default).__name__}.",
+                    f"REGISTRY_ACTIVITY[{name!r}] is not of type {type(default).__name__}.",
                     hint=f"For example: {default!r}.",
                     id="registry_activity.E003",
                 )
@@ -99,15 +105,17 @@ def _check_values(values: dict[str, Any]) -> Iterator[CheckMessage]:
     except InvalidStorageError as error:
         yield Warning(
             f"Auto-deletion can't archive events before it deletes them: {error}",
-            hint=f"Add a storage named {config.ARCHIVES!r} to STORAGES. Its files must not be "
-            "public, because they contain events.",
+            hint=f"Add a storage named {values.get('ARCHIVE_STORAGE', config.ARCHIVES)!r} to STORAGES. Its "
+            "files must not be public, because they contain events.",
             id="registry_activity.W003",
         )
     try:
         namespace_of_user()
     except ImportError as error:
         yield Error(
-            f"REGISTRY_ACTIVITY['NAMESPACE_OF_USER'] can't be imported: {error}", id="registry_activity.E004"
+            f"REGISTRY_ACTIVITY['NAMESPACE_OF_USER'] can't be imported: {error}",
+            hint=f"Name a function by its path, as in {KEYS['NAMESPACE_OF_USER']!r}.",
+            id="registry_activity.E004",
         )
 
 
@@ -270,9 +278,9 @@ def check_urls(**_: Any) -> list[CheckMessage]:
             )
         ]
     try:
-        url = resolve_url(settings.LOGIN_URL)
-        if url.startswith("/") and not url.startswith("//"):
-            resolve(url.partition("?")[0])
+        url, prefix = resolve_url(settings.LOGIN_URL), get_script_prefix()
+        if url.startswith(prefix) and not url.startswith("//"):
+            resolve("/" + url.partition("?")[0].removeprefix(prefix))
     except (NoReverseMatch, Resolver404):
         return [
             Warning(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -16,6 +16,8 @@ Value = TypeVar("Value")
 
 KEYS: dict[str, Any] = {}
 """The known keys and their defaults."""
+TYPES: dict[str, Any] = {}
+"""The types of the values, by key."""
 
 
 def key(function: Callable[..., Value]) -> Callable[[], Value]:
@@ -31,6 +33,7 @@ def key(function: Callable[..., Value]) -> Callable[[], Value]:
         return function(values[name]) if name in values else function()
 
     (KEYS[name],) = function.__defaults__ or ()
+    TYPES[name], _ = get_type_hints(function).values()
     return read
 
 

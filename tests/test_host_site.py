@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,10 @@ from django.template import engines
 from django.template.loader import get_template
 from django.template.loader_tags import ExtendsNode
 from django.test import Client, override_settings
-from django.urls import get_resolver
+from django.urls import clear_script_prefix, get_resolver, set_script_prefix
 
 from activity.api.base import ApiView
+from repositories.config import KEYS
 from repositories.models import Repository
 from tests.running import application
 
@@ -169,7 +172,9 @@ def test_api_ignores_the_rest_framework_settings_of_the_site(tmp_path: Path) -> 
 def problems(**values: Any) -> list[str]:
     """Run the system checks with these settings, and return the ids of the messages from the apps."""
     with override_settings(**values):
-        return [str(message.id) for message in run_checks() if str(message.id).startswith(APPS)]
+        messages = [message for message in run_checks() if str(message.id).startswith(APPS)]
+    assert [message for message in messages if not message.hint] == []
+    return [str(message.id) for message in messages]
 
 
 def without(setting: str, name: str) -> dict[str, Any]:
@@ -208,12 +213,20 @@ def test_apps_work_without_any_of_their_settings(admin: Client, web: Repository)
         assert admin.get("/repositories/acme/web/info/").status_code == 200
 
 
+def test_installation_guide_lists_every_setting_with_its_default() -> None:
+    guide = Path(__file__).parent.parent / "docs" / "install.md"
+    rows = re.findall(r"^\| `([A-Z_]+)` \| `(.+?)` \|", guide.read_text(), re.MULTILINE)
+
+    assert {name: eval(default, {"timedelta": timedelta}) for name, default in rows} == KEYS
+
+
 @pytest.mark.parametrize(
     ("values", "found"),
     [
         ({"REGISTRY_ACTIVITY": ["PUBLIC_URL"]}, "E001"),
         ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "DELETION_DELY": 1}}, "E002"),
         ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "DELETION_DELAY": 24}}, "E003"),
+        ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "DELETION_DELAY": None}}, "E003"),
         ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "NAMESPACE_OF_USER": "shop.no"}}, "E004"),
         (without("REGISTRY_ACTIVITY", "PUBLIC_URL"), "W001"),
         (without("REGISTRY_ACTIVITY", "REGISTRY_HOST"), "W002"),
@@ -238,6 +251,7 @@ def test_checks_name_what_is_missing(values: dict[str, Any], found: str) -> None
 @pytest.mark.parametrize(
     "values",
     [
+        {"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "READS_PER_MINUTE": None}},
         {"DATABASE_ROUTERS": ["tests.test_host_site.ReplicaRouter"]},
         {"LOGIN_URL": "https://sso.example.com/"},
         {"MIDDLEWARE": [*settings.MIDDLEWARE, "tests.test_host_site.function_middleware"]},
@@ -245,6 +259,15 @@ def test_checks_name_what_is_missing(values: dict[str, Any], found: str) -> None
 )
 def test_checks_accept_what_works(values: dict[str, Any]) -> None:
     assert problems(**values) == []
+
+
+def test_check_accepts_a_login_page_below_a_prefix_of_the_whole_site() -> None:
+    set_script_prefix("/shop/")
+    try:
+        assert problems(LOGIN_URL="login") == []
+        assert problems(LOGIN_URL="/shop/nowhere/") == ["registry_activity.W005"]
+    finally:
+        clear_script_prefix()
 
 
 def function_middleware(get_response: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
@@ -55,6 +57,24 @@ def test_current_request_is_cleared_when_the_view_raises(rf: RequestFactory) -> 
     with pytest.raises(ZeroDivisionError):
         current_request.CurrentRequestMiddleware(view)(rf.get("/"))
 
+    assert not current_request.exists()
+
+
+def test_concurrent_asynchronous_requests_have_separate_actors(rf: RequestFactory) -> None:
+    async def view(request: Any) -> HttpResponse:
+        await asyncio.sleep(0)  # lets the other request begin
+        user = await sync_to_async(current_request.user)()
+        return HttpResponse(user.username)
+
+    async def serve_both() -> list[str]:
+        middleware = current_request.CurrentRequestMiddleware(view)
+        requests = [rf.get("/") for _ in range(2)]
+        for request, name in zip(requests, ["ann", "ben"], strict=True):
+            request.user = factories.UserFactory.build(username=name)
+        return [response.content.decode() for response in await asyncio.gather(*map(middleware, requests))]
+
+    assert current_request.CurrentRequestMiddleware.async_capable
+    assert asyncio.run(serve_both()) == ["ann", "ben"]
     assert not current_request.exists()
 
 

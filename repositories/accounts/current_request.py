@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 
@@ -28,15 +29,34 @@ class CurrentRequestMiddleware:
     view must read the data before it returns the response.
     """
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
+    # If it couldn't be asynchronous, an ASGI server would run each request of the site in a thread.
+    sync_capable = async_capable = True
 
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        token = _request.set(request)
-        try:
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_asynchronous = iscoroutinefunction(get_response)
+        if self.is_asynchronous:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Return the response, or a coroutine that does."""
+        if self.is_asynchronous:
+            return self._respond(request)
+        with _served(request):
             return self.get_response(request)
-        finally:
-            _request.reset(token)
+
+    async def _respond(self, request: HttpRequest) -> HttpResponse:
+        with _served(request):
+            return await self.get_response(request)
+
+
+@contextmanager
+def _served(request: HttpRequest) -> Iterator[None]:
+    token = _request.set(request)
+    try:
+        yield
+    finally:
+        _request.reset(token)
 
 
 def exists() -> bool:

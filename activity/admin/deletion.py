@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminTextareaWidget
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -51,6 +52,7 @@ class AutoDeletionAdmin(WaitingChangesMixin, SingletonModelAdmin):
     """The registry-wide settings for auto-deletion, with buttons to start a run or a preview."""
 
     change_form_template = "admin/registry_activity/autodeletion/change_form.html"
+    formfield_overrides = {TextField: {"widget": AdminTextareaWidget(attrs={"rows": 3})}}
     fieldsets = [
         (None, {"fields": ["enabled", "reason"]}),
         (

@@ -1,4 +1,4 @@
-"""Says in words whether everything works. The admin's front page, commands and monitors read the same checks.
+"""Checks whether everything works. The admin's front page, commands and monitors read the same checks.
 
 Each check is a function that yields what it has found. To add one, write the function and add it to `CHECKS`.
 The cost of a check must not grow with the number of events.
@@ -93,10 +93,10 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a check has found, in words, with the page where something can be done about it."""
+    """A problem that a check found, and the page where it can be fixed."""
 
     state: State
-    words: str
+    text: str
     page: str = ""
     """The name of the page's URL pattern."""
     arguments: tuple[Any, ...] = ()
@@ -115,7 +115,7 @@ class Check:
     name: str
     label: Promise
     find: Callable[[datetime], Iterable[Finding]]
-    fine: Promise
+    all_clear: Promise
     """What to say if nothing was found."""
 
 
@@ -148,7 +148,7 @@ def _execute(check: Check, now: datetime) -> Result:
         logger.exception("The check %s failed.", check.name)
         text = gettext("This could not be checked: %(error)s")
         findings = [Finding(State.ERROR, text % {"error": f"{type(error).__name__}: {error}"})]
-    return Result(check, findings or [Finding(State.OK, str(check.fine))])
+    return Result(check, findings or [Finding(State.OK, str(check.all_clear))])
 
 
 # --- Programs -----------------------------------------------------------------------------------
@@ -182,8 +182,8 @@ def check_recorder(now: datetime) -> Iterator[Finding]:
     if oldest and oldest < now - MAX_WAITING:
         waiting = journal.count_waiting(MAX_JOURNAL + 1)
         text = gettext("Recording is behind: %(number)s messages wait, the oldest for %(time)s.")
-        words = {"number": _up_to(waiting, MAX_JOURNAL), "time": _length(now - oldest)}
-        yield Finding(State.ERROR, text % words)
+        values = {"number": _up_to(waiting, MAX_JOURNAL), "time": _length(now - oldest)}
+        yield Finding(State.ERROR, text % values)
 
 
 def check_schedule(now: datetime) -> Iterator[Finding]:
@@ -233,9 +233,9 @@ def _overdue(task: PeriodicTask, now: datetime) -> timedelta | None:
 def check_runs(now: datetime) -> Iterator[Finding]:
     """Find runs that are stuck, and whether the last one has failed."""
 
-    def finding(run: Run, text: str, **words: str) -> Finding:
+    def finding(run: Run, text: str, **values: str) -> Finding:
         page = "admin:registry_activity_run_change"
-        return Finding(State.ERROR, text % {"run": run, **words}, page, (run.pk,))
+        return Finding(State.ERROR, text % {"run": run, **values}, page, (run.pk,))
 
     last = {preview: Run.objects.filter(preview=preview).first() for preview in (False, True)}
     for run in filter(None, last.values()):
@@ -343,11 +343,11 @@ def check_partitions(now: datetime) -> Iterator[Finding]:
         missing = [group for group in partitions.GROUPS if partitions.Partition(group, month) not in existing]
         if missing:
             text = gettext("The event table has no partition for %(month)s (%(groups)s).")
-            words = {
+            values = {
                 "month": date_format(month, "YEAR_MONTH_FORMAT"),
                 "groups": gettext(" and ").join(missing),
             }
-            yield Finding(state, text % words, "admin:django_celery_beat_periodictask_changelist")
+            yield Finding(state, text % values, "admin:django_celery_beat_periodictask_changelist")
 
 
 def check_verification(now: datetime) -> Iterator[Finding]:
@@ -357,7 +357,7 @@ def check_verification(now: datetime) -> Iterator[Finding]:
         return
     page = "admin:registry_activity_verification_change", (last.pk,)
     more = len(last.problems) - 1
-    words = {
+    values = {
         "time": _length(now - (last.finished_at or last.started_at)),
         "problem": last.problems[0] if last.problems else "",
         "more": intcomma(more),
@@ -368,16 +368,16 @@ def check_verification(now: datetime) -> Iterator[Finding]:
             sentences.append(
                 ngettext("There is %(more)s more problem.", "There are %(more)s more problems.", more)
             )
-        yield Finding(State.ERROR, " ".join(sentences) % words, *page)
+        yield Finding(State.ERROR, " ".join(sentences) % values, *page)
     elif last.finished_at:
         text = gettext("The last verification, %(time)s ago, found nothing missing.")
-        yield Finding(State.OK, text % words, *page)
+        yield Finding(State.OK, text % values, *page)
     elif last.started_at < now - MAX_VERIFYING:
         text = gettext("The verification that began %(time)s ago has not finished.")
-        yield Finding(State.WARNING, text % words, *page)
+        yield Finding(State.WARNING, text % values, *page)
     if last.started_at < now - MAX_UNVERIFIED:
         text = gettext("The last verification of the events was %(time)s ago.")
-        yield Finding(State.WARNING, text % words, *page)
+        yield Finding(State.WARNING, text % values, *page)
 
 
 # --- Registries ---------------------------------------------------------------------------------
@@ -391,14 +391,14 @@ def check_registries(now: datetime) -> Iterator[Finding]:
         has_token=Exists(tokens), has_permission=may_add_events("account")
     )
     for registry in registries[:MAX_NAMED]:
-        words = {"registry": registry, "time": _length(now - registry.last_contact_at)}
+        values = {"registry": registry, "time": _length(now - registry.last_contact_at)}
         arguments = ("admin:registry_activity_registry_change", (registry.pk,))
         if reason := _why_cut_off(registry):
             text = gettext("%(registry)s is cut off: %(reason)s, last contact %(time)s ago.")
-            yield Finding(State.ERROR, text % {**words, "reason": reason}, *arguments)
+            yield Finding(State.ERROR, text % {**values, "reason": reason}, *arguments)
         elif registry.is_quiet:
             text = gettext("%(registry)s is quiet: last contact %(time)s ago.")
-            yield Finding(State.WARNING, text % words, *arguments)
+            yield Finding(State.WARNING, text % values, *arguments)
 
 
 def _why_cut_off(registry: Any) -> str:
@@ -416,8 +416,7 @@ def check_clocks(now: datetime) -> Iterator[Finding]:
     if lead := heartbeats.lead(now):
         text = gettext(
             "The clock of this machine is %(time)s ahead of the last event, heartbeat or run. Until"
-            " somebody says that it"
-            " is right, auto-deletion deletes nothing."
+            " an MSR admin confirms the clock, auto-deletion deletes nothing."
         )
         yield Finding(
             State.ERROR, text % {"time": _length(lead)}, "admin:registry_activity_autodeletion_change"
@@ -436,8 +435,8 @@ def check_clocks(now: datetime) -> Iterator[Finding]:
         text = gettext("%(account)s: the clock of %(node)s is %(offset)s.")
         if not node.is_ahead:
             text = gettext("%(account)s: the clock of %(node)s is %(offset)s. Or its messages arrive late.")
-        words = {"account": node.account, "node": node, "offset": node.clock_offset_in_words}
-        yield Finding(State.WARNING, text % words, "admin:registry_activity_registry_changelist")
+        values = {"account": node.account, "node": node, "offset": node.clock_offset_in_words}
+        yield Finding(State.WARNING, text % values, "admin:registry_activity_registry_changelist")
 
 
 # --- What waits for somebody --------------------------------------------------------------------
@@ -447,8 +446,8 @@ def check_dead_letters(now: datetime) -> Iterator[Finding]:
     waiting = DeadLetter.objects.filter(DeadLetter.WAITING).order_by()[: MAX_COUNTED + 1].count()
     if waiting:
         text = gettext("Messages that could not be recorded: %(number)s waiting.")
-        words = {"number": _up_to(waiting, MAX_COUNTED)}
-        yield Finding(State.WARNING, text % words, "admin:registry_activity_deadletter_changelist")
+        values = {"number": _up_to(waiting, MAX_COUNTED)}
+        yield Finding(State.WARNING, text % values, "admin:registry_activity_deadletter_changelist")
 
 
 def check_namespaces(now: datetime) -> Iterator[Finding]:
@@ -473,8 +472,7 @@ def _pusher(namespace: Namespace) -> str:
     if push is None:
         return gettext("Only MSR admins and auditors can see its repositories.")
     user = push.actor_user
-    blind = user is None or not Access.for_user(user).sees_everything
-    if blind:
+    if user is None or not Access.for_user(user).sees_everything:
         text = gettext("%(actor)s pushed to %(repository)s and can't see it yet.")
     else:
         text = gettext("%(actor)s pushed to %(repository)s and can see it.")
@@ -489,7 +487,7 @@ def _up_to(number: int, maximum: int) -> str:
 
 
 def _length(length: timedelta) -> str:
-    """Return a length of time in words, such as `3 minutes`."""
+    """Return a length of time as text, such as `3 minutes`."""
     if length < timedelta(minutes=1):
         seconds = max(0, int(length.total_seconds()))
         return ngettext("%(number)s second", "%(number)s seconds", seconds) % {"number": seconds}

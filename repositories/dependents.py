@@ -52,7 +52,7 @@ class Dependents:
         """Return descriptions of the rows by kind, at most MAX_SHOWN of each kind."""
         kinds: dict[str, list[str]] = {}
         for row in self.deleted:
-            title, text = WORDS[type(row)]
+            title, text = TITLES_AND_FORMATS[type(row)]
             kinds.setdefault(str(title), []).append(text(row))
         unclaimed = gettext(
             "Namespaces that become unclaimed, so that only MSR admins and auditors see their repositories"
@@ -77,7 +77,7 @@ def _token_of_user(token: AccessToken) -> str:
 
 GRANTS_TO_USER: list[Any] = [RepositoryUserPermission, NamespaceUserPermission]
 GRANTS_TO_GROUP: list[Any] = [RepositoryGroupPermission, NamespaceGroupPermission]
-WORDS: dict[type, tuple[Promise, Callable[[Any], str]]] = {
+TITLES_AND_FORMATS: dict[type, tuple[Promise, Callable[[Any], str]]] = {
     **dict.fromkeys([*GRANTS_TO_USER, *GRANTS_TO_GROUP], (_("Grants"), describe)),
     Membership: (_("Memberships in organizations"), str),
     Team: (_("Teams"), str),

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from repositories import names
 from repositories.access.levels import GRANTABLE_CHOICES
-from repositories.access.people import user_named, visible_organizations
+from repositories.access.people import user_named
 from repositories.access.resolving import Access
 from repositories.models import Membership, Namespace, Organization, Profile, Repository, Team
 from repositories.utils.text import is_storable
@@ -285,7 +285,7 @@ class UntilField(forms.DateField):
 
 
 class RepositoryGrantForm(forms.Form):
-    """A form to grant a user or a team access to a repository. The viewer must be able to see the team."""
+    """A form to grant access to a repository to a user, or to a team of one of the given organizations."""
 
     holder = forms.CharField(
         label=_("User or team"),
@@ -295,9 +295,10 @@ class RepositoryGrantForm(forms.Form):
     codename = forms.ChoiceField(label=_("Access"), choices=GRANTABLE_CHOICES)
     until = UntilField()
 
-    def __init__(self, *args: Any, viewer: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, viewer: Any, organizations: QuerySet[Organization], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.viewer = viewer
+        self.organizations = organizations
         self.fields["holder"].widget.attrs["list"] = "teams"
 
     def clean_holder(self) -> Any:
@@ -305,7 +306,7 @@ class RepositoryGrantForm(forms.Form):
         organization, slash, name = self.cleaned_data["holder"].partition("/")
         if not slash:
             return user_named(organization, self.viewer)
-        organizations = visible_organizations(self.viewer).filter(name=organization)
+        organizations = self.organizations.filter(name=organization)
         team = Team.objects.filter(organization__in=organizations, name=name).select_related("group").first()
         if team is not None:
             return team.group

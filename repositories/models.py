@@ -21,8 +21,6 @@ from solo.models import SingletonModel
 from repositories import names
 from repositories.access import levels
 from repositories.accounts import current_request
-from repositories.accounts.models import MAX_TOKEN_KEY_LENGTH as MAX_TOKEN_KEY_LENGTH
-from repositories.accounts.models import SHOWN_DIGITS as SHOWN_DIGITS
 from repositories.accounts.models import AccessToken as AccessToken
 from repositories.accounts.models import Counter as Counter
 from repositories.accounts.models import Login as Login
@@ -265,10 +263,6 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         """Filter by full name. Deleted repositories are included."""
         namespace, name = names.split_name(full_name)
         return self.filter(namespace__name=namespace, name=name)
-
-    def with_names(self) -> RepositoryQuerySet:
-        """Load the namespaces, and add a `namespace_name` annotation for sorting."""
-        return self.select_related("namespace").annotate(namespace_name=F("namespace__name"))
 
     def not_pulled_for(self, days: int) -> RepositoryQuerySet:
         """Return the repositories that have been known for this long, and were not pulled since."""

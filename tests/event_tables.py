@@ -18,6 +18,13 @@ def get_page(client: Client, url: str, **query: Any) -> str:
     return response.content.decode()
 
 
+def get_refusal(client: Client, url: str, **query: Any) -> str:
+    """Return the HTML of a page that can't read its parameters, after checking that its status is 400."""
+    response = client.get(url, query)
+    assert response.status_code == 400
+    return response.content.decode()
+
+
 def cells(html: str) -> list[tuple[str, str]]:
     """Return the column label and the HTML of each cell. Ages are removed, because they change over time."""
     return CELL.findall(AGE.sub("", html))

@@ -28,7 +28,7 @@ ORGANIZATION = "/organizations/acme/"
 SWAGGER = "/api/v0/docs/"
 ANONYMOUS = ""
 
-STATUS = {"not-found": 404, "forbidden": 403}
+STATUS = {"not-found": 404, "forbidden": 403, "activity-invalid-range": 400}
 """The names and HTTP statuses of the pages that don't return 200."""
 
 INVALID_MESSAGE = {"events": [{"id": "1", "action": "push", "timestamp": "yesterday"}]}
@@ -125,6 +125,7 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "admin-event": f"/admin/registry_activity/event/{ids['event']}/change/",
             "admin-repository-access": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
             "admin-users": "/admin/auth/user/",
+            "admin-user": f"/admin/auth/user/{ids['user']}/change/",
             "admin-user-access": f"/admin/registry_repositories/repository/access-of-user/{ids['user']}/",
             "admin-auto-deletion": "/admin/registry_activity/autodeletion/",
             "admin-applicable-rules": "/admin/registry_activity/deletionrule/applicable/?repository=acme/web",

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from repositories.models import Profile, RegistrySettings, Repository
 from tests import factories
-from tests.event_tables import cells, column, get_page
+from tests.event_tables import cells, column, get_page, get_refusal
 from tests.factories import DIGEST
 
 URL = "/repositories/acme/web/activity/"
@@ -187,7 +187,7 @@ class TestTimeRange:
     def test_invalid_query_shows_nothing_and_names_the_value(
         self, repoadmin: Client, query: dict[str, str]
     ) -> None:
-        html = page(repoadmin, **query)
+        html = get_refusal(repoadmin, URL, **query)
 
         assert "Nothing is shown" in html
         assert list(query.values())[-1] in html.partition('id="problems"')[2].partition("</div>")[0]

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from activity.models import MANUAL_PROMOTION_NAME, ActorType, Event
 from repositories.models import Membership, RegistrySettings, Repository
 from tests import factories
-from tests.event_tables import column, get_page, tags
+from tests.event_tables import column, get_page, get_refusal, tags
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ class TestFilters:
         ids=str,
     )
     def test_invalid_filter_shows_nothing_and_a_message(self, client: Client, query: dict[str, str]) -> None:
-        html = get_page(client, "/activity/", **query)
+        html = get_refusal(client, "/activity/", **query)
 
         assert "Nothing is shown" in html
         assert column(html, "Label") == []

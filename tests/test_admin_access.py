@@ -125,7 +125,7 @@ class TestEffectiveAccessOfRepository:
 
         assert (len(first.context["rows"]), len(second.context["rows"])) == (50, 11)
         assert [access.holder for access, _ in found.context["rows"]] == []
-        assert len(invalid.context["rows"]) == 0
+        assert (invalid.status_code, len(invalid.context["rows"])) == (400, 0)
         assert "Nothing is shown" in invalid.content.decode()
 
     def test_access_page_of_repository_escapes_usernames(self, admin: Client, web: Repository) -> None:

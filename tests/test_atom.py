@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from django.test import Client
 
-from repositories.models import Repository
+from repositories.models import Repository, RepositoryUserPermission
 from tests import factories
 from tests.event_tables import get_page
 
@@ -76,6 +76,30 @@ class TestAtom:
             response = Client().get(url, headers=headers)
             assert (response.status_code, response["WWW-Authenticate"][:5]) == (401, "Basic")
         assert Client().get(url, {"token": token}).status_code == 401
+
+    def test_atom_feed_is_sent_again_only_if_it_has_changed(self, person: Any, web: Repository) -> None:
+        factories.record("update_tag", web, tag="v1")
+        headers = self.basic_auth(person.username, factories.new_token(person))
+
+        def poll(etag: str = "") -> Any:
+            return Client().get("/activity/atom/", headers={**headers, "if-none-match": etag})
+
+        first = poll()
+        again = poll(first["ETag"])
+        assert (again.status_code, again.content, again["ETag"]) == (304, b"", first["ETag"])
+        assert again["Cache-Control"] == first["Cache-Control"]
+
+        factories.record("update_tag", web, tag="v2")
+        newer = poll(first["ETag"])
+        assert (newer.status_code, newer.content.count(b"<entry>")) == (200, 2)
+
+        for grant in RepositoryUserPermission.objects.filter(user=person):
+            grant.delete()
+        hidden = poll(newer["ETag"])
+        assert (hidden.status_code, hidden.content.count(b"<entry>")) == (200, 0)
+
+        person.access_tokens.get().delete()
+        assert poll(newer["ETag"]).status_code == 401
 
     def test_atom_feed_is_denied_after_the_token_is_revoked(self, client: Client, person: Any) -> None:
         headers = self.basic_auth(person.username, factories.new_token(person))

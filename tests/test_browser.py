@@ -145,6 +145,8 @@ class TestActivityTab:
         message = "The end of the range must be after its start."
         assert poll(lambda: message in text(page, "#events [role=status]"), True)
         assert rows(page) == []
+        # Without scripts, the browser logs the status of the page, 400.
+        assert all("status of 400" in entry["message"] for entry in page.get_log("browser"))
 
     def test_unchecking_exclude_pull_shows_pulls(
         self, app: Application, page: Chrome, events: list[dict[str, Any]]

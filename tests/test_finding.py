@@ -9,7 +9,7 @@ from django.test import Client
 
 from repositories.models import Repository
 from tests import factories
-from tests.event_tables import column, get_page
+from tests.event_tables import column, get_page, get_refusal
 
 DIGEST = factories.DIGEST
 REFERENCES = [
@@ -87,6 +87,20 @@ class TestFilters:
         assert tags(digest="bbf0", repository="acme/web") == ["acme/web:v1"]
         assert tags(digest=DIGEST) == ["acme/webshop:v1", "acme/web:v1"]
 
+    @pytest.mark.parametrize("actor", ["Kate", "KATE", "prOmotion ca5e7822", "ca5e7822"])
+    def test_actor_is_found_in_any_case_as_by_the_search(
+        self, admin: Client, images: Repository, actor: str
+    ) -> None:
+        factories.record("delete_tag", images, tag="by-kate", actor_name="kate")
+        factories.PolicyFactory(repository=images, public_id="CA5E7822")
+        factories.record("promote", images, tag="by-policy", actor_type="promotion", actor_name="CA5E7822")
+
+        found = [f"acme/web:by-{'kate' if actor.lower() == 'kate' else 'policy'}"]
+        assert column(get_page(admin, "/activity/", actor=actor), "Tag") == found
+        assert column(get_page(admin, "/activity/", q=f'actor:"{actor}"'), "Tag") == found
+        (event,) = admin.get("/api/v0/events/", {"actor": actor}).json()["results"]
+        assert [event["tag"]] == found
+
     @pytest.mark.parametrize(
         "query",
         [
@@ -101,7 +115,7 @@ class TestFilters:
     def test_contradictory_or_unknown_filters_show_nothing(
         self, admin: Client, images: Repository, query: dict[str, str]
     ) -> None:
-        html = get_page(admin, "/activity/", **query)
+        html = get_refusal(admin, "/activity/", **query)
 
         assert 'id="problems"' in html
         assert column(html, "Tag") == []

@@ -438,6 +438,10 @@ class TestEditing:
             assert "acme/production" not in page.content.decode()
         assert "a repository that you can't see" in page_text(repoadmin.get(policy.get_absolute_url()))
         assert "target repository: — → acme/production" in page_text(admin.get(policy.get_absolute_url()))
+        event = Event.objects.get(policy=policy).get_absolute_url()
+        hidden, shown = (page_text(client.get(event)) for client in (repoadmin, admin))
+        assert "Change of target repository — → a repository that you can't see" in hidden
+        assert "Change of target repository — → acme/production" in shown
 
     def test_disabling_and_enabling_a_policy_are_recorded_as_updates(self, repoadmin: Client) -> None:
         policy = create_policy()

@@ -32,7 +32,7 @@ OTHER_DIGEST = "sha256:" + "0123abcd" * 8
 def separate_recorder(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave recording to the tests, which call the recorder."""
     settings.REGISTRY_ACTIVITY = {"RECORD_IN_REQUEST": False}
-    monkeypatch.setattr(intake, "_journaled", nodes.Memory())
+    monkeypatch.setattr(intake, "_journaled", nodes.RecentlyDone())
 
 
 def pull(method: str = "GET", tag: str | None = None, **values: Any) -> dict[str, Any]:
@@ -130,11 +130,11 @@ class TestMessages:
     def test_many_waiting_messages_slow_down_the_answers(
         self, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(intake, "BRAKE_FROM", 2)
+        monkeypatch.setattr(intake, "THROTTLE_FROM", 2)
         delays = []
         for _ in range(5):
             registry(notification())
-            delays.append(intake.Brake().delay())
+            delays.append(intake.Backpressure().delay())
 
         assert delays == [0, 0, 0.025, 0.05, 0.05]
 
@@ -292,7 +292,7 @@ class TestActions:
 
 class TestHealth:
     def findings(self) -> list[str]:
-        return [finding.words for finding in health.check_recorder(timezone.now())]
+        return [finding.text for finding in health.check_recorder(timezone.now())]
 
     def test_recorder_without_a_heartbeat_is_reported(self) -> None:
         assert self.findings() == ["The recorder is not running: no heartbeat yet."]

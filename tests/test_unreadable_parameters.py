@@ -13,7 +13,7 @@ from django.test import Client
 from activity.models import Event
 from repositories.models import Profile, Repository
 from tests import factories
-from tests.event_tables import column, get_page
+from tests.event_tables import column, get_page, get_refusal
 
 PAGES = [
     "/activity/",
@@ -68,7 +68,7 @@ class TestEventPages:
     @pytest.mark.parametrize("query", UNREADABLE)
     def test_unreadable_parameter_is_named_and_nothing_is_shown(self, admin: Client, query: str) -> None:
         for url in PAGES:
-            html = get_page(admin, f"{url}?{query}")
+            html = get_refusal(admin, f"{url}?{query}")
             assert UNREADABLE[query] in named(html), url
             assert column(html, "Label") == [], url
             assert 'id="live"' not in html
@@ -94,12 +94,18 @@ class TestEventPages:
             assert response.status_code == 400
             assert UNREADABLE[query] in response.content.decode()
 
+    def test_list_is_replaced_by_what_cannot_be_read(self, admin: Client) -> None:
+        response = admin.get("/activity/?typ=DELETE", headers={"HX-Request": "true"})
+
+        assert response.status_code == 200  # htmx ignores answers with an error status
+        assert "typ" in named(response.content.decode())
+
     def test_readable_query_is_answered_on_every_page(self, admin: Client) -> None:
         for url in PAGES:
             assert column(get_page(admin, f"{url}?q=tag:v1"), "Label"), url
 
     def test_repository_page_has_no_parameter_for_another_repository(self, admin: Client) -> None:
-        html = get_page(admin, "/repositories/acme/web/activity/", repository="acme/api")
+        html = get_refusal(admin, "/repositories/acme/web/activity/", repository="acme/api")
 
         assert "repository" in named(html)
         assert column(html, "Label") == []
@@ -181,7 +187,7 @@ class TestOtherLists:
     )
     @pytest.mark.parametrize("query", ["serach=acme", "q=%00", "cursor=x&cursor=y"])
     def test_list_names_what_it_cannot_read(self, admin: Client, url: str, query: str) -> None:
-        html = get_page(admin, f"{url}?{query}")
+        html = get_refusal(admin, f"{url}?{query}")
 
         assert "<h1>Nothing is shown</h1>" in html
         names = {"serach": ["“serach”"], "q": ["Search:", "“q”"], "cursor": ["“x”, “y”"]}
@@ -193,7 +199,8 @@ class TestOtherLists:
 
     @pytest.mark.parametrize("value", ["sort=colour", "q=" + "x" * 300])
     def test_tags_are_not_listed_for_an_invalid_value(self, admin: Client, value: str) -> None:
-        assert "<h1>Nothing is shown</h1>" in get_page(admin, f"/repositories/acme/web/tags/?{value}")
+        html = get_refusal(admin, f"/repositories/acme/web/tags/?{value}")
+        assert "<h1>Nothing is shown</h1>" in html
 
 
 class TestAdmin:
@@ -212,7 +219,7 @@ class TestAdmin:
     )
     def test_list_of_events_names_what_it_cannot_read(self, admin: Client, query: str) -> None:
         url = "/admin/registry_activity/event/"
-        html = get_page(admin, f"{url}?{query}")
+        html = get_refusal(admin, f"{url}?{query}")
         exported = admin.post(f"{url}export/?{query}", {"format": "csv"})
 
         assert "Correct the search to see events." in html
@@ -220,12 +227,12 @@ class TestAdmin:
         assert exported.status_code == 302
         assert not Event.objects.filter(kind="export_events").exists()
 
-    @pytest.mark.parametrize("query", ["q=%00", "is_active__exact=perhaps"])
+    @pytest.mark.parametrize("query", ["q=%00", "is_active__exact=perhaps", "q=a+a+a+a+a+a+a+a+a+a+a"])
     def test_other_lists_show_nothing(self, admin: Client, query: str) -> None:
         admin_user = factories.UserFactory(is_staff=True, is_superuser=True)
         admin.force_login(admin_user)
 
-        html = get_page(admin, f"/admin/auth/user/?{query}")
+        html = get_refusal(admin, f"/admin/auth/user/?{query}")
 
         assert "Nothing is shown" in html
         assert "0 users" in html

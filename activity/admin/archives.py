@@ -20,7 +20,6 @@ from activity.admin.read_only import ReadOnlyAdmin
 from activity.identity import first_id
 from activity.models import Archive, Import
 from activity.tasks import import_archives
-from repositories.utils.admin_lookup import MAX_WORDS
 
 SHOWN = 3
 """The maximum number of repositories to show in the list."""
@@ -41,7 +40,7 @@ class ArchiveAdmin(ReadOnlyAdmin):
         "repository_names",
         "run",
         "deleted_at",
-        "is_back",
+        "is_restored",
     ]
     list_select_related = ["run"]
     search_fields = ["name"]
@@ -59,24 +58,21 @@ class ArchiveAdmin(ReadOnlyAdmin):
         "run",
         "created_at",
         "deleted_at",
-        "is_back",
+        "is_restored",
         "sha256",
     ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Archive]:
-        back = Import.objects.filter(archive_name=OuterRef("name"), foreign=False, released_at=None)
-        return super().get_queryset(request).annotate(is_back=Exists(back))
+        restored = Import.objects.filter(archive_name=OuterRef("name"), foreign=False, released_at=None)
+        return super().get_queryset(request).annotate(is_restored=Exists(restored))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Archive], search_term: str
     ) -> tuple[QuerySet[Archive], bool]:
-        words = search_term.split()
-        if len(words) > MAX_WORDS:
-            return queryset.none(), False
         queryset = queryset.annotate(
             rule_text=Cast("rules", TextField()), repository_text=Cast("repositories", TextField())
         )
-        for word in words:
+        for word in search_term.split():
             queryset = queryset.filter(matching(word))
         return queryset, False
 
@@ -102,8 +98,8 @@ class ArchiveAdmin(ReadOnlyAdmin):
         return ", ".join(archive.repositories) or "–"
 
     @admin.display(description=_("restored"), boolean=True)
-    def is_back(self, archive: Any) -> bool:
-        return archive.is_back
+    def is_restored(self, archive: Any) -> bool:
+        return archive.is_restored
 
     def has_bring_back_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("registry_activity.change_archive")
@@ -126,8 +122,8 @@ class ArchiveAdmin(ReadOnlyAdmin):
         except (QueueError, OSError) as error:
             messages.error(request, gettext("The task queue is unreachable: %(error)s") % {"error": error})
         else:
-            words = gettext("The worker is restoring the events. The archives will be listed under Imports.")
-            messages.success(request, words)
+            text = gettext("The worker is restoring the events. The archives will be listed under Imports.")
+            messages.success(request, text)
 
 
 def _formatted(moment: datetime | None) -> str:

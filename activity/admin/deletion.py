@@ -307,7 +307,7 @@ class RunAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:registry_activity_run_change", args=[pk]))
 
     def go_on(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Let a run go on that waits because the clock is ahead of the last event, heartbeat or run."""
+        """Let a run continue that waits because the clock is ahead of the last event, heartbeat or run."""
         if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
             run = get_object_or_404(Run, pk=pk)
             with transaction.atomic():

@@ -16,6 +16,7 @@ from activity.admin.event_filters import EventFilter
 from activity.feed import plans, reading, search
 from activity.feed.search_language import Search, parse
 from repositories.access.resolving import Access
+from repositories.utils.admin_lookup import SHOWS_NOTHING
 from repositories.utils.keyset import InvalidCursor
 
 
@@ -43,6 +44,8 @@ class EventChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         self.problems = list(self.plan.problems)
+        if self.problems:
+            setattr(request, SHOWS_NOTHING, True)
         self.notices = list(self.plan.notices)
         self.cursor = request.GET.get(PAGE_VAR)
         try:

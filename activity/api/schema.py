@@ -84,7 +84,7 @@ HEADERS_OF_READING = {
     "ETag": "A hash of the content.",
     "RateLimit-Limit": "How many requests that read the access token may send in a minute.",
     "RateLimit-Remaining": "How many of them are left.",
-    "RateLimit-Reset": "In how many seconds the minute ends.",
+    "RateLimit-Reset": "Seconds until the limit resets.",
 }
 HEADERS_OF_PAGES = {
     "Link": "The addresses of the next and the previous page, with `rel=next` and `rel=prev`."

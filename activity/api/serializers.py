@@ -62,7 +62,7 @@ class TypeField(serializers.CharField):
         "description": UNKNOWN_KINDS.format(f"`{UNKNOWN}`"),
     }
 )
-class CategoryField(serializers.CharField):
+class CategoryNameField(serializers.CharField):
     """The category of an event."""
 
 
@@ -161,7 +161,7 @@ class EventSerializer(SparseSerializer, serializers.ModelSerializer):
         ),
     )
 
-    category = CategoryField(read_only=True)
+    category = CategoryNameField(read_only=True)
     disputed = serializers.BooleanField(
         read_only=True,
         help_text="Whether an MSR admin has disputed what the event's account or token delivered.",

@@ -81,7 +81,7 @@ class ScanSerializer(serializers.Serializer):
 
     def get_summary(self, scan: Scan) -> str:
         with translation.override(None):  # data are in English
-            return scan.words
+            return scan.text
 
     def get_url(self, scan: Scan) -> str:
         return self.context["request"].build_absolute_uri(scan.url)

@@ -32,7 +32,7 @@ LARGEST = 2**63 - 1
 """The largest integer that the database can compare."""
 
 
-POSITION = "The number of the event in the order in which events were committed."
+POSITION_HELP = "The number of the event in the order in which events were committed."
 
 
 class TailParameters(serializers.Serializer):
@@ -55,7 +55,7 @@ class TailParameters(serializers.Serializer):
 class PositionedEventSerializer(EventSerializer):
     """An event with its position."""
 
-    position = serializers.IntegerField(help_text=POSITION)
+    position = serializers.IntegerField(help_text=POSITION_HELP)
 
     class Meta(EventSerializer.Meta):
         fields = ["position", *EventSerializer.Meta.fields]
@@ -69,7 +69,7 @@ class PositionedEventSerializer(EventSerializer):
                 {"$ref": "#/components/schemas/Event"},
                 {
                     "type": "object",
-                    "properties": {"position": {"type": "integer", "description": POSITION}},
+                    "properties": {"position": {"type": "integer", "description": POSITION_HELP}},
                 },
             ]
         },

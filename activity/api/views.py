@@ -128,7 +128,7 @@ class RepositoryListView(ApiView, ListAPIView):
     parameters = frozenset({unused.NAME})
 
     def get_queryset(self) -> QuerySet[Repository]:
-        repositories = self.access.repositories().with_names()
+        repositories = self.access.repositories().select_related("namespace")
         days = self.read_parameter(unused.NAME, unused.FIELD)
         if days is None:
             return repositories

@@ -69,12 +69,12 @@ class Choice:
     def parameters(self) -> dict[str, Any]:
         """The choices as API filters. Times are absolute, because the API has no time zone."""
         bounds = {"after": self.after, "before": self.before}
-        times = {name: iso(moment) for name, moment in bounds.items() if moment}
+        times = {name: iso_milliseconds(moment) for name, moment in bounds.items() if moment}
         search = {"search": text} if (text := str(self.search)) else {}
         return {**search, **self.filters, **times, **({"exclude_pull": "true"} if self.exclude_pull else {})}
 
 
-def iso(moment: datetime) -> str:
+def iso_milliseconds(moment: datetime) -> str:
     """Format a time as ISO 8601 in UTC, to the millisecond."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

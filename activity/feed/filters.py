@@ -23,12 +23,18 @@ from rest_framework.filters import BaseFilterBackend
 from activity import catalogue
 from activity.feed import known_names, search_language
 from activity.feed.plans import Plan
-from activity.feed.qualifiers import Condition, branches_of, in_any, with_tags, with_whole_digests
+from activity.feed.qualifiers import (
+    Condition,
+    branches_of,
+    by_actors,
+    in_any,
+    with_tags,
+    with_whole_digests,
+)
 from activity.feed.search import plan as plan_search
 from activity.models import ActorType, Event, EventQuerySet
 from repositories import names
 from repositories.access.levels import Category
-from repositories.access.people import visible_organizations
 from repositories.access.resolving import Access
 from repositories.models import MAX_GROUP_NAME_PART, Policy, RegistrySettings, Repository
 
@@ -76,7 +82,9 @@ class EventFilterSet(filters.FilterSet):
     digest = filters.CharFilter(
         max_length=names.MAX_DIGEST_LENGTH, method="filter_digest", label="Full digest."
     )
-    actor = filters.CharFilter(max_length=255, method="filter_actor", label="Username or policy ID.")
+    actor = filters.CharFilter(
+        max_length=255, method="filter_actor", label="Username or policy ID, in any case."
+    )
     actor_type = filters.MultipleChoiceFilter(
         choices=ActorType.choices,
         method="filter_actor_type",
@@ -191,8 +199,7 @@ class EventFilterSet(filters.FilterSet):
         return plan.where(with_whole_digests([value]))
 
     def filter_actor(self, plan: Plan, _: str, value: str) -> Plan:
-        named = Q(actor_name=value)
-        return plan.where(Condition(named, [named]))
+        return plan.where(by_actors([value], self.access))
 
     def filter_actor_type(self, plan: Plan, _: str, value: list[str]) -> Plan:
         return plan.where(Condition(Q(actor_type__in=value)))
@@ -231,7 +238,7 @@ class EventFilterSet(filters.FilterSet):
         return Repository.objects.filter(namespace__name=name).order_by()
 
     def _of_organization(self, name: str) -> QuerySet[Repository]:
-        owners = visible_organizations(self.request.user).filter(name=name)
+        owners = self.access.organizations().filter(name=name)
         return Repository.objects.filter(namespace__organization__in=owners).order_by()
 
 

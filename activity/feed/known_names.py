@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 
 from repositories import names
 from repositories.access.resolving import Access
-from repositories.models import Namespace, Organization, Repository
+from repositories.models import Namespace, Repository
 
 MAX_COMPARED = 200
 """The maximum number of names to compare with a wrong name. Comparing 200 long names takes about 20 ms."""
@@ -28,19 +28,12 @@ def repositories(access: Access) -> QuerySet[Repository]:
     return Repository.objects.all() if access.sees_everything else access.repositories()
 
 
-def organizations(access: Access) -> QuerySet[Organization]:
-    """Return the organizations that the viewer can see."""
-    everything = Organization.objects.all()
-    viewer_id = access.viewer_id or 0  # None would match organizations without members
-    return everything if access.sees_everything else everything.filter(memberships__user=viewer_id)
-
-
 def people(access: Access) -> QuerySet:
     """Return the users that the viewer can see: all users, or those in the viewer's organizations."""
     users = User._default_manager.all()
     if access.sees_everything:
         return users
-    return users.filter(Q(memberships__organization__in=organizations(access)) | Q(pk=access.viewer_id))
+    return users.filter(Q(memberships__organization__in=access.organizations()) | Q(pk=access.viewer_id))
 
 
 def no_repository(name: str, access: Access) -> str:
@@ -61,7 +54,7 @@ def no_namespace(name: str, access: Access) -> str:
 
 def no_organization(name: str, access: Access) -> str:
     text = gettext("There is no organization called %(name)s that you can see.")
-    return _with_nearest(text, name, _names(organizations(access), "name", name))
+    return _with_nearest(text, name, _names(access.organizations(), "name", name))
 
 
 def no_account(name: str, access: Access) -> str:

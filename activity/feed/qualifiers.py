@@ -355,7 +355,7 @@ def in_namespaces(values: Sequence[str], access: Access) -> Condition:
 
 
 def in_organizations(values: Sequence[str], access: Access) -> Condition:
-    owners = known_names.organizations(access).filter(name__in=values)
+    owners = access.organizations().filter(name__in=values)
     repositories = known_names.repositories(access).filter(namespace__organization__in=owners).order_by()
     found = owners.values_list("name", flat=True)
     return in_any(repositories, problems=_absent(values, found, "organization", access))

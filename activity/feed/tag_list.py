@@ -43,7 +43,7 @@ class Scan(NamedTuple):
         return self.event.get_absolute_url()
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """What was found, or that the scan failed."""
         found = self.result.summary if self.event.kind == "scan" else ""
         return found or self.event.label

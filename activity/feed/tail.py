@@ -45,7 +45,7 @@ def read_page(access: Access, after: int, size: int) -> TailPage:
     """
     newest = positions.newest()
     after = min(after, newest)
-    # Every event is on the page of a viewer who sees everything, so reading more would be in vain.
+    # Every event is on the page of a viewer who sees everything, so there is no point in reading more.
     reach = size if access.sees_everything else max(size, MAX_POSITIONS)
     up_to = min(after + reach, newest)
     rows = list(events_between(Event.objects.visible_to(access), access, after, up_to)[:size])

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from repositories.models import MAX_TOKEN_KEY_LENGTH
+from repositories.accounts.models import MAX_TOKEN_KEY_LENGTH
 
 
 class DeadLetter(models.Model):

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from repositories.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS
+from repositories.accounts.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS
 from repositories.utils.fields import UnconstrainedForeignKey
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ from activity.models.fields import (
 from repositories import names
 from repositories.access import levels
 from repositories.access.resolving import Access
-from repositories.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS, AccessToken, Policy, Repository
+from repositories.accounts.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS
+from repositories.models import AccessToken, Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
 from repositories.utils.text import visible_text
 

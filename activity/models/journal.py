@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from repositories.models import MAX_TOKEN_KEY_LENGTH
+from repositories.accounts.models import MAX_TOKEN_KEY_LENGTH
 from repositories.utils.fields import UnconstrainedForeignKey
 
 

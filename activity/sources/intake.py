@@ -22,15 +22,18 @@ logger = logging.getLogger(__name__)
 
 MAX_RECORDED = 100
 """The number of messages to record in a request, if there is no recorder."""
-BRAKE_FROM = 5_000
+THROTTLE_FROM = 5_000
 """The number of waiting entries from which on answers are slowed down, so that the recorder can catch up."""
-MAX_BRAKE = 0.05
+MAX_DELAY = 0.05
 """The longest delay of an answer, in seconds. It is reached at twice the number of entries."""
-BRAKE_INTERVAL = 1.0
+COUNT_INTERVAL = 1.0
 """How often a process counts the waiting entries, in seconds."""
 
-_journaled = nodes.Memory()
-"""The nodes whose messages this process has put into the journal, for the sake of the nodes alone, too."""
+_journaled = nodes.RecentlyDone()
+"""When this process last journaled a message of each node.
+
+Once a minute, a message about layers is journaled, only to update the row of its node.
+"""
 
 
 def accept(body: bytes, account_id: int, token_key: str, size: int) -> Receipt | None:
@@ -49,7 +52,7 @@ def accept(body: bytes, account_id: int, token_key: str, size: int) -> Receipt |
     _journaled.remember(outdated, delivery)
     if config.record_in_request():
         return _record(id)
-    if delay := _brake.delay():
+    if delay := _backpressure.delay():
         time.sleep(delay)  # slows registries down while the recorder is behind
     return None
 
@@ -64,20 +67,20 @@ def _record(id: int) -> Receipt | None:
         return None
 
 
-class Brake:
+class Backpressure:
     """Slows down answers while many entries wait."""
 
     def __init__(self) -> None:
-        self.checked_at = -BRAKE_INTERVAL
+        self.checked_at = -COUNT_INTERVAL
         self.seconds = 0.0
 
     def delay(self) -> float:
         """Return for how long to delay an answer, in seconds."""
-        if time.monotonic() >= self.checked_at + BRAKE_INTERVAL:
+        if time.monotonic() >= self.checked_at + COUNT_INTERVAL:
             self.checked_at = time.monotonic()
-            excess = journal.count_waiting(2 * BRAKE_FROM) - BRAKE_FROM
-            self.seconds = MAX_BRAKE * max(excess, 0) / BRAKE_FROM
+            excess = journal.count_waiting(2 * THROTTLE_FROM) - THROTTLE_FROM
+            self.seconds = MAX_DELAY * max(excess, 0) / THROTTLE_FROM
         return self.seconds
 
 
-_brake = Brake()
+_backpressure = Backpressure()

@@ -41,7 +41,7 @@ class Sighting:
     """The time of the notification, by the clock of the node."""
 
 
-class Memory:
+class RecentlyDone:
     """When something was last done about each node, and whether the clock of the node was off."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Memory:
             self.done[delivery.account_id, sighting.instance_id] = (time.monotonic(), is_off)
 
 
-_updated = Memory()
+_updated = RecentlyDone()
 """What this process has updated in the database."""
 
 
@@ -83,7 +83,7 @@ def update_nodes(messages: Iterable[tuple[Sequence[Sighting], Delivery]]) -> lis
     Call this in the transaction that records the drafts. Each process updates a row at most once a minute,
     unless the clock of the node becomes wrong, or right.
     """
-    drafts, now_updated = [], Memory()
+    drafts, now_updated = [], RecentlyDone()
     for sightings, delivery in messages:
         outdated = now_updated.outdated(_updated.outdated(sightings, delivery), delivery)[:MAX_NODES]
         for sighting in outdated:

@@ -76,7 +76,7 @@ def record_messages(messages: Sequence[ParsedMessage]) -> list[int]:
     return [len(drafts) for drafts, _ in recorded]
 
 
-def bury(entry: Entry, error: Exception) -> None:
+def store_as_dead_letter(entry: Entry, error: Exception) -> None:
     """Store an entry of the journal that can't be recorded as a dead letter."""
     store_dead_letters(
         [(entry.content, f"Recording failed: {type(error).__name__}: {error}")],

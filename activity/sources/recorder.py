@@ -78,7 +78,7 @@ def _record_one_by_one(ids: list[int]) -> Results:
         try:
             results |= _record_one(id)
         except Error as error:
-            results |= _bury(id, error)
+            results |= _store_as_dead_letter(id, error)
     return results
 
 
@@ -89,15 +89,15 @@ def _record_one(id: int) -> Results:
         if isinstance(error, Error) and not isinstance(error, DataError | IntegrityError):
             raise
         logger.exception("A message could not be recorded and was stored as a dead letter.")
-        return _bury(id, error)
+        return _store_as_dead_letter(id, error)
 
 
 @transaction.atomic
-def _bury(id: int, error: Exception) -> Results:
-    """Turn an entry into a dead letter."""
+def _store_as_dead_letter(id: int, error: Exception) -> Results:
+    """Store an entry of the journal as a dead letter."""
     entries = journal.take_one(id)
     for entry in entries:
-        notifications.bury(entry, error)
+        notifications.store_as_dead_letter(entry, error)
     return {entry.id: Receipt(events=0, dead_letters=1) for entry in entries}
 
 

@@ -32,7 +32,7 @@ from django.views.generic import TemplateView
 
 from activity.deletion.traces import deletion_note
 from activity.feed import chart, chart_counts, export, live, search
-from activity.feed.choices import FILTERS, ActivityForm, Choice, iso
+from activity.feed.choices import FILTERS, ActivityForm, Choice, iso_milliseconds
 from activity.feed.filters import EventFilterSet
 from activity.feed.ordering import BY_TIME, sorted_by
 from activity.feed.plans import FIRST_ID
@@ -193,7 +193,7 @@ class ActivityPage(ViewerMixin, TemplateView):
         if format not in export.CONTENT_TYPES:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if self.problems:
-            return self.render_to_response(self.get_context_data(), status=400)
+            return self.render_to_response(self.get_context_data())
         place = {"repository": self.repository.full_name} if self.repository else {}
         return export.response(
             iter_pages(self.listed.plan, export.CHUNK),
@@ -202,6 +202,14 @@ class ActivityPage(ViewerMixin, TemplateView):
             actor=self.request.user,
             filters=urlencode({**place, **self.parameters}, doseq=True),
         )
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        """Return the page. By its status, programs notice that nothing is shown.
+
+        htmx would show nothing at all of a page with an error status.
+        """
+        is_refused = self.problems and "HX-Request" not in self.request.headers
+        return super().render_to_response(context, status=400 if is_refused else 200, **kwargs)
 
     def refusal(self) -> HttpResponse | None:
         """Return a response in plain text that names the problems, or None if there are none."""
@@ -310,7 +318,7 @@ class ActivityPage(ViewerMixin, TemplateView):
 
     def bucket_url(self, bucket: chart_counts.Bucket) -> str:
         """Return the URL of the list limited to the time range of a chart bucket."""
-        bounds = {"after": iso(bucket.start), "before": iso(bucket.end)}
+        bounds = {"after": iso_milliseconds(bucket.start), "before": iso_milliseconds(bucket.end)}
         return f"{self.unbounded_url}&{urlencode(bounds)}"
 
     @cached_property
@@ -414,7 +422,9 @@ class UserView(ActivityPage):
         # there is no such user, instead of one whom they can't see.
         person: Any = user_model._default_manager.filter(**key).first() or user_model(pk=0, **key)
         viewer = self.request.user
-        known = person == viewer or self.access.sees_everything or organizations_of(person, viewer).exists()
+        known = (
+            person == viewer or self.access.sees_everything or organizations_of(person, self.access).exists()
+        )
         events = Event.objects.visible_to(self.access).filter(actor_user=person).order_by()
         # The name is redundant, but it lets the query use the index on names.
         visible = known or events.filter(actor_name=username).exists()
@@ -431,5 +441,5 @@ class UserView(ActivityPage):
         return [Condition(Q(actor_user=self.person))]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        organizations = organizations_of(self.person, self.request.user)
+        organizations = organizations_of(self.person, self.access)
         return super().get_context_data(**kwargs, person=self.person, organizations=organizations)

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.decorators import method_decorator
 from django.utils.feedgenerator import Atom1Feed
 from django.utils.translation import gettext as _
+from django.views.decorators.http import conditional_page
 from rest_framework.exceptions import AuthenticationFailed
 
 from activity.feed.reading import find
@@ -27,7 +28,8 @@ INVALID_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 """Characters that XML 1.0 can't represent."""
 
 
-@method_decorator(login_not_required, name="dispatch")
+# The ETag is a hash of the content, so it changes with whatever the viewer may see.
+@method_decorator([login_not_required, conditional_page], name="dispatch")
 class AtomView(activity.ActivityPage):
     """Base class for Atom feeds of the newest events on a page."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 from django.shortcuts import get_object_or_404
@@ -16,8 +14,8 @@ from activity.feed.remarks import attach_remarks
 from activity.gating import sees_delivery, visible_details
 from activity.models import ACTORS, Event
 from activity.scans import ScanResult
+from activity.views.changes import attach_changes, text_of
 from repositories.access.levels import Category
-from repositories.utils.text import visible_text
 from repositories.views.pages import ViewerMixin
 
 LABELS = {
@@ -46,6 +44,7 @@ class EventView(ViewerMixin, TemplateView):
         events = Event.objects.visible_to(self.access)
         event = get_object_or_404(events.select_related(*ACTORS), pk=kwargs["event_id"])
         attach_remarks([event])
+        attach_changes([event], self.access)
         details = visible_details(event, self.access)
         details = details if isinstance(details, dict) else {"": details}
         scan = ScanResult.of(details if event.category == Category.SCAN else {})
@@ -55,8 +54,7 @@ class EventView(ViewerMixin, TemplateView):
             event=event,
             scan=scan,
             category=CATEGORY_LABELS.get(event.category, event.category),
-            details=[(LABELS.get(key, key), _text(details[key])) for key in listed],
-            changes=list(_changes(details.get("changes"))),
+            details=[(LABELS.get(key, key), text_of(details[key])) for key in listed],
             sees_delivery=sees_delivery(self.access, event),
             subject_url=event.subject_url(self.access),
             repository_url=event.repository_url(self.access),
@@ -64,14 +62,3 @@ class EventView(ViewerMixin, TemplateView):
             nearby=nearby_events(events, self.access, event),
             link=self.request.build_absolute_uri(event.get_absolute_url()),
         )
-
-
-def _changes(changes: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield the name of each changed field, with its values before and after the change."""
-    for field, sides in changes.items() if isinstance(changes, dict) else ():
-        if isinstance(sides, dict):
-            yield field, _text(sides.get("before", "—")), _text(sides.get("after", "—"))
-
-
-def _text(value: Any) -> str:
-    return visible_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -52,7 +52,7 @@ def health_status(request: HttpRequest) -> HttpResponse:
         content["checks"] = {
             result.check.name: {
                 "status": result.state.label,
-                "findings": [finding.words for finding in result.findings],
+                "findings": [finding.text for finding in result.findings],
             }
             for result in results
         }

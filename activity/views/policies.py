@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
-from django.utils.translation import gettext
 
-from activity.gating import visible_details
-from activity.models import Event
 from activity.storage import tags
 from activity.views.activity import ActivityPage
-from repositories.access.resolving import Access
-from repositories.models import Criterion, Policy, Repository
-from repositories.policies.changes import FIELDS
+from activity.views.changes import attach_changes
+from repositories.models import Policy
 from repositories.policies.criteria import TagActivity, matching_tags
 from repositories.policies.tag_templates import SAME_TAG, render
-from repositories.views.policies import PolicyPage, target_name, visible_name
+from repositories.views.policies import PolicyPage, target_name
 
 MAX_TAGS_READ = 1_000
 """The maximum number of tags that a preview reads. The newest tags are read first."""
 MAX_TAGS_SHOWN = 50
-SIDES = ("before", "after")
 
 
 @dataclass(frozen=True)
@@ -91,42 +86,3 @@ def _new_name(policy: Policy, tag: TagActivity, now: datetime) -> str:
     """
     template = SAME_TAG if tag.image and policy.tag_template else policy.tag_template
     return render(template, tag.name, now)
-
-
-def attach_changes(events: Iterable[Event], access: Access) -> None:
-    """Set `changes` on each event that records a policy change.
-
-    `changes` is a list of (label, before, after) tuples, one for each changed field.
-    """
-    # An event from a producer can also have a `changes` detail, but its value is text.
-    details = [(event, visible_details(event, access).get("changes")) for event in events]
-    changed = [(event, changes) for event, changes in details if isinstance(changes, dict)]
-    ids = {id for _, changes in changed for id in changes.get("target", {}).values()}
-    targets = Repository.objects.filter(pk__in=ids).select_related("namespace") if ids else []
-    names = {target.pk: visible_name(target, access) for target in targets}
-    for event, changes in changed:
-        event.changes = [  # type: ignore[attr-defined]
-            (_field_label(field), *(_value_text(field, sides.get(side), names) for side in SIDES))
-            for field in (*FIELDS, "criteria")
-            if (sides := changes.get(field))
-        ]
-
-
-def _field_label(field: str) -> str:
-    if field == "criteria":
-        return str(Criterion._meta.verbose_name_plural)
-    return str(Policy._meta.get_field(field).verbose_name)  # type: ignore[union-attr]
-
-
-def _value_text(field: str, value: Any, names: dict[int, str]) -> str:
-    """Return the display text of a value, or a dash if the value is empty."""
-    match field:
-        case "criteria":
-            return gettext(", and ").join(value or [gettext("every tag")])
-        case "enabled" if value is not None:
-            return gettext("yes") if value else gettext("no")
-        case "target" if value is not None:
-            return names.get(value, "")
-        case "interval" if value is not None:
-            return str(Policy.Interval(value).label)
-    return value or "—"

@@ -161,7 +161,6 @@ def rights_of(
     repositories = BY_NAME.page_or_first(
         Repository.objects.live()
         .filter(pk__in=ids["repository"])
-        .with_names()
         .select_related("namespace__user", "namespace__organization"),
         PAGE_SIZE,
         repositories_cursor,

@@ -1,4 +1,4 @@
-"""Find the organizations that a viewer can see, and users by their exact names."""
+"""Find the owners and members of organizations, and users by their exact names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from django.utils.translation import gettext as _
 from guardian.conf import settings as guardian
 
 from repositories import config, names
-from repositories.access.resolving import registry_role
+from repositories.access.resolving import Access
 from repositories.accounts import limits
-from repositories.accounts.tokens import is_restricted
 from repositories.models import Membership, Namespace, Organization
 from repositories.utils.text import is_storable
 
@@ -41,19 +40,6 @@ def create_namespace_of(user: Any) -> Namespace | None:
     return Namespace.objects.get_or_create(name=name, defaults={"user": user})[0]
 
 
-def visible_organizations(viewer: Any) -> QuerySet[Organization]:
-    """Return the organizations that a viewer can see.
-
-    MSR admins and auditors can see all organizations. Other users can see those that they belong to. With a
-    restricted token, nobody can see any.
-    """
-    if is_restricted(viewer):
-        return Organization.objects.none()
-    if registry_role(viewer):
-        return Organization.objects.all()
-    return Organization.objects.filter(memberships__user=viewer.pk)
-
-
 def owners_to_ask(viewer: Any, namespace: str) -> list[Any]:
     """Return some owners of the organization that a namespace belongs to, if the viewer belongs to it, too.
 
@@ -67,9 +53,9 @@ def owners_to_ask(viewer: Any, namespace: str) -> list[Any]:
     return list(users.order_by(get_user_model().USERNAME_FIELD)[:MAX_OWNERS])
 
 
-def organizations_of(person: Any, viewer: Any) -> QuerySet[Organization]:
+def organizations_of(person: Any, access: Access) -> QuerySet[Organization]:
     """Return the organizations that a person belongs to and that the viewer can see."""
-    return visible_organizations(viewer).filter(pk__in=person.memberships.values("organization"))
+    return access.organizations().filter(pk__in=person.memberships.values("organization"))
 
 
 def user_named(username: str, viewer: Any) -> Any:

@@ -28,6 +28,7 @@ from repositories.models import (
     Namespace,
     NamespaceGroupPermission,
     NamespaceUserPermission,
+    Organization,
     Repository,
     RepositoryGroupPermission,
     RepositoryQuerySet,
@@ -171,6 +172,17 @@ class Access:
             return places
         granted = places.filter(pk__in=self.by_namespace.get(permission, NO_IDS))
         return granted.exclude(Namespace.UNCLAIMED)
+
+    def organizations(self) -> QuerySet[Organization]:
+        """Return the organizations that the viewer can see.
+
+        MSR admins and auditors can see all organizations. Other users can see those that they belong to. With
+        a restricted token, nobody can see any.
+        """
+        if self.sees_everything:
+            return Organization.objects.all()
+        # A user of None would match organizations without members.
+        return Organization.objects.filter(memberships__user=self.viewer_id or 0)
 
     @cached_property
     def repositories_if_few(self) -> list[Repository] | None:

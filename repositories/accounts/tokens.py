@@ -17,9 +17,3 @@ def attach(token: Any) -> None:
 def token_of(user: Any) -> Any:
     """Return the token with which a user has authenticated, or None if they have logged in."""
     return getattr(user, ATTRIBUTE, None)
-
-
-def is_restricted(user: Any) -> bool:
-    """Return whether a user has authenticated with a token that is restricted, or that can't read."""
-    token = token_of(user)
-    return token is not None and bool(token.restricted_to or not token.can_read)

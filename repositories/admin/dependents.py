@@ -25,7 +25,7 @@ def what_goes_along(rows: Iterable[Any], request: HttpRequest) -> list[Any]:
     """Return a nested list for the admin's pages: the rows to delete, each with what depends on it.
 
     The names, such as those of private repositories, are only for MSR admins and auditors. Other staff see
-    how many rows of each kind go along.
+    how many rows of each kind are deleted with it.
     """
     sees_names = request.user.has_perm("registry_repositories.audit_registry")
     shown: list[Any] = []

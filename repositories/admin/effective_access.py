@@ -57,7 +57,8 @@ def repository_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, 
         "page": page,
         "rows": [(access, _reasons(request, access.rights)) for access in page.rows],
     }
-    return _render(model_admin, request, "repository", repository, context)
+    status = 400 if problems else 200
+    return _render(model_admin, request, "repository", repository, context, status)
 
 
 def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, user_id: str) -> HttpResponse:
@@ -122,7 +123,12 @@ def _show_messages(request: HttpRequest, problems: list[str], page: Page) -> Non
 
 
 def _render(
-    model_admin: admin.ModelAdmin, request: HttpRequest, kind: str, original: Any, context: dict[str, Any]
+    model_admin: admin.ModelAdmin,
+    request: HttpRequest,
+    kind: str,
+    original: Any,
+    context: dict[str, Any],
+    status: int = 200,
 ) -> HttpResponse:
     request.current_app = model_admin.admin_site.name
     shared = {
@@ -133,7 +139,8 @@ def _render(
         "change_url": change_url(original),
     }
     context = {**model_admin.admin_site.each_context(request), **shared, **context}
-    return TemplateResponse(request, f"admin/registry_repositories/access_of_{kind}.html", context)
+    template = f"admin/registry_repositories/access_of_{kind}.html"
+    return TemplateResponse(request, template, context, status=status)
 
 
 def _reasons(request: HttpRequest, rights: Iterable[Right]) -> list[tuple[str, str, str]]:

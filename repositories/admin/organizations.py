@@ -123,7 +123,7 @@ def _links_to_first(organization: Organization, relation: str) -> str:
     return join_links([*links, (list_link, gettext("all")), (add_link, gettext("add"))])
 
 
-class TeamForm(forms.ModelForm):
+class TeamAdminForm(forms.ModelForm):
     """A form for a team and its members, who are the users in the team's group."""
 
     members = ObjectsField(User._default_manager.all(), label=_("Members"), required=False)
@@ -167,7 +167,7 @@ class TeamForm(forms.ModelForm):
 @admin.register(Team)
 class TeamAdmin(PickerMixin, LookupMixin, ImmutableFieldsMixin, DependentsMixin, admin.ModelAdmin):
     immutable_fields = ["organization"]
-    form = TeamForm
+    form = TeamAdminForm
     list_display = ["__str__", "organization"]
     list_select_related = ["organization"]
     search_fields = ["name", "organization__name"]

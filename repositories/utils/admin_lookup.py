@@ -39,6 +39,11 @@ def is_value(field: Field, text: str) -> bool:
     return is_storable(text)
 
 
+def is_searchable(text: str) -> bool:
+    """Return whether a text can be searched for. The form of Django's lists allows any number of words."""
+    return is_storable(text) and len(text.split()) <= MAX_WORDS
+
+
 class Autocomplete(AutocompleteSelect):
     """A field with suggestions. Django's own widget looks up invalid values in the database to show them."""
 
@@ -100,7 +105,7 @@ class LookupMixin(RelationsMixin, ModelAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         try:
-            if not is_storable(request.GET.get(SEARCH_VAR, "")):
+            if not is_searchable(request.GET.get(SEARCH_VAR, "")):
                 raise IncorrectLookupParameters
             return super().get_changelist_instance(request)
         except IncorrectLookupParameters:
@@ -114,10 +119,16 @@ class LookupMixin(RelationsMixin, ModelAdmin):
             setattr(request, SHOWS_NOTHING, True)
             return super().get_changelist_instance(request)
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        if hasattr(request, SHOWS_NOTHING) and response.status_code == 200:
+            response.status_code = 400
+        return response
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet, search_term: str
     ) -> tuple[QuerySet, bool]:
-        if not is_storable(search_term) or len(search_term.split()) > MAX_WORDS:
+        if not is_searchable(search_term):
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
 

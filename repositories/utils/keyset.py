@@ -126,5 +126,5 @@ class Keyset:
         return direction == "p", typed
 
 
-BY_NAME = Keyset([Key("namespace_name"), Key("name")])
-"""Sorts repositories by name. The queryset must come from `RepositoryQuerySet.with_names`."""
+BY_NAME = Keyset([Key("full_name")])
+"""Sorts live repositories by name."""

@@ -29,7 +29,9 @@ class KeysetListView(TemplateView):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Return the list, or say what can't be understood of the request instead of showing all rows."""
         if problems := problems_of(request.GET, self.search, self.parameters):
-            return render(request, "registry_repositories/unreadable.html", {"problems": problems})
+            return render(
+                request, "registry_repositories/unreadable.html", {"problems": problems}, status=400
+            )
         return super().get(request, *args, **kwargs)
 
     @cached_property

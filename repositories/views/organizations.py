@@ -24,7 +24,6 @@ from django.views.generic import FormView
 
 from repositories import memberships
 from repositories.access import grants
-from repositories.access.people import visible_organizations
 from repositories.access.resolving import Access
 from repositories.dependents import MAX_SHOWN, Dependents
 from repositories.forms import MemberForm, OrganizationForm, SearchForm, TeamForm, TeamGrantForm, UserForm
@@ -60,7 +59,7 @@ class OrganizationPage(ViewerMixin):
 
     @cached_property
     def organization(self) -> Organization:
-        return get_named_or_404(visible_organizations(self.request.user), name=self.kwargs["name"])
+        return get_named_or_404(self.access.organizations(), name=self.kwargs["name"])
 
     @cached_property
     def can_manage(self) -> bool:
@@ -101,7 +100,7 @@ class OrganizationListView(ViewerMixin, KeysetListView):
     keyset = Keyset([Key("name")])
 
     def get_queryset(self) -> QuerySet[Organization]:
-        return visible_organizations(self.request.user).filter(name__icontains=self.search.values["q"])
+        return self.access.organizations().filter(name__icontains=self.search.values["q"])
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs, may_create=may_create_organizations(self.access))
@@ -149,7 +148,8 @@ class OverviewView(OrganizationPage, RepositoriesMixin):
     template_name = "registry_repositories/overview.html"
 
     def get_queryset(self) -> QuerySet[Repository]:
-        return self.access.repositories().filter(namespace__organization=self.organization).with_names()
+        own = self.access.repositories().filter(namespace__organization=self.organization)
+        return own.select_related("namespace")
 
 
 class MembersView(ManagedPage):
@@ -290,16 +290,14 @@ class TeamAccessView(TeamPage):
     """A team's grants, limited to repositories and namespaces that the viewer can see."""
 
     template_name = "registry_repositories/team_access.html"
-    keyset = Keyset([Key("namespace_name"), Key("name"), Key("pk", type=int)])
+    keyset = Keyset([Key("full_name"), Key("pk", type=int)])
 
     @property
     def actions(self) -> dict[str, Any]:  # type: ignore[override]
         return dict.fromkeys(["grant", "revoke"], partial(TeamGrantForm, organization=self.organization))
 
     def get_queryset(self) -> QuerySet[RepositoryGroupPermission]:
-        return self.grants_on_repositories().annotate(
-            namespace_name=F("content_object__namespace__name"), name=F("content_object__name")
-        )
+        return self.grants_on_repositories().annotate(full_name=F("content_object__full_name"))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**kwargs, on_namespaces=self.grants_on_namespaces())

@@ -13,7 +13,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from repositories.access import effective_access, grants
-from repositories.access.people import visible_organizations
 from repositories.forms import MAX_SUGGESTIONS, HolderSearchForm, RepositoryGrantForm
 from repositories.models import RepositoryGroupPermission, RepositoryUserPermission, Team
 from repositories.utils.keyset import Key, Keyset, Page
@@ -44,7 +43,9 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
 
     @property
     def actions(self) -> dict[str, Any]:  # type: ignore[override]
-        return {"grant": partial(RepositoryGrantForm, viewer=self.request.user), "revoke": forms.Form}
+        organizations = self.access.organizations()
+        grant = partial(RepositoryGrantForm, viewer=self.request.user, organizations=organizations)
+        return {"grant": grant, "revoke": forms.Form}
 
     @property
     def by_team(self) -> bool:
@@ -85,14 +86,14 @@ class PermissionsView(RepositoryPage, ActionsMixin, KeysetListView):
         """Return the grants with their teams, or with None for teams that the viewer can't see."""
         if not self.by_team:
             return rows
-        visible = visible_organizations(self.request.user)
+        visible = self.access.organizations()
         teams = Team.objects.filter(group__in=[grant.group_id for grant in rows], organization__in=visible)
         by_group = {team.group_id: team for team in teams.select_related("organization")}
         return [(grant, by_group.get(grant.group_id)) for grant in rows]
 
     def suggested_teams(self) -> QuerySet[Team]:
         """Return the teams of the organization that owns the repository, to suggest in the form."""
-        owner = visible_organizations(self.request.user).filter(namespaces=self.repository.namespace_id)
+        owner = self.access.organizations().filter(namespaces=self.repository.namespace_id)
         return Team.objects.filter(organization__in=owner).select_related("organization")[:MAX_SUGGESTIONS]
 
     def grant(self, holder: Any, codename: str, until: datetime | None) -> str:

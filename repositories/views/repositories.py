@@ -80,7 +80,7 @@ class RepositoryListView(RepositoriesMixin):
     def get_queryset(self) -> QuerySet[Repository]:
         chosen, column = self.search.values, self.column
         needed = {COLUMN_CATEGORIES[name].permission for name in self.columns}
-        repositories = self.access.repositories().with_names()
+        repositories = self.access.repositories().select_related("namespace")
         for permission in needed:
             repositories = repositories.filter(
                 pk__in=self.access.repositories([permission]).order_by().values("pk")

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         styles = {health.State.WARNING: self.style.WARNING, health.State.ERROR: self.style.ERROR}
         for result in results:
             for finding in result.findings:
-                line = f"{finding.state.label:8}{result.check.label}: {finding.words}"
+                line = f"{finding.state.label:8}{result.check.label}: {finding.text}"
                 self.stdout.write(line, styles.get(finding.state))
         if state := health.worst(results):
             sys.exit(state)

@@ -1,4 +1,4 @@
-"""Gives users their own namespaces who were there before the app was installed."""
+"""Creates namespaces for users who existed before the app was installed."""
 
 from typing import Any
 

@@ -55,7 +55,7 @@ def test_long_search_finds_nothing(auditor: Client, archived: list[Event]) -> No
 
 @pytest.mark.parametrize("query", ["2021-13", "0000-00", "9999-12", "9999-12-31", "\0", "'", "%"])
 def test_any_search_has_an_answer(auditor: Client, archived: list[Event], query: str) -> None:
-    assert auditor.get(ARCHIVES, {"q": query}).status_code == 200
+    assert auditor.get(ARCHIVES, {"q": query}).status_code == (400 if query == "\0" else 200)
 
 
 def test_archive_shows_its_time_range_rule_and_repositories(auditor: Client, archived: list[Event]) -> None:

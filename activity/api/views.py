@@ -113,8 +113,8 @@ class EventDetailView(ApiView, RetrieveAPIView):
         except Http404 as error:
             id = self.kwargs["pk"]
             sources = traces.missing_event_sources(id) if self.access.sees_everything else ""
-            words = (str(error), traces.missing_event_note(id), sources)
-            raise NotFound(" ".join(filter(None, words))) from error
+            sentences = (str(error), traces.missing_event_note(id), sources)
+            raise NotFound(" ".join(filter(None, sentences))) from error
 
 
 @extend_schema_view(get=document(parameters=[unused.PARAMETER]))

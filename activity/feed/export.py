@@ -152,8 +152,8 @@ def export(
 
 def _file_name(place: str, format: str) -> str:
     """Return a name that says what was exported and when: `events-acme-web-2026-11-26T0930Z.csv`."""
-    words = re.sub(r"[^A-Za-z0-9._]+", "-", place).strip("-.")[:MAX_PLACE_LENGTH]
-    return "-".join(filter(None, ["events", words, f"{timezone.now():%Y-%m-%dT%H%MZ}"])) + f".{format}"
+    place_name = re.sub(r"[^A-Za-z0-9._]+", "-", place).strip("-.")[:MAX_PLACE_LENGTH]
+    return "-".join(filter(None, ["events", place_name, f"{timezone.now():%Y-%m-%dT%H%MZ}"])) + f".{format}"
 
 
 class _Stream:

@@ -43,9 +43,9 @@ def _neighborhoods(visible: Plan, event: Event) -> Iterator[tuple[str, str, Plan
             with_tags([event.tag], visible.access) if event.tag else with_whole_digests([event.digest])
         )
         subject = event.reference if event.tag else event.short_digest
-        words = {"subject": subject}
-        later = gettext("Later events on %(subject)s") % words
-        earlier = gettext("Earlier events on %(subject)s") % words
+        values = {"subject": subject}
+        later = gettext("Later events on %(subject)s") % values
+        earlier = gettext("Earlier events on %(subject)s") % values
         yield later, earlier, visible.where(same_repository, same_subject)
     if event.subject_user_id is not None:
         later = gettext("Later events about the same person")
@@ -55,7 +55,7 @@ def _neighborhoods(visible: Plan, event: Event) -> Iterator[tuple[str, str, Plan
     if event.actor_name:
         actor = Q(actor_name=event.actor_name)
         same_type = Condition(Q(actor_type=event.actor_type))
-        words = {"actor": event.actor_label}
-        later = gettext("Later events by %(actor)s") % words
-        earlier = gettext("Earlier events by %(actor)s") % words
+        values = {"actor": event.actor_label}
+        later = gettext("Later events by %(actor)s") % values
+        earlier = gettext("Earlier events by %(actor)s") % values
         yield later, earlier, visible.where(Condition(actor, [actor]), same_type)

@@ -112,8 +112,8 @@ def resolve(moment: datetime, zone: tzinfo) -> tuple[datetime, str]:
         text = gettext(
             "%(time)s did not occur in %(zone)s, because clocks were set forward. %(used)s is used instead."
         )
-    words = {"time": f"{moment:%Y-%m-%d %H:%M}", "zone": zone, "used": f"{found:%H:%M %Z}"}
-    return first, text % words
+    values = {"time": f"{moment:%Y-%m-%d %H:%M}", "zone": zone, "used": f"{found:%H:%M %Z}"}
+    return first, text % values
 
 
 class TimeField(forms.CharField):

@@ -425,7 +425,7 @@ class Verification(models.Model):
         default_permissions = ["view"]
 
     def __str__(self) -> str:
-        words = {
+        values = {
             "time": f"{self.finished_at or self.started_at:%Y-%m-%d %H:%M}",
             "number": len(self.problems),
         }
@@ -437,4 +437,4 @@ class Verification(models.Model):
             text = gettext("%(time)s UTC: nothing is missing")
         else:
             text = gettext("%(time)s UTC: not finished")
-        return text % words
+        return text % values

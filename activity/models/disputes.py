@@ -62,14 +62,14 @@ class Dispute(models.Model):
         default_permissions = ["add", "change", "view"]  # "change" allows lifting a dispute
 
     def __str__(self) -> str:
-        words = {
+        values = {
             "account": self.account or f"#{self.account_id}",
             "token": f"{self.token_key[:SHOWN_DIGITS]}…",
             "time": f"{self.since:%Y-%m-%d %H:%M}",
         }
         if self.token_key:
-            return gettext("%(account)s, token %(token)s, since %(time)s UTC") % words
-        return gettext("%(account)s, since %(time)s UTC") % words
+            return gettext("%(account)s, token %(token)s, since %(time)s UTC") % values
+        return gettext("%(account)s, since %(time)s UTC") % values
 
     def clean(self) -> None:
         super().clean()

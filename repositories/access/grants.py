@@ -61,15 +61,15 @@ def delete_expired() -> int:
 def describe(grant: Any) -> str:
     """Return a grant in words, for example `read on acme/web to jane`."""
     codename = grant.permission.codename
-    words: dict[str, Any] = {
+    values: dict[str, Any] = {
         "level": LABELS.get(codename, codename),
         "place": grant.content_object,
         "holder": grant.group if hasattr(grant, "group") else grant.user,
     }
     if not grant.expires_at:
-        return gettext("%(level)s on %(place)s to %(holder)s") % words
-    words["end"] = f"{grant.expires_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-    return gettext("%(level)s on %(place)s to %(holder)s until %(end)s UTC") % words
+        return gettext("%(level)s on %(place)s to %(holder)s") % values
+    values["end"] = f"{grant.expires_at.astimezone(UTC):%Y-%m-%d %H:%M}"
+    return gettext("%(level)s on %(place)s to %(holder)s until %(end)s UTC") % values
 
 
 def revoke(codename: str, holder: Any, place: Repository | Namespace) -> None:

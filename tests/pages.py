@@ -125,7 +125,6 @@ def paths_by_viewer(app: Application) -> dict[str, dict[str, str]]:
             "admin-event": f"/admin/registry_activity/event/{ids['event']}/change/",
             "admin-repository-access": f"/admin/registry_repositories/repository/{ids['repository']}/access/",
             "admin-users": "/admin/auth/user/",
-            "admin-user": f"/admin/auth/user/{ids['user']}/change/",
             "admin-user-access": f"/admin/registry_repositories/repository/access-of-user/{ids['user']}/",
             "admin-auto-deletion": "/admin/registry_activity/autodeletion/",
             "admin-applicable-rules": "/admin/registry_activity/deletionrule/applicable/?repository=acme/web",

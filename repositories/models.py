@@ -29,6 +29,7 @@ from repositories.accounts.models import Scope as Scope
 from repositories.policies.models import Criterion as Criterion
 from repositories.policies.models import Policy as Policy
 from repositories.policies.models import new_policy_id as new_policy_id  # used by migrations
+from repositories.utils.fields import name_fields
 
 MAX_GROUP_NAME_PART = 70
 """The maximum length of organization and team names.
@@ -413,7 +414,7 @@ class GrantQuerySet(models.QuerySet):
 class ExpiringGrant(models.Model):
     """A grant that gives access until a certain time, or without end."""
 
-    expires_at = models.DateTimeField("until", null=True, blank=True, db_index=True)
+    expires_at = models.DateTimeField(_("until"), null=True, blank=True, db_index=True)
     """From this time on, the grant gives no access. Celery beat deletes it soon afterward."""
 
     grants = GrantQuerySet.as_manager()
@@ -463,3 +464,9 @@ class NamespaceGroupPermission(GroupObjectPermissionBase, ExpiringGrant):
     class Meta(GroupObjectPermissionBase.Meta):
         verbose_name = _("grant on a namespace to a team")
         verbose_name_plural = _("grants on namespaces to teams")
+
+
+name_fields(RepositoryUserPermission, user=_("user"))
+name_fields(RepositoryGroupPermission, group=_("team"))
+name_fields(NamespaceUserPermission, user=_("user"))
+name_fields(NamespaceGroupPermission, group=_("team"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from urllib.parse import urljoin
 
 
 @dataclass
@@ -33,6 +34,15 @@ class Form:
     action: str
     fields: list[Field] = field(default_factory=list)
     buttons: list[Button] = field(default_factory=list)
+
+    def submissions(self, path: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the URL that each button submits this form to, with the data of the button.
+
+        `path` is that of the page.
+        """
+        for button in self.buttons:
+            url = urljoin(path, button.action or self.action or path)
+            yield url, {button.name: button.value} if button.name else {}
 
 
 def post_forms(html: str) -> list[Form]:

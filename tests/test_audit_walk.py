@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
-from urllib.parse import urljoin
 
 import pytest
 from django.apps import apps
@@ -16,7 +15,7 @@ from activity.models import Event
 from repositories.accounts import current_request
 from repositories.models import Policy, Profile
 from tests import factories
-from tests.html_forms import post_forms, variations
+from tests.html_forms import Form, post_forms, variations
 from tests.test_admin_urls import SampleData, admin_urls
 from tests.test_site_urls import URL_NAMES, build_url
 from tests.worlds import rolled_back
@@ -153,17 +152,19 @@ class Walk:
                 self.submit_forms(name, path, response.content.decode())
 
     def submit_forms(self, name: str, path: str, html: str) -> None:
-        samples = self.samples if name.startswith("admin:") else {**self.samples, **SAMPLES_OF_SITE}
-        for form in post_forms(html):
-            if form.action.endswith(("/logout/", "/login/")):
-                continue
-            for number, button in enumerate(form.buttons):
-                url = urljoin(path, button.action or form.action or path)
-                pressed = {button.name: button.value} if button.name else {}
+        for form, samples in self.forms(name, html):
+            for number, (url, pressed) in enumerate(form.submissions(path)):
                 for data in variations(form, samples):
                     self.submit(name, url, {**data, **pressed})
                     if number:
                         break  # the other buttons get only the current values
+
+    def forms(self, name: str, html: str) -> Iterator[tuple[Form, dict[str, list[str]]]]:
+        """Yield the forms of a page with values for their text fields. Leave out logins and logouts."""
+        samples = self.samples if name.startswith("admin:") else {**self.samples, **SAMPLES_OF_SITE}
+        for form in post_forms(html):
+            if not form.action.endswith(("/logout/", "/login/")):
+                yield form, samples
 
     def submit(self, name: str, url: str, data: dict[str, str]) -> None:
         cookies = SimpleCookie(self.client.cookies)  # a new password or a logout changes the session

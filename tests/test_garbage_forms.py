@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
 from typing import Any
-from urllib.parse import urljoin
 
 import pytest
 from django.contrib.messages import SUCCESS, WARNING, get_messages
@@ -14,8 +13,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from tests.html_forms import Form, post_forms, variations
-from tests.test_audit_walk import SAMPLES_OF_SITE, Walk
+from tests.html_forms import Form, variations
+from tests.test_audit_walk import Walk
 from tests.worlds import rolled_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.audited, pytest.mark.long]
@@ -56,18 +55,13 @@ class GarbageWalk(Walk):
         self.submitted: set[tuple[str, ...]] = set()
 
     def submit_forms(self, name: str, path: str, html: str) -> None:
-        samples = self.samples if name.startswith("admin:") else {**self.samples, **SAMPLES_OF_SITE}
-        for form in post_forms(html):
-            if form.action.endswith(("/logout/", "/login/")):
-                continue
+        for form, samples in self.forms(name, html):
             base = next(variations(form, samples))
             base.pop("csrfmiddlewaretoken", None)
-            for button in form.buttons:
-                url = urljoin(path, button.action or form.action or path)
+            for button, (url, pressed) in zip(form.buttons, form.submissions(path), strict=True):
                 if (key := (url, button.name, *base)) in self.submitted:
                     continue
                 self.submitted.add(key)
-                pressed = {button.name: button.value} if button.name else {}
                 for is_unreadable, data in garbage(form, base):
                     if data or not VALID_IF_EMPTY.fullmatch(name):
                         # A button with a URL of its own doesn't submit the fields of the form.

@@ -255,6 +255,10 @@ class HoldAdmin(WaitingChangesMixin, admin.ModelAdmin):
     autocomplete_fields = ["repository", "namespace"]
     readonly_fields = ["set_by", "set_at"]
 
+    @admin.display(description=_("scope"))
+    def scope(self, hold: Hold) -> str:
+        return hold.scope
+
     def save_model(self, request: HttpRequest, obj: Hold, form: Any, change: bool) -> None:
         if not change:
             obj.set_by_id = request.user.pk

@@ -13,10 +13,10 @@ from typing import Any
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, JsonResponse, UnreadablePostError
+from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from django.utils.log import log_response
 from django.utils.translation import gettext as _
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler, set_rollback
 
@@ -43,6 +43,8 @@ def handle(error: Exception, context: dict[str, Any]) -> JsonResponse:
     request = context["request"]
     if isinstance(error, (BadRequest, SuspiciousOperation, UnreadablePostError)):
         error = ParseError(_("The request can't be read."))
+    if isinstance(error, Http404):
+        error = NotFound()  # the message of Django's exception is always in English
     handled = exception_handler(error, context)
     if handled is None:
         set_rollback()

@@ -113,7 +113,7 @@ class EventDetailView(ApiView, RetrieveAPIView):
         except Http404 as error:
             id = self.kwargs["pk"]
             sources = traces.missing_event_sources(id) if self.access.sees_everything else ""
-            sentences = (str(error), traces.missing_event_note(id), sources)
+            sentences = (str(NotFound.default_detail), traces.missing_event_note(id), sources)
             raise NotFound(" ".join(filter(None, sentences))) from error
 
 

@@ -54,10 +54,8 @@ def missing_event_note(id: UUID) -> str:
 
 def missing_event_sources(id: UUID) -> str:
     """Name the archives that may contain an event, for MSR admins and auditors alone."""
-    named = [
-        f"{archive} ({archive.run or gettext('a run')}: {', '.join(archive.rules)})"
-        for archive in archives_of(id)
-    ]
+    run = gettext("a run")
+    named = [f"{archive} ({archive.run or run}: {', '.join(archive.rules)})" for archive in archives_of(id)]
     if not named:
         return ""
     return gettext("It may be in the archive %(archives)s.") % {"archives": gettext(", or in ").join(named)}

@@ -101,7 +101,7 @@ class AutoDeletion(Conditions, SingletonModel):
         verbose_name = verbose_name_plural = _("auto-deletion")
 
     def __str__(self) -> str:
-        return "Auto-deletion"
+        return gettext("Auto-deletion")
 
     def clean(self) -> None:
         super().clean()
@@ -195,7 +195,8 @@ class DeletionRule(Scope, Conditions):
         ]
 
     def __str__(self) -> str:
-        return f"{self.scope}, {self.get_category_display() or gettext('repository events')}"
+        category = self.get_category_display() or gettext("repository events")
+        return f"{self.scope}, {category}"
 
     def clean(self) -> None:
         super().clean()

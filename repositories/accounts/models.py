@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
 from repositories.accounts.restrictions import Restriction, validate_restriction
-from repositories.utils.fields import TimeZoneField
+from repositories.utils.fields import TimeZoneField, name_fields
 
 MAX_TOKEN_KEY_LENGTH = 25
 """The length of the column in which Knox stores the first digits of a token."""
@@ -145,6 +145,9 @@ class AccessToken(AbstractAuthToken):
         return self.can_write and (self.restriction is None or self.restriction.includes(full_name))
 
 
+name_fields(AccessToken, created=_("created"), expiry=_("expiry"))
+
+
 class Login(models.Model):
     """A session in which a user is logged in. See `repositories.accounts.sessions`."""
 
@@ -158,6 +161,10 @@ class Login(models.Model):
     def __str__(self) -> str:
         time = f"{self.started_at:%Y-%m-%d %H:%M}"
         return gettext("Login of %(user)s at %(time)s") % {"user": self.user, "time": time}
+
+
+# The same names in `Meta` would need a migration.
+Login._meta.verbose_name, Login._meta.verbose_name_plural = _("login"), _("logins")
 
 
 class Counter(models.Model):

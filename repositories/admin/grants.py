@@ -130,9 +130,6 @@ class GrantToTeamInline(GrantInline):
     fields = ["group", "access", "expires_at"]
     picked_fields = ["group"]
 
-    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        return super().get_formset(request, obj, labels={"group": gettext("team")}, **kwargs)
-
 
 class RepositoryUserInline(GrantToUserInline):
     model = RepositoryUserPermission

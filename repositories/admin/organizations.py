@@ -238,3 +238,7 @@ class NamespaceAdmin(PickerMixin, ImmutableFieldsMixin, DependentsMixin, Grantab
     search_fields = ["name"]
     picked_fields = ["user", "organization"]
     inlines = [NamespaceUserInline, NamespaceTeamInline]
+
+    @admin.display(description=_("owner"))
+    def owner(self, namespace: Namespace) -> Any:
+        return namespace.owner

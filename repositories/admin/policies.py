@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.models import Criterion, Policy
@@ -33,6 +34,10 @@ class PolicyAdmin(LookupMixin, ImmutableFieldsMixin, admin.ModelAdmin):
     immutable_fields = ["kind", "repository"]
     readonly_fields = ["public_id"]
     inlines = [CriterionInline]
+
+    @admin.display(description=_("criteria"))
+    def criteria_in_words(self, policy: Policy) -> str:
+        return policy.criteria_in_words()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Policy]:
         return super().get_queryset(request).prefetch_related("criteria")

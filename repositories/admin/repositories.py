@@ -96,7 +96,7 @@ class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
         # Only the grants are deleted, because the repository itself is only marked as deleted.
-        return what_goes_along(objs, request), {"repositories": len(objs)}, set(), []
+        return what_goes_along(objs, request), {Repository._meta.verbose_name_plural: len(objs)}, set(), []
 
 
 @admin.register(RegistrySettings)

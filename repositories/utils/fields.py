@@ -1,4 +1,4 @@
-"""Model fields: references to rows that may no longer exist, and time zones."""
+"""Model fields: references to rows that may no longer exist, time zones, and names of fields."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ import timezone_field
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext as _
+
+
+def name_fields(model: type[models.Model], **names: Any) -> None:
+    """Give names that can be translated to fields that a base class of another package has declared.
+
+    To declare the fields again would need a migration.
+    """
+    for field, name in names.items():
+        model._meta.get_field(field).verbose_name = name  # type: ignore[union-attr]
 
 
 class UnconstrainedForeignKey(models.ForeignKey):

@@ -37,15 +37,19 @@ class ListForm(forms.Form):
         return {name: self.cleaned_data.get(name, "") for name in self.fields}
 
 
+def search_field(max_length: int) -> forms.CharField:
+    return forms.CharField(
+        label=_("Search"),
+        required=False,
+        max_length=max_length,
+        widget=forms.SearchInput({"placeholder": _("Part of the name")}),
+    )
+
+
 class SearchForm(ListForm):
     """A form to search a list."""
 
-    q = forms.CharField(
-        label=_("Search"),
-        required=False,
-        max_length=names.MAX_NAME_LENGTH,
-        widget=forms.SearchInput({"placeholder": _("Part of the name")}),
-    )
+    q = search_field(names.MAX_NAME_LENGTH)
 
 
 class DaysField(forms.IntegerField):
@@ -68,12 +72,7 @@ class RepositoryOrder(models.TextChoices):
 class RepositorySearchForm(SearchForm):
     """A form to search for repositories, optionally in a single namespace."""
 
-    q = forms.CharField(
-        label=_("Search"),
-        required=False,
-        max_length=names.MAX_REFERENCE_LENGTH,
-        widget=forms.SearchInput({"placeholder": _("Part of the name")}),
-    )
+    q = search_field(names.MAX_REFERENCE_LENGTH)
     namespace = forms.CharField(
         label=_("Namespace"), required=False, widget=forms.TextInput({"placeholder": _("All")})
     )

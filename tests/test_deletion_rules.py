@@ -300,6 +300,19 @@ def test_run_deletes_exactly_the_events_selected_by_rules_and_reported_by_previe
         tally_checks.assert_tallies_match_events(NOW - timedelta(days=days), NOW + timedelta(days=3))
 
 
+@pytest.mark.django_db
+def test_rule_of_a_repository_for_all_categories_covers_only_repository_events(web: Repository) -> None:
+    long_ago = NOW - timedelta(days=1000)
+    for kind in ("create_grant", "create_manifest"):
+        insert([factories.event_row(kind=kind, repository=web, occurred_at=long_ago)])
+    DeletionRule.objects.create(repository=web, age=1, age_unit="hours")
+    turn_on()
+
+    execute_run(cutoff=NOW)
+
+    assert [event.kind for event in Event.objects.filter(repository=web)] == ["create_grant"]
+
+
 def counts_by_rule(run: Run) -> dict[str, dict[str, int]]:
     return {rule: entry["categories"] for rule, entry in run.report.items() if entry["events"]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -12,11 +13,11 @@ from typing import Any
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
 from activity.models import ActorType, Event
-from repositories.access.people import WRONG_USERNAMES
 from repositories.models import AccessToken, Counter, Policy, Repository
 from repositories.utils.text import visible_text
 from tests import factories
@@ -262,7 +263,7 @@ class TestWhetherAUserExists:
             return client.post(url, {action: "", field: name, **values}, follow=True).content.decode()
 
         assert "jane" in add("jane")
-        for number in range(WRONG_USERNAMES.allowed):
+        for number in range(20):
             assert "There is no user with this name." in add(f"nobody{number}")
 
         for name in ("jane", "nobody"):
@@ -273,7 +274,7 @@ class TestWhetherAUserExists:
 
     def test_both_forms_share_the_limit(self, log_in: Any, owner: Any) -> None:
         client = log_in(owner)
-        for number in range(WRONG_USERNAMES.allowed):
+        for number in range(20):
             url, action, field, values = self.FORMS[number % 2]
             client.post(url, {action: "", field: f"nobody{number}", **values})
 
@@ -283,7 +284,7 @@ class TestWhetherAUserExists:
 
     def test_right_names_are_not_limited(self, log_in: Any, owner: Any) -> None:
         client = log_in(owner)
-        for number in range(WRONG_USERNAMES.allowed + 2):
+        for number in range(22):
             factories.UserFactory(username=f"person{number}")
             values = {"save_member": "", "user": f"person{number}", "role": "member"}
             assert client.post("/organizations/acme/members/", values).status_code == 302
@@ -327,3 +328,17 @@ def test_strangers_cause_few_and_short_log_lines(caplog: pytest.LogCaptureFixtur
     client.get("/activity/atom/", headers={"authorization": "Basic eDp4"})
 
     assert [record.getMessage()[:200] for record in caplog.records] == []
+
+
+def test_logged_errors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    (console,) = (handler for handler in logging.getLogger().handlers if handler.name == "console")
+    (brief,) = console.filters
+    monkeypatch.setattr(brief, "last_outage", float("-inf"))
+    monkeypatch.setattr(console, "stream", log := io.StringIO())
+
+    logging.getLogger("django.request").error("Internal Server Error: /%s", "x" * 3000)
+    assert 500 < len(log.getvalue()) < 600
+
+    for _ in range(3):
+        logging.getLogger("django.request").error("Error: /", exc_info=OperationalError("No database."))
+    assert len(log.getvalue().splitlines()) == 2

@@ -76,6 +76,7 @@ class TestChart:
         {"actor": "u1", "exclude_pull": "false"},
     ]
 
+    @pytest.mark.long
     @pytest.mark.parametrize(("permission", "max_listed"), [("level_read", MAX_LISTED), ("level_admin", 0)])
     @pytest.mark.parametrize(
         "path", ["activity", "repositories/acme/web/activity", "organizations/acme/activity"]
@@ -103,6 +104,7 @@ class TestChart:
         assert [in_chart for in_chart, _ in counts] == [in_list for _, in_list in counts]
         assert len(set(counts)) > 4
 
+    @pytest.mark.long
     @pytest.mark.parametrize("query", [{}, {"range": "day"}, {"tag": "v1"}], ids=str)
     def test_chart_bar_links_to_the_events_that_it_counts(
         self, log_in: Any, web: Repository, query: dict[str, str]

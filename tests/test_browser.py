@@ -28,6 +28,8 @@ from tests.activity_tab import (
 )
 from tests.running import Application, application, click_link, poll, rows, sign_in, text
 
+pytestmark = pytest.mark.long
+
 ACTIVITY = "/repositories/acme/web/activity/"
 
 

@@ -37,6 +37,7 @@ from tests.running import poll
 pytest_plugins = ["tests.deletion_fixtures"]
 pytestmark = [
     on_postgresql,
+    pytest.mark.long,
     pytest.mark.django_db(transaction=True),
     pytest.mark.usefixtures("small_batches", "archive_folder"),
 ]

@@ -26,6 +26,8 @@ from tests.running import (
     text,
 )
 
+pytestmark = pytest.mark.long
+
 Events = list[tuple[str, str, str]]
 """The label, tag and actor of each event, newest first."""
 

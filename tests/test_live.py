@@ -198,6 +198,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
         yield app
 
 
+@pytest.mark.long
 class TestInBrowser:
     @pytest.fixture
     def page(self, app: Application) -> Iterator[Chrome]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 from django.test import Client
+from django.utils import translation
 
 from activity.api import views
 from repositories.models import Repository
@@ -189,3 +190,15 @@ def test_slash_at_the_end_is_added(caller: Client) -> None:
     response = caller.get("/api/v0/repositories?page_size=1")
 
     assert (response.status_code, response["Location"]) == (301, "/api/v0/repositories/?page_size=1")
+
+
+@pytest.mark.parametrize("path", ["", "acme/web/tags/"])
+def test_errors_are_in_the_language_of_the_request(caller: Client, path: str) -> None:
+    details = []
+    for language in ("en", "de", "en"):
+        with translation.override(language):
+            response = caller.get(f"/api/v0/repositories/{path}", {"not_pulled_for": "0"})
+        details.append(problem(response, 400)["errors"][0]["detail"])
+
+    assert details[0] == details[2] == "Ensure this value is greater than or equal to 1."
+    assert details[1] != details[0]

@@ -48,7 +48,7 @@ schemathesis.openapi.format("search", st.sampled_from(SEARCHES))
 schemathesis.openapi.format(
     "cursor", st.builds(encode_cursor, directions, st.integers(0, 2**128 - 1).map(lambda n: str(UUID(int=n))))
 )
-schemathesis.openapi.format("cursor-by-name", st.builds(encode_cursor, directions, words, words))
+schemathesis.openapi.format("cursor-by-name", st.builds(encode_cursor, directions, words))
 schemathesis.openapi.format("cursor-by-position", positions.map(lambda both: f"{both[0]}-{both[1]}-0"))
 
 schemathesis.openapi.format(

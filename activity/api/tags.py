@@ -115,7 +115,7 @@ class TagListView(ApiView, ListAPIView):
         if not READ_PERMISSIONS & self.access.permissions_on(repository):
             raise Http404
         text = serializers.CharField(allow_blank=True, max_length=names.MAX_NAME_LENGTH)
-        search, days = self.read_parameter("search", text), self.read_parameter(unused.NAME, unused.FIELD)
+        search, days = self.read_parameter("search", text), self.read_parameter(unused.NAME, unused.field())
         return TagList(self.access, repository, search or "", days)
 
     def get_queryset(self) -> QuerySet:

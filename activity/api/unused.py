@@ -8,12 +8,19 @@ from rest_framework import serializers
 from repositories.forms import MAX_PERIOD
 
 NAME = "not_pulled_for"
-FIELD = serializers.IntegerField(min_value=1, max_value=MAX_PERIOD.days)
 PARAMETER = OpenApiParameter(
     NAME,
-    {"type": "integer", "minimum": FIELD.min_value, "maximum": FIELD.max_value},
+    {"type": "integer", "minimum": 1, "maximum": MAX_PERIOD.days},
     description=(
         "List only what has been there for this number of days and was not pulled in that time, as far as you"
         " may see pulls."
     ),
 )
+
+
+def field() -> serializers.IntegerField:
+    """Return the field that reads the parameter.
+
+    Each request needs its own, because a field's messages keep the language in which they were first read.
+    """
+    return serializers.IntegerField(min_value=1, max_value=MAX_PERIOD.days)

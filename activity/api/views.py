@@ -129,7 +129,7 @@ class RepositoryListView(ApiView, ListAPIView):
 
     def get_queryset(self) -> QuerySet[Repository]:
         repositories = self.access.repositories().select_related("namespace")
-        days = self.read_parameter(unused.NAME, unused.FIELD)
+        days = self.read_parameter(unused.NAME, unused.field())
         if days is None:
             return repositories
         with_pulls = self.access.repositories([Category.PULL.permission]).order_by().values("pk")

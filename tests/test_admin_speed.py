@@ -17,6 +17,7 @@ from django.urls import reverse
 from activity.feed.ordering import BY_TIME
 from activity.models import Event
 from activity.storage.partitions import create_ahead
+from repositories.models import RegistrySettings
 from tests import factories
 from tests.factories import NOON
 
@@ -83,6 +84,9 @@ def rows_read(client: Client, url: str) -> int:
 
 def _rows_scanned(node: dict[str, Any]) -> int:
     """Return how many rows a plan node read from a table or index, including the rows that it discarded."""
+    # The user's permissions are a few hundred rows, however many events there are.
+    if node.get("Relation Name", "").startswith(("auth_", "django_content_type")):
+        return 0
     if "Relation Name" not in node and node["Node Type"] != "Bitmap Index Scan":
         return 0
     discarded = sum(rows for name, rows in node.items() if name.startswith("Rows Removed"))
@@ -125,7 +129,7 @@ NOT_INDEXED = [
     "?q=acme/r7+user-7+type:delete",
     "?q=user-7+type:delete",
     "?q=digest:sha256:0123",
-    "?q=digest:sha256:nothing",
+    "?q=digest:sha256:ffff",
     "?q=namespace:acme+type:scan",
     "?q=request:77",
     "?q=actor-type:pruning",
@@ -134,6 +138,7 @@ NOT_INDEXED = [
 
 
 def test_event_pages_of_the_admin_read_few_rows(admin: Client, million: None) -> None:
+    RegistrySettings(scanning_enabled=True).save()  # otherwise, there is no filter for scans
     old = Event.objects.order_by("pk")[MILLION // 2]
     older, newer = (f"p={BY_TIME.encode(old, reverse=reverse)}" for reverse in (False, True))
     pages = [(query, start) for query in INDEXED + NOT_INDEXED for start in ("", older)]

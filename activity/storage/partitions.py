@@ -285,6 +285,7 @@ def _create_partition(partition: Partition) -> None:
     _execute(f"LOCK TABLE ONLY {TABLE} IN SHARE ROW EXCLUSIVE MODE")
     _move_events_from_default(partition)
     _attach(partition)
+    _execute("SET LOCAL lock_timeout TO DEFAULT")  # the caller's transaction may go on
 
 
 def _create_table(name: str, parent: str) -> None:

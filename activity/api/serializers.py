@@ -13,6 +13,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from activity.catalogue import UNKNOWN, Type
+from activity.feed.links import actor_url, policy_url
 from activity.gating import sees_delivery, visible_details
 from activity.models import ActorType, Event
 from repositories.access.levels import ALL_PERMISSIONS, Category
@@ -87,7 +88,7 @@ class Caller:
             "type": event.actor_type,
             "id": event.actor_name,
             "label": event.actor_label,
-            "url": self.absolute(event.actor_url(self.access)),
+            "url": self.absolute(actor_url(event, self.access)),
             "account": event.actor_user_id,
         }
 
@@ -108,7 +109,7 @@ VALUES: dict[str, Callable[[Event, Caller], Any]] = {
     "digest": lambda event, _: event.digest,
     "pull": lambda event, _: event.pull and str(event.pull),
     "actor": lambda event, caller: caller.actor(event),
-    "policy_url": lambda event, caller: caller.absolute(event.policy_url(caller.access)),
+    "policy_url": lambda event, caller: caller.absolute(policy_url(event, caller.access)),
     "occurred_at": lambda event, _: _iso_time(event.occurred_at),
     "received_at": lambda event, _: _iso_time(event.received_at),
     "delivered_by": lambda event, caller: (

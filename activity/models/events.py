@@ -34,8 +34,6 @@ from activity.models.fields import (
     SQLiteIndex,
 )
 from repositories import names
-from repositories.access import levels
-from repositories.access.resolving import Access
 from repositories.accounts.models import MAX_TOKEN_KEY_LENGTH, SHOWN_DIGITS
 from repositories.models import AccessToken, Policy, Repository
 from repositories.utils.fields import UnconstrainedForeignKey
@@ -310,54 +308,6 @@ class Event(AppendOnlyModel, EventDetails):
         tokens = AccessToken.objects.filter(user=self.delivered_by_id, token_key=self.delivered_with)
         token = tokens.first()
         return token.label if token else f"{self.delivery_token}…"
-
-    def repository_url(self, access: Access) -> str:
-        """Return the URL of the repository, or an empty string if it was deleted or the viewer can't open it.
-
-        Load events with `select_related("repository__namespace")` to avoid extra queries.
-        """
-        repository = self.repository
-        if not repository or repository.deleted_at or not access.permissions_on(repository):
-            return ""
-        return reverse("registry_repositories:repository", args=[repository.namespace.name, repository.name])
-
-    def actor_url(self, access: Access) -> str:
-        """Return the URL of the actor's page, or an empty string if there is none that the viewer can open.
-
-        Load events with `select_related("actor_user", "policy__repository__namespace")` to avoid extra
-        queries.
-        """
-        if self.actor_user_id and self.actor_user:
-            return reverse("registry_activity:user", args=[self.actor_user.get_username()])
-        if self.actor_type == ActorType.MANUAL_PROMOTION:
-            return self._promotions_url(access)
-        return self.policy_url(access) if self.actor_type in Policy.Kind.values else ""
-
-    def _promotions_url(self, access: Access) -> str:
-        """Return the URL of the Promotions tab, or an empty string if the viewer can't open it."""
-        repository = self.repository
-        if not repository or repository.deleted_at:
-            return ""
-        if levels.VIEW_POLICIES not in access.permissions_on(repository):
-            return ""
-        return reverse("registry_repositories:promotions", args=[repository.namespace.name, repository.name])
-
-    def subject_url(self, access: Access) -> str:
-        """Return the URL of the policy that the event is about, or an empty string if there is no policy.
-
-        The result is also empty if the viewer can't open the policy; see `policy_url`.
-        """
-        return "" if self.actor_type in Policy.Kind.values else self.policy_url(access)
-
-    def policy_url(self, access: Access) -> str:
-        """Return the URL of the policy, or an empty string if it was deleted or the viewer can't open it.
-
-        Load events with `select_related("policy__repository__namespace")` to avoid extra queries.
-        """
-        if not self.policy_id or not self.policy:
-            return ""
-        may_open = levels.VIEW_POLICIES in access.permissions_on(self.policy.repository)
-        return self.policy.get_absolute_url() if may_open else ""
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:

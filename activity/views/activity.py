@@ -34,6 +34,7 @@ from activity.deletion.traces import deletion_note
 from activity.feed import chart, chart_counts, export, live, search
 from activity.feed.choices import FILTERS, ActivityForm, Choice, iso_milliseconds
 from activity.feed.filters import EventFilterSet
+from activity.feed.links import links
 from activity.feed.ordering import BY_TIME, sorted_by
 from activity.feed.plans import FIRST_ID
 from activity.feed.qualifiers import Condition, offered_qualifiers
@@ -287,12 +288,8 @@ class ActivityPage(ViewerMixin, TemplateView):
 
     def row(self, event: Event) -> dict[str, Any]:
         """Return the template context of a table row: an event, and the URLs that its cells link to."""
-        return {
-            "event": event,
-            "subject_url": event.subject_url(self.access),
-            "repository_url": "" if self.repository else event.repository_url(self.access),
-            "actor_url": event.actor_url(self.access),
-        }
+        row = {"event": event, **links(event, self.access)}
+        return {**row, "repository_url": ""} if self.repository else row
 
     def chart(self) -> tuple[chart.Chart, datetime | None]:
         """Return the chart, and the time from which events were counted (None if all events were counted)."""

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.generic import TemplateView
 
 from activity.feed.chart import LABELS as CATEGORY_LABELS
+from activity.feed.links import links
 from activity.feed.nearby import nearby_events
 from activity.feed.remarks import attach_remarks
 from activity.gating import sees_delivery, visible_details
@@ -56,9 +57,7 @@ class EventView(ViewerMixin, TemplateView):
             category=CATEGORY_LABELS.get(event.category, event.category),
             details=[(LABELS.get(key, key), text_of(details[key])) for key in listed],
             sees_delivery=sees_delivery(self.access, event),
-            subject_url=event.subject_url(self.access),
-            repository_url=event.repository_url(self.access),
-            actor_url=event.actor_url(self.access),
+            **links(event, self.access),
             nearby=nearby_events(events, self.access, event),
             link=self.request.build_absolute_uri(event.get_absolute_url()),
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -30,15 +28,12 @@ from repositories.access.levels import Category
 from repositories.models import Repository
 from tests import factories
 from tests.factories import DIGEST
+from tests.test_hostile_parameters import encode_cursor
 
 EXAMPLES = 12
 """The number of random requests for each operation and caller, besides those for each rule of the schema."""
 SEARCHES = ["type:delete", "actor:jane -type:get", "repo:acme/web tag:v1", "after:2026-11-01", "kind:scan"]
 CALLERS = ["anonymous", "reader", "repository admin", "MSR admin", "registry", "scanner"]
-
-
-def encode_cursor(*values: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
 
 
 directions = st.sampled_from("np")

@@ -5,33 +5,94 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from http.cookies import SimpleCookie
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urlencode, urljoin
+from uuid import UUID
 
 import pytest
 from django.apps import apps
 from django.db import connection
 from django.test import Client
+from django.urls import get_resolver
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from activity.api.docs import Generator
+from activity.feed import tail
+from activity.identity import event_id
+from activity.models import Tag
 from activity.storage.events import insert
 from msr_project.server.connections import MAX_QUERY
 from repositories.models import Namespace, Repository
 from tests import factories
 from tests.html_forms import post_forms
 from tests.test_audit_walk import Walk
-from tests.test_hostile_parameters import HOSTILE, PARAMETERS, cursors, encode
+from tests.test_hostile_parameters import HOSTILE, PARAMETERS, cursors, encode, encode_cursor, path_of
 from tests.worlds import rolled_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.long]
 
-API = [f"/api/v0/{path}" for path in ("events/", "repositories/", "repositories/acme/web/events/", "schema/")]
+EVENT = event_id(factories.NOON, 1, None, "the event", is_pull=False)
+"""The id of the event in the API's paths."""
+
+
+def api_views() -> Iterator[tuple[str, Any]]:
+    """Yield the path and the view of each address of the API."""
+    patterns: list[Any] = get_resolver().namespace_dict["registry_api"][1].url_patterns
+    for pattern in patterns:
+        if pattern.name:
+            path = path_of(f"registry_api:{pattern.name}", tuple(pattern.pattern.converters)) or ""
+            yield path.replace(str(UUID(int=0)), str(EVENT)), pattern.callback.view_class
+
+
+def allowed_methods(view: Any) -> set[str]:
+    return {method for method in view.http_method_names if hasattr(view, method)}
+
+
+API = dict(api_views())
+"""The views of the API, by path. None can be missing, because the paths come from the URL resolver."""
+VALUES = {
+    "actor": ["jane"],
+    "actor_type": ["user"],
+    "after": ["0", "1970-01-02T00:00:00Z"],
+    "before": ["8999-01-01T00:00:00Z"],
+    "category": ["push"],
+    "cursor": [
+        encode_cursor("p", str(UUID(int=0))),  # of events
+        encode_cursor("n", str(UUID(int=2**128 - 1))),  # of tags
+        encode_cursor("n", "_", "a"),  # of repositories
+        "0-5000-0",  # of an export
+    ],
+    "digest": [factories.DIGEST],
+    "exclude_pull": ["true"],
+    "export_format": ["csv", "jsonl"],
+    "fields": ["id", "name"],
+    "namespace": ["acme"],
+    "not_pulled_for": ["1"],
+    "organization": ["acme"],
+    "page_size": ["1000"],
+    "policy": ["CA5E7822"],
+    "repository": ["acme/web"],
+    "search": ["kind:update_tag OR tag:v* -tag:w1", "t"],
+    "sort": ["time", "-name", "-time"],
+    "tag": ["v1"],
+    "type": ["CREATE"],
+    "wait": ["25"],
+}
+"""Valid values of the API's parameters, with which the answer is as large or as slow as possible.
+
+If the values differ between addresses, one of them is valid.
+"""
+UNDESCRIBED = ["format", "lang", "unknown"]
+"""Parameters of the addresses that the OpenAPI schema doesn't describe, and one that no address has."""
 DELETION = "_delete"
 """The end of the names of the admin's pages that confirm a deletion. They read all rows that go along."""
 EXAMPLES = 150
+API_EXAMPLES = 8
+"""The number of random requests to each address of the API."""
 NO_SHRINKING = [Phase.generate]
 MAX_BODY = 200_000
 """The maximum size of the forms and messages that are sent. Nearly all of them are much smaller."""
@@ -73,6 +134,8 @@ class Cost:
 
 
 LIMIT = Cost(statements=60, sql=100_000, rows=2_500, answer=1_000_000)
+LIMIT_OF_API = replace(LIMIT, answer=2_000_000)
+"""The limit for 1,000 events with their details, or the first 2,000 lines of an export."""
 
 
 @contextmanager
@@ -102,18 +165,25 @@ def measured() -> Iterator[Cost]:
 
 
 def create_many() -> None:
-    """Create more events, repositories and users than any answer may need."""
+    """Create more events, tags, repositories and users than any answer may need."""
     web = Repository.objects.named("acme/web").get()
     acme = Namespace.objects.get(name="acme")
     Repository.objects.bulk_create(Repository(namespace=acme, name=f"r{n}") for n in range(MANY))
     users = factories.UserFactory._meta.model
     users.objects.bulk_create(users(username=f"a{n}") for n in range(MANY))
-    insert([factories.event_row(repository=web, repository_name="acme/web", tag="v1") for _ in range(MANY)])
+    events = [factories.event_row(repository=web, repository_name="acme/web", tag="v1") for _ in range(MANY)]
+    events[0].id = EVENT
+    insert(events)
+    ids = (event_id(factories.NOON, 1, None, f"push-{n}", is_pull=False) for n in range(MANY))
+    Tag.objects.bulk_create(Tag(repository=web, name=f"t{n}", last_push=id) for n, id in enumerate(ids))
 
 
 @pytest.fixture
-def site(db: None) -> Walk:
-    """The pages of the site and the admin, and the client of an MSR admin."""
+def site(db: None, monkeypatch: pytest.MonkeyPatch) -> Walk:
+    """The pages of the site and the admin, and the client of an MSR admin, who never waits for events."""
+    monkeypatch.setattr(tail, "wait_for_newer", lambda position, deadline: False)
+    # Django's test client doesn't prevent that the end of a partly read export closes the connection.
+    monkeypatch.setattr(connection, "close_if_unusable_or_obsolete", lambda: None)
     walk = Walk()
     walk.client.raise_request_exception = False
     create_many()
@@ -141,7 +211,24 @@ def paths(site: Walk) -> list[str]:
 
 def size(response: Any) -> int:
     """Return the number of bytes of an answer, or of the first part of an export, which is read in parts."""
-    return len(next(iter(response), b"") if response.streaming else response.content)
+    if not response.streaming:
+        return len(response.content)
+    length = len(next(iter(response), b""))
+    response.close()
+    return length
+
+
+@cache
+def described_parameters() -> dict[str, list[str]]:
+    """Return the names of the parameters of the API's addresses, according to the OpenAPI schema."""
+    paths: dict[str, Any] = Generator().get_schema(public=True)["paths"]
+    return {
+        path.format(namespace="acme", name="web", id=EVENT): [
+            parameter["name"] for parameter in operations["get"]["parameters"] if parameter["in"] == "query"
+        ]
+        for path, operations in paths.items()
+        if "parameters" in operations.get("get", {})
+    }
 
 
 def repeat(text: str, times: int) -> str:
@@ -171,7 +258,39 @@ def test_cost_of_parameters_is_bounded(site: Walk, data: st.DataObject, query: l
         cost.answer = size(response)
 
     assert response.status_code != 500
-    assert cost.excess(LIMIT) == {}
+    assert cost.excess(LIMIT_OF_API if path in API else LIMIT) == {}
+
+
+def test_cost_of_each_parameter_of_the_api_is_bounded(site: Walk) -> None:
+    for path, names in described_parameters().items():
+        assert path in API
+        for name in names:
+            statuses = []
+            for value in VALUES[name]:
+                url = f"{path}?{urlencode({name: value})}"
+                with rolled_back(), measured() as cost:
+                    response: Any = site.client.get(url)
+                    cost.answer = size(response)
+                statuses.append(response.status_code)
+                assert (url, cost.excess(LIMIT_OF_API)) == (url, {})
+            assert 200 in statuses, (path, name)
+
+
+@given(data=st.data())
+@settings(max_examples=API_EXAMPLES, phases=NO_SHRINKING, suppress_health_check=list(HealthCheck))
+def test_cost_of_all_addresses_of_the_api_is_bounded(site: Walk, data: st.DataObject) -> None:
+    for path in API:
+        known = [*described_parameters().get(path, []), *UNDESCRIBED]
+        chosen = data.draw(st.lists(st.sampled_from(known), max_size=3, unique=True))
+        query = [(name, data.draw(st.sampled_from(VALUES.get(name, [""])) | texts)) for name in chosen]
+        text = "&".join(f"{key}={encode(value)}" for key, value in query)[:MAX_QUERY]
+
+        with logged_in(site.client), measured() as cost:
+            response: Any = site.client.get(f"{path}?{text}")
+            cost.answer = size(response)
+
+        assert response.status_code < 500, path
+        assert (path, cost.excess(LIMIT_OF_API)) == (path, {})
 
 
 @given(data=st.data())
@@ -213,7 +332,7 @@ json_values = st.recursive(
 
 
 @given(
-    path=st.sampled_from(["events/", "notifications/registry/"]),
+    path=st.sampled_from([path for path, view in API.items() if "post" in allowed_methods(view)]),
     value=json_values | st.just({}),
     keys=st.dictionaries(st.sampled_from([*EVENT_KEYS, *NOTIFICATION_KEYS]), json_values, max_size=4),
     times=st.sampled_from([1, 5, 99, 101, 20_000]),
@@ -228,14 +347,14 @@ def test_cost_of_messages_is_bounded(
     times: int,
     enclosed: bool,
 ) -> None:
-    event = {**(factories.notification() if "registry" in path else PRODUCED), **keys} if keys else value
+    event = {**(factories.notification() if "notifications" in path else PRODUCED), **keys} if keys else value
     times = min(times, MAX_BODY // len(json.dumps(event)))
     events = [{**event, "id": f"{n}"} if isinstance(event, dict) and n else event for n in range(times)]
     body = json.dumps({"events": events} if enclosed else events)
 
     with rolled_back(), measured() as cost:
         response: Any = Client(raise_request_exception=False).post(
-            f"/api/v0/{path}", body, content_type="application/json", headers=producer
+            path, body, content_type="application/json", headers=producer
         )
         cost.answer = size(response)
 

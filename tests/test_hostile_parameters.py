@@ -73,6 +73,11 @@ PARAMETERS = [
 ]
 
 
+def encode_cursor(*values: Any) -> str:
+    """Return the cursor of a page that begins after the row with these keys."""
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
 def cursors() -> Iterator[str]:
     """Yield cursors with hostile keys, for lists with one, two or three keys."""
     lowest, highest = str(UUID(int=0)), str(UUID(int=2**128 - 1))
@@ -80,8 +85,7 @@ def cursors() -> Iterator[str]:
     values += ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"]
     for number, value in enumerate(values):
         for keys in ([value], [value, value], ["acme", "web", value]):
-            text = json.dumps(["np"[number % 2], *keys])
-            yield base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+            yield encode_cursor("np"[number % 2], *keys)
     yield from ("W", "====", "é", "[" * 3000)
 
 

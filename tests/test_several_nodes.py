@@ -77,4 +77,4 @@ def test_token_revoked_on_one_web_server_is_soon_refused_by_the_other(
 
     first.shell("from repositories.models import AccessToken; AccessToken.objects.all().delete()")
 
-    assert poll(lambda: second.notify('{"events": []}').status_code, 401, timeout=5) == 401
+    assert poll(lambda: second.notify('{"events": []}').status_code, 401) == 401

@@ -44,7 +44,7 @@ def push(**values: Any) -> dict[str, Any]:
 
 def deliver(app: Application, message: dict[str, Any]) -> None:
     """Deliver a notification as a registry does: again and again, until it is acknowledged."""
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + 4 * TIMEOUT
     while time.monotonic() < deadline:
         try:
             if app.notify(json.dumps({"events": [message]})).status_code < 300:

@@ -102,6 +102,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
         yield app
 
 
+@pytest.mark.long
 class TestHttps:
     """The web server of a site whose public URL begins with https."""
 

@@ -14,6 +14,8 @@ from selenium.webdriver.common.by import By
 from tests import services
 from tests.plugin import skip_if_program_unavailable
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(("durable", "fsync"), [(False, "off"), (True, "on")])
 def test_postgresql_runs_during_the_block(tmp_path: Path, durable: bool, fsync: str) -> None:
@@ -63,7 +65,6 @@ def test_error_for_a_missing_program_names_its_package(
         pass
 
 
-@pytest.mark.long
 def test_containerd_answers_its_client(tmp_path: Path) -> None:
     ctr = services.find_program("ctr", "containerd")
     with services.containerd(tmp_path) as socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 
 from activity.api import problems
 from msr_project.server.pools import is_recording
+from repositories.utils.addresses import MAX_CACHED
 
 Address = IPv4Address | IPv6Address
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -61,6 +63,7 @@ def forwarded_client(proxy: Address, forwarded: str) -> Address | None:
     return client
 
 
+@lru_cache(MAX_CACHED)
 def parse_address(text: str) -> Address | None:
     """Return an IP address, or None if it isn't valid. An IPv4 address in IPv6 notation becomes IPv4."""
     try:

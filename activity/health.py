@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.contrib.humanize.templatetags.humanize import intcomma
 from django.core.cache import cache
 from django.core.files.base import ContentFile
-from django.core.files.storage import FileSystemStorage, Storage
+from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage
 from django.db import OperationalError, connection
 from django.db.models import Exists, OuterRef, Q
 from django.urls import NoReverseMatch, reverse
@@ -53,6 +54,8 @@ from repositories.models import AccessToken, Namespace, Repository
 
 logger = logging.getLogger(__name__)
 
+BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+"""A site whose `CELERY_BEAT_SCHEDULER` has this value uses Celery."""
 MAX_COUNTED = 1_000
 """The maximum number of rows to count."""
 MAX_NAMED = 20
@@ -155,11 +158,26 @@ def _execute(check: Check, now: datetime) -> Result:
 
 
 def check_worker(now: datetime) -> Iterator[Finding]:
-    yield from find_silent(heartbeats.WORKER, gettext("The Celery worker"), now)
+    if _is_expected(heartbeats.WORKER):
+        yield from find_silent(heartbeats.WORKER, gettext("The Celery worker"), now)
+    else:
+        yield Finding(State.OK, gettext("No Celery worker is in use."))
 
 
 def check_beat(now: datetime) -> Iterator[Finding]:
-    yield from find_silent(heartbeats.BEAT, gettext("Celery beat"), now)
+    if _is_expected(heartbeats.BEAT):
+        yield from find_silent(heartbeats.BEAT, gettext("Celery beat"), now)
+    else:
+        yield Finding(State.OK, gettext("Celery beat isn't in use."))
+
+
+def _is_expected(program: str) -> bool:
+    """Return whether the worker or beat has to run. Both are optional, but auto-deletion needs them."""
+    return (
+        getattr(settings, "CELERY_BEAT_SCHEDULER", None) == BEAT_SCHEDULER
+        or changes.saved().enabled
+        or Heartbeat.objects.filter(pk=program).exists()
+    )
 
 
 def find_silent(program: str, name: str, now: datetime) -> Iterator[Finding]:
@@ -188,6 +206,9 @@ def check_recorder(now: datetime) -> Iterator[Finding]:
 
 def check_schedule(now: datetime) -> Iterator[Finding]:
     """Find scheduled tasks that are deleted, switched off or overdue."""
+    if not _is_expected(heartbeats.BEAT):
+        yield Finding(State.OK, gettext("Celery beat isn't in use, so no tasks are scheduled."))
+        return
     deletes = changes.saved().enabled
     tasks = list(PeriodicTask.objects.filter(task__in=[task for task, _ in SCHEDULE.values()]))
     for name, (path, _schedule) in SCHEDULE.items():
@@ -303,12 +324,16 @@ def _storing_problem() -> str:
 
 def check_archives(now: datetime) -> Iterator[Finding]:
     """Find out whether archives can be written, by writing a small file, at most twice a minute."""
-    settings = changes.saved()
-    if not settings.archive:
+    configuration = changes.saved()
+    if not configuration.archive:
         return
-    state = State.ERROR if settings.enabled else State.WARNING
+    state = State.ERROR if configuration.enabled else State.WARNING
     page = "admin:registry_activity_archive_changelist"
-    storage = archive_storage()
+    try:
+        storage = archive_storage()
+    except InvalidStorageError as error:
+        yield Finding(state, gettext("Archives can't be written: %(error)s") % {"error": error}, page)
+        return
     if problem := cache.get_or_set(ARCHIVES_KEY, lambda: _write_problem(storage), PROBE_INTERVAL):
         yield Finding(state, gettext("Archives can't be written: %(error)s") % {"error": problem}, page)
         return
@@ -339,7 +364,8 @@ def check_partitions(now: datetime) -> Iterator[Finding]:
     if not partitions.is_partitioned():
         return
     existing = set(partitions.monthly_partitions())
-    for month, state in zip(partitions.months_from(now, 2), (State.ERROR, State.WARNING), strict=True):
+    this_month = State.ERROR if _is_expected(heartbeats.BEAT) else State.WARNING
+    for month, state in zip(partitions.months_from(now, 2), (this_month, State.WARNING), strict=True):
         missing = [group for group in partitions.GROUPS if partitions.Partition(group, month) not in existing]
         if missing:
             text = gettext("The event table has no partition for %(month)s (%(groups)s).")
@@ -413,7 +439,7 @@ def _why_cut_off(registry: Any) -> str:
 
 def check_clocks(now: datetime) -> Iterator[Finding]:
     """Find clocks that are wrong: of this machine, of the database's, and of the nodes of registries."""
-    if lead := heartbeats.lead(now):
+    if _is_expected(heartbeats.WORKER) and (lead := heartbeats.lead(now)):
         text = gettext(
             "The clock of this machine is %(time)s ahead of the last event, heartbeat or run. Until"
             " an MSR admin confirms the clock, auto-deletion deletes nothing."

@@ -114,6 +114,58 @@ def test_program_that_has_stopped_is_reported(problems: Callable[[], str], progr
     assert f"{name} is not running: no heartbeat yet." in problems()
 
 
+class TestWithoutCelery:
+    """Celery is optional, so a site that has never used it lacks nothing."""
+
+    @pytest.fixture(autouse=True)
+    def site(self, alive: None, settings: Any) -> None:
+        del settings.CELERY_BEAT_SCHEDULER
+        Heartbeat.objects.exclude(pk=heartbeats.MIGRATIONS).delete()
+        Heartbeat.objects.update(trusted_at=timezone.now() - timedelta(days=40))
+        PeriodicTask.objects.update(date_changed=timezone.now() - timedelta(days=40))
+
+    def test_nothing_is_reported(self, problems: Callable[[], str]) -> None:
+        assert problems() == ""
+        status, output = check_health()
+        assert (status, "Celery beat isn't in use, so no tasks are scheduled." in output) == (0, True)
+        assert "Worker: No Celery worker is in use." in output
+        assert Client().get("/healthz").json() == {"status": "ok"}
+
+    def test_storage_of_archives_is_needed_only_for_auto_deletion(
+        self, problems: Callable[[], str], settings: Any
+    ) -> None:
+        settings.STORAGES = {name: each for name, each in settings.STORAGES.items() if name != "archives"}
+        assert problems().startswith("Warning Archives: Archives can't be written: Could not find config")
+        assert Client().get("/healthz").status_code == 200
+
+        turn_on(archive=True)
+        assert "Error Archives: Archives can't be written: Could not find config" in problems()
+
+    @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL has partitions")
+    def test_missing_partition_is_only_a_warning(self, problems: Callable[[], str]) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE registry_activity_event_pull_{timezone.now():%Y_%m}")
+
+        assert problems().startswith("Warning Partitions: The event table has no partition for")
+
+    @pytest.mark.parametrize(("program", "name"), [("worker", "The Celery worker"), ("beat", "Celery beat")])
+    def test_program_that_was_in_use_is_reported(
+        self, problems: Callable[[], str], program: str, name: str
+    ) -> None:
+        heartbeats.beat(program)
+        Heartbeat.objects.filter(pk=program).update(beat_at=timezone.now() - ONE_MINUTE)
+
+        assert f"{name} is not running: last heartbeat 1 minute ago." in problems()
+        assert Client().get("/healthz").status_code == 503
+
+    def test_auto_deletion_needs_both(self, problems: Callable[[], str]) -> None:
+        turn_on(age=1)
+
+        assert "The Celery worker is not running: no heartbeat yet." in problems()
+        assert "Celery beat is not running: no heartbeat yet." in problems()
+        assert "its schedule “Auto-delete events” is overdue by" in problems()
+
+
 class TestSchedule:
     def test_missing_schedule_of_auto_deletion_is_an_error_only_if_it_is_on(
         self, problems: Callable[[], str]

@@ -19,7 +19,8 @@ from selenium.webdriver.common.by import By
 from tests.running import Application, poll, sign_in
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-NARROW_SIZES = {"narrow phone": (320, 700), "desktop at 200%": (640, 450)}
+WIDTHS = (320, 390, 640, 768, 900, 1000, 1280, 1600)
+"""The widths of screens, in pixels, that each page must fit. 640 is a desktop at 200%."""
 SCHEMES = ("light", "dark")
 
 REPOSITORY = "/repositories/acme/web/"
@@ -148,11 +149,15 @@ def visit(driver: Chrome, app: Application) -> Iterator[str]:
             yield name
 
 
-def emulate(driver: Chrome, size: tuple[int, int], scheme: str) -> None:
-    """Set the screen size and the color scheme, and wait until all CSS transitions have ended."""
-    width, height = size
+def resize(driver: Chrome, width: int, height: int) -> None:
+    """Set the screen size."""
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+
+def emulate(driver: Chrome, size: tuple[int, int], scheme: str) -> None:
+    """Set the screen size and the color scheme, and wait until all CSS transitions have ended."""
+    resize(driver, *size)
     features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
     media = [{"name": name, "value": value} for name, value in features.items()]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})

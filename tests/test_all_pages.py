@@ -1,7 +1,7 @@
 """Every page loads without console errors, fits the screen, and has no accessibility violations.
 
 Opening the pages takes most of the time, so each page is opened only once, for all tests. Each page is
-checked in light mode at desktop size and in dark mode at phone size. It must also fit narrower screens.
+checked in light mode at desktop size and in dark mode at phone size. Other sizes of screens must fit, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Visit:
 
     view_names: set[str] = field(default_factory=set)
     errors: dict[str, list[str]] = field(default_factory=dict)
-    too_wide: dict[str, str] = field(default_factory=dict)
+    too_wide: dict[str, list[str]] = field(default_factory=dict)
     violations: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -62,12 +62,11 @@ def visit(app: Application) -> Visit:
             driver.execute_script(axe)
             for (width, size), scheme in zip(pages.SIZES.items(), pages.SCHEMES, strict=True):
                 pages.emulate(driver, size, scheme)
-                visit.too_wide[f"{name}, {width}"] = too_wide(driver)
                 if name != SWAGGER:
                     visit.violations[f"{name}, {width}, {scheme}"] = violations(driver)
-            for width, size in pages.NARROW_SIZES.items():
-                pages.emulate(driver, size, "light")
-                visit.too_wide[f"{name}, {width}"] = too_wide(driver)
+            for pixels in pages.WIDTHS:
+                pages.resize(driver, pixels, 900)
+                visit.too_wide[f"{name}, {pixels} pixels"] = too_wide(driver)
     return visit
 
 
@@ -83,10 +82,23 @@ def errors(driver: Chrome, name: str) -> list[str]:
     return found + [message for message in messages if not message.startswith(ignored)]
 
 
-def too_wide(driver: Chrome) -> str:
-    """Return a message if the page is wider than the screen. Otherwise, return an empty string."""
-    width, screen = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    return f"The page is {width} pixels wide, but the screen has only {screen}." if width > screen else ""
+def too_wide(driver: Chrome) -> list[str]:
+    """Return the elements whose content sticks out at the right, unless they scroll. The first is the page.
+
+    The columns of the admin's front page stick out, because Django moves the second one with a negative
+    margin, and so do boxes of Swagger UI.
+    """
+    found: list[str] = driver.execute_script(
+        "const isTooWide = element => element.scrollWidth > element.clientWidth + 1;"
+        "const page = isTooWide(document.documentElement) ? ['The page'] : [];"
+        "const parts = [...document.querySelectorAll('body :not(.colMS, #swagger-ui *)')].filter(element => {"
+        "  if (!element.clientWidth || !isTooWide(element)) return false;"
+        "  const style = getComputedStyle(element);"
+        "  return style.overflowX === 'visible' && style.display !== 'inline';"
+        "});"
+        "return [...page, ...parts.map(part => part.outerHTML.slice(0, 100))]"
+    )
+    return found
 
 
 def violations(driver: Chrome) -> list[str]:
@@ -118,7 +130,7 @@ def test_every_page_loads_without_console_errors(visit: Visit) -> None:
     assert failures(visit.errors) == {}
 
 
-def test_every_page_fits_the_screen(visit: Visit) -> None:
+def test_every_page_and_its_parts_fit_the_screen(visit: Visit) -> None:
     assert failures(visit.too_wide) == {}
 
 

@@ -313,6 +313,25 @@ def test_rule_of_a_repository_for_all_categories_covers_only_repository_events(w
     assert [event.kind for event in Event.objects.filter(repository=web)] == ["create_grant"]
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("category", MIN_DAYS)
+def test_access_account_and_system_events_are_kept_for_a_minimum_time_whatever_the_rule_says(
+    category: str,
+) -> None:
+    minimum = timedelta(days=MIN_DAYS[category])
+    younger, older = (
+        factories.event_row(kind=KINDS[category], occurred_at=NOW - minimum + difference)
+        for difference in (timedelta(minutes=1), timedelta(minutes=-1))
+    )
+    insert([younger, older])
+    DeletionRule.objects.create(category=category, age=1, age_unit="hours")
+    turn_on()
+
+    execute_run(cutoff=NOW)
+
+    assert Event.objects.exclude(kind="delete_events").get().pk == younger.pk
+
+
 def counts_by_rule(run: Run) -> dict[str, dict[str, int]]:
     return {rule: entry["categories"] for rule, entry in run.report.items() if entry["events"]}
 

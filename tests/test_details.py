@@ -14,8 +14,10 @@ from django.test.utils import CaptureQueriesContext
 
 from activity import gating
 from activity.models import Event
+from activity.recording.drafts import Delivery
 from repositories.models import Membership, Repository
 from tests import factories
+from tests.event_tables import get_page
 from tests.factories import notification
 
 pytestmark = pytest.mark.django_db
@@ -156,3 +158,66 @@ def test_documentation_lists_the_details_for_everyone() -> None:
     row = next(line for line in section.splitlines() if line.endswith("| everyone who can see the event |"))
 
     assert set(row.split("`")[1::2]) == gating.DETAILS_FOR_EVERYONE
+
+
+LISTS = {"/api/v0/events/": "search", "/activity/": "q"}
+"""Lists of events, and the name of the parameter for a search."""
+SEARCHES = {"ip:10.9.9.9": True, "-ip:10.9.9.9": False}
+"""Searches, and whether they find the events with this address."""
+EVERYWHERE = {"API", "page", "export"} | {f"{search} {url}" for search in SEARCHES for url in LISTS}
+
+
+@pytest.mark.audited
+class TestAddresses:
+    """Where the address of a client is shown, and which searches depend on it."""
+
+    def places(self, client: Client, event: Event) -> set[str]:
+        """Return where a viewer of an event finds the address 10.9.9.9."""
+        texts = {
+            "API": get_page(client, f"/api/v0/events/{event.pk}/"),
+            "page": get_page(client, event.get_absolute_url()),
+            "export": client.post("/activity/", {"export": "csv"}).getvalue().decode(),
+        }
+        assert [name for name, text in texts.items() if str(event.pk) not in text] == []
+        found = {name for name, text in texts.items() if "10.9.9.9" in text}
+        for url, parameter in LISTS.items():
+            for search, finds_event in SEARCHES.items():
+                results = get_page(client, url, **{parameter: f"{search} kind:{event.kind}"})
+                found |= {f"{search} {url}"} if (str(event.pk) in results) == finds_event else set()
+        return found
+
+    def test_delivered_event_shows_it_to_repository_admins(self, log_in: LogIn, web: Repository) -> None:
+        deliver(notification(request={"addr": "10.9.9.9:5000"}))
+        event = Event.objects.get(kind="create_manifest")
+
+        assert self.places(log_in(factories.UserFactory()), event) == set()
+        for user in (factories.user_with("level_admin", web), factories.auditor()):
+            assert self.places(log_in(user), event) == EVERYWHERE
+
+    def test_action_in_the_admin_shows_it_to_msr_admins(self, log_in: LogIn, web: Repository) -> None:
+        jane, admin = factories.UserFactory(), log_in(factories.msr_admin())
+        url = f"/admin/registry_repositories/repository/{web.pk}/permissions/user-manage/{jane.pk}/"
+        admin.post(url, {"permissions": ["level_admin"]}, REMOTE_ADDR="10.9.9.9")
+        event = Event.objects.get(kind="create_grant")
+
+        assert self.places(log_in(factories.user_with("level_admin", web)), event) == set()
+        assert self.places(admin, event) == EVERYWHERE
+
+    def test_change_of_an_account_does_not_show_it_to_the_person(self, log_in: LogIn) -> None:
+        jane, admin = factories.UserFactory(), log_in(factories.msr_admin())
+        url = f"/admin/registry_repositories/repository/access-of-user/{jane.pk}/"
+        admin.post(url, {"unlock": ""}, REMOTE_ADDR="10.9.9.9")
+        event = Event.objects.get(kind="update_user")
+
+        assert self.places(log_in(jane), event) == set()
+        assert self.places(log_in(factories.auditor()), event) == EVERYWHERE
+
+    def test_delivered_account_event_does_not_show_it_to_repository_admins(
+        self, log_in: LogIn, web: Repository
+    ) -> None:
+        details = {"client_address": "10.9.9.9"}
+        delivery = Delivery(factories.producer().pk)
+        event = factories.record("create_session", web, details=details, delivery=delivery)
+
+        assert self.places(log_in(factories.user_with("level_admin", web)), event) == set()
+        assert self.places(log_in(factories.auditor()), event) == EVERYWHERE

@@ -63,7 +63,7 @@ VALUES = {
     "cursor": [
         encode_cursor("p", str(UUID(int=0))),  # of events
         encode_cursor("n", str(UUID(int=2**128 - 1))),  # of tags
-        encode_cursor("n", "_", "a"),  # of repositories
+        encode_cursor("n", "a"),  # of repositories
         "0-5000-0",  # of an export
     ],
     "digest": [factories.DIGEST],

@@ -167,6 +167,14 @@ def test_no_parameter_causes_a_server_error(admin: Client, route: tuple[str, ...
     assert failures(admin, urls()) == []
 
 
+def test_cursor_whose_keys_no_database_can_store_causes_no_server_error(admin: Client) -> None:
+    lists = ["/api/v0/repositories/", "/organizations/", "/organizations/acme/members/"]
+    lists += ["/organizations/acme/teams/", "/repositories/acme/web/permissions/"]
+    keys = [["\ud800"], ["\ud800", "1"], ["web", str(2**63)]]
+    cursors = [encode_cursor("n", *each) for each in keys]
+    assert failures(admin, (f"{path}?cursor={cursor}" for path in lists for cursor in cursors)) == []
+
+
 def test_repository_search_is_bounded(admin: Client, django_assert_num_queries: Any) -> None:
     Repository.objects.update(description="x")
     with django_assert_num_queries(4) as queries:

@@ -180,6 +180,7 @@ LOGIN_REDIRECT_URL = "registry_repositories:list"
 LOGOUT_REDIRECT_URL = "login"
 
 TIME_ZONE = "UTC"  # the default for users who haven't chosen a time zone
+FORMAT_MODULE_PATH = "msr_project.formats"
 
 # --- Security -----------------------------------------------------------------------------------
 

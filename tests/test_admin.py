@@ -115,6 +115,13 @@ class TestDeadLetters:
 
 
 class TestAdministration:
+    def test_times_have_the_format_of_the_site(self, admin: Client, web: Repository) -> None:
+        Repository.objects.update(created_at=factories.NOON)
+
+        html = admin.get("/admin/registry_repositories/repository/").content.decode()
+
+        assert f"{factories.NOON:%b} {factories.NOON.day}, {factories.NOON.year} 12:00 PM" in html
+
     def test_msr_admin_sees_every_model_without_being_superuser(self, admin: Client) -> None:
         html = admin.get("/admin/").content.decode()
 

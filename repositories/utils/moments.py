@@ -24,8 +24,7 @@ OTHER = {
 
 
 def format_time(moment: date, precision: str) -> str:
-    """Format a time in its own time zone. The precision is `long_day`, `day`, `moment`"
-    " (minutes) or `second`."""
+    """Format a time in its own time zone, to the precision `long_day`, `day`, `moment` or `second`."""
     language = get_language() or "en"
     names = AMERICAN if language in ("en", "en-us") else OTHER
     return formats.date_format(moment, names[precision])

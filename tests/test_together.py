@@ -43,6 +43,19 @@ def test_events_of_a_push_are_drawn_as_one(admin: Client, web: Repository, regis
     assert drawn(get_page(admin, URL, sort="time")) == [["Create Manifest", "Update Tag"]] * 2
 
 
+def test_admin_draws_events_of_a_push_as_one(admin: Client, web: Repository, registry: Any) -> None:
+    for number in (1, 2):
+        registry(factories.notification(id=f"push-{number}", timestamp=f"2026-11-22T10:00:0{number}Z"))
+
+    html = get_page(admin, "/admin/registry_activity/event/", repository=str(web.pk))
+
+    rows = re.findall(r'<tr><td class="action-checkbox">.*?</tr>', html, re.DOTALL)
+    assert [re.findall(r'<span class="(continued|repeated)">([^<]*)', row) for row in rows] == [
+        [],
+        [("continued", "Create Manifest"), ("repeated", "acme/web"), ("repeated", ""), ("repeated", "jane")],
+    ] * 2
+
+
 def test_pull_is_drawn_as_one_with_the_manifest_of_its_platform(
     admin: Client, web: Repository, registry: Any
 ) -> None:

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from activity.admin.event_filters import EventFilter
 from activity.feed import plans, reading, search
 from activity.feed.search_language import Search, parse
+from activity.feed.together import join_neighbors
 from repositories.access.resolving import Access
 from repositories.utils.admin_lookup import SHOWS_NOTHING
 from repositories.utils.keyset import InvalidCursor
@@ -56,6 +57,7 @@ class EventChangeList(ChangeList):
         if not self.search_page.rows and not self.search_page.searched_to and not self.problems:
             self.notices += search.explain_empty(self.search, self.access)
         self.result_list = self.search_page.rows
+        join_neighbors(self.result_list)
         prefetch_related_objects(self.result_list, "actor_user", "repository")
         self.newest_url = self.get_query_string() if self.cursor else ""
         cursors = (self.search_page.newer, self.search_page.older, self.search_page.continue_cursor)

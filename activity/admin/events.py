@@ -114,11 +114,13 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("repository"))
     def repository_column(self, event: Event) -> str:
         name, note = event.repository_name, event.repository_note
-        return f"{name} ({note})" if note else name
+        return _shown_once(event, "repository", f"{name} ({note})" if note else name)
 
     @admin.display(description=_("headline"))
     def headline(self, event: Event) -> str:
-        return event.headline
+        if getattr(event, "repeats", None) is None:
+            return event.headline
+        return format_html('<span class="continued">{}</span>', event.headline)
 
     @admin.display(description=_("remarks"))
     def remarks(self, event: Event) -> str:
@@ -137,7 +139,8 @@ class EventAdmin(ReadOnlyAdmin):
     def sha(self, event: Event) -> str:
         if not event.digest:
             return ""
-        return format_html('<code title="{}">{}</code>', event.digest, event.short_digest)
+        code = format_html('<code title="{}">{}</code>', event.digest, event.short_digest)
+        return _shown_once(event, "digest", code)
 
     @admin.display(description=_("type"))
     def type_badge(self, event: Event) -> str:
@@ -146,7 +149,8 @@ class EventAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("initiated by"))
     def initiated_by(self, event: Event) -> str:
-        return f"{event.actor_label} ({event.actor_note})" if event.actor_note else event.actor_label
+        label, note = event.actor_label, event.actor_note
+        return _shown_once(event, "actor", f"{label} ({note})" if note else label)
 
     @admin.display(description=_("date and time"))
     def time(self, event: Event) -> str:
@@ -327,6 +331,13 @@ def actor_links(event: Event) -> Iterator[tuple[str, str]]:
 
 def _render_links(text: str, links: Any) -> str:
     return render_to_string("admin/registry_activity/event/links.html", {"text": text, "links": links})
+
+
+def _shown_once(event: Event, column: str, content: str) -> str:
+    """Mark the content of a column that the event above has, too, if both are drawn as one."""
+    if column not in getattr(event, "repeats", ()):
+        return content
+    return format_html('<span class="repeated">{}</span>', content)
 
 
 def _format_time(moment: datetime) -> str:

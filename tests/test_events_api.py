@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.base import BaseHandler
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -617,6 +621,23 @@ class TestProducers:
     @pytest.mark.parametrize("body", ["", "{", "null", "7", '"x"', "[" * 100_000, "[NaN]"])
     def test_body_that_is_not_an_event_is_rejected(self, post: Any, body: str) -> None:
         assert post(body).status_code == 400
+
+    def test_chunked_event_is_recorded_by_an_asgi_server(self, web: Repository) -> None:
+        token = factories.new_token(factories.producer())
+        headers = {
+            b"host": b"testserver",
+            b"authorization": f"Bearer {token}".encode(),
+            b"content-type": b"application/json",
+        }
+        # An ASGI server passes on a chunked body without its length.
+        scope = {"type": "http", "method": "POST", "path": URL, "headers": [*headers.items()]}
+        handler = BaseHandler()
+        handler.load_middleware()
+
+        response = handler.get_response(ASGIRequest(scope, BytesIO(json.dumps(self.event()).encode())))
+
+        assert response.status_code == 201
+        assert Event.objects.get().label == "Push Mirror"
 
     def test_scan_is_stored_as_a_dead_letter_until_scanning_is_enabled(
         self, post: Any, web: Repository

@@ -286,6 +286,21 @@ class TestSwitchingOn:
         assert changes.in_effect(soon).holds["repositories"] == [web.pk]
         assert changes.in_effect(soon + DAY).holds["repositories"] == []
 
+    def test_long_reason_is_announced_and_recorded_in_part(self, admin: Client) -> None:
+        reason = " ".join(map(str, range(1000)))
+        admin.post(SETTINGS, {**ON, "reason": reason})
+        html = admin.get(FRONT_PAGE).content.decode()
+        assert reason[:400] in html
+        assert reason[:600] not in html
+
+        admin.post(f"{SETTINGS}changes/{WaitingChange.objects.get().pk}/cancel/")
+
+        recorded = Event.objects.get(kind="cancel_deletion_change").details["changes"]["reason"]["after"]
+        assert reason[:400] in recorded
+        assert reason[:600] not in recorded
+        assert AutoDeletion.get_solo().reason == ""
+        assert not WaitingChange.objects.exists()
+
     def test_only_msr_admins_can_cancel(self, admin: Client, auditor: Client, web: Repository) -> None:
         admin.post(SETTINGS, ON)
         cancel = f"{SETTINGS}changes/{WaitingChange.objects.get().pk}/cancel/"

@@ -42,6 +42,8 @@ from repositories.utils.diff import diff
 from repositories.utils.text import storable_text
 
 MAX_SUBJECT_LENGTH = 500
+MAX_VALUE_LENGTH = 500
+"""The maximum length of a value in the changes that are shown and recorded. A reason can be of any length."""
 
 
 def connect() -> None:
@@ -223,4 +225,4 @@ def _changes(former: Any, current: Any) -> dict[str, Any]:
 
 def _shown(row: Any, field: Any) -> str:
     display = getattr(row, f"get_{field.name}_display", None)
-    return str(display() if display else getattr(row, field.name))
+    return storable_text(str(display() if display else getattr(row, field.name)), MAX_VALUE_LENGTH)

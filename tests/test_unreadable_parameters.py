@@ -65,6 +65,14 @@ def named(html: str) -> str:
 
 
 class TestEventPages:
+    def test_empty_range_is_named_once(self, admin: Client) -> None:
+        html = get_refusal(admin, "/activity/?after=2026-11-20&before=2026-11-19")
+
+        (problems,) = re.findall(r'<ul class="plain">(.*?)</ul>', html, re.DOTALL)
+        assert re.findall(r"<li>(.*?)</li>", problems) == [
+            "To: “2026-11-19”: The end of the range must be after its start."
+        ]
+
     @pytest.mark.parametrize("query", UNREADABLE)
     def test_unreadable_parameter_is_named_and_nothing_is_shown(self, admin: Client, query: str) -> None:
         for url in PAGES:

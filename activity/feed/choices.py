@@ -156,8 +156,8 @@ class ActivityForm(forms.Form):
         repeatable = {"exclude_pull"}  # the form submits the value of the checkbox after a hidden value
         problems = problems_of(self.query, self, self.known, repeatable)
         after, before = self.cleaned_data.get("bounds", (None, None))
-        together = self.search & Search(after=after, before=before)
-        return [*problems, *self.search.problems, *together.contradictions]
+        range_ = Search() if self.has_error("before") else Search(after=after, before=before)
+        return [*problems, *self.search.problems, *(self.search & range_).contradictions]
 
     @cached_property
     def notices(self) -> list[str]:

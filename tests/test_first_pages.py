@@ -22,6 +22,7 @@ from django.http import QueryDict
 from django.test import Client
 from django.utils import timezone
 
+from activity.catalogue import KINDS, Type
 from activity.feed import plans, reading, search, search_language
 from activity.feed.filters import EventFilterSet
 from activity.feed.ordering import BY_TIME
@@ -41,6 +42,8 @@ MAX_ENTRIES = 10_000
 """The maximum number of index entries that a statement may read without their rows."""
 MAX_BUFFERS = 4_000
 """The maximum number of buffers that a statement may read, without those that a vacuum would spare."""
+MAX_SCANS = 250
+"""The maximum number of scans of partitions that a statement may plan."""
 
 
 @dataclass
@@ -224,6 +227,50 @@ def test_pages_of_a_repository_can_be_followed_to_the_end(small: Viewers, viewer
         assert follow(plan, None, "older") == [*plan.events().order_by("-id").values_list("pk", flat=True)]
 
 
+@pytest.mark.parametrize("read", [3, 40, 400])
+@pytest.mark.parametrize("text", ["type:update", "type:update -tag:v1"])
+def test_pages_of_many_kinds_can_be_followed_to_the_end_and_back(
+    db: None, monkeypatch: pytest.MonkeyPatch, read: int, text: str
+) -> None:
+    monkeypatch.setattr(reading, "MAX_EVENTS_READ", read)
+    rng = random.Random(1)
+    kinds = [kind.key for kind in KINDS.values() if kind.type == Type.UPDATE]
+    insert(
+        [
+            factories.event_row(
+                kind=kinds[int(len(kinds) * rng.random() ** 3)],
+                occurred_at=NOW - timedelta(days=60 * rng.random()),
+                tag=f"v{number % 3}",
+            )
+            for number in range(60)
+        ]
+    )
+    plan = search_plan(Access.for_user(factories.msr_admin()), text)
+    expected = [*plan.events().order_by("-id").values_list("pk", flat=True)]
+
+    assert follow(plan, None, "older") == expected
+    oldest = BY_TIME.encode(Event(pk=plans.FIRST_ID), reverse=True)
+    assert follow(plan, oldest, "newer") == expected[::-1]
+
+
+@pytest.mark.parametrize("text", ["type:update", "type:update -actor:ci"])
+def test_page_of_many_kinds_is_full(db: None, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(reading, "MAX_EVENTS_READ", 320)
+    kinds = [kind.key for kind in KINDS.values() if kind.type == Type.UPDATE]
+    insert(
+        [
+            factories.event_row(
+                kind=kinds[number % len(kinds)],
+                occurred_at=NOW - timedelta(minutes=number),
+                actor_name="ci" if number % 40 else "rare",
+            )
+            for number in range(300)
+        ]
+    )
+
+    assert len(reading.find(search_plan(Access.for_user(factories.msr_admin()), text), 5).rows) == 5
+
+
 def search_plan(access: Access, text: str) -> plans.Plan:
     listed = plans.Plan(Event.objects.visible_to(access), access)
     return search.plan(listed, search_language.parse(text, UTC, now=datetime.now(UTC)))
@@ -265,10 +312,13 @@ class Cost:
     rows: int = 0
     entries: int = 0
     buffers: int = 0
+    scans: int = 0
+    """The number of scans of partitions, executed or not."""
 
     def add(self, node: dict[str, Any]) -> None:
         of_events = node.get("Relation Name", "").startswith(partitions.TABLE)
         removed = sum(node.get(f"Rows Removed by {why}", 0) for why in ("Filter", "Index Recheck"))
+        self.scans += of_events
         read = (node["Actual Rows"] + removed) * node["Actual Loops"]
         if of_events and node["Node Type"] == "Index Only Scan":
             self.entries += read
@@ -320,9 +370,12 @@ def check_page(user: Any, filters: dict[str, str], *, full: bool) -> list[str]:
     if len(found) < len(expected[:PAGE]) and (full or not answer["next"]):
         problems.append(f"{len(found)} rows instead of {len(expected[:PAGE])}")
     problems += [
-        f"{cost.rows} rows, {cost.entries} entries, {cost.buffers} buffers: {cost.sql}"
+        f"{cost.rows} rows, {cost.entries} entries, {cost.buffers} buffers, {cost.scans} scans: {cost.sql}"
         for cost in costs
-        if cost.rows > MAX_ROWS or cost.entries > MAX_ENTRIES or cost.buffers > MAX_BUFFERS
+        if cost.rows > MAX_ROWS
+        or cost.entries > MAX_ENTRIES
+        or cost.buffers > MAX_BUFFERS
+        or cost.scans > MAX_SCANS
     ]
     return problems
 

@@ -182,11 +182,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Branch:
-    """Events that an index returns in the order of their ids, or those of each of several repositories."""
+    """Events that an index returns in the order of their ids, or those of each of several values."""
 
     lane: bool
     condition: Q = field(default_factory=Q)
     repositories: Sequence[int] = ()
+    kinds: Sequence[str] = ()
+    """The kinds of the events, or none for any kind. If there are several, each has only a few events."""
 
     @property
     def number(self) -> int:
@@ -243,7 +245,7 @@ def _from_conditions(plan: Plan, lane: bool) -> Iterator[Source]:
     event_digest, event_policy.
     """
     if plan.kinds is not None and not lane and len(kinds := plan.kinds - PULLS) <= MAX_KIND_BRANCHES:
-        branches = [Branch(lane, Q(kind=kind)) for kind in sorted(kinds)]
+        branches = [Branch(lane, kinds=[kind]) for kind in sorted(kinds)]
         yield Source(branches, plan.is_answered_by(lane, kinds=True))
     for condition in plan.conditions:
         if condition.branches and not (lane and condition.without_pulls):

@@ -64,7 +64,7 @@ def events_between(events: EventQuerySet, access: Access, after: int, up_to: int
     window = positions.between(after, up_to).order_by()
     if not gating.sees_pulls(access):
         window = window.without_pulls()
-    return read_from(events, [(window[: max(up_to - after, 0)], ())]).order_by("position")
+    return read_from(events, [(window[: max(up_to - after, 0)], None)]).order_by("position")
 
 
 def wait_for_newer(position: int, deadline: float) -> bool:

@@ -207,6 +207,8 @@ class Source:
     """The id up to which the branches contain all matching events. None if there is no such limit."""
     is_windowed: bool = False
     """Whether reading may go on at `end` at once, because few events are read up to there."""
+    is_of_values: bool = False
+    """Whether the branches are the values of a condition, each with an index of all repositories."""
 
     @property
     def is_merged(self) -> bool:
@@ -246,11 +248,11 @@ def _from_conditions(plan: Plan, lane: bool) -> Iterator[Source]:
     """
     if plan.kinds is not None and not lane and len(kinds := plan.kinds - PULLS) <= MAX_KIND_BRANCHES:
         branches = [Branch(lane, kinds=[kind]) for kind in sorted(kinds)]
-        yield Source(branches, plan.is_answered_by(lane, kinds=True))
+        yield Source(branches, plan.is_answered_by(lane, kinds=True), is_of_values=True)
     for condition in plan.conditions:
         if condition.branches and not (lane and condition.without_pulls):
             branches = [Branch(lane, branch) for branch in condition.branches]
-            yield Source(branches, plan.is_answered_by(lane, condition))
+            yield Source(branches, plan.is_answered_by(lane, condition), is_of_values=True)
 
 
 def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterator[Source]:

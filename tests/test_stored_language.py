@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from gettext import NullTranslations
 from typing import Any
 
@@ -93,6 +94,19 @@ def test_changes_of_auto_deletion_and_its_runs_are_in_english(admin: Client) -> 
     (run,) = Run.objects.all()
     assert MARK in str(run)
     assert MARK not in stored()
+
+
+def test_change_of_auto_deletion_is_cancelled_in_any_language(admin: Client, settings: Any) -> None:
+    url = "/admin/registry_activity/autodeletion/"
+    form = {"enabled": "on", "age": 6, "age_unit": "months", "max_events": 6}
+    admin.post(url, form)
+    settings.REGISTRY_ACTIVITY = {"DELETION_DELAY": timedelta(days=1)}
+    admin.post(url, {**form, "age": 5, "max_events": 7})  # deletes more by age, and less by number
+
+    admin.post(f"{url}changes/{WaitingChange.objects.get().pk}/cancel/")
+
+    assert not WaitingChange.objects.exists()
+    assert AutoDeletion.get_solo().age == 6
 
 
 def test_groups_and_permissions_have_english_names(admin: Client) -> None:

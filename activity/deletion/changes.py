@@ -82,7 +82,8 @@ def cancel(change: WaitingChange) -> None:
     model, pk = _key(change)
     former, current = _former_row(change), model._default_manager.filter(pk=pk).first()
     same_object = waiting().filter(model=change.model, object_id=change.object_id)
-    is_last_change = _changes(former, current) == change.changes and same_object.count() == 1
+    with translation.override(None):  # as the changes are stored
+        is_last_change = _changes(former, current) == change.changes and same_object.count() == 1
     with current_request.auditing_disabled():
         if former is not None:
             former.save()

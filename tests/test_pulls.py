@@ -80,6 +80,7 @@ def pulls(admin: Client) -> list[tuple[str, str, str, int | None]]:
 
 
 REFERENCES: dict[str, Any] = {"references": [B, C]}
+OTHERS = [f"sha256:{number:064}" for number in range(499)]
 
 # The requests, and the label, tag, digest and pull of each resulting event.
 PULLS: dict[str, tuple[list[Notification], list[tuple[str, str, str, int | None]]]] = {
@@ -245,6 +246,10 @@ PULLS: dict[str, tuple[list[Notification], list[tuple[str, str, str, int | None]
     "platform 61 s after its index": (
         [get_index(0, A, "v1", **REFERENCES), get(61, B)],
         [("Get Tag", "v1", A, None), ("Get Manifest", "", B, None)],
+    ),
+    "platform after the first 500 of an index": (
+        [get_index(0, A, "v1", references=[B, *OTHERS, C]), get(1, B), get(2, C)],
+        [("Get Tag", "v1", A, None), ("Get Manifest", "v1", B, 0), ("Get Manifest", "", C, None)],
     ),
     "two clients pull the platforms of one index": (
         [

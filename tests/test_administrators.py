@@ -20,7 +20,7 @@ from tests import factories
 from tests.html_forms import post_forms
 
 User: Any = get_user_model()
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 OWNER, MEMBER = Membership.Role.OWNER, Membership.Role.MEMBER
 
 

@@ -14,7 +14,7 @@ from repositories.models import Repository
 from tests.deletion import FEBRUARY, JANUARY, MARCH, add_events, execute_run, turn_on
 
 pytest_plugins = ["tests.deletion_fixtures"]
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.long]
 ARCHIVES = "/admin/registry_activity/archive/"
 
 

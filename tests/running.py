@@ -354,6 +354,15 @@ def sign_in(driver: Chrome, app: Application, username: str) -> None:
     assert shown == username, f"{driver.current_url}: {text(driver, 'body')[:500]}"
 
 
+def console_messages(driver: Chrome) -> list[str]:
+    """Return what pages have written to the browser's console since the last call.
+
+    Chromium's own pages, for example that of a new tab, can write there, too.
+    """
+    messages = [entry["message"] for entry in driver.get_log("browser")]
+    return [message for message in messages if not message.startswith("chrome://")]
+
+
 def click_link(driver: Chrome, link: str) -> None:
     """Wait for a link with this text, and click it."""
     WebDriverWait(driver, TIMEOUT, 0.05).until(lambda _: driver.find_elements(By.LINK_TEXT, link))[0].click()

@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import Select
 
 from tests import services
 from tests.factories import produced_event
-from tests.running import PASSWORD, TIMEOUT, Application, application, click_link, poll
+from tests.running import PASSWORD, TIMEOUT, Application, application, click_link, console_messages, poll
 
 pytestmark = pytest.mark.long
 
@@ -114,7 +114,7 @@ class Session:
 
     def is_quick(self) -> bool:
         """Check that no script failed, and return whether three clicks and one search were enough."""
-        assert self.driver.get_log("browser") == []
+        assert console_messages(self.driver) == []
         return self.clicks <= 3 and self.searches <= 1
 
 

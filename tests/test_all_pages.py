@@ -17,7 +17,7 @@ from django.urls import resolve
 from selenium.webdriver import Chrome
 
 from tests import pages, services
-from tests.running import Application, application, status
+from tests.running import Application, application, console_messages, status
 from tests.url_tables import SITE_URLS
 
 pytestmark = pytest.mark.long
@@ -78,7 +78,7 @@ def errors(driver: Chrome, name: str) -> list[str]:
     # as in the admin. Ignore both messages.
     icon = urljoin(driver.current_url, "/favicon.ico")
     ignored = tuple(f"{url} - Failed to load" for url in (driver.current_url, icon))
-    messages = [entry["message"] for entry in driver.get_log("browser")]
+    messages = console_messages(driver)
     return found + [message for message in messages if not message.startswith(ignored)]
 
 

@@ -26,7 +26,7 @@ from tests.activity_tab import (
     toggle_exclude_pull,
     wait_for_rows,
 )
-from tests.running import Application, application, click_link, poll, rows, sign_in, text
+from tests.running import Application, application, click_link, console_messages, poll, rows, sign_in, text
 
 pytestmark = pytest.mark.long
 
@@ -51,7 +51,7 @@ def driver(browser: Chrome) -> Iterator[Chrome]:
     """A browser whose console must show no errors and no CSP violations."""
     browser.get_log("browser")
     yield browser
-    assert browser.get_log("browser") == []
+    assert console_messages(browser) == []
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ class TestActivityTab:
         assert poll(lambda: message in text(page, "#events [role=status]"), True)
         assert rows(page) == []
         # Without scripts, the browser logs the status of the page, 400.
-        assert all("status of 400" in entry["message"] for entry in page.get_log("browser"))
+        assert all("status of 400" in message for message in console_messages(page))
 
     def test_unchecking_exclude_pull_shows_pulls(
         self, app: Application, page: Chrome, events: list[dict[str, Any]]

@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 
 from repositories.models import Repository
 from tests import factories, services
-from tests.running import Application, application, poll, rows, sign_in, text
+from tests.running import Application, application, console_messages, poll, rows, sign_in, text
 
 URL = "/repositories/acme/web/activity/"
 
@@ -206,7 +206,7 @@ class TestInBrowser:
             sign_in(driver, app, "reader")
             driver.get(app.url + URL)
             yield driver
-            assert driver.get_log("browser") == []
+            assert console_messages(driver) == []
 
     def push(self, app: Application, tag: str) -> None:
         message = factories.notification(timestamp=timezone.now().isoformat(), target={"tag": tag})

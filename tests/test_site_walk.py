@@ -26,7 +26,17 @@ from tests.activity_tab import (
     wait_for_rows,
 )
 from tests.pages import SIZES
-from tests.running import TIMEOUT, Application, application, click_link, poll, rows, sign_in, text
+from tests.running import (
+    TIMEOUT,
+    Application,
+    application,
+    click_link,
+    console_messages,
+    poll,
+    rows,
+    sign_in,
+    text,
+)
 
 pytestmark = pytest.mark.long
 
@@ -61,7 +71,7 @@ def driver(app: Application, browser: Chrome) -> Iterator[Chrome]:
     """A browser logged in as repoadmin. Its console must be empty at the end of the test."""
     sign_in(browser, app, "repoadmin")
     yield browser
-    assert browser.get_log("browser") == []
+    assert console_messages(browser) == []
 
 
 def shows_message(driver: Chrome, expected: str) -> bool:

@@ -10,7 +10,18 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.running import TIMEOUT, Application, click_link, click_tab, poll, rows, sign_in, status, text
+from tests.running import (
+    TIMEOUT,
+    Application,
+    click_link,
+    click_tab,
+    console_messages,
+    poll,
+    rows,
+    sign_in,
+    status,
+    text,
+)
 
 
 class Visitor:
@@ -84,7 +95,7 @@ class Visitor:
         return self.is_quick()
 
     def is_quick(self) -> bool:
-        errors = [entry["message"] for entry in self.driver.get_log("browser")]
+        errors = console_messages(self.driver)
         assert [message for message in errors if "404 (Not Found)" not in message] == []
         return self.loads <= 3
 

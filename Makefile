@@ -46,11 +46,12 @@ bench-large: .venv/test
 	$(BIN)/python -m tests.benchmarks --events $${EVENTS:-20000000} --folder .bench-large \
 		--report docs/benchmarks-large.md
 
-# Asks PyPI which locked versions have known vulnerabilities. CI doesn't run it, because the answer changes daily.
+# Asks PyPI which locked versions have known vulnerabilities, and fails if PyPI doesn't know a package. CI doesn't run
+# it, because the answer changes daily.
 audit:
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/pip install --quiet --disable-pip-version-check pip-audit
-	.venv/audit/bin/pip-audit --no-deps --disable-pip --requirement requirements-dev.txt
+	.venv/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements-dev.txt
 
 screenshots: .venv/test
 	$(BIN)/python -m tests.screenshots

@@ -128,6 +128,15 @@ def test_new_partition_takes_its_events_from_the_default_partition() -> None:
     assert remaining_events() == {*events, other}
 
 
+def test_lock_timeout_ends_with_the_creation_of_partitions() -> None:
+    """The caller's transaction, which may go on, must be able to wait for others."""
+    partitions.create_ahead(DECEMBER)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == ("0",)
+
+
 # --- Dropping partitions ------------------------------------------------------------------------
 
 

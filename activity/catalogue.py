@@ -1,12 +1,13 @@
 """The catalogue of event kinds, with the number, label, type and category of each.
 
-To add a kind, add a line with a new number to `KINDS`. Pages, filters, the API and the admin then include it.
+To add a kind, add a line with a new number. Pages, filters, the API and the admin then include it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 from django.db import models
 from django.utils.functional import Promise, cached_property
@@ -50,248 +51,121 @@ class Kind:
         return untranslated(self.label)
 
 
-VERBS = ("create", "update", "delete")
-
-
-def _kinds(
-    number: int, noun: str, category: Category, is_permanent: bool = False, **labels: Promise
-) -> list[Kind]:
-    """Return a kind for each verb that has a label, for example `create_team` for `create`.
-
-    Three numbers are reserved for each noun: `number` for `create`, and the next ones for the other verbs.
-    """
-    return [
-        Kind(
-            number + VERBS.index(verb),
-            f"{verb}_{noun}",
-            label,
-            Type[verb.upper()],
-            category,
-            is_permanent=is_permanent,
-        )
-        for verb, label in labels.items()
-    ]
-
-
 FAILED_LOGIN = "create_session_failed"
+Permanent = partial(Kind, is_permanent=True)
 
-
-KINDS: dict[str, Kind] = {
-    kind.key: kind
-    for kind in [
-        Kind(1, "create_repository", _("Create Repository"), Type.CREATE, Category.CREATE_REPO),
-        Kind(2, "create_manifest", _("Create Manifest"), Type.CREATE, Category.PUSH, ("digest",)),
-        Kind(3, "create_tag", _("Create Tag"), Type.CREATE, Category.PUSH, ("tag",)),
-        Kind(4, "update_tag", _("Update Tag"), Type.UPDATE, Category.PUSH, ("tag",)),
-        Kind(5, "get_manifest", _("Get Manifest"), Type.GET, Category.PULL, ("digest",)),
-        Kind(6, "get_tag", _("Get Tag"), Type.GET, Category.PULL, ("tag",)),
-        Kind(7, "delete_manifest", _("Delete Manifest"), Type.DELETE, Category.DELETE, ("digest",)),
-        Kind(8, "delete_tag", _("Delete Tag"), Type.DELETE, Category.DELETE, ("tag",)),
-        Kind(9, "delete_repository", _("Delete Repository"), Type.DELETE, Category.DELETE),
-        Kind(10, "scan", _("Scan"), Type.SCAN, Category.SCAN),
-        Kind(11, "scan_failed", _("Scan Failed"), Type.FAIL, Category.SCAN),
-        Kind(12, "promote", _("Promotion"), Type.CREATE, Category.PROMOTION, ("tag",)),
-        Kind(13, "promote_failed", _("Promotion Failed"), Type.FAIL, Category.PROMOTION),
-        *_kinds(
-            100,
-            "promotion_policy",
-            Category.PROMOTION,
-            create=_("Create Promotion Policy"),
-            update=_("Update Promotion Policy"),
-            delete=_("Delete Promotion Policy"),
-        ),
-        Kind(14, "push_mirror", _("Push Mirror"), Type.SEND, Category.MIRROR),
-        Kind(15, "push_mirror_failed", _("Push Mirror Failed"), Type.FAIL, Category.MIRROR),
-        Kind(16, "pull_mirror", _("Pull Mirror"), Type.UPDATE, Category.MIRROR),
-        Kind(17, "pull_mirror_failed", _("Pull Mirror Failed"), Type.FAIL, Category.MIRROR),
-        *_kinds(
-            103,
-            "push_mirroring_policy",
-            Category.MIRROR,
-            create=_("Create Push Mirroring Policy"),
-            update=_("Update Push Mirroring Policy"),
-            delete=_("Delete Push Mirroring Policy"),
-        ),
-        *_kinds(
-            106,
-            "pull_mirroring_policy",
-            Category.MIRROR,
-            create=_("Create Pull Mirroring Policy"),
-            update=_("Update Pull Mirroring Policy"),
-            delete=_("Delete Pull Mirroring Policy"),
-        ),
-        *_kinds(
-            109,
-            "pruning_policy",
-            Category.PRUNING,
-            create=_("Create Pruning Policy"),
-            update=_("Update Pruning Policy"),
-            delete=_("Delete Pruning Policy"),
-        ),
-        *_kinds(
-            112,
-            "grant",
-            Category.ACCESS,
-            create=_("Create Grant"),
-            update=_("Update Grant"),
-            delete=_("Delete Grant"),
-        ),
-        *_kinds(
-            115,
-            "team",
-            Category.ACCESS,
-            create=_("Create Team"),
-            update=_("Update Team"),
-            delete=_("Delete Team"),
-        ),
-        *_kinds(
-            118,
-            "team_member",
-            Category.ACCESS,
-            create=_("Create Team Member"),
-            delete=_("Delete Team Member"),
-        ),
-        *_kinds(
-            121,
-            "organization",
-            Category.ACCESS,
-            create=_("Create Organization"),
-            update=_("Update Organization"),
-            delete=_("Delete Organization"),
-        ),
-        *_kinds(
-            124,
-            "organization_member",
-            Category.ACCESS,
-            create=_("Create Organization Member"),
-            update=_("Update Organization Member"),
-            delete=_("Delete Organization Member"),
-        ),
-        *_kinds(
-            127,
-            "namespace",
-            Category.ACCESS,
-            create=_("Create Namespace"),
-            update=_("Update Namespace"),
-            delete=_("Delete Namespace"),
-        ),
-        *_kinds(130, "visibility", Category.ACCESS, update=_("Update Visibility")),
-        *_kinds(133, "description", Category.ACCESS, update=_("Update Description")),
-        *_kinds(
-            136,
-            "hold",
-            Category.ACCESS,
-            is_permanent=True,
-            create=_("Create Hold"),
-            update=_("Update Hold"),
-            delete=_("Delete Hold"),
-        ),
-        *_kinds(139, "session", Category.ACCOUNT, create=_("Create Session"), delete=_("Delete Session")),
-        Kind(18, FAILED_LOGIN, _("Create Session Failed"), Type.FAIL, Category.ACCOUNT),
-        *_kinds(
-            142,
-            "user",
-            Category.ACCOUNT,
-            create=_("Create User"),
-            update=_("Update User"),
-            delete=_("Delete User"),
-        ),
-        *_kinds(145, "password", Category.ACCOUNT, update=_("Update Password")),
-        *_kinds(148, "profile", Category.ACCOUNT, update=_("Update Profile")),
-        *_kinds(
-            151,
-            "token",
-            Category.ACCOUNT,
-            create=_("Create Token"),
-            update=_("Update Token"),
-            delete=_("Delete Token"),
-        ),
-        *_kinds(
-            154,
-            "group",
-            Category.ACCOUNT,
-            create=_("Create Group"),
-            update=_("Update Group"),
-            delete=_("Delete Group"),
-        ),
-        *_kinds(
-            157,
-            "group_member",
-            Category.ACCOUNT,
-            create=_("Create Group Member"),
-            delete=_("Delete Group Member"),
-        ),
-        *_kinds(160, "registry_settings", Category.SYSTEM, update=_("Update Registry Settings")),
-        *_kinds(163, "registry", Category.SYSTEM, update=_("Update Registry"), delete=_("Delete Registry")),
-        Kind(19, "start_registry_node", _("Start Registry Node"), Type.CREATE, Category.SYSTEM),
-        *_kinds(166, "auto_deletion", Category.SYSTEM, is_permanent=True, update=_("Update Auto Deletion")),
-        *_kinds(
-            169,
-            "deletion_rule",
-            Category.SYSTEM,
-            is_permanent=True,
-            create=_("Create Deletion Rule"),
-            update=_("Update Deletion Rule"),
-            delete=_("Delete Deletion Rule"),
-        ),
-        *_kinds(172, "deletion_run", Category.SYSTEM, is_permanent=True, create=_("Create Deletion Run")),
-        *_kinds(
-            175, "deletion_preview", Category.SYSTEM, is_permanent=True, create=_("Create Deletion Preview")
-        ),
-        Kind(
-            20,
-            "cancel_deletion_change",
-            _("Cancel Deletion Change"),
-            Type.UPDATE,
-            Category.SYSTEM,
-            is_permanent=True,
-        ),
-        Kind(21, "stop_deletion", _("Stop Deletion"), Type.UPDATE, Category.SYSTEM, is_permanent=True),
-        Kind(22, "delete_events", _("Delete Events"), Type.DELETE, Category.SYSTEM, is_permanent=True),
-        Kind(
-            30,
-            "delete_events_failed",
-            _("Delete Events Failed"),
-            Type.FAIL,
-            Category.SYSTEM,
-            is_permanent=True,
-        ),
-        Kind(31, "trust_clock", _("Trust Clock"), Type.UPDATE, Category.SYSTEM, is_permanent=True),
-        *_kinds(178, "dispute", Category.SYSTEM, is_permanent=True, create=_("Create Dispute")),
-        Kind(23, "lift_dispute", _("Lift Dispute"), Type.DELETE, Category.SYSTEM, is_permanent=True),
-        *_kinds(
-            181,
-            "periodic_task",
-            Category.SYSTEM,
-            create=_("Create Periodic Task"),
-            update=_("Update Periodic Task"),
-            delete=_("Delete Periodic Task"),
-        ),
-        Kind(24, "run_periodic_task", _("Run Periodic Task"), Type.UPDATE, Category.SYSTEM),
-        *_kinds(
-            184,
-            "schedule",
-            Category.SYSTEM,
-            create=_("Create Schedule"),
-            update=_("Update Schedule"),
-            delete=_("Delete Schedule"),
-        ),
-        Kind(25, "export_events", _("Export Events"), Type.GET, Category.SYSTEM),
-        Kind(26, "import_events", _("Import Events"), Type.CREATE, Category.SYSTEM, is_permanent=True),
-        Kind(
-            32,
-            "import_events_failed",
-            _("Import Events Failed"),
-            Type.FAIL,
-            Category.SYSTEM,
-            is_permanent=True,
-        ),
-        Kind(27, "release_import", _("Release Import"), Type.UPDATE, Category.SYSTEM, is_permanent=True),
-        Kind(28, "replay_messages", _("Replay Messages"), Type.UPDATE, Category.SYSTEM),
-        Kind(29, "dismiss_messages", _("Dismiss Messages"), Type.UPDATE, Category.SYSTEM),
-    ]
-}
-
+_KINDS = [
+    Kind(1, "create_repository", _("Create Repository"), Type.CREATE, Category.CREATE_REPO),
+    Kind(2, "create_manifest", _("Create Manifest"), Type.CREATE, Category.PUSH, ("digest",)),
+    Kind(3, "create_tag", _("Create Tag"), Type.CREATE, Category.PUSH, ("tag",)),
+    Kind(4, "update_tag", _("Update Tag"), Type.UPDATE, Category.PUSH, ("tag",)),
+    Kind(5, "get_manifest", _("Get Manifest"), Type.GET, Category.PULL, ("digest",)),
+    Kind(6, "get_tag", _("Get Tag"), Type.GET, Category.PULL, ("tag",)),
+    Kind(7, "delete_manifest", _("Delete Manifest"), Type.DELETE, Category.DELETE, ("digest",)),
+    Kind(8, "delete_tag", _("Delete Tag"), Type.DELETE, Category.DELETE, ("tag",)),
+    Kind(9, "delete_repository", _("Delete Repository"), Type.DELETE, Category.DELETE),
+    Kind(10, "scan", _("Scan"), Type.SCAN, Category.SCAN),
+    Kind(11, "scan_failed", _("Scan Failed"), Type.FAIL, Category.SCAN),
+    Kind(12, "promote", _("Promotion"), Type.CREATE, Category.PROMOTION, ("tag",)),
+    Kind(13, "promote_failed", _("Promotion Failed"), Type.FAIL, Category.PROMOTION),
+    Kind(100, "create_promotion_policy", _("Create Promotion Policy"), Type.CREATE, Category.PROMOTION),
+    Kind(101, "update_promotion_policy", _("Update Promotion Policy"), Type.UPDATE, Category.PROMOTION),
+    Kind(102, "delete_promotion_policy", _("Delete Promotion Policy"), Type.DELETE, Category.PROMOTION),
+    Kind(14, "push_mirror", _("Push Mirror"), Type.SEND, Category.MIRROR),
+    Kind(15, "push_mirror_failed", _("Push Mirror Failed"), Type.FAIL, Category.MIRROR),
+    Kind(16, "pull_mirror", _("Pull Mirror"), Type.UPDATE, Category.MIRROR),
+    Kind(17, "pull_mirror_failed", _("Pull Mirror Failed"), Type.FAIL, Category.MIRROR),
+    Kind(
+        103, "create_push_mirroring_policy", _("Create Push Mirroring Policy"), Type.CREATE, Category.MIRROR
+    ),
+    Kind(
+        104, "update_push_mirroring_policy", _("Update Push Mirroring Policy"), Type.UPDATE, Category.MIRROR
+    ),
+    Kind(
+        105, "delete_push_mirroring_policy", _("Delete Push Mirroring Policy"), Type.DELETE, Category.MIRROR
+    ),
+    Kind(
+        106, "create_pull_mirroring_policy", _("Create Pull Mirroring Policy"), Type.CREATE, Category.MIRROR
+    ),
+    Kind(
+        107, "update_pull_mirroring_policy", _("Update Pull Mirroring Policy"), Type.UPDATE, Category.MIRROR
+    ),
+    Kind(
+        108, "delete_pull_mirroring_policy", _("Delete Pull Mirroring Policy"), Type.DELETE, Category.MIRROR
+    ),
+    Kind(109, "create_pruning_policy", _("Create Pruning Policy"), Type.CREATE, Category.PRUNING),
+    Kind(110, "update_pruning_policy", _("Update Pruning Policy"), Type.UPDATE, Category.PRUNING),
+    Kind(111, "delete_pruning_policy", _("Delete Pruning Policy"), Type.DELETE, Category.PRUNING),
+    Kind(112, "create_grant", _("Create Grant"), Type.CREATE, Category.ACCESS),
+    Kind(113, "update_grant", _("Update Grant"), Type.UPDATE, Category.ACCESS),
+    Kind(114, "delete_grant", _("Delete Grant"), Type.DELETE, Category.ACCESS),
+    Kind(115, "create_team", _("Create Team"), Type.CREATE, Category.ACCESS),
+    Kind(116, "update_team", _("Update Team"), Type.UPDATE, Category.ACCESS),
+    Kind(117, "delete_team", _("Delete Team"), Type.DELETE, Category.ACCESS),
+    Kind(118, "create_team_member", _("Create Team Member"), Type.CREATE, Category.ACCESS),
+    Kind(120, "delete_team_member", _("Delete Team Member"), Type.DELETE, Category.ACCESS),
+    Kind(121, "create_organization", _("Create Organization"), Type.CREATE, Category.ACCESS),
+    Kind(122, "update_organization", _("Update Organization"), Type.UPDATE, Category.ACCESS),
+    Kind(123, "delete_organization", _("Delete Organization"), Type.DELETE, Category.ACCESS),
+    Kind(124, "create_organization_member", _("Create Organization Member"), Type.CREATE, Category.ACCESS),
+    Kind(125, "update_organization_member", _("Update Organization Member"), Type.UPDATE, Category.ACCESS),
+    Kind(126, "delete_organization_member", _("Delete Organization Member"), Type.DELETE, Category.ACCESS),
+    Kind(127, "create_namespace", _("Create Namespace"), Type.CREATE, Category.ACCESS),
+    Kind(128, "update_namespace", _("Update Namespace"), Type.UPDATE, Category.ACCESS),
+    Kind(129, "delete_namespace", _("Delete Namespace"), Type.DELETE, Category.ACCESS),
+    Kind(131, "update_visibility", _("Update Visibility"), Type.UPDATE, Category.ACCESS),
+    Kind(134, "update_description", _("Update Description"), Type.UPDATE, Category.ACCESS),
+    Permanent(136, "create_hold", _("Create Hold"), Type.CREATE, Category.ACCESS),
+    Permanent(137, "update_hold", _("Update Hold"), Type.UPDATE, Category.ACCESS),
+    Permanent(138, "delete_hold", _("Delete Hold"), Type.DELETE, Category.ACCESS),
+    Kind(139, "create_session", _("Create Session"), Type.CREATE, Category.ACCOUNT),
+    Kind(141, "delete_session", _("Delete Session"), Type.DELETE, Category.ACCOUNT),
+    Kind(18, FAILED_LOGIN, _("Create Session Failed"), Type.FAIL, Category.ACCOUNT),
+    Kind(142, "create_user", _("Create User"), Type.CREATE, Category.ACCOUNT),
+    Kind(143, "update_user", _("Update User"), Type.UPDATE, Category.ACCOUNT),
+    Kind(144, "delete_user", _("Delete User"), Type.DELETE, Category.ACCOUNT),
+    Kind(146, "update_password", _("Update Password"), Type.UPDATE, Category.ACCOUNT),
+    Kind(149, "update_profile", _("Update Profile"), Type.UPDATE, Category.ACCOUNT),
+    Kind(151, "create_token", _("Create Token"), Type.CREATE, Category.ACCOUNT),
+    Kind(152, "update_token", _("Update Token"), Type.UPDATE, Category.ACCOUNT),
+    Kind(153, "delete_token", _("Delete Token"), Type.DELETE, Category.ACCOUNT),
+    Kind(154, "create_group", _("Create Group"), Type.CREATE, Category.ACCOUNT),
+    Kind(155, "update_group", _("Update Group"), Type.UPDATE, Category.ACCOUNT),
+    Kind(156, "delete_group", _("Delete Group"), Type.DELETE, Category.ACCOUNT),
+    Kind(157, "create_group_member", _("Create Group Member"), Type.CREATE, Category.ACCOUNT),
+    Kind(159, "delete_group_member", _("Delete Group Member"), Type.DELETE, Category.ACCOUNT),
+    Kind(161, "update_registry_settings", _("Update Registry Settings"), Type.UPDATE, Category.SYSTEM),
+    Kind(164, "update_registry", _("Update Registry"), Type.UPDATE, Category.SYSTEM),
+    Kind(165, "delete_registry", _("Delete Registry"), Type.DELETE, Category.SYSTEM),
+    Kind(19, "start_registry_node", _("Start Registry Node"), Type.CREATE, Category.SYSTEM),
+    Permanent(167, "update_auto_deletion", _("Update Auto Deletion"), Type.UPDATE, Category.SYSTEM),
+    Permanent(169, "create_deletion_rule", _("Create Deletion Rule"), Type.CREATE, Category.SYSTEM),
+    Permanent(170, "update_deletion_rule", _("Update Deletion Rule"), Type.UPDATE, Category.SYSTEM),
+    Permanent(171, "delete_deletion_rule", _("Delete Deletion Rule"), Type.DELETE, Category.SYSTEM),
+    Permanent(172, "create_deletion_run", _("Create Deletion Run"), Type.CREATE, Category.SYSTEM),
+    Permanent(175, "create_deletion_preview", _("Create Deletion Preview"), Type.CREATE, Category.SYSTEM),
+    Permanent(20, "cancel_deletion_change", _("Cancel Deletion Change"), Type.UPDATE, Category.SYSTEM),
+    Permanent(21, "stop_deletion", _("Stop Deletion"), Type.UPDATE, Category.SYSTEM),
+    Permanent(22, "delete_events", _("Delete Events"), Type.DELETE, Category.SYSTEM),
+    Permanent(30, "delete_events_failed", _("Delete Events Failed"), Type.FAIL, Category.SYSTEM),
+    Permanent(31, "trust_clock", _("Trust Clock"), Type.UPDATE, Category.SYSTEM),
+    Permanent(178, "create_dispute", _("Create Dispute"), Type.CREATE, Category.SYSTEM),
+    Permanent(23, "lift_dispute", _("Lift Dispute"), Type.DELETE, Category.SYSTEM),
+    Kind(181, "create_periodic_task", _("Create Periodic Task"), Type.CREATE, Category.SYSTEM),
+    Kind(182, "update_periodic_task", _("Update Periodic Task"), Type.UPDATE, Category.SYSTEM),
+    Kind(183, "delete_periodic_task", _("Delete Periodic Task"), Type.DELETE, Category.SYSTEM),
+    Kind(24, "run_periodic_task", _("Run Periodic Task"), Type.UPDATE, Category.SYSTEM),
+    Kind(184, "create_schedule", _("Create Schedule"), Type.CREATE, Category.SYSTEM),
+    Kind(185, "update_schedule", _("Update Schedule"), Type.UPDATE, Category.SYSTEM),
+    Kind(186, "delete_schedule", _("Delete Schedule"), Type.DELETE, Category.SYSTEM),
+    Kind(25, "export_events", _("Export Events"), Type.GET, Category.SYSTEM),
+    Permanent(26, "import_events", _("Import Events"), Type.CREATE, Category.SYSTEM),
+    Permanent(32, "import_events_failed", _("Import Events Failed"), Type.FAIL, Category.SYSTEM),
+    Permanent(27, "release_import", _("Release Import"), Type.UPDATE, Category.SYSTEM),
+    Kind(28, "replay_messages", _("Replay Messages"), Type.UPDATE, Category.SYSTEM),
+    Kind(29, "dismiss_messages", _("Dismiss Messages"), Type.UPDATE, Category.SYSTEM),
+]
+KINDS = {kind.key: kind for kind in _KINDS}
 
 OWN_CATEGORIES = frozenset({Category.ACCESS, Category.ACCOUNT, Category.SYSTEM})
 """The categories for actions in this application. Only the application can record events in them."""

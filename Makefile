@@ -28,8 +28,10 @@ lint: .venv/test
 	env -i PUBLIC_URL=https://audit.example.com DATA_DIR="$(CURDIR)/.venv/check" \
 		$(BIN)/python manage.py check --deploy --fail-level INFO
 
+# These run real registries, browsers and workers, which a busy machine slows down beyond any timeout now and then.
+# What fails is run once more, and the summary lists the reruns.
 test-long-%: .venv/test
-	$(PYTEST) -m long --database $*
+	$(PYTEST) -m long --database $* --reruns 1 -r fER
 
 test-%: .venv/test
 	$(PYTEST) -m "not long" --database $*

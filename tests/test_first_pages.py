@@ -303,7 +303,7 @@ def large(django_db_setup: None, django_db_blocker: Any) -> Iterator[Viewers]:
 def vacuum() -> None:
     """Remove what earlier tests rolled back, in all tables. It costs buffers without counting as rows.
 
-    After a test with 30,000 repositories, a page that reads the 2,000 of this world cost three times its buffers.
+    After a test with 30,000 repositories, a page that reads the 2,000 of this world cost three times as much.
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:

@@ -590,7 +590,7 @@ class TestPreview:
         self.record_pushes(web, v1=100, v2=90, v3=80, v4=1, x1=100)
         pulled = timezone.now() - timedelta(days=2)
         factories.record("get_tag", web, tag="v2", occurred_at=pulled)
-        factories.record("delete_tag", web, tag="v3")
+        factories.record("delete_tag", web, tag="v3", occurred_at=pulled)
         policy = create_policy("pruning")
         policy.criteria.create(operator="not_pulled_for", value="30")
 

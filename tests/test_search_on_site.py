@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from activity.feed import reading
 from repositories.models import Repository
@@ -22,11 +24,18 @@ URL = "/activity/"
 def events(web: Repository) -> Repository:
     """Six events in a private repository, and one in a repository that only MSR admins can see."""
     factories.UserFactory(username="jane")
+    now = timezone.now()
     for number, kind in enumerate(["update_tag", "get_tag", "delete_tag"] * 2):
         factories.record(
-            kind, web, tag=f"t{number}", actor_name="jane", details={"client_address": "10.0.0.7"}
+            kind,
+            web,
+            occurred_at=now - timedelta(minutes=60 - number),
+            tag=f"t{number}",
+            actor_name="jane",
+            details={"client_address": "10.0.0.7"},
         )
-    factories.record("update_tag", factories.repository("secret/app"), tag="s", actor_name="mallory")
+    secret = factories.repository("secret/app")
+    factories.record("update_tag", secret, occurred_at=now, tag="s", actor_name="mallory")
     return web
 
 

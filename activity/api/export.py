@@ -13,7 +13,6 @@ from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 
 from activity.api.base import READ, ApiView, document
-from activity.api.busy import busy_without_slot
 from activity.feed import export, resumable
 from activity.feed.filters import EventFilterBackend, EventFilterSet
 from activity.feed.resumable import Cursor
@@ -84,15 +83,14 @@ class EventExportView(ApiView, GenericAPIView):
         filters.pop("export_format", None)
         columns = resumable.columns(self.access, cursor, format)
         try:
-            with busy_without_slot():
-                return export.download(
-                    resumable.pages(events, self.access, cursor),
-                    format,
-                    columns,
-                    "" if "cursor" in request.query_params else export.header_of(columns, format),
-                    actor=request.user,
-                    filters=filters.urlencode(),
-                )
+            return export.download(
+                resumable.pages(events, self.access, cursor),
+                format,
+                columns,
+                "" if "cursor" in request.query_params else export.header_of(columns, format),
+                actor=request.user,
+                filters=filters.urlencode(),
+            )
         except export.EventsRemoved as error:
             raise Gone(str(error)) from error
 

@@ -20,6 +20,7 @@ from rest_framework.exceptions import APIException, NotFound, ParseError
 from rest_framework.settings import api_settings
 from rest_framework.views import exception_handler, set_rollback
 
+from activity.feed import slots
 from repositories.accounts.authentication import TokenAuthentication
 
 CONTENT_TYPE = "application/problem+json"
@@ -45,6 +46,9 @@ def handle(error: Exception, context: dict[str, Any]) -> JsonResponse:
         error = ParseError(_("The request can't be read."))
     if isinstance(error, Http404):
         error = NotFound()  # the message of Django's exception is always in English
+    if isinstance(error, slots.NoSlot):
+        set_rollback()
+        return response(error.status, str(error), {"Retry-After": str(slots.RETRY_AFTER)})
     handled = exception_handler(error, context)
     if handled is None:
         set_rollback()

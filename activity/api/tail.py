@@ -17,7 +17,6 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from activity.api.base import READ, ApiView, document
-from activity.api.busy import busy_without_slot
 from activity.api.serializers import EventSerializer
 from activity.feed import slots, tail
 from activity.feed.filters import check_parameters
@@ -141,7 +140,7 @@ class TailView(ApiView):
     def wait(self, page: TailPage, query: dict[str, Any]) -> TailPage:
         """Wait until there are events that the caller can see, and return the last page that was read."""
         deadline = time.monotonic() + query["wait"]
-        with busy_without_slot(), slots.WAITING.take(self.request.user.pk):
+        with slots.WAITING.take(self.request.user.pk):
             while not page.rows and page.is_last and tail.wait_for_newer(page.position, deadline):
                 self.authenticate_again()
                 page = self.read_page({**query, "after": page.position})

@@ -7,7 +7,6 @@ from functools import reduce
 from operator import and_
 from typing import Any
 
-from django import forms
 from django.core import exceptions
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
@@ -118,30 +117,22 @@ class EventFilterSet(filters.FilterSet):
         parsed: search_language.Search | None = None,
         repository: Repository | None = None,
         conditions: Iterable[Condition] = (),
-        further_parameters: Collection[str] = (),
         **kwargs: Any,
     ) -> None:
         """Build the filters.
 
         `parsed` is the search, if it has been parsed already. `repository` is the repository that the
         queryset is limited to, and `conditions` are those that limit the list besides the filters.
-        `further_parameters` contains the names of the parameters that may be given besides the filters.
         """
         super().__init__(*args, **kwargs)
         self.unfiltered = Plan(self.queryset, access, repository, conditions=[*conditions])
         self.access = access
-        self.further_parameters = further_parameters
         if parsed is not None:
             self.parsed = parsed
         self.filters["search"].extra["validators"] = [self._check_search]
         for name, offered in (("type", catalogue.offered_types), ("category", catalogue.offered_categories)):
             choices: Iterable[Any] = offered(scanning_enabled, sees_system)
             self.filters[name].extra["choices"] = [(choice.value, choice.label) for choice in choices]
-
-    def get_form_class(self) -> Any:
-        """Return a form class that rejects unknown parameters. A typo would otherwise disable a filter."""
-        bases = (StrictForm, super().get_form_class())
-        return type("EventFilterForm", bases, {"further_parameters": self.further_parameters})
 
     @cached_property
     def parsed(self) -> search_language.Search:
@@ -242,23 +233,6 @@ class EventFilterSet(filters.FilterSet):
         return Repository.objects.filter(namespace__organization__in=owners).order_by()
 
 
-class StrictForm(forms.Form):
-    """A form that rejects unknown and empty parameters, and several values where only one is possible."""
-
-    further_parameters: Collection[str] = ()
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        for name in sorted(set(self.data) - {*self.fields, *self.further_parameters}):
-            self.errors[name] = self.error_class([gettext("Unknown filter.")])
-        for name, values in self.data.lists() if isinstance(self.data, QueryDict) else ():
-            if len(values) > 1 and not isinstance(self.fields.get(name), forms.MultipleChoiceField):
-                self.errors[name] = self.error_class([gettext("Only one value is possible.")])
-            elif "" in values:
-                self.errors[name] = self.error_class([gettext("There is no value.")])
-        return cleaned
-
-
 def further_parameters(view: Any) -> set[str]:
     """Return the names of the parameters that a view of the API has besides filters."""
     paging = getattr(getattr(view, "paginator", None), "parameters", ())
@@ -267,15 +241,19 @@ def further_parameters(view: Any) -> set[str]:
 
 def check_parameters(request: Any, view: Any) -> None:
     """Raise ValidationError if a view without filters can't read a parameter."""
-    known = further_parameters(view)
-    problems = {name: [gettext("Unknown parameter.")] for name in sorted(set(request.query_params) - known)}
-    for name, values in request.query_params.lists():
-        if len(values) > 1:
-            problems.setdefault(name, [gettext("Only one value is possible.")])
-        elif values == [""]:
-            problems.setdefault(name, [gettext("There is no value.")])
-    if problems:
+    if problems := _problems_of(request.query_params, further_parameters(view)):
         raise ValidationError(problems)
+
+
+def _problems_of(query: QueryDict, known: set[str], repeatable: Collection[str] = ()) -> dict[str, list[str]]:
+    """Return which parameters are unknown, which wrongly have several values, and which have none."""
+    problems = {name: [gettext("Unknown parameter.")] for name in sorted(set(query) - known)}
+    for name, values in query.lists():
+        if len(values) > 1 and name not in repeatable:
+            problems.setdefault(name, [gettext("Only one value is possible.")])
+        elif "" in values:
+            problems.setdefault(name, [gettext("There is no value.")])
+    return problems
 
 
 class NoFilters(BaseFilterBackend):
@@ -296,10 +274,24 @@ class EventFilterBackend(filters.DjangoFilterBackend):
             view.plan = Plan(queryset, view.access, getattr(view, "repository", None))
             return view.plan.events()
         filterset = self.get_filterset(request, queryset, view)
-        if not filterset.is_valid():
-            raise translate_validation(filterset.errors)
         view.plan = filterset.plan
         return filterset.qs
+
+    def get_filterset(self, request: Any, queryset: Any, view: Any) -> EventFilterSet:
+        """Return the filters. Raises ValidationError if a parameter can't be read.
+
+        A misspelled parameter would otherwise disable a filter.
+        """
+        found: EventFilterSet = super().get_filterset(request, queryset, view)
+        repeatable = {
+            name for name, each in found.filters.items() if isinstance(each, filters.MultipleChoiceFilter)
+        }
+        known = further_parameters(view).union(found.filters)
+        if errors := translate_validation(found.errors).detail | _problems_of(
+            request.query_params, known, repeatable
+        ):
+            raise ValidationError(errors)
+        return found
 
     def get_filterset_kwargs(self, request: Any, queryset: QuerySet, view: Any) -> dict[str, Any]:
         return {
@@ -308,5 +300,4 @@ class EventFilterBackend(filters.DjangoFilterBackend):
             "repository": getattr(view, "repository", None),
             "scanning_enabled": RegistrySettings.get_solo().scanning_enabled,
             "sees_system": view.access.sees_everything,
-            "further_parameters": further_parameters(view),
         }

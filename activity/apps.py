@@ -3,6 +3,7 @@ from typing import Any
 from django.apps import AppConfig
 from django.apps import apps as installed_apps
 from django.db.backends.signals import connection_created
+from django.db.models import Q
 from django.db.models.signals import post_migrate
 from django.utils.translation import gettext_lazy as _
 
@@ -23,29 +24,28 @@ class ActivityConfig(AppConfig):
     def ready(self) -> None:
         from activity import checks  # noqa: F401
         from activity.deletion import changes
-        from activity.feed.last_activity import last_activity as last_visible_activity
+        from activity.feed.last_activity import last_activity
         from activity.sources import auditing, failed_logins, registries
         from activity.storage import append_only, heartbeats
-        from repositories import administrators, last_activity, links, tabs
-        from repositories.access import groups, levels
+        from repositories import extensions, tabs
+        from repositories.access import levels
 
-        permissions = {
-            levels.VIEW_UNKNOWN_EVENTS,
-            *(category.permission for category in levels.REPOSITORY_CATEGORIES),
-        }
-        groups.APPS.add(self.label)
         auditing.connect()
         failed_logins.connect()
         changes.connect()
         heartbeats.connect()
-        administrators.register_reasons(registries.reasons_to_keep)
-        last_activity.register(last_visible_activity)
-        tabs.register(tabs.Tab(20, _("Tags"), "registry_activity:tags", levels.READ_PERMISSIONS))
-        tabs.register(tabs.Tab(30, _("Activity"), "registry_activity:repository", frozenset(permissions)))
-        pulls = frozenset({levels.Category.PULL.permission})
-        tabs.register(tabs.Tab(35, _("Pulls"), "registry_activity:pulls", pulls))
-        tabs.register_organization_tab(_("Activity"), "registry_activity:organization")
-        links.URL_NAMES.update(user="registry_activity:user", policy="registry_activity:policy")
+        all_events = levels.CATEGORY_PERMISSIONS | {levels.VIEW_UNKNOWN_EVENTS}
+        pulls = {levels.Category.PULL.permission}
+        tabs.register(
+            tabs.Tab(20, _("Tags"), "registry_activity:tags", levels.READ_PERMISSIONS),
+            tabs.Tab(30, _("Activity"), "registry_activity:repository", all_events),
+            tabs.Tab(35, _("Pulls"), "registry_activity:pulls", pulls),
+        )
+        tabs.ORGANIZATION_TABS["registry_activity:organization"] = _("Activity")
+        extensions.URL_NAMES.update(user="registry_activity:user", policy="registry_activity:policy")
+        extensions.LAST_ACTIVITY.add(last_activity)
+        extensions.REASONS_TO_KEEP.add(registries.reasons_to_keep)
+        extensions.MANAGED |= Q(content_type__app_label=self.label)
 
         connection_created.connect(append_only.prepare_sqlite)
         post_migrate.connect(mark_migrated, sender=self)

@@ -25,9 +25,9 @@ class ProjectConfig(AppConfig):
 
     def ready(self) -> None:
         from msr_project import checks  # noqa: F401  # registers the checks
-        from repositories.access import groups
+        from repositories import extensions
 
-        groups.EXTRA |= USERS | SCHEDULES
+        extensions.MANAGED |= USERS | SCHEDULES
 
         # Django sends the signal only for apps with models.
         post_migrate.connect(restore_schedule, sender=apps.get_app_config("registry_activity"))

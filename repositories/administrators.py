@@ -6,7 +6,7 @@ Inactive accounts and service accounts don't count. Programs of the host site ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,30 +17,19 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils.translation import gettext as _
 
+from repositories import extensions
 from repositories.accounts.service_accounts import service_accounts
 from repositories.models import Membership, Organization, Repository, RoleGroup
-
-Reasons = Callable[[Collection[Any]], Iterable[str]]
-_sources: list[Reasons] = []
 
 
 class LastAdministrator(ValidationError):
     """A change would leave nobody who can administer the registry or an organization."""
 
 
-def register_reasons(source: Reasons) -> None:
-    """Add a function that yields why some of the given users must not be deleted.
-
-    Call this from `AppConfig.ready`.
-    """
-    if source not in _sources:
-        _sources.append(source)
-
-
 def reasons_to_keep(users: Collection[Any]) -> list[str]:
     """Return why these users must not be deleted together. If they may be deleted, the list is empty."""
     ids = [user.pk for user in users]
-    found = [reason for source in _sources for reason in source(users)]
+    found = [reason for find in extensions.REASONS_TO_KEEP for reason in find(users)]
     admins = msr_admins()
     if admins and admins <= {*ids}:
         found.append(_("There would be no MSR admin."))

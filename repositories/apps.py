@@ -17,27 +17,10 @@ class RepositoriesConfig(AppConfig):
         super().import_models()
 
     def ready(self) -> None:
-        from repositories import receivers, tabs  # noqa: F401
+        from repositories import receivers  # noqa: F401
         from repositories.access.groups import create_groups, remove_groups
-        from repositories.access.levels import READ_PERMISSIONS, VIEW_POLICIES, VIEW_UNKNOWN_EVENTS
         from repositories.accounts import sessions
 
-        for position, label, url_name, permissions in (
-            (10, _("Info"), "info", READ_PERMISSIONS),
-            (40, _("Promotions"), "promotions", frozenset({VIEW_POLICIES})),
-            (50, _("Mirrors"), "mirrors", frozenset({VIEW_POLICIES})),
-            (60, _("Pruning"), "pruning", frozenset({VIEW_POLICIES})),
-            (70, _("Permissions"), "permissions", frozenset({"manage_access", VIEW_UNKNOWN_EVENTS})),
-            (80, _("Settings"), "repository_settings", frozenset({"edit", "delete"})),
-        ):
-            tabs.register(
-                tabs.Tab(
-                    position,
-                    label,
-                    f"registry_repositories:{url_name}",
-                    permissions,
-                )
-            )
         sessions.connect()
         pre_migrate.connect(remove_groups, sender=self)
         post_migrate.connect(mark_migrated, sender=self)

@@ -17,21 +17,13 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q
 
+from repositories import extensions
 from repositories.accounts import current_request
 from repositories.models import RoleGroup
 from repositories.utils.text import untranslated
 
 MSR_ADMINS = untranslated(RoleGroup.Role.MSR_ADMINS.label)
 AUDITORS = untranslated(RoleGroup.Role.AUDITORS.label)
-
-APPS = {"registry_repositories"}
-"""Labels of the apps whose models the groups can access. Other apps add their labels in `AppConfig.ready`."""
-
-EXTRA = Q(pk=None)
-"""Permissions on other models. Auditors get those that only permit to view.
-
-A site whose admin prevents staff from giving more permissions than they have can add users here.
-"""
 
 VIEW = Q(codename__startswith="view_")
 AUDIT = Q(content_type__app_label="registry_repositories", codename="audit_registry")
@@ -45,9 +37,8 @@ def create_groups(apps: Any = installed_apps, **_: Any) -> None:
     """
     if not apps.all_models["registry_repositories"]:
         return
-    managed = Q(content_type__app_label__in=APPS) | EXTRA
-    _add_permissions(RoleGroup.Role.MSR_ADMINS, managed | _view_people())
-    _add_permissions(RoleGroup.Role.AUDITORS, (managed & VIEW) | _view_people() | AUDIT)
+    _add_permissions(RoleGroup.Role.MSR_ADMINS, extensions.MANAGED | _view_people())
+    _add_permissions(RoleGroup.Role.AUDITORS, (extensions.MANAGED & VIEW) | _view_people() | AUDIT)
 
 
 def remove_groups(plan: Any, **_: Any) -> None:

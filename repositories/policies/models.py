@@ -12,7 +12,7 @@ from django.db import models
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from repositories import links, names
+from repositories import extensions, names
 from repositories.policies import criteria, tag_templates
 
 MAX_VALUE_LENGTH = 1000
@@ -132,7 +132,7 @@ class Policy(models.Model):
         return f"{self.get_kind_display()} {self.public_id}"
 
     def get_absolute_url(self) -> str:
-        return links.page_url("policy", self.public_id)
+        return extensions.page_url("policy", self.public_id)
 
     def clean(self) -> None:
         if self.target_id and self.target_id == self.repository_id:

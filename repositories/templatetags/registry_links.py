@@ -6,12 +6,12 @@ from typing import Any
 
 from django import template
 
-from repositories import links
+from repositories import extensions
 from repositories.access.people import owners_to_ask
 from repositories.utils.text import is_storable
 
 register = template.Library()
-register.simple_tag(links.page_url)
+register.simple_tag(extensions.page_url)
 
 
 @register.simple_tag(takes_context=True)

@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django.views.generic import FormView
 
-from repositories import config, last_activity
+from repositories import config, extensions
 from repositories.access.levels import READ_PERMISSIONS, Category
 from repositories.forms import MAX_SUGGESTIONS, NewRepositoryForm, RepositorySearchForm
 from repositories.models import Repository
@@ -38,7 +38,8 @@ class RepositoriesMixin(ViewerMixin, KeysetListView):
 
         Templates show the details of a repository only if `can_read` is true.
         """
-        times = last_activity.by_repository(self.access, rows)
+        found = [last_activity(self.access, rows) for last_activity in extensions.LAST_ACTIVITY]
+        times = {pk: moment for each in found for pk, moment in each.items()}
         contexts = []
         for repository in rows:
             permissions = self.access.permissions_on(repository)

@@ -57,36 +57,32 @@ VENDORS = ("sqlite", "postgresql")
 
 
 @register
-def check_keys(**_: Any) -> list[CheckMessage]:
+def check_keys(**_: Any) -> Iterator[CheckMessage]:
     """Check that the `REGISTRY_ACTIVITY` setting contains known keys with valid values."""
     values = getattr(settings, "REGISTRY_ACTIVITY", {})
     if not isinstance(values, dict):
-        return [
-            Error(
-                "REGISTRY_ACTIVITY is not a dictionary.",
-                hint=f"Its keys are {', '.join(sorted(KEYS))}. All of them are optional.",
-                id="registry_activity.E001",
-            )
-        ]
-    messages: list[CheckMessage] = [
-        Error(
+        yield Error(
+            "REGISTRY_ACTIVITY is not a dictionary.",
+            hint=f"Its keys are {', '.join(sorted(KEYS))}. All of them are optional.",
+            id="registry_activity.E001",
+        )
+        return
+    unknown = values.keys() - KEYS.keys()
+    invalid = [name for name in KEYS if name in values and not isinstance(values[name], TYPES[name])]
+    for name in sorted(unknown):
+        yield Error(
             f"REGISTRY_ACTIVITY has an unknown key, {name!r}.",
             hint=f"The known keys are {', '.join(sorted(KEYS))}.",
             id="registry_activity.E002",
         )
-        for name in values
-        if name not in KEYS
-    ]
-    for name, default in KEYS.items():
-        if name in values and not isinstance(values[name], TYPES[name]):
-            messages.append(
-                Error(
-                    f"REGISTRY_ACTIVITY[{name!r}] is not of type {type(default).__name__}.",
-                    hint=f"For example: {default!r}.",
-                    id="registry_activity.E003",
-                )
-            )
-    return messages or [*_check_values(values)]
+    for name in invalid:
+        yield Error(
+            f"REGISTRY_ACTIVITY[{name!r}] is not of type {type(KEYS[name]).__name__}.",
+            hint=f"For example: {KEYS[name]!r}.",
+            id="registry_activity.E003",
+        )
+    if not unknown and not invalid:
+        yield from _check_values(values)
 
 
 def _check_values(values: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -120,119 +116,100 @@ def _check_values(values: dict[str, Any]) -> Iterator[CheckMessage]:
 
 
 @register(deploy=True)
-def check_append_only(**_: Any) -> list[CheckMessage]:
+def check_append_only(**_: Any) -> Iterator[CheckMessage]:
     """Check that the database rejects changes to events."""
-    if config.append_only():
-        return []
-    return [
-        Error(
+    if not config.append_only():
+        yield Error(
             "REGISTRY_ACTIVITY['APPEND_ONLY'] is False, so the database accepts changes to events.",
             hint="Only tests need this value.",
             id="registry_activity.E013",
         )
-    ]
 
 
 @register
-def check_apps(**_: Any) -> list[CheckMessage]:
+def check_apps(**_: Any) -> Iterator[CheckMessage]:
     """Check that the apps are installed whose templates, tags and static files the pages use."""
-    return [
-        Error(
-            f"{name!r} is not in INSTALLED_APPS.",
-            hint="The pages of registry-activity don't work without it.",
-            id="registry_activity.E005",
-        )
-        for name in NEEDED_APPS
-        if not apps.is_installed(name)
-    ]
+    for name in NEEDED_APPS:
+        if not apps.is_installed(name):
+            yield Error(
+                f"{name!r} is not in INSTALLED_APPS.",
+                hint="The pages of registry-activity don't work without it.",
+                id="registry_activity.E005",
+            )
 
 
 @register
-def check_middleware(**_: Any) -> list[CheckMessage]:
+def check_middleware(**_: Any) -> Iterator[CheckMessage]:
     """Check that the middleware is installed without which pages fail or events are wrong."""
+    for needed, consequence in MIDDLEWARE.items():
+        if not _has_middleware(needed):
+            yield Error(
+                f"'{needed.__module__}.{needed.__name__}' is not in MIDDLEWARE. Without it, {consequence}",
+                hint="Add it to MIDDLEWARE, anywhere after the middleware of sessions and authentication.",
+                id="registry_activity.E006",
+            )
+
+
+def _has_middleware(needed: type) -> bool:
     installed = [import_string(path) for path in settings.MIDDLEWARE]
-    classes = [middleware for middleware in installed if isinstance(middleware, type)]
-
-    def is_installed(needed: type) -> bool:
-        return any(issubclass(middleware, needed) for middleware in classes)
-
-    messages: list[CheckMessage] = [
-        Error(
-            f"'{needed.__module__}.{needed.__name__}' is not in MIDDLEWARE. Without it, {consequence}",
-            hint="Add it to MIDDLEWARE, in any place after the middleware of sessions and authentication.",
-            id="registry_activity.E006",
-        )
-        for needed, consequence in MIDDLEWARE.items()
-        if not is_installed(needed)
-    ]
-    backends = [import_string(path) for path in settings.AUTHENTICATION_BACKENDS]
-    limited = any(issubclass(backend, LimitedModelBackend) for backend in backends)
-    if not any(
-        hasattr(backend, "get_all_permissions")
-        for backend in backends
-        if backend is not ObjectPermissionBackend
-    ):
-        messages.append(
-            Error(
-                "No backend in AUTHENTICATION_BACKENDS knows the permissions of groups, such as MSR admins.",
-                hint="Add 'django.contrib.auth.backends.ModelBackend', or a class that extends it.",
-                id="registry_activity.E014",
-            )
-        )
-    if limited and not is_installed(LoginLimitMiddleware):
-        messages.append(
-            Warning(
-                "LimitedModelBackend refuses logins without an explanation.",
-                hint="Add 'repositories.accounts.passwords.LoginLimitMiddleware' to MIDDLEWARE.",
-                id="registry_activity.W004",
-            )
-        )
-    return messages
+    return any(isinstance(each, type) and issubclass(each, needed) for each in installed)
 
 
 @register
-def check_templates(**_: Any) -> list[CheckMessage]:
+def check_backends(**_: Any) -> Iterator[CheckMessage]:
+    """Check that the authentication backends know permissions, and can explain why they refuse a login."""
+    backends = {import_string(path) for path in settings.AUTHENTICATION_BACKENDS}
+    if not any(hasattr(backend, "get_all_permissions") for backend in backends - {ObjectPermissionBackend}):
+        yield Error(
+            "No backend in AUTHENTICATION_BACKENDS knows the permissions of groups, such as MSR admins.",
+            hint="Add 'django.contrib.auth.backends.ModelBackend', or a class that extends it.",
+            id="registry_activity.E014",
+        )
+    is_limited = any(issubclass(backend, LimitedModelBackend) for backend in backends)
+    if is_limited and not _has_middleware(LoginLimitMiddleware):
+        yield Warning(
+            "LimitedModelBackend refuses logins without an explanation.",
+            hint="Add 'repositories.accounts.passwords.LoginLimitMiddleware' to MIDDLEWARE.",
+            id="registry_activity.W004",
+        )
+
+
+@register
+def check_templates(**_: Any) -> Iterator[CheckMessage]:
     """Check that Django's template engine finds the apps' templates and gives them what they use."""
     try:
         get_template("registry_activity/base.html")
     except TemplateDoesNotExist:
-        return [
-            Error(
-                "No template engine finds the templates of apps.",
-                hint="Set APP_DIRS to True for DjangoTemplates in TEMPLATES.",
-                id="registry_activity.E007",
-            )
-        ]
-    except TemplateSyntaxError:  # `check_apps` names the app that defines the missing tags
-        return []
-    engine = Engine.get_default()
-    missing = [path for path in CONTEXT_PROCESSORS if path not in engine.context_processors]
-    return [
-        Error(
-            f"{path!r} is not in the context processors of TEMPLATES.",
-            hint="The pages of registry-activity don't show who is logged in, or what has been changed.",
-            id="registry_activity.E008",
+        yield Error(
+            "No template engine finds the templates of apps.",
+            hint="Set APP_DIRS to True for DjangoTemplates in TEMPLATES.",
+            id="registry_activity.E007",
         )
-        for path in missing
-    ]
+        return
+    except TemplateSyntaxError:  # `check_apps` names the app that defines the missing tags
+        return
+    for path in CONTEXT_PROCESSORS:
+        if path not in Engine.get_default().context_processors:
+            yield Error(
+                f"{path!r} is not in the context processors of TEMPLATES.",
+                hint="The pages of registry-activity don't show who is logged in, or what has been changed.",
+                id="registry_activity.E008",
+            )
 
 
 @register
-def check_time_zones(**_: Any) -> list[CheckMessage]:
+def check_time_zones(**_: Any) -> Iterator[CheckMessage]:
     """Check that times have time zones."""
-    if settings.USE_TZ:
-        return []
-    return [
-        Error(
+    if not settings.USE_TZ:
+        yield Error(
             "USE_TZ is False, so the times of events would be ambiguous.",
             hint="Set USE_TZ to True.",
             id="registry_activity.E009",
         )
-    ]
 
 
 @register
-def check_databases(**_: Any) -> list[CheckMessage]:
+def check_databases(**_: Any) -> Iterator[CheckMessage]:
     """Check that one database, of a known kind, contains everything that transactions and joins span."""
     models: list[Any] = [get_user_model(), Group, Permission]
     for label in ("registry_activity", "registry_repositories"):
@@ -240,90 +217,73 @@ def check_databases(**_: Any) -> list[CheckMessage]:
     elsewhere = sorted(
         model._meta.label for model in models if router.db_for_write(model) != DEFAULT_DB_ALIAS
     )
-    messages: list[CheckMessage] = []
     if elsewhere:
-        messages.append(
-            Error(
-                f"DATABASE_ROUTERS write these models elsewhere than the others: {', '.join(elsewhere)}.",
-                hint=f"The {DEFAULT_DB_ALIAS!r} database has to contain users, groups, permissions and all "
-                "models of registry-activity. They can be read from a replica.",
-                id="registry_activity.E010",
-            )
+        yield Error(
+            f"DATABASE_ROUTERS write these models elsewhere than the others: {', '.join(elsewhere)}.",
+            hint=f"The {DEFAULT_DB_ALIAS!r} database has to contain users, groups, permissions and all "
+            "models of registry-activity. They can be read from a replica.",
+            id="registry_activity.E010",
         )
-    vendor = connections[DEFAULT_DB_ALIAS].vendor
-    if vendor not in VENDORS:
-        messages.append(
-            Error(
-                f"Events can't be stored in {connections[DEFAULT_DB_ALIAS].display_name}.",
-                hint="Use PostgreSQL or SQLite.",
-                id="registry_activity.E011",
-            )
+    database = connections[DEFAULT_DB_ALIAS]
+    if database.vendor not in VENDORS:
+        yield Error(
+            f"Events can't be stored in {database.display_name}.",
+            hint="Use PostgreSQL or SQLite.",
+            id="registry_activity.E011",
         )
-    return messages
 
 
 @register
-def check_urls(**_: Any) -> list[CheckMessage]:
+def check_urls(**_: Any) -> Iterator[CheckMessage]:
     """Check that the pages can be reached, and that they can redirect to the login page."""
     try:
         reverse("registry_activity:all")
         reverse("registry_repositories:list")
         reverse("registry_api:events")
     except NoReverseMatch as error:
-        return [
-            Error(
-                f"The URLs of registry-activity are not included: {error}",
-                hint="Add path('registry/', include('activity.urls')) to the URL configuration.",
-                id="registry_activity.E012",
-            )
-        ]
+        yield Error(
+            f"The URLs of registry-activity are not included: {error}",
+            hint="Add path('registry/', include('activity.urls')) to the URL configuration.",
+            id="registry_activity.E012",
+        )
+        return
     try:
         url, prefix = resolve_url(settings.LOGIN_URL), get_script_prefix()
         if url.startswith(prefix) and not url.startswith("//"):
             resolve("/" + url.partition("?")[0].removeprefix(prefix))
     except (NoReverseMatch, Resolver404):
-        return [
-            Warning(
-                f"LOGIN_URL is {str(settings.LOGIN_URL)!r}, where this site has no page.",
-                hint="Set LOGIN_URL to the address or to the name of the login page.",
-                id="registry_activity.W005",
-            )
-        ]
-    return []
+        yield Warning(
+            f"LOGIN_URL is {str(settings.LOGIN_URL)!r}, where this site has no page.",
+            hint="Set LOGIN_URL to the address or to the name of the login page.",
+            id="registry_activity.W005",
+        )
 
 
 @register(Tags.database)
-def check_names(databases: Collection[str] | None = None, **_: Any) -> list[CheckMessage]:
+def check_names(databases: Collection[str] | None = None, **_: Any) -> Iterator[CheckMessage]:
     """Name the users whose names stand for something else. `migrate` and `check --database` do this."""
     users = get_user_model()
     if DEFAULT_DB_ALIAS not in (databases or ()):
-        return []
+        return
     if users._meta.db_table not in connections[DEFAULT_DB_ALIAS].introspection.table_names():
-        return []
+        return
     same = Q(*(Q(**{f"{users.USERNAME_FIELD}__iexact": name}) for name in RESERVED), _connector=Q.OR)
     named = users._default_manager.filter(same).values_list(users.USERNAME_FIELD, flat=True)
-    if not named:
-        return []
-    return [
-        Warning(
+    if named:
+        yield Warning(
             f"These users have names that stand for something else: {', '.join(sorted(named))}.",
             hint="They own no namespace, and lists show them as “USER anonymous”, for example. Rename them,"
             " or silence this warning.",
             id="registry_activity.W007",
         )
-    ]
 
 
 @register
-def check_packages(**_: Any) -> list[CheckMessage]:
-    """Check the settings of other packages that change what they do to the site."""
-    messages: list[CheckMessage] = []
+def check_guardian(**_: Any) -> Iterator[CheckMessage]:
+    """Check that django-guardian adds no user to the site."""
     if getattr(settings, "ANONYMOUS_USER_NAME", "AnonymousUser") is not None:
-        messages.append(
-            Warning(
-                "django-guardian creates a user for people who aren't logged in.",
-                hint="Set ANONYMOUS_USER_NAME to None, or silence this warning if the site needs that user.",
-                id="registry_activity.W006",
-            )
+        yield Warning(
+            "django-guardian creates a user for people who aren't logged in.",
+            hint="Set ANONYMOUS_USER_NAME to None, or silence this warning if the site needs that user.",
+            id="registry_activity.W006",
         )
-    return messages

@@ -15,6 +15,8 @@ from django.conf import settings as site
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client, override_settings
+from django.utils import timezone
+from django_celery_beat.models import PeriodicTask
 from hypothesis import settings
 
 from activity.api import senders
@@ -134,8 +136,12 @@ def auditor(log_in: Callable[[Any], Client]) -> Client:
 
 @pytest.fixture
 def schedule(db: None) -> None:
-    """Celery beat's schedule, which a migration creates, and which tests with real transactions delete."""
+    """Celery beat's schedule, which a migration creates, and which tests with real transactions delete.
+
+    It begins now. Since the migration, tasks would be overdue after a quarter of an hour of tests.
+    """
     import_module("activity.migrations.0002_schedule").create_schedule(apps, None)
+    PeriodicTask.objects.update(date_changed=timezone.now())
 
 
 @pytest.fixture

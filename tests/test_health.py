@@ -118,7 +118,7 @@ class TestWithoutCelery:
     """Celery is optional, so a site that has never used it lacks nothing."""
 
     @pytest.fixture(autouse=True)
-    def site(self, alive: None, settings: Any) -> None:
+    def site(self, schedule: None, alive: None, settings: Any) -> None:
         del settings.CELERY_BEAT_SCHEDULER
         Heartbeat.objects.exclude(pk=heartbeats.MIGRATIONS).delete()
         Heartbeat.objects.update(trusted_at=timezone.now() - timedelta(days=40))

@@ -28,7 +28,7 @@ from repositories.access.levels import Category
 from repositories.models import Repository
 from tests import factories
 from tests.factories import DIGEST
-from tests.test_hostile_parameters import encode_cursor
+from tests.hostile_parameters import encode_cursor
 
 EXAMPLES = 12
 """The number of random requests for each operation and caller, besides those for each rule of the schema."""

@@ -28,9 +28,9 @@ from activity.storage.events import insert
 from msr_project.server.connections import MAX_QUERY
 from repositories.models import Namespace, Repository
 from tests import factories
+from tests.hostile_parameters import HOSTILE, PARAMETERS, cursors, encode, encode_cursor, path_of
 from tests.html_forms import post_forms
 from tests.test_audit_walk import Walk
-from tests.test_hostile_parameters import HOSTILE, PARAMETERS, cursors, encode, encode_cursor, path_of
 from tests.worlds import rolled_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.long]

@@ -17,7 +17,7 @@ from repositories.models import Repository
 from tests import factories
 from tests.deletion import manage
 from tests.factories import NOON
-from tests.test_tail import delete, record
+from tests.tail_events import delete, record
 
 pytestmark = pytest.mark.django_db
 

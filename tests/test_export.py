@@ -26,7 +26,7 @@ from repositories.accounts import current_request
 from repositories.utils.text import visible_text
 from tests import factories
 from tests.factories import DIGEST, NOON
-from tests.test_tail import delete
+from tests.tail_events import delete
 
 pytestmark = pytest.mark.django_db
 

@@ -18,7 +18,7 @@ from activity.feed import resumable
 from activity.models import Event
 from repositories.models import Repository
 from tests import factories
-from tests.test_tail import delete, record, tags
+from tests.tail_events import delete, record, tags
 
 pytestmark = pytest.mark.django_db
 

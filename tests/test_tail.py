@@ -19,12 +19,13 @@ from guardian.shortcuts import remove_perm
 
 from activity.feed import slots, tail
 from activity.models import Event
-from activity.storage.events import delete_events, insert
+from activity.storage.events import insert
 from repositories.accounts import sessions
 from repositories.models import AccessToken, Repository
 from tests import factories
 from tests.deletion import DECEMBER, JANUARY, add_events, execute_run, manage, on_postgresql, turn_on
 from tests.factories import NOON
+from tests.tail_events import delete, record, tags
 
 pytest_plugins = ["tests.deletion_fixtures"]
 pytestmark = pytest.mark.django_db
@@ -39,10 +40,6 @@ def get(client: Client, after: int = 0, **query: Any) -> dict[str, Any]:
     return response.json()
 
 
-def tags(page: dict[str, Any]) -> list[str]:
-    return [event["tag"].rpartition(":")[2] for event in page["results"]]
-
-
 def read_all(client: Client, size: int) -> list[str]:
     """Return the tags of all events, page by page, following `next`."""
     page, found = get(client, page_size=size), []
@@ -50,15 +47,6 @@ def read_all(client: Client, size: int) -> list[str]:
         found += tags(page)
         page = client.get(page["next"]).json()
     return found + tags(page)
-
-
-def record(*tags: str, **values: Any) -> list[Event]:
-    return insert([factories.event_row(tag=tag, repository_name="acme/web", **values) for tag in tags])
-
-
-def delete(**which: Any) -> None:
-    with transaction.atomic():
-        delete_events(Event.objects.filter(**which), "run 1")
 
 
 class TestOrder:

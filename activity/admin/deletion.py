@@ -1,4 +1,4 @@
-"""The admin for auto-deletion: settings, rules, holds, runs, archives and imports."""
+"""The admin for auto-deletion: settings, rules, holds, runs and imports."""
 
 from __future__ import annotations
 

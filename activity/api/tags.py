@@ -13,7 +13,7 @@ from drf_spectacular.utils import extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.generics import ListAPIView
 
-from activity.api import unused
+from activity.api import not_pulled_for
 from activity.api.base import READ, ApiView, document
 from activity.api.pagination import TagPagination
 from activity.api.serializers import ActorField, SparseSerializer
@@ -95,7 +95,7 @@ class TagSerializer(SparseSerializer, AttachedTagSerializer):
     attachments_not_shown = serializers.IntegerField(help_text="The number of further attachments.")
 
 
-@extend_schema_view(get=document(parameters=[unused.PARAMETER]))
+@extend_schema_view(get=document(parameters=[not_pulled_for.PARAMETER]))
 class TagListView(ApiView, ListAPIView):
     """List the tags of a repository."""
 
@@ -107,7 +107,7 @@ class TagListView(ApiView, ListAPIView):
 
     @property
     def parameters(self) -> frozenset[str]:  # type: ignore[override]
-        return frozenset({"search", *({unused.NAME} if self.listed.sees_pulls else ())})
+        return frozenset({"search", *({not_pulled_for.NAME} if self.listed.sees_pulls else ())})
 
     @cached_property
     def listed(self) -> TagList:
@@ -115,8 +115,8 @@ class TagListView(ApiView, ListAPIView):
         if not READ_PERMISSIONS & self.access.permissions_on(repository):
             raise Http404
         text = serializers.CharField(allow_blank=True, max_length=names.MAX_NAME_LENGTH)
-        search, days = self.read_parameter("search", text), self.read_parameter(unused.NAME, unused.field())
-        return TagList(self.access, repository, search or "", days)
+        search = self.read_parameter("search", text) or ""
+        return TagList(self.access, repository, search, not_pulled_for.read(self))
 
     def get_queryset(self) -> QuerySet:
         return self.listed.tags()

@@ -16,7 +16,7 @@ from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from activity.api import unused
+from activity.api import not_pulled_for
 from activity.api.base import READ, WRITE, ApiView, document
 from activity.api.pagination import EventPagination, RepositoryPagination
 from activity.api.parsers import parse_json
@@ -117,7 +117,7 @@ class EventDetailView(ApiView, RetrieveAPIView):
             raise NotFound(" ".join(filter(None, sentences))) from error
 
 
-@extend_schema_view(get=document(parameters=[unused.PARAMETER]))
+@extend_schema_view(get=document(parameters=[not_pulled_for.PARAMETER]))
 class RepositoryListView(ApiView, ListAPIView):
     """List the repositories that the caller can see, sorted by name."""
 
@@ -125,11 +125,11 @@ class RepositoryListView(ApiView, ListAPIView):
     serializer_class = RepositorySerializer
     pagination_class = RepositoryPagination
     filter_backends = [NoFilters]
-    parameters = frozenset({unused.NAME})
+    parameters = frozenset({not_pulled_for.NAME})
 
     def get_queryset(self) -> QuerySet[Repository]:
         repositories = self.access.repositories().select_related("namespace")
-        days = self.read_parameter(unused.NAME, unused.field())
+        days = not_pulled_for.read(self)
         if days is None:
             return repositories
         with_pulls = self.access.repositories([Category.PULL.permission]).order_by().values("pk")

@@ -55,6 +55,7 @@ from activity.recording.record import record_events
 from activity.storage import journal
 from repositories import signals
 from repositories.access import grants
+from repositories.access.resolving import GRANTS
 from repositories.accounts import current_request
 from repositories.accounts.service_accounts import is_service_account
 from repositories.dependents import dependents_of
@@ -62,15 +63,11 @@ from repositories.models import (
     AccessToken,
     Membership,
     Namespace,
-    NamespaceGroupPermission,
-    NamespaceUserPermission,
     Organization,
     Policy,
     Profile,
     RegistrySettings,
     Repository,
-    RepositoryGroupPermission,
-    RepositoryUserPermission,
     Team,
 )
 from repositories.utils.diff import Changes, diff
@@ -144,12 +141,6 @@ def _run_event_kind(run: Run, verb: str, changes: Changes) -> str:
     return f"{verb}_deletion_{'preview' if run.preview else 'run'}"
 
 
-GRANT_MODELS = (
-    RepositoryUserPermission,
-    RepositoryGroupPermission,
-    NamespaceUserPermission,
-    NamespaceGroupPermission,
-)
 SCHEDULE_MODELS = (beat.CrontabSchedule, beat.IntervalSchedule, beat.SolarSchedule, beat.ClockedSchedule)
 
 AUDITED: dict[type[models.Model], Audited] = {
@@ -163,7 +154,7 @@ AUDITED: dict[type[models.Model], Audited] = {
                 subject=grants.describe,
                 user_id=lambda grant: getattr(grant, "user_id", None),  # the grants of teams have none
             )
-            for model in GRANT_MODELS
+            for _, model, _ in GRANTS
         ),
         Audited(Team, "team", ignored={"group"}),
         Audited(Organization, "organization"),

@@ -163,7 +163,7 @@ def resolve(messages: Sequence[Sequence[Request]]) -> list[list[Draft]]:
     known = _read([row for row, _ in chain.from_iterable(pairs) if _is_get_by_digest(row)])
     resolved = [_resolve_message(sorted(rows, key=lambda pair: pair[0].id), known) for rows in pairs]
     # Sorted, so that two messages can't deadlock.
-    _store([known.new[id] for id in sorted(known.new, key=by_number)])
+    insert_rows([known.new[id] for id in sorted(known.new, key=by_number)], "ON CONFLICT DO NOTHING")
     return resolved
 
 
@@ -229,10 +229,6 @@ def _find_deciding_request(
     had_index = found and found.is_head and found.tag and found.is_index and not found.references
     is_recent = found and found.id >= first_id(draft.occurred_at - PLATFORM_WINDOW)
     return (found if had_index and is_recent else None), False
-
-
-def _store(rows: Sequence[ManifestRequest]) -> None:
-    insert_rows(rows, "ON CONFLICT DO NOTHING")
 
 
 @transaction.atomic

@@ -18,10 +18,10 @@ class DependentsMixin(admin.ModelAdmin):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
         _, counts, missing_permissions, protected = super().get_deleted_objects(objs, request)
-        return what_goes_along(objs, request), counts, missing_permissions, protected
+        return with_dependents(objs, request), counts, missing_permissions, protected
 
 
-def what_goes_along(rows: Iterable[Any], request: HttpRequest) -> list[Any]:
+def with_dependents(rows: Iterable[Any], request: HttpRequest) -> list[Any]:
     """Return a nested list for the admin's pages: the rows to delete, each with what depends on it.
 
     The names, such as those of private repositories, are only for MSR admins and auditors. Other staff see

@@ -32,7 +32,7 @@ from repositories.admin.grants import (
 )
 from repositories.admin.immutable import ImmutableFieldsMixin
 from repositories.admin.links import change_url, grant_url, join_links, model_url
-from repositories.admin.picking import PickerMixin, is_searchable
+from repositories.admin.picking import PickerMixin, can_search
 from repositories.models import (
     Membership,
     Namespace,
@@ -159,7 +159,7 @@ class TeamAdminForm(forms.ModelForm):
     def _members_widget(self) -> forms.Widget:
         field: Any = Membership._meta.get_field("user")
         choices = self.fields["members"].choices  # type: ignore[attr-defined]
-        if is_searchable(User, self.admin_site):
+        if can_search(User, self.admin_site):
             return AutocompleteMultiple(field, self.admin_site, choices=choices)
         return ManyToManyRawIdWidget(field.remote_field, self.admin_site)
 

@@ -17,18 +17,18 @@ class PickerMixin:
     admin_site: Any
 
     def _searched(self) -> list[str]:
-        return [name for name in self.picked_fields if self._is_searchable(name)]
+        return [name for name in self.picked_fields if self._can_search(name)]
 
     def _typed(self) -> list[str]:
-        return [name for name in self.picked_fields if not self._is_searchable(name)]
+        return [name for name in self.picked_fields if not self._can_search(name)]
 
     autocomplete_fields: Any = property(_searched)
     raw_id_fields: Any = property(_typed)
 
-    def _is_searchable(self, name: str) -> bool:
-        return is_searchable(self.model._meta.get_field(name).related_model, self.admin_site)
+    def _can_search(self, name: str) -> bool:
+        return can_search(self.model._meta.get_field(name).related_model, self.admin_site)
 
 
-def is_searchable(model: Any, admin_site: Any) -> bool:
+def can_search(model: Any, admin_site: Any) -> bool:
     """Return whether an admin site can search for the objects of a model."""
     return admin_site.is_registered(model) and bool(admin_site.get_model_admin(model).search_fields)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from solo.admin import SingletonModelAdmin
 
 from repositories import names
-from repositories.admin.dependents import what_goes_along
+from repositories.admin.dependents import with_dependents
 from repositories.admin.effective_access import access_page, repository_access_view, user_access_view
 from repositories.admin.grants import GrantableModelAdmin, RepositoryTeamInline, RepositoryUserInline
 from repositories.admin.immutable import ImmutableFieldsMixin
@@ -96,7 +96,7 @@ class RepositoryAdmin(PickerMixin, ImmutableFieldsMixin, GrantableModelAdmin):
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[list, dict, set, list]:
         # Only the grants are deleted, because the repository itself is only marked as deleted.
-        return what_goes_along(objs, request), {Repository._meta.verbose_name_plural: len(objs)}, set(), []
+        return with_dependents(objs, request), {Repository._meta.verbose_name_plural: len(objs)}, set(), []
 
 
 @admin.register(RegistrySettings)

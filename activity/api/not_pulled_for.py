@@ -5,6 +5,7 @@ from __future__ import annotations
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers
 
+from activity.api.base import ApiView
 from repositories.forms import MAX_PERIOD
 
 NAME = "not_pulled_for"
@@ -18,9 +19,7 @@ PARAMETER = OpenApiParameter(
 )
 
 
-def field() -> serializers.IntegerField:
-    """Return the field that reads the parameter.
-
-    Each request needs its own, because a field's messages keep the language in which they were first read.
-    """
-    return serializers.IntegerField(min_value=1, max_value=MAX_PERIOD.days)
+def read(view: ApiView) -> int | None:
+    """Return the number of days that the caller gives, or None. Raises ValidationError."""
+    # A field for each request, because its messages keep the language in which they were first read.
+    return view.read_parameter(NAME, serializers.IntegerField(min_value=1, max_value=MAX_PERIOD.days))

@@ -9,20 +9,21 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest
 from django.utils import timezone
+from django.views.decorators.cache import cache_control
 
 from repositories.accounts.service_accounts import for_people
 from repositories.models import Profile
-from repositories.utils.private import make_private
 
 
 def make_pages(patterns: list[Any]) -> None:
     """Make the views of URL patterns private pages that require a login and follow the user's preferences.
 
-    Views marked with `login_not_required` check the user themselves.
+    No browser and no proxy may store them. Otherwise, the browser of a shared computer could show stored
+    pages after its user has logged out. Views marked with `login_not_required` check the user themselves.
     """
-    make_private(patterns)
+    private = cache_control(private=True, no_store=True)
     for pattern in patterns:
-        view = with_preferences(for_people(pattern.callback))
+        view = with_preferences(for_people(private(pattern.callback)))
         pattern.callback = login_required(view) if getattr(view, "login_required", True) else view
 
 

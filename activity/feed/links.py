@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from django.urls import reverse
 
-from activity.models import Event
-from activity.models.actors import ActorType
+from activity.models import ActorType, Event
 from repositories.access import levels
 from repositories.access.resolving import Access
 from repositories.models import Policy

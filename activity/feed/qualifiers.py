@@ -23,8 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from activity.catalogue import KINDS, OWN_CATEGORIES, Type
 from activity.feed import known_names
 from activity.gating import sees_delivery, with_all_details, with_delivery
-from activity.models import ActorType
-from activity.models.actors import label_of_actor
+from activity.models import ActorType, label_of_actor
 from activity.models.details import with_detail, with_more_detail
 from repositories import names
 from repositories.access.levels import Category
@@ -323,14 +322,9 @@ def in_repositories(values: Sequence[str], access: Access) -> Condition:
             for image in images
         )
         exact = False
-    return Condition(
-        matches,
-        exact=exact,
-        repositories=found,
-        problems=_absent(
-            ids_by_name, [name for name, ids in ids_by_name.items() if ids], "repository", access
-        ),
-    )
+    named = [name for name, ids in ids_by_name.items() if ids]
+    problems = _absent(ids_by_name, named, known_names.no_repository, access)
+    return Condition(matches, exact=exact, repositories=found, problems=problems)
 
 
 def _ids_by_name(wanted: Collection[str], access: Access) -> dict[str, list[int]]:
@@ -351,14 +345,14 @@ def _ids_by_name(wanted: Collection[str], access: Access) -> dict[str, list[int]
 def in_namespaces(values: Sequence[str], access: Access) -> Condition:
     repositories = known_names.repositories(access).filter(namespace__name__in=values).order_by()
     found = repositories.values_list("namespace__name", flat=True).distinct()
-    return in_any(repositories, problems=_absent(values, found, "namespace", access))
+    return in_any(repositories, problems=_absent(values, found, known_names.no_namespace, access))
 
 
 def in_organizations(values: Sequence[str], access: Access) -> Condition:
     owners = access.organizations().filter(name__in=values)
     repositories = known_names.repositories(access).filter(namespace__organization__in=owners).order_by()
     found = owners.values_list("name", flat=True)
-    return in_any(repositories, problems=_absent(values, found, "organization", access))
+    return in_any(repositories, problems=_absent(values, found, known_names.no_organization, access))
 
 
 def in_any(repositories: QuerySet[Repository], problems: Sequence[str] = ()) -> Condition:
@@ -368,10 +362,11 @@ def in_any(repositories: QuerySet[Repository], problems: Sequence[str] = ()) -> 
     return Condition(Q(repository__in=found), problems=problems, repositories=found)
 
 
-def _absent(values: Iterable[str], found: Iterable[str], what: str, access: Access) -> list[str]:
+def _absent(
+    values: Iterable[str], found: Iterable[str], explain: Callable[[str, Access], str], access: Access
+) -> list[str]:
     """Return a problem for each name that wasn't found, but no more than a page can explain."""
     absent = sorted(set(values) - set(found))
-    explain = getattr(known_names, f"no_{what}")
     return [explain(name, access) for name in absent[:MAX_EXPLAINED]]
 
 
@@ -422,9 +417,8 @@ def delivered_by(values: Sequence[str], access: Access) -> Condition:
     by_token = _any(Q(delivered_with__startswith=token) for token in tokens)
     names_only = [v for v in values if not TOKEN.fullmatch(v) and not DELETED_ACCOUNT.fullmatch(v)]
     known = accounts if sees_delivery(access) else names_only
-    return Condition(
-        Q(delivered_by__in=ids) | by_token, problems=_absent(names_only, known, "account", access)
-    )
+    problems = _absent(names_only, known, known_names.no_account, access)
+    return Condition(Q(delivered_by__in=ids) | by_token, problems=problems)
 
 
 def _any(conditions: Iterable[Q]) -> Q:

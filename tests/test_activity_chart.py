@@ -129,6 +129,17 @@ class TestChart:
         bars = response.context["chart"].bars
         assert sum(count_in_list(admin, "/activity/", **parse_qs(bar.url[1:])) for bar in bars) == 9
 
+    def test_chart_of_quiet_repositories_begins_with_their_events(
+        self, admin: Client, web: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(plans, "MAX_DESCENTS", 5)
+
+        response = admin.get("/activity/", {"q": "repo:acme/web"})
+
+        assert len(response.context["chart"].bars) > 20
+        assert response.context["chart"].total == count_in_list(admin, "/activity/", q="repo:acme/web")
+        assert "The chart shows only" not in response.content.decode()
+
     def test_chart_is_empty_if_more_events_than_the_limit_have_the_newest_time(
         self, web: Repository, monkeypatch: pytest.MonkeyPatch
     ) -> None:

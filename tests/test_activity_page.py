@@ -106,7 +106,7 @@ class TestPulls:
 
     def test_empty_list_offers_to_show_excluded_pulls(self, repoadmin: Client, reader: Client) -> None:
         assert 'href="?tag=none&amp;exclude_pull=false">Show pulls' in page(repoadmin, tag="none")
-        assert 'href="?type=GET&amp;exclude_pull=false">Show pulls' in page(repoadmin, type="GET")
+        assert "Show pulls" not in page(repoadmin, type="GET", tag="none")
         assert "Show pulls" not in page(repoadmin, tag="none", exclude_pull="false")
         assert "Show pulls" not in page(reader, tag="none")
 

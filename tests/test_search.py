@@ -160,6 +160,10 @@ class TestLanguage:
             ("NOT actor:a", "NOT has no meaning"),
             ("actor:dana,li", "write actor:dana actor:li"),
             ("actor:dana|li", "write actor:dana actor:li"),
+            ("type:delete|type:fail", "write type:delete type:fail."),
+            ("type:delete,tag:v1", "write type:delete tag:v1."),
+            ("type=delete", "Write type:delete or actor:type=delete."),
+            ("type：delete", "Write type:delete or"),
             ("actor:da*", "has no meaning"),
             ("(actor:dana)", "has no meaning"),
             ("actor:“dana”", "straight quotation marks"),
@@ -424,6 +428,15 @@ class TestFinding:
 
         assert [event.tag for event in page.rows] == ["j"]
         assert page.searched_to == NOON + timedelta(hours=7)
+
+    def test_search_of_quiet_repositories_ends_with_the_first_event(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(plans, "MAX_DESCENTS", 1)
+
+        page = reading.find(plan_query("repo:acme/web:none"), 10)
+
+        assert (page.rows, page.searched_to) == ([], None)
 
     def test_search_uses_the_index_that_gets_farthest(self, monkeypatch: pytest.MonkeyPatch) -> None:
         factories.PolicyFactory(public_id="CA5E7822", repository=Repository.objects.get(name="web"))

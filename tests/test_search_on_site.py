@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -141,6 +142,37 @@ class TestLists:
         assert "<code>via:acme-registry</code>" not in get_page(reader, URL)
 
 
+class TestPulls:
+    """Pulls are excluded by default, but who asks for nothing else gets them."""
+
+    QUERIES: ClassVar = [
+        {"q": "type:get"},
+        {"q": "category:pull tag:t4"},
+        {"q": 'label:"get tag"'},
+        {"category": "pull"},
+        {"type": "GET", "q": "kind:get_tag"},
+    ]
+
+    @pytest.mark.parametrize("query", QUERIES, ids=str)
+    def test_search_for_pulls_alone_lists_and_exports_them(
+        self, auditor: Client, query: dict[str, str]
+    ) -> None:
+        for excluded in ({}, {"exclude_pull": "true"}):
+            html = get_page(auditor, URL, **query, **excluded)
+            assert set(column(html, "Label")) == {"Get Tag"}
+            assert ("Pulls are shown although they are excluded" in html) == bool(excluded)
+            exported = auditor.post(f"{URL}?{urlencode({**query, **excluded})}", {"export": "csv"})
+            assert b"Get Tag" in b"".join(exported)
+
+    @pytest.mark.parametrize("q", ["type:get type:delete", "label:tag", "actor:jane", "-type:delete"])
+    def test_other_searches_exclude_pulls(self, auditor: Client, q: str) -> None:
+        assert "Get Tag" not in column(get_page(auditor, URL, q=q), "Label")
+
+    def test_viewer_without_pulls_is_told(self, reader: Client) -> None:
+        assert "Pulls are shown to repository admins." in get_page(reader, URL, q="type:get")
+        assert "Pulls are shown" not in get_page(reader, URL, q="type:delete")
+
+
 class TestNames:
     @pytest.mark.parametrize(
         ("hidden", "absent"),
@@ -178,9 +210,37 @@ class TestNames:
     def test_empty_list_explains_an_unknown_actor(self, auditor: Client) -> None:
         html = get_page(auditor, URL, q="actor:jnae")
 
-        assert "No event that you can see was caused by an actor called jnae. The nearest is jane." in html
+        assert "This list has no event by an actor called jnae. The nearest is jane." in html
+
+    def test_empty_list_does_not_deny_events_of_a_known_actor(self, auditor: Client) -> None:
+        for q in ("jane type:scan", "actor:JANE type:scan"):
+            assert "by an actor called" not in get_page(auditor, URL, q=q)
+
+    def test_invisible_characters_in_a_wrong_name_are_shown(self, auditor: Client) -> None:
+        assert r"an actor called ja\u200bne." in get_page(auditor, URL, q="ja\u200bne")
+
+    @pytest.mark.parametrize(("word", "explained"), [("t0", True), ("actor:t0", False)])
+    def test_empty_list_says_that_a_word_is_an_actor(
+        self, auditor: Client, word: str, explained: bool
+    ) -> None:
+        html = get_page(auditor, URL, q=word)
+
+        assert ("For a tag or namespace, write tag:t0 or namespace:t0." in html) == explained
+
+    def test_name_that_is_no_term_and_no_repository_is_refused_as_both(self, auditor: Client) -> None:
+        answer = get_refusal(auditor, URL, q="limit:10")
+
+        assert "There is no repository called limit that you can see." in answer
+        assert "&#x27;limit:&#x27; is not a search term either." in answer
+
+    @pytest.mark.parametrize("query", [{"q": "after:2999"}, {"after": "2999-01-01T00:00"}], ids=str)
+    def test_empty_list_says_that_it_begins_in_the_future(
+        self, auditor: Client, query: dict[str, str]
+    ) -> None:
+        assert "Jan 1, 2999 12:00 AM is in the future." in get_page(auditor, URL, **query)
+        assert "in the future" not in get_page(auditor, URL, q="before:2999 actor:nobody")
 
     def test_page_says_of_which_events_details_can_be_searched(self, reader: Client, auditor: Client) -> None:
         for name in ("ip:10.0.0.7", "request:r1", "via:jane"):
-            assert f"For you, {name.partition(':')[0]}: finds only" in get_page(reader, URL, q=name)
+            assert f"For you, {name.partition(':')[0]}: finds " in get_page(reader, URL, q=name)
             assert "For you," not in get_page(auditor, URL, q=name)

@@ -15,8 +15,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from activity import catalogue
+from activity.catalogue import KINDS
 from activity.feed.ordering import LONGEST_SORT, SORTABLE
+from activity.feed.plans import PULLS
 from activity.feed.qualifiers import Image, InvalidTerm, read_digest, read_repository, read_tag, split_image
+from activity.feed.search import kinds_asked
 from activity.feed.search_language import MAX_LENGTH, Search, Term, parse
 from activity.feed.search_times import TimeField, input_of
 from activity.models import MAX_ACTOR_LENGTH, actor_name_from_label
@@ -132,6 +135,7 @@ class ActivityForm(forms.Form):
         page is about, if any. `excludes_pulls` is whether pulls are excluded by default.
         """
         defaults = self.DEFAULTS if excludes_pulls else {**self.DEFAULTS, "exclude_pull": "false"}
+        self.offers_pulls = offers_pulls
         super().__init__({**defaults, **{name: query[name] for name in query if query[name]}})
         self.query = query
         self.known = known
@@ -164,6 +168,12 @@ class ActivityForm(forms.Form):
         """What the viewer should know about how the query was read."""
         periods = (self.cleaned_data.get(name) for name in ("after", "before"))
         notices = [period.notice for period in periods if period and period.notice]
+        if self.asks_only_for_pulls and not self.offers_pulls:
+            notices.append(gettext("Pulls are shown to repository admins. You can't see any here."))
+        elif self.asks_only_for_pulls and self.query.get("exclude_pull") == "true":
+            notices.append(
+                gettext("Pulls are shown although they are excluded, because nothing else is asked for.")
+            )
         if self.has_times and (range_ := self.cleaned_data.get("range")) in PERIODS:
             notices.append(str(LIMITED[range_]))
         return notices
@@ -239,6 +249,21 @@ class ActivityForm(forms.Form):
         return combined
 
     @property
+    def excludes_pulls(self) -> bool:
+        return self.cleaned_data.get("exclude_pull", True) and not self.asks_only_for_pulls
+
+    @cached_property
+    def asks_only_for_pulls(self) -> bool:
+        """Whether the search and the filters ask for nothing but pulls, or what has the same type."""
+        of_search = kinds_asked(self.search)
+        asked = [] if of_search is None else [of_search]
+        for name in ("category", "type"):
+            if values := self.cleaned_data.get(name):
+                asked.append({key for key, kind in KINDS.items() if getattr(kind, name) in values})
+        kinds = set.intersection(*asked) if asked else set()
+        return bool(kinds & PULLS) and all(KINDS[key].type == catalogue.Type.GET for key in kinds)
+
+    @property
     def has_times(self) -> bool:
         return bool(self.data.get("after") or self.data.get("before"))
 
@@ -279,7 +304,7 @@ class ActivityForm(forms.Form):
             before=before,
             column=column,
             descending=sort.startswith("-"),
-            exclude_pull=chosen.get("exclude_pull", True),
+            exclude_pull=self.excludes_pulls,
             filters={name: chosen[name] for name in FILTERS if chosen.get(name)},
             search=self.search,
             shortened=shortened,

@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 from repositories import names
 from repositories.access.resolving import Access
 from repositories.models import Namespace, Repository
+from repositories.utils.text import visible_text
 
 MAX_COMPARED = 200
 """The maximum number of names to compare with a wrong name. Comparing 200 long names takes about 20 ms."""
@@ -62,10 +63,13 @@ def no_account(name: str, access: Access) -> str:
     return _with_nearest(text, name, _names(people(access), User.USERNAME_FIELD, name))
 
 
-def no_actor(name: str, access: Access) -> str:
-    """Return the explanation of an empty list of events by an actor."""
-    text = gettext("No event that you can see was caused by an actor called %(name)s.")
-    return _with_nearest(text, name, _names(people(access), User.USERNAME_FIELD, name))
+def no_actor(name: str, access: Access) -> list[str]:
+    """Return the explanation of an empty list of events by an actor, unless the viewer knows the actor."""
+    known = [*_names(people(access), User.USERNAME_FIELD, name)]
+    if name.casefold() in map(str.casefold, known):
+        return []
+    text = gettext("This list has no event by an actor called %(name)s.")
+    return [_with_nearest(text, name, known)]
 
 
 def _similar(field: str, name: str) -> Q:
@@ -80,7 +84,7 @@ def _names(rows: QuerySet, field: str, name: str) -> QuerySet:
 
 def _with_nearest(text: str, name: str, known: Iterable[str]) -> str:
     """Return the text about a name, and name the nearest of the known names, if one is near enough."""
-    text %= {"name": name}
+    text %= {"name": visible_text(name)}
     by_folded = {each.casefold(): each for each in known if each != name}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
     if not near:

@@ -105,7 +105,7 @@ class Qualifier:
     offered: Callable[[Access], bool] = lambda access: True
     """Returns whether the term can find anything for a viewer."""
     limit: str | Promise = ""
-    """Of which events a viewer who doesn't see everything may see what the term is about."""
+    """What the term finds for a viewer who doesn't see everything."""
 
 
 # --- Readers ------------------------------------------------------------------------------------
@@ -324,6 +324,9 @@ def in_repositories(values: Sequence[str], access: Access) -> Condition:
         exact = False
     named = [name for name, ids in ids_by_name.items() if ids]
     problems = _absent(ids_by_name, named, known_names.no_repository, access)
+    for image in images:
+        if image.tag and "/" not in image.repository and not ids_by_name[image.repository]:
+            problems.append(gettext("'%(name)s:' is not a search term either.") % {"name": image.repository})
     return Condition(matches, exact=exact, repositories=found, problems=problems)
 
 
@@ -521,7 +524,7 @@ QUALIFIERS = {
             from_addresses,
             aliases=("address",),
             only=with_all_details,
-            limit=_("your own account events, and deliveries to repositories that you administer"),
+            limit=_("only your own account events, and deliveries to repositories that you administer"),
         ),
         Qualifier(
             "request",
@@ -529,7 +532,7 @@ QUALIFIERS = {
             _("all events of one request"),
             condition=of_requests,
             only=with_all_details,
-            limit=_("your own account events, and deliveries to repositories that you administer"),
+            limit=_("only your own account events, and deliveries to repositories that you administer"),
         ),
         Qualifier(
             "via",
@@ -539,7 +542,7 @@ QUALIFIERS = {
             condition=delivered_by,
             only=with_delivery,
             offered=sees_delivery,
-            limit=_("no events, because only MSR admins and auditors see who delivered an event"),
+            limit=_("nothing, because only MSR admins and auditors can search for who delivered an event"),
         ),
         Qualifier(
             "id",

@@ -27,7 +27,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.sql.datastructures import BaseTable
 
 from activity.feed.ordering import BY_TIME
-from activity.feed.plans import LAST_ID, Branch, Plan, Source, Span, candidates, sources
+from activity.feed.plans import LAST_ID, Branch, Plan, Source, Span, candidates, first_event_id, sources
 from activity.identity import moment_of
 from activity.models import Event, EventQuerySet, load_marks
 from activity.storage import partitions
@@ -94,6 +94,7 @@ def newest(plan: Plan) -> Iterator[tuple[EventQuerySet, datetime | None]]:
     by_lane = [sources(plan, plan.span, lane, MAX_EVENTS_READ) for lane in plan.lanes]
     with _in_index_order():
         events, end = _read(plan, plan.span, by_lane, None)
+        end = _unless_before_all(end, plan.span)
         yield events, moment_of(end) if end else None
 
 
@@ -109,6 +110,8 @@ def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | 
         with _in_index_order():
             found, end = _read(plan, span, by_lane, limit - len(rows))
             rows += found.order_by(span.order)[: limit - len(rows)]
+        if len(rows) < limit:
+            end = _unless_before_all(end, span)
         if (
             end is None
             or len(rows) == limit
@@ -117,6 +120,17 @@ def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | 
             return rows, end
         span = span.beyond(end)
     return rows, end
+
+
+def _unless_before_all(end: UUID | None, span: Span) -> UUID | None:
+    """Return the id at which reading stopped, or None if that is before the first of all events.
+
+    Quiet repositories are read some months at a time, which may begin before the first event.
+    """
+    if end is None or span.newer:
+        return end
+    first = first_event_id()
+    return end if first and first < end else None
 
 
 @contextmanager

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext
 
 from activity.catalogue import kinds_of
 from activity.feed import known_names
 from activity.feed.plans import PULLS, Plan
 from activity.feed.qualifiers import MAX_EXPLAINED, QUALIFIERS, Condition, Qualifier
-from activity.feed.search_language import Search
+from activity.feed.search_language import Search, Term
 from repositories.access.levels import Category
 from repositories.access.resolving import Access
+from repositories.utils.moments import format_time
 
 
 def plan(listed: Plan, search: Search) -> Plan:
@@ -32,7 +35,7 @@ def plan(listed: Plan, search: Search) -> Plan:
     for name, qualifier in QUALIFIERS.items():
         values, excluded = search.values(name), search.values(name, negated=True)
         if qualifier.limit and (values or excluded) and not access.sees_everything:
-            text = gettext("For you, %(name)s: finds only %(limit)s.")
+            text = gettext("For you, %(name)s: finds %(limit)s.")
             notices.append(text % {"name": name, "limit": qualifier.limit})
         if qualifier.condition is None:
             continue
@@ -50,9 +53,27 @@ def plan(listed: Plan, search: Search) -> Plan:
     )
 
 
-def explain_empty(search: Search, access: Access) -> list[str]:
-    """Return what a viewer should know if a search finds nothing: the actors that may not exist."""
-    return [known_names.no_actor(name, access) for name in search.values("actor")[:MAX_EXPLAINED]]
+def explain_empty(search: Search, access: Access, after: datetime | None = None) -> list[str]:
+    """Return what a viewer should know if a search finds nothing.
+
+    `after` is the start of the list besides the search, if it has one.
+    """
+    found = []
+    start = max(filter(None, (search.after, after)), default=None)
+    if start and start > timezone.now():
+        text = gettext("%(time)s is in the future.")
+        found.append(text % {"time": format_time(timezone.localtime(start), "moment")})
+    actors = [term for term in search.terms if term.name == "actor" and not term.negated]
+    for actor in actors[:MAX_EXPLAINED]:
+        unknown = known_names.no_actor(actor.value, access)
+        found += unknown
+        if unknown and actor.is_word:
+            text = gettext(
+                "A word by itself is an actor. For a tag or namespace, write %(tag)s or %(namespace)s."
+            )
+            terms = {name: Term(name, actor.value) for name in ("tag", "namespace")}
+            found.append(text % terms)
+    return found
 
 
 def _condition(qualifier: Qualifier, values: list[str], access: Access) -> Condition:
@@ -67,22 +88,27 @@ def _restrict_kinds(listed: Plan, search: Search) -> Plan:
     The terms are combined, so that they can use the index on kinds. If they contradict each other, no kind is
     left, and nothing is read.
     """
-    categories, without_categories = (set(search.values("category", negated=n)) for n in (False, True))
-    kinds, without_kinds = (_matching_kinds(search, negated=n) for n in (False, True))
-    without_kinds = without_kinds or set()
+    without_categories = set(search.values("category", negated=True))
+    without_kinds = _matching_kinds(search, negated=True) or set()
     if Category.PULL in without_categories or without_kinds >= PULLS:
         listed = listed.without_pulls()
-    if kinds is None and not categories:
+    kinds = kinds_asked(search)
+    if kinds is None:
         excluded = {"category": without_categories - {Category.PULL}, "kind": without_kinds}
         return listed.where(
             *(Condition(~Q(**{f"{name}__in": keys})) for name, keys in excluded.items() if keys)
         )
-    if categories:
-        of_categories = {kind.key for kind in kinds_of(categories)}
-        kinds = of_categories if kinds is None else kinds & of_categories
-    return listed.of_kinds(
-        (kinds or set()) - without_kinds - {kind.key for kind in kinds_of(without_categories)}
-    )
+    without_kinds |= {kind.key for kind in kinds_of(without_categories)}
+    return listed.of_kinds(kinds - without_kinds)
+
+
+def kinds_asked(search: Search) -> set[str] | None:
+    """Return the kinds that the search's terms ask for, or None for all kinds."""
+    categories, kinds = search.values("category"), _matching_kinds(search, negated=False)
+    if not categories:
+        return kinds
+    of_categories = {kind.key for kind in kinds_of(categories)}
+    return of_categories if kinds is None else kinds & of_categories
 
 
 def _matching_kinds(search: Search, *, negated: bool) -> set[str] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 
 from django.contrib.humanize.templatetags.humanize import intcomma
@@ -35,6 +35,8 @@ class Term:
     name: str
     value: str
     negated: bool = False
+    is_word: bool = field(default=False, compare=False)
+    """Whether the value was entered as a word by itself, without a name."""
 
     def __str__(self) -> str:
         return f"{'-' if self.negated else ''}{self.name}:{quoted(self.value)}"
@@ -133,6 +135,8 @@ TOKEN = re.compile(
 )
 UNCLEAR = re.compile(r"[,;|()*?“”„«»]|^['‘’‚!–—−]")
 """Characters with a meaning in other search languages, and characters that editors put for ASCII ones."""
+OTHER_COLON = re.compile(r"(?P<name>[\w-]+)[=：﹕](?P<value>.+)")
+"""A term with another character in place of the colon."""
 OPERATORS = {"or", "and", "not", "&", "&&", "||"}
 ALGORITHM = re.compile(r"sha\d+")
 HEXADECIMAL = re.compile(r"(?=.*\d)[0-9a-f]{4,}|[0-9a-f]{7,}", re.IGNORECASE | re.ASCII)
@@ -212,11 +216,16 @@ def _check_unquoted(token: re.Match) -> str:
         words = {
             "term": token.group(),
             "character": unclear.group(),
-            "terms": " ".join(name + part for part in parts),
+            "terms": " ".join(part if _is_term(part) else name + part for part in parts),
             "quoted": f'{name}"{value}"',
         }
         raise InvalidTerm(" ".join(sentences) % words)
     return value
+
+
+def _is_term(text: str) -> bool:
+    name, colon, _value = text.partition(":")
+    return bool(colon) and name.lower() in QUALIFIERS_BY_NAME_OR_ALIAS
 
 
 def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool, now: datetime) -> Term:
@@ -238,7 +247,7 @@ def _parse_unnamed(token: re.Match, name: str, value: str, negated: bool, now: d
         return read_term("repo", value, negated)
     if token["quoted"] is None:
         _check_word(value, now)
-    return read_term("actor", value, negated)
+    return replace(read_term("actor", value, negated), is_word=True)
 
 
 def _check_name(token: re.Match, name: str) -> None:
@@ -295,6 +304,8 @@ def _check_word(word: str, now: datetime) -> None:
     if is_actor_label(word):
         return
     terms = terms_for_word(word)
+    if (other := OTHER_COLON.fullmatch(word)) and other["name"].lower() in QUALIFIERS_BY_NAME_OR_ALIAS:
+        terms.append(f"{other['name']}:{other['value']}")
     if HEXADECIMAL.fullmatch(word):
         terms.append(f"digest:{word}")
     with suppress(InvalidTerm):

@@ -256,7 +256,7 @@ class ActivityPage(ViewerMixin, TemplateView):
             return []
         notices = [*self.form.notices, *self.listed.search_plan.notices]
         if not page.rows and not page.searched_to:
-            notices += search.explain_empty(self.choice.search, self.access)
+            notices += search.explain_empty(self.choice.search, self.access, self.choice.after)
         return notices
 
     def load_page(self) -> Listed:

@@ -167,8 +167,7 @@ class EventGenerator:
         elif chance < 0.97:
             self.digests[name] = self._random_digest()
             developer, scanned_at = self._pick(DEVELOPERS), occurred_at + timedelta(seconds=40)
-            yield self._draft("create_manifest", name, occurred_at, developer)
-            yield self._draft("update_tag", name, occurred_at + timedelta(milliseconds=1), developer)
+            yield from self._push(name, occurred_at, developer)
             if scanned_at < self.until:
                 yield self._draft("scan" if chance < 0.965 else "scan_failed", name, scanned_at)
         elif name == "acme/web":
@@ -177,6 +176,14 @@ class EventGenerator:
             )
         else:
             yield self._draft("delete_tag", name, occurred_at, self._pick(DEVELOPERS))
+
+    def _push(self, name: str, occurred_at: datetime, developer: str) -> Iterator[Draft]:
+        """Yield the drafts of the push of a tag, which a registry sends in one notification."""
+        manifest = self._draft("create_manifest", name, occurred_at, developer)
+        details = {**manifest.details, "notification_id": manifest.source_id}
+        yield replace(manifest, details=details)
+        tag = self._draft("update_tag", name, occurred_at, developer)
+        yield replace(tag, source_id=manifest.source_id, ordinal=2, details=details)
 
     def _draft(self, kind: str, name: str, occurred_at: datetime, actor: str = "") -> Draft:
         actor_type, actor_name = (ActorType.USER, actor) if actor else self._default_actor(kind, name)

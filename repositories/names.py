@@ -40,6 +40,7 @@ _NAME, _TAG, _DIGEST = re.compile(NAME), re.compile(TAG), re.compile(DIGEST)
 # The names of attachments: `sha256-<hex>` is the list of an image's referrers in registries that have no API
 # for it, and cosign uses `sha256-<hex>.sig` etc. The specification of OCI limits the digest to 64 hex digits.
 _ATTACHMENT = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]+)((?:\.[A-Za-z0-9_.-]+)?)")
+_LONG_TAG = re.compile(r"^(sha\d{3}-[0-9a-f]{8})[0-9a-f]{56,}")
 _SCHEME = re.compile(r"(?:https?|docker|oci)://")
 _HEX_LENGTHS = {"sha256": {64}, "sha384": {64, 96}, "sha512": {64, 128}}
 _ATTACHMENT_KINDS = {
@@ -138,6 +139,11 @@ def image_of_tag(tag: str) -> str:
     if match is None or len(match[2]) not in _HEX_LENGTHS[match[1]]:
         return ""
     return digest_stem(f"{match[1]}:{match[2]}")
+
+
+def short_tag(tag: str) -> str:
+    """Return a tag with only eight digits of the digest that it contains: `sha256-09ab37c1….sig`."""
+    return _LONG_TAG.sub(r"\1…", tag)
 
 
 def digest_stem(digest: str) -> str:

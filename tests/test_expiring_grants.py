@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import product
@@ -23,6 +22,7 @@ from repositories.access.levels import GRANTABLE
 from repositories.access.resolving import GRANTS, Access
 from repositories.forms import UntilField
 from repositories.models import Profile, Repository, RepositoryUserPermission
+from repositories.utils.moments import format_time
 from tests import factories
 from tests.admin_forms import empty_formsets, grant_prefixes
 from tests.event_tables import column, get_page
@@ -80,7 +80,9 @@ class TestGranting:
 
         given = RepositoryUserPermission.objects.get(user=outsider)
         assert given.expires_at == timezone.make_aware(datetime(day.year, day.month, day.day)) + timedelta(1)
-        assert re.search(r"granted directly on the repository acme/web until", page)
+        assert (
+            f"granted directly on the repository acme/web until the end of {format_time(day, 'day')}" in page
+        )
 
     def test_new_end_replaces_the_old_one(self, web: Repository, outsider: Any) -> None:
         soon, later = (timezone.now() + timedelta(days=days) for days in (1, 9))
@@ -123,7 +125,7 @@ class TestGranting:
         form = {"place": "acme/web", "codename": "level_read", "until": f"{day}", "grant": ""}
         page = admin.post(url, form, follow=True).content.decode()
 
-        assert re.search(r'class="muted">until', page)
+        assert f'class="muted">until the end of {format_time(day, "day")}<' in page
 
     @pytest.mark.parametrize(("year", "given"), [(2090, 1), (2020, 0)])
     def test_admin_grants_until_a_time(

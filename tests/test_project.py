@@ -125,12 +125,22 @@ def test_api_schema_and_docs_require_authentication(db: None) -> None:
     assert Client().get("/api/v0/docs/")["Location"] == "/accounts/login/?next=/api/v0/docs/"
 
 
-@pytest.mark.parametrize("path", ["/nowhere/", "/repositories/x/"])
-def test_unknown_url_shows_the_not_found_page(log_in: Any, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "of_repository"),
+    [
+        ("/nowhere/", False),
+        ("/users/x/", False),
+        ("/repositories/x/y/", True),
+        ("/repositories/x/y/tags/", True),
+    ],
+)
+def test_unknown_url_shows_the_not_found_page(log_in: Any, path: str, of_repository: bool) -> None:
     response = log_in(factories.UserFactory()).get(path)
 
     assert response.status_code == 404
-    assert "Page not found" in response.content.decode()
+    html = response.content.decode()
+    assert "Page not found" in html
+    assert ("An admin of the repository can grant you access." in html) == of_repository
 
 
 @pytest.mark.django_db

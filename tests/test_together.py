@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -56,6 +60,25 @@ def test_admin_draws_events_of_a_push_as_one(admin: Client, web: Repository, reg
         [],
         [("continued", "Create Manifest"), ("repeated", "acme/web"), ("repeated", ""), ("repeated", "jane")],
     ] * 2
+
+
+def test_pushes_of_the_demo_are_drawn_as_one(client: Client, db: None) -> None:
+    call_command("load_demo", "--events", "300", stdout=StringIO())
+    client.force_login(get_user_model().objects.get(username="reader"))
+
+    pushes = drawn(get_page(client, "/repositories/_/alpine/activity/", category="push"))
+
+    assert ["Update Tag", "Create Manifest"] in pushes
+
+
+@pytest.mark.parametrize("suffix", [".sig", ".sbom", ""])
+def test_tags_of_attachments_are_shortened(admin: Client, web: Repository, suffix: str) -> None:
+    tag = factories.DIGEST.replace(":", "-") + suffix
+    factories.record("update_tag", web, tag=tag, digest=factories.DIGEST)
+    short = f"{factories.DIGEST[:15].replace(':', '-')}…{suffix}"
+
+    assert column(get_page(admin, URL), "Tag") == [f"acme/web:{short}"]
+    assert f'<span title="{tag}">{short}</span>' in get_page(admin, "/admin/registry_activity/event/")
 
 
 def test_pull_is_drawn_as_one_with_the_manifest_of_its_platform(

@@ -43,6 +43,7 @@ from activity.feed.qualifiers import offered_qualifiers
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search, Term
 from activity.models import Event, EventQuerySet
+from repositories import names
 from repositories.access.resolving import Access
 from repositories.admin.links import change_url
 from repositories.utils.admin_lookup import LookupMixin
@@ -60,7 +61,15 @@ class EventAdmin(ReadOnlyAdmin):
 
     change_list_template = "admin/registry_activity/event/change_list.html"
     change_form_template = "admin/registry_activity/event/change_form.html"
-    list_display = ["headline", "repository_column", "tag", "sha", "type_badge", "initiated_by", "time"]
+    list_display = [
+        "headline",
+        "repository_column",
+        "tag_column",
+        "sha",
+        "type_badge",
+        "initiated_by",
+        "time",
+    ]
     list_filter = [EventFilter]
     search_fields = ["actor_name"]  # makes the search box appear; `search_language` parses the search
     sortable_by = ()
@@ -115,6 +124,10 @@ class EventAdmin(ReadOnlyAdmin):
     def repository_column(self, event: Event) -> str:
         name, note = event.repository_name, event.repository_note
         return _shown_once(event, "repository", f"{name} ({note})" if note else name)
+
+    @admin.display(description=_("tag"), empty_value="-")
+    def tag_column(self, event: Event) -> str:
+        return event.tag and format_html('<span title="{}">{}</span>', event.tag, names.short_tag(event.tag))
 
     @admin.display(description=_("headline"))
     def headline(self, event: Event) -> str:

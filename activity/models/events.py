@@ -191,6 +191,11 @@ class Event(AppendOnlyModel, EventDetails):
         return f"{self.repository_name}:{self.tag}" if self.tag else self.repository_name
 
     @property
+    def short_reference(self) -> str:
+        """The reference, with only the beginning of a digest in the tag, if it is a signature or the like."""
+        return f"{self.repository_name}:{names.short_tag(self.tag)}" if self.tag else self.repository_name
+
+    @property
     def short_digest(self) -> str:
         """The algorithm and the first eight digits of the digest, for example `sha256:bbf09ba3`."""
         return names.short_digest(self.digest)

@@ -23,7 +23,7 @@ from repositories.access.levels import Category, Level
 from repositories.access.resolving import GRANTS, grants_apply_to, grants_of
 from repositories.models import Membership, Namespace, Repository
 from repositories.utils.keyset import BY_NAME, Key, Keyset, Page
-from repositories.utils.moments import format_time
+from repositories.utils.moments import format_end
 
 User = get_user_model()
 PAGE_SIZE = 50
@@ -281,7 +281,7 @@ def _reason_of(grant: Any, place: Repository | Namespace) -> str:
     reason = means % {"group": group and group_label(group), "place": place}
     if not grant.expires_at:
         return reason
-    end = format_time(timezone.localtime(grant.expires_at), "moment")
+    end = format_end(timezone.localtime(grant.expires_at))
     return gettext("%(reason)s until %(end)s") % {"reason": reason, "end": end}
 
 

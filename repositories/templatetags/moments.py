@@ -1,4 +1,4 @@
-"""The `day`, `moment` and `second` filters, which format times in the way of the current language."""
+"""The `day`, `moment`, `second` and `end` filters, which format times in the way of the current language."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from django import template
 
-from repositories.utils.moments import format_time
+from repositories.utils.moments import format_end, format_time
 
 register = template.Library()
 
@@ -29,3 +29,8 @@ def moment(moment: datetime | None) -> str:
 @register.filter(expects_localtime=True)
 def second(moment: datetime | None) -> str:
     return _format(moment, "second")
+
+
+@register.filter(expects_localtime=True)
+def end(moment: datetime | None) -> str:
+    return format_end(moment) if isinstance(moment, datetime) else ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, time, timedelta
 
 from django.utils import formats
-from django.utils.translation import get_language
+from django.utils.translation import get_language, gettext
 
 AMERICAN = {
     "long_day": "F j, Y",
@@ -28,3 +28,10 @@ def format_time(moment: date, precision: str) -> str:
     language = get_language() or "en"
     names = AMERICAN if language in ("en", "en-us") else OTHER
     return formats.date_format(moment, names[precision])
+
+
+def format_end(end: datetime) -> str:
+    """Format the end of a period in its own time zone. Midnight is the end of the day before."""
+    if end.time() != time.min:
+        return format_time(end, "moment")
+    return gettext("the end of %(day)s") % {"day": format_time(end.date() - timedelta(days=1), "day")}

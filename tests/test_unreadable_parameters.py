@@ -102,6 +102,40 @@ class TestEventPages:
             assert response.status_code == 400
             assert UNREADABLE[query] in response.content.decode()
 
+    @pytest.mark.parametrize("tag", ["acme/web:v1", "/"])
+    def test_pulls_of_what_is_no_tag_are_refused(self, admin: Client, tag: str) -> None:
+        html = get_refusal(admin, "/repositories/acme/web/pulls/", tag=tag)
+
+        assert f"Tag: “{tag}”: Enter a tag like v1, without the repository." in html
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "registry_repositories/repository/?visibility__exact=secret",
+            "registry_repositories/repository/?not_pulled_for=60",
+            "registry_repositories/namespace/?owner=nobody",
+            "registry_activity/deadletter/?state=lost",
+            "registry_repositories/policy/?enabled__exact=perhaps",
+            "registry_activity/run/?state__exact=done&preview__exact=0",
+            "registry_activity/hold/?q=acme",
+        ],
+    )
+    def test_list_of_the_admin_names_what_it_cannot_filter_by(self, admin: Client, path: str) -> None:
+        html = get_refusal(admin, f"/admin/{path}")
+
+        assert "Nothing is shown, because the list can&#x27;t be filtered by" in html
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "registry_activity/run/?state__exact=failed&preview__exact=0",
+            "registry_activity/deadletter/?state=all",
+            "registry_repositories/repository/?not_pulled_for=90&q=acme/web",
+        ],
+    )
+    def test_list_of_the_admin_is_filtered_by_what_it_can_read(self, admin: Client, path: str) -> None:
+        assert admin.get(f"/admin/{path}").status_code == 200
+
     def test_list_is_replaced_by_what_cannot_be_read(self, admin: Client) -> None:
         response = admin.get("/activity/?typ=DELETE", headers={"HX-Request": "true"})
 

@@ -8,6 +8,7 @@ from django import forms
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from activity.feed.choices import PERIODS
@@ -33,6 +34,12 @@ class PullsForm(ListForm):
         ],
     )
     tag = forms.CharField(label=_("Tag"), required=False, max_length=names.MAX_TAG_LENGTH)
+
+    def clean_tag(self) -> str:
+        tag: str = self.cleaned_data["tag"]
+        if tag and not names.is_tag(tag):
+            raise forms.ValidationError(gettext("Enter a tag like v1, without the repository."))
+        return tag
 
 
 class PullsView(RepositoryPage, KeysetListView):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin import ModelAdmin
+from django.contrib.admin import BooleanFieldListFilter, ChoicesFieldListFilter, ModelAdmin, SimpleListFilter
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import BaseModelAdmin, IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR
@@ -63,6 +63,15 @@ def _possible_keys(relation: Any, values: Sequence[Any]) -> list[Any]:
     return [value for value in values if str(value) == "" or is_value(key, str(value))]
 
 
+def _offers_its_value(spec: Any, changelist: Any) -> bool:
+    """Return whether the value of a list's filter is one of its choices, if it has no others."""
+    if isinstance(spec, SimpleListFilter):
+        return spec.value() in (None, *dict(spec.lookup_choices))
+    if isinstance(spec, (BooleanFieldListFilter, ChoicesFieldListFilter)):
+        return any(choice["selected"] for choice in spec.choices(changelist))
+    return True
+
+
 class ObjectsField(ModelMultipleChoiceField):
     """A field for several objects. Django's own field passes numbers to the database that it can't store."""
 
@@ -107,7 +116,10 @@ class LookupMixin(RelationsMixin, ModelAdmin):
         try:
             if not is_searchable(request.GET.get(SEARCH_VAR, "")):
                 raise IncorrectLookupParameters
-            return super().get_changelist_instance(request)
+            changelist = super().get_changelist_instance(request)
+            if not self._is_readable(changelist, request):
+                raise IncorrectLookupParameters
+            return changelist
         except IncorrectLookupParameters:
             parameters = visible_text(request.GET.urlencode())[:200]
             messages.error(
@@ -118,6 +130,12 @@ class LookupMixin(RelationsMixin, ModelAdmin):
             request.GET = QueryDict()
             setattr(request, SHOWS_NOTHING, True)
             return super().get_changelist_instance(request)
+
+    def _is_readable(self, changelist: Any, request: HttpRequest) -> bool:
+        """Return whether a list can be searched, if it is, and each filter has one of its choices."""
+        if request.GET.get(SEARCH_VAR) and not self.get_search_fields(request):
+            return False
+        return all(_offers_its_value(spec, changelist) for spec in changelist.filter_specs)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
@@ -11,8 +12,9 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.auth.models import Group, Permission
 from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.core.files.storage import InvalidStorageError
+from django.core.files.storage import FileSystemStorage, InvalidStorageError
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Q
 from django.shortcuts import resolve_url
@@ -44,6 +46,7 @@ NEEDED_APPS = (
     "solo",
 )
 MIDDLEWARE = {
+    SessionMiddleware: "nobody can log in.",
     AuthenticationMiddleware: "nobody can log in.",
     MessageMiddleware: "pages can't say what a form has changed.",
     CurrentRequestMiddleware: "people's actions are recorded as actions of the command line.",
@@ -54,6 +57,7 @@ CONTEXT_PROCESSORS = (
     "django.contrib.messages.context_processors.messages",
 )
 VENDORS = ("sqlite", "postgresql")
+MAX_PERIOD = timedelta(days=36_500)
 
 
 @register
@@ -82,7 +86,25 @@ def check_keys(**_: Any) -> Iterator[CheckMessage]:
             id="registry_activity.E003",
         )
     if not unknown and not invalid:
+        yield from _check_ranges(values)
         yield from _check_values(values)
+
+
+def _check_ranges(values: dict[str, Any]) -> Iterator[CheckMessage]:
+    for name in ("DELETION_DELAY", "MESSAGE_RETENTION"):
+        if not timedelta(0) <= values.get(name, timedelta(0)) <= MAX_PERIOD:
+            yield Error(
+                f"REGISTRY_ACTIVITY[{name!r}] is negative or longer than {MAX_PERIOD.days} days.",
+                hint=f"For example: {KEYS[name]!r}.",
+                id="registry_activity.E015",
+            )
+    limit = values.get("READS_PER_MINUTE")
+    if limit is not None and limit < 1:
+        yield Error(
+            "REGISTRY_ACTIVITY['READS_PER_MINUTE'] is less than 1, so all requests that read are refused.",
+            hint="Set it to None if there is no limit.",
+            id="registry_activity.E015",
+        )
 
 
 def _check_values(values: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -96,8 +118,21 @@ def _check_values(values: dict[str, Any]) -> Iterator[CheckMessage]:
                 hint=f"For example: REGISTRY_ACTIVITY = {{{name!r}: {example!r}}}.",
                 id=f"registry_activity.W00{1 if name == 'PUBLIC_URL' else 2}",
             )
+    if values.get("PUBLIC_URL") and not config.public_url().startswith(("http://", "https://")):
+        yield Warning(
+            "REGISTRY_ACTIVITY['PUBLIC_URL'] doesn't begin with https:// or http://, so `manage.py"
+            " registry_config` prints a wrong address.",
+            hint="For example: https://www.example.com.",
+            id="registry_activity.W001",
+        )
     try:
-        config.archive_storage()
+        archives = config.archive_storage()
+        if isinstance(archives, FileSystemStorage) and archives.location == FileSystemStorage().location:
+            yield Warning(
+                "Archives of events are stored in MEDIA_ROOT, whose files the site may serve to everybody.",
+                hint="Give their storage in STORAGES a location of its own.",
+                id="registry_activity.W008",
+            )
     except InvalidStorageError as error:
         yield Warning(
             f"Auto-deletion can't archive events before it deletes them: {error}",

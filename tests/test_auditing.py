@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import getpass
+import json
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 from uuid import UUID
 
 import pytest
+from celery import current_app
 from celery.signals import after_task_publish
 from django.conf import global_settings
 from django.contrib import admin as site
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.contrib.auth.signals import user_login_failed
 from django.core import serializers
 from django.core.management import call_command
@@ -573,6 +575,19 @@ class TestSystem:
         assert only_event().details["changes"] == {"enabled": {"before": False, "after": True}}
         assert PeriodicTask.objects.get(pk=task.pk).enabled
 
+    @pytest.mark.parametrize("field", ["task", "regtask"])
+    def test_tasks_that_call_other_tasks_cannot_be_scheduled(self, admin: Client, field: str) -> None:
+        task = PeriodicTask.objects.get(name="Auto-delete events")
+        arguments = json.dumps([{"task": task.task}, [[]]])
+        form = {"name": "Other", "crontab": task.crontab_id, "args": arguments, "kwargs": "{}"}
+
+        response = admin.post(f"{TASKS}add/", {**form, field: "celery.starmap"})
+
+        assert "own tasks can" in response.content.decode()
+        assert not PeriodicTask.objects.filter(name="Other").exists()
+        admin.post(f"{TASKS}add/", {**form, "args": "[]", field: "celery.backend_cleanup"})
+        assert PeriodicTask.objects.filter(name="Other").exists()
+
     def test_message_of_a_task_contains_the_name_of_the_user_who_started_it(self, admin: Client) -> None:
         sent = []
 
@@ -589,13 +604,20 @@ class TestSystem:
     @pytest.mark.parametrize(
         ("headers", "actor"), [({auditing.STARTED_BY: "jane"}, "jane"), ({}, "SYSTEM the schedule")], ids=str
     )
+    @pytest.mark.parametrize(
+        ("name", "arguments"),
+        [
+            ("activity.tasks.delete_events", []),
+            ("celery.starmap", [{"task": "activity.tasks.delete_events"}, [[]]]),
+        ],
+    )
     def test_run_of_a_task_is_attributed_to_the_user_who_started_the_task(
-        self, headers: dict[str, str], actor: str
+        self, name: str, arguments: list[Any], headers: dict[str, str], actor: str
     ) -> None:
         with current_request.auditing_disabled():
             AutoDeletion(enabled=True, age=2).save()
 
-        tasks.delete_events.apply(headers=headers)
+        current_app.tasks[name].apply(arguments, headers=headers)
 
         assert [(label, actor) for label, _, _, actor in recorded()] == [("Create Deletion Run", actor)]
 
@@ -753,9 +775,26 @@ class TestRecording:
                 devs.group.user_set.add(*users)
             return len(captured)
 
-        assert queries(2) == queries(60)
-        event = Event.objects.latest("pk")
-        assert (len(event.details["members"]), event.details["count"]) == (50, 60)
+        assert queries(2) == queries(50)
+
+    def test_no_name_of_many_members_and_permissions_is_left_out(self) -> None:
+        with current_request.auditing_disabled():
+            users = factories.UserFactory.create_batch(60)
+            group = Group.objects.create(name="ops")
+        permissions = list(Permission.objects.order_by("pk")[:120])
+        group.permissions.set(permissions)
+        group.user_set.add(*users)
+
+        permitted, added = (
+            [event.details for event in Event.objects.filter(kind=kind)]
+            for kind in ("update_group", "create_group_member")
+        )
+        names = [name for details in permitted for name in details["changes"]["permissions"]["after"]]
+        assert len(names) == len({*names}) == 120
+        assert sorted(name for details in added for name in details["members"]) == sorted(
+            user.username for user in users
+        )
+        assert sum(details["count"] for details in added) == 60
 
     def test_every_model_that_users_change_in_the_admin_is_audited(self) -> None:
         written_elsewhere = {Archive, DeadLetter, Event, Import, Policy, Verification}

@@ -185,6 +185,10 @@ def without(setting: str, name: str) -> dict[str, Any]:
     return {setting: [entry for entry in value if entry != name]}
 
 
+def registry_activity(**changes: Any) -> dict[str, Any]:
+    return {"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, **changes}}
+
+
 def template_options(**changes: Any) -> dict[str, Any]:
     (options,) = settings.TEMPLATES
     return {"TEMPLATES": [{**options, **changes}]}
@@ -224,15 +228,23 @@ def test_installation_guide_lists_every_setting_with_its_default() -> None:
     ("values", "found"),
     [
         ({"REGISTRY_ACTIVITY": ["PUBLIC_URL"]}, "E001"),
-        ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "DELETION_DELY": 1}}, "E002"),
-        ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "DELETION_DELAY": 24}}, "E003"),
-        ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "DELETION_DELAY": None}}, "E003"),
-        ({"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "NAMESPACE_OF_USER": "shop.no"}}, "E004"),
+        (registry_activity(DELETION_DELY=1), "E002"),
+        (registry_activity(DELETION_DELAY=24), "E003"),
+        (registry_activity(DELETION_DELAY=None), "E003"),
+        (registry_activity(NAMESPACE_OF_USER="shop.no"), "E004"),
+        (registry_activity(DELETION_DELAY=timedelta(hours=-1)), "E015"),
+        (registry_activity(DELETION_DELAY=timedelta.max), "E015"),
+        (registry_activity(MESSAGE_RETENTION=timedelta(days=-1)), "E015"),
+        (registry_activity(READS_PER_MINUTE=0), "E015"),
         (without("REGISTRY_ACTIVITY", "PUBLIC_URL"), "W001"),
+        (registry_activity(PUBLIC_URL="audit.example.com"), "W001"),
+        (registry_activity(PUBLIC_URL=""), "W001"),
+        (registry_activity(ARCHIVE_STORAGE="default"), "W008"),
         (without("REGISTRY_ACTIVITY", "REGISTRY_HOST"), "W002"),
         (without("STORAGES", "archives"), "W003"),
         (without("MIDDLEWARE", "repositories.accounts.current_request.CurrentRequestMiddleware"), "E006"),
         (without("MIDDLEWARE", "repositories.accounts.passwords.LoginLimitMiddleware"), "W004"),
+        (without("MIDDLEWARE", "django.contrib.sessions.middleware.SessionMiddleware"), "E006"),
         ({"AUTHENTICATION_BACKENDS": ["guardian.backends.ObjectPermissionBackend"]}, "E014"),
         (template_options(APP_DIRS=False), "E007"),
         (template_options(OPTIONS={}), "E008"),
@@ -251,7 +263,9 @@ def test_checks_name_what_is_missing(values: dict[str, Any], found: str) -> None
 @pytest.mark.parametrize(
     "values",
     [
-        {"REGISTRY_ACTIVITY": {**settings.REGISTRY_ACTIVITY, "READS_PER_MINUTE": None}},
+        registry_activity(READS_PER_MINUTE=None),
+        registry_activity(PUBLIC_URL="http://localhost:8000/"),
+        registry_activity(MESSAGE_RETENTION=timedelta(0)),
         {"DATABASE_ROUTERS": ["tests.test_host_site.ReplicaRouter"]},
         {"LOGIN_URL": "https://sso.example.com/"},
         {"MIDDLEWARE": [*settings.MIDDLEWARE, "tests.test_host_site.function_middleware"]},

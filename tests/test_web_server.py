@@ -281,6 +281,24 @@ class TestRequests:
         assert [response.json()["status"] for response in responses] == [401, 414]
         assert {response.headers["Content-Type"] for response in responses} == {"application/problem+json"}
 
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            (b"Bad Name: 1", 400),
+            (b": 1", 400),
+            (b"Name: \0", 400),
+            (b"Cookie: \1", 400),
+            (b"Content-Length: x", 400),
+            (b"Transfer-Encoding: identity", 501),
+            (b"Name: " + 300_000 * b"x", 431),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_malformed_headers_are_refused(self, app: Application, line: bytes, expected: int) -> None:
+        for request_line in (b"GET /activity/ HTTP/1.1", b"POST /api/v0/events/ HTTP/1.1", b"GET", b"\0"):
+            with connect(app, request_line + b"\r\n" + line + b"\r\n\r\n") as connection:
+                assert status(connection) in {400, expected}
+
     def test_large_bodies_occupy_a_bounded_amount_of_disk(self, impatient: Application) -> None:
         beginning = slow_clients.NOTIFICATIONS + b"Content-Length: 2000000\r\n\r\n" + b"x" * 700_000
         with connected(impatient, beginning, 16), connect(impatient, beginning) as another:

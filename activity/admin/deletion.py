@@ -419,7 +419,6 @@ class ImportAdmin(WaitingChangesMixin, ReadOnlyAdmin):
         for imported in held:
             imported.released_at = timezone.now()
             imported.save(update_fields=["released_at"])
-        if held:
-            names = [imported.archive_name for imported in held[: auditing.MAX_NAMES]]
-            auditing.record("release_import", archives=names, count=len(held))
+        for names in auditing.parts([imported.archive_name for imported in held]):
+            auditing.record("release_import", archives=names, count=len(names))
         report(request, gettext("Released: %(number)s."), len(held))

@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from celery import current_task
+from celery import current_app, current_task
 from celery.signals import before_task_publish
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group, Permission
@@ -79,7 +79,7 @@ User: Any = get_user_model()
 MAX_TEXT_LENGTH = 500
 """The maximum length of a stored value. Longer values are truncated."""
 MAX_NAMES = 50
-"""The maximum number of names to store from a list. The total number of names is always stored."""
+"""The maximum number of names in an event. More names are recorded in several events."""
 HIDDEN = "hidden"
 STARTED_BY = "started_by"
 """The header of a task's message that contains the name of the user who started the task."""
@@ -317,7 +317,9 @@ def current_actor() -> tuple[ActorType, str]:
         return ActorType.ANONYMOUS, ""
     if not current_task:
         return ActorType.SYSTEM, f"{COMMAND_LINE_ACTOR} ({_system_account()})"
-    if username := (current_task.request.headers or {}).get(STARTED_BY):
+    # A task that another task calls has no message of its own.
+    message = (current_app.current_worker_task or current_task).request
+    if username := (message.headers or {}).get(STARTED_BY):
         return ActorType.USER, username
     return ActorType.SYSTEM, SCHEDULE_ACTOR
 
@@ -481,25 +483,31 @@ def _record_m2m_change(
 
 
 def _members(group: Group, users: list[Any], added: bool) -> list[Draft]:
-    """Return the draft of an event about users who were added to a group or removed from it."""
-    if not users:
-        return []
+    """Return the drafts of the events about users who were added to a group or removed from it."""
     team: Team | None = getattr(group, "team", None)
     names = sorted(user.get_username() for user in users)
     kind = f"{'create' if added else 'delete'}_{'team' if team else 'group'}_member"
     user_id = users[0].pk if len(users) == 1 else None
-    return _drafts(
-        kind, subject=str(team or group), user_id=user_id, members=names[:MAX_NAMES], count=len(names)
-    )
+    return [
+        draft
+        for part in parts(names)
+        for draft in _drafts(kind, subject=str(team or group), user_id=user_id, members=part, count=len(part))
+    ]
 
 
 def _record_permissions(holder: Any, permissions: list[Permission], added: bool) -> None:
     """Record granted or revoked permissions as an update of the user or group."""
     names = sorted(f"{permission.content_type.app_label}.{permission.codename}" for permission in permissions)
     kind = "update_user" if isinstance(holder, User) else "update_group"
-    changes = {"permissions": {"after" if added else "before": names[:MAX_NAMES]}}
     user_id = holder.pk if isinstance(holder, User) else None
-    record(kind, subject=str(holder), user_id=user_id, changes=changes, count=len(names))
+    for part in parts(names):
+        changes = {"permissions": {"after" if added else "before": part}}
+        record(kind, subject=str(holder), user_id=user_id, changes=changes, count=len(part))
+
+
+def parts(names: list[str]) -> list[list[str]]:
+    """Return the names in lists that are short enough for an event, so that none is left out."""
+    return [names[start : start + MAX_NAMES] for start in range(0, len(names), MAX_NAMES)]
 
 
 # --- Sessions -----------------------------------------------------------------------------------

@@ -43,11 +43,14 @@ class Pools:
     def add_task(self, channel: Any) -> None:
         """Queue the first request of a connection."""
         request = channel.requests[0]
-        pool = self.recording if is_recording(request.command, request.path) else self.pages
-        if not request.error and len(pool.queue) >= MAX_QUEUE:
+        if not request.error:
+            pool = self.recording if is_recording(request.command, request.path) else self.pages
+            if len(pool.queue) < MAX_QUEUE:
+                pool.add_task(channel)
+                return
             request.error = Busy("Too many requests are waiting.")
         # The threads of a pool may all be blocked, but an error needs no more than a moment.
-        (self.refusals if request.error else pool).add_task(channel)
+        self.refusals.add_task(channel)
 
 
 def _pool(threads: int) -> ThreadedTaskDispatcher:

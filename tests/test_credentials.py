@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.sources.credentials import may_contain_credentials, remove_credentials
+from activity.models import Event
+from activity.sources.credentials import REMOVED, may_contain_credentials, remove_credentials
+from tests import factories
 
 TEXTS = st.lists(
     st.sampled_from(
@@ -50,3 +54,21 @@ def test_ordinary_message_is_not_searched() -> None:
     body = b'{"target": {"url": "https://example.com/v2/acme/web"}, "request": {"useragent": "a\\\\b"}}'
 
     assert not may_contain_credentials(body)
+
+
+@given(text=st.text("eyJa.-_ é", max_size=60))
+def test_tokens_are_removed_wherever_they_begin(text: str) -> None:
+    removed = re.sub(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*", REMOVED, text, flags=re.ASCII)
+
+    assert remove_credentials(text) == removed
+
+
+@pytest.mark.parametrize("part", ["eyJ", "eyJ.", "eyJeyJeyJ.", "://", "a://b:", "bearer ", "basic\t\n"])
+def test_text_that_resembles_many_credentials_is_recorded_soon(registry: Any, part: str) -> None:
+    """Searching it took hours, during which nothing else was recorded."""
+    notification = factories.notification(request={"useragent": part * 500_000})
+
+    response = registry(notification)
+
+    assert response.status_code == 200
+    assert Event.objects.filter(kind="update_tag").exists()

@@ -14,7 +14,12 @@ REMOVED = "[removed]"
 MAX_DEPTH = 100
 """Values nested more deeply are removed, because they can't be checked. Notifications have a depth of 5."""
 
-_JWT = re.compile(r"eyJ[\w-]{5,}\.[\w-]+\.[\w-]*", re.ASCII)
+# Each run of characters that tokens consist of is searched once, from its beginning and without backtracking.
+# Otherwise, a long text that consists of the beginnings of tokens would take hours.
+_JWT = re.compile(
+    r"(?<![\w-])((?:(?!eyJ[\w-]{5})[\w-])*+)eyJ[\w-]{5,}+\.[\w-]++\.[\w-]*+",
+    re.ASCII,
+)
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@]+(?=@)")
 _SCHEME = re.compile(r"\b(basic|bearer)\s+[\w.~+/=-]{8,}", re.IGNORECASE | re.ASCII)
 _SECRET_KEYS = frozenset(
@@ -108,7 +113,7 @@ def _is_secret(key: str, value: Any) -> bool:
 
 def _remove_from_text(text: str) -> str:
     replacements: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-        (_JWT, REMOVED),
+        (_JWT, lambda match: f"{match[1]}{REMOVED}"),
         (_URL_CREDENTIALS, REMOVED),
         (_SCHEME, lambda match: f"{match[1]} {REMOVED}"),
     ]

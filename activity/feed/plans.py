@@ -39,7 +39,10 @@ MAX_KIND_BRANCHES = 40
 MAX_REPOSITORIES = 1_000
 """The maximum number of repositories whose events are read separately and then merged."""
 MAX_DESCENTS = 600
-"""How often to descend an index for a round. Each repository takes a descent, of about 3 buffers, a month."""
+"""How often to descend an index for a round, in all lanes. Each repository takes a descent a month.
+
+A descent takes 2 to 3 buffers, so that no statement reads many more buffers than the 2,073 for 2,000 rows.
+"""
 PULLS = frozenset(kind.key for kind in kinds_of([Category.PULL]))
 RESTRICTED = [
     category for category in REPOSITORY_CATEGORIES if category not in (*READ_CATEGORIES, Category.PULL)
@@ -269,12 +272,14 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterat
     conditions = [c for c in plan.conditions if c.repositories is None or not c.exact]
     plain = not conditions and plan.kinds is None
     ids = _newest_ids(plan, named, lane)
-    found = ids.above(span, limit if plain else MAX_REPOSITORIES)
+    descents = MAX_DESCENTS // len(plan.lanes)
+    # Of more repositories, a condition would be looked for in too few events each to get far.
+    found = ids.above(span, limit, MAX_REPOSITORIES) if plain else ids.above(span, descents // 2, descents)
     if found is None:
         return
     active, end, top = found
     if active:
-        end = span.nearest([end, _window(span, top, len(active))])
+        end = span.nearest([end, _window(span, top, descents // len(active))])
     own = plan.access.viewer_id is not None and not plan.access.sees_everything and not lane and not named
     # With a bound on both sides, PostgreSQL skips the default partition, and reads one month after the other.
     branches = [Branch(lane, Q(id__lte=top), sorted(active))] if active else []
@@ -294,34 +299,28 @@ class _NewestIds:
     rows: dict[str, QuerySet[NewestEvents]]
     """The repositories by column of `NewestEvents`."""
 
-    def above(self, span: Span, limit: int) -> tuple[set[int], UUID | None, UUID] | None:
+    def above(self, span: Span, limit: int, most: int) -> tuple[set[int], UUID | None, UUID] | None:
         """Return the repositories that can have events at the start of a span.
 
         Also returns the id up to which no other repository can have any, and their highest id. If the span
-        is read from the newest event on, the repositories are those with the `limit` highest ids. Returns
-        None if there are too many repositories.
+        is read from the newest event on, the repositories are those with the `limit` highest ids in the span,
+        and those with newer events, too. Returns None if there are more than `most` repositories.
         """
         known: dict[int, UUID] = {}
         ends = []
         floor = span.low if span.newer else span.high
         for column, rows in self.rows.items():
-            pairs = rows.order_by(f"-{column}").values_list("repository_id", column)
-            above = (
-                []
-                if floor == LAST_ID
-                else list(pairs.filter(**{f"{column}__gte": floor})[: MAX_REPOSITORIES + 1])
-            )
-            below: list[tuple[int, UUID]] = []
-            if not span.newer:
-                below = list(pairs.filter(**{f"{column}__lt": floor, f"{column}__gte": span.low})[:limit])
-                ends += [below[-1][1]] if len(below) == limit else []
-            for pk, id in (*above, *below):
+            pairs = rows.filter(**{f"{column}__gte": span.low}).order_by(f"-{column}")
+            number = limit if floor == LAST_ID else most + 1
+            newest = list(pairs.values_list("repository_id", column)[:number])
+            ends += [newest[-1][1]] if len(newest) == number and not span.newer else []
+            for pk, id in newest:
                 known[pk] = max(id, known.get(pk, id))
         ordered = sorted(id for id in known.values() if id < floor)
         ends += [ordered[-limit]] if len(ordered) >= limit and not span.newer else []
         end = max(ends, default=None)
         active = {pk for pk, id in known.items() if end is None or id >= end}
-        if len(active) > MAX_REPOSITORIES:
+        if len(active) > most:
             return None
         return active, end, max((known[pk] for pk in active), default=FIRST_ID)
 
@@ -346,13 +345,13 @@ def _visible_in(access: Access, column: str) -> Any:
     return [each.pk for each in access.repositories_if_few if wanted & access.permissions_on(each)]
 
 
-def _window(span: Span, top: UUID, repositories: int) -> UUID | None:
-    """Return the id up to which to read a number of repositories, a few months at a time.
+def _window(span: Span, top: UUID, months: int) -> UUID | None:
+    """Return the id up to which to read repositories, at least a month at a time.
 
     Each repository takes a descent into an index of each month. 51 repositories that were quiet for two years
     would take 1,224 of them.
     """
-    months = max(MAX_DESCENTS // repositories, 1)
+    months = max(months, 1)
     if span.newer:
         oldest = first_event_id()
         after = _month(moment_of(max(span.low, oldest or span.low))) + relativedelta(months=months)

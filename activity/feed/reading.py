@@ -221,23 +221,21 @@ def _with_few_branches(source: Source, span: Span, rows: int, limit: int | None)
     """Return a source without a branch for each of many kinds, which would take long to plan.
 
     All events of a kind are read before they are merged with those of other kinds, unless the kind has a
-    branch of its own. So either the source ends where a kind has enough events for the page, or only the
-    kinds with few events share a branch.
+    branch of its own. So all kinds share a branch only if the page needs few events of each. Otherwise,
+    the kinds with few events do, of which at most half as many events are read as from the source.
     """
     kinds = [kind for branch in source.branches for kind in branch.kinds]
     if len(kinds) <= MAX_KINDS_PLANNED or not partitions.is_partitioned():
         return source
-    few = max(rows // len(kinds), 1)
-    page = limit if limit and source.exact and limit <= few else None
-    number = page or few
     together = Branch(source.branches[0].lane, kinds=kinds)
+    if limit and source.exact and limit <= rows // len(kinds):
+        return replace(source, branches=[together])
+    few = max(rows // 2 // len(kinds), 1)
     events, keys = _part(span, together)
-    nth = _union([(events.values("kind", "id")[number - 1 : number], keys)]).order_by()
-    ends = dict(nth.values_list("kind", "pk"))
-    if page:
-        return replace(source, branches=[together], end=span.nearest([*ends.values()]))
-    common = [branch for branch in source.branches if branch.kinds[0] in ends]
-    rare = [kind for kind in kinds if kind not in ends]
+    nth = _union([(events.values("kind")[few - 1 : few], keys)]).order_by()
+    frequent = {*nth.values_list("kind", flat=True)}
+    common = [branch for branch in source.branches if branch.kinds[0] in frequent]
+    rare = [kind for kind in kinds if kind not in frequent]
     return replace(source, branches=[*common, replace(together, kinds=rare)] if rare else common)
 
 
@@ -246,9 +244,12 @@ def _end(source: Source, span: Span, share: int) -> UUID | None:
 
     Reads the indexes alone: 10,000 entries are 71 buffers.
     """
-    if not source.branches:
+    counted = [branch for branch in source.branches if len(branch.kinds) < 2]
+    if len(counted) < len(source.branches):  # the other half is for the kinds with few events
+        share = max(share // 2, 1)
+    if not counted:
         return None
-    parts = [_part(span, branch) for branch in source.branches]
+    parts = [_part(span, branch) for branch in counted]
     ids = slice(share) if source.is_merged else slice(share - 1, share)
     found = _union([(queryset.values("id")[ids], keys) for queryset, keys in parts]).order_by(span.order)
     return found.values_list("pk", flat=True)[share - 1 if source.is_merged else 0 :].first()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 from typing import TypeVar
 
-from django.db.models import Count, DateTimeField, Max, Min, Q, QuerySet, Sum
+from django.db.models import Count, DateTimeField, Max, Min, Q, QuerySet, Sum, Value
 from django.db.models.functions import Cast, TruncMinute
 from django.utils import timezone
 
@@ -223,20 +223,16 @@ class _Scope:
         The range ends now, or after the last event if the clock of its node is ahead.
         """
         days = self.visible(tallies.valid(Tally.Unit.DAY))
-        if self.spans_many_repositories:
-            first = days.values_list("start", flat=True).order_by("start").first()
-        else:
-            first = days.aggregate(first=Min("start"))["first"]
         coming = self.visible(tallies.valid(Tally.Unit.HALF_HOUR)).filter(start__gt=now - HALF_HOUR)
-        changes = self.changes.aggregate(first=Min("start"), last=Max("start"))
-        firsts = [first, changes["first"]]
-        lasts = [coming.aggregate(last=Max("start"))["last"], changes["last"]]
-        moments = self.own_account_events.values_list("occurred_at", flat=True)
-        for moment in filter(None, (moments.order_by("id").first(), moments.order_by("-id").first())):
-            firsts.append(floor(moment, HALF_HOUR))
-            lasts.append(floor(moment, HALF_HOUR))
-        ends = [moment + HALF_HOUR for moment in lasts if moment]
-        return min(filter(None, firsts), default=None), max([now, *ends])
+        own = self.own_account_events.values_list("occurred_at", flat=True)
+        ends = [own.order_by("id").first(), own.order_by("-id").first()]
+        parts = [_aggregate(coming, Max), _aggregate(self.changes, Min), _aggregate(self.changes, Max)]
+        if self.spans_many_repositories:
+            ends.append(days.values_list("start", flat=True).order_by("start").first())
+        else:
+            parts.append(_aggregate(days, Min))
+        moments = [floor(moment, HALF_HOUR) for moment in (*ends, *parts[0].union(*parts[1:])) if moment]
+        return min(moments, default=None), max([now, *(moment + HALF_HOUR for moment in moments)])
 
     def counts(self, buckets: list[Bucket]) -> QuerySet:
         """Return rows of (start, category, number) that add up to the event counts for consecutive buckets.
@@ -285,6 +281,12 @@ class _Scope:
         start = Cast(TruncMinute("occurred_at", tzinfo=UTC), DateTimeField())
         rows = within.annotate(start=start).values("start", "category")
         return rows.annotate(number=Count("pk")).values_list(*COUNT_FIELDS)
+
+
+def _aggregate(rows: QuerySet, function: type[Min | Max]) -> QuerySet:
+    """Return a queryset of a single row, the first or the last start of all rows, for a union."""
+    ungrouped = rows.order_by().values(all=Value(True))
+    return ungrouped.annotate(moment=function("start")).values_list("moment", flat=True)
 
 
 def _finest_tally(moment: datetime) -> timedelta:

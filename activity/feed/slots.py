@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.http import HttpResponse
 from django.utils.functional import Promise
@@ -17,6 +18,8 @@ from django.utils.translation import gettext_lazy as _
 
 from repositories.accounts import current_request
 
+PER_ACCOUNT, PER_ADDRESS = 2, 3
+"""How many slots of a kind an account and an IP address can occupy at a time."""
 RETRY_AFTER = 30
 """The number of seconds after which a client should try again."""
 
@@ -35,24 +38,19 @@ class NoSlot(Exception):
         return HttpResponse(f"{self}\n", status=self.status, headers=headers)
 
 
-class Texts(NamedTuple):
-    """What to say if an account, an address or everybody together occupies as many slots as possible."""
-
-    account: Promise
-    address: Promise
-    everybody: Promise
-
-
+@dataclass
 class Slots:
-    """The slots for requests that do the same, and what to say when there is none."""
+    """A number of slots for requests that do the same."""
 
-    def __init__(self, texts: Texts, *, slots: int, per_account: int, per_address: int) -> None:
-        self.texts = texts
-        self.slots = slots
-        self.per_account = per_account
-        self.per_address = per_address
-        self._lock = Lock()
-        self._taken: Counter[Hashable] = Counter()
+    number: int
+    account: Promise
+    """What to say if the account occupies as many slots as it can."""
+    address: Promise
+    """What to say if the IP address occupies as many slots as it can."""
+    everybody: Promise
+    """What to say if all slots are occupied."""
+    _lock: Any = field(default_factory=Lock)
+    _taken: Counter[Hashable] = field(default_factory=Counter)
 
     @contextmanager
     def take(self, account_id: Any) -> Iterator[None]:
@@ -73,32 +71,24 @@ class Slots:
                         del self._taken[key]
 
     def _check(self, everything: Hashable, account: Hashable, address: Hashable = None) -> None:
-        if self._taken[account] >= self.per_account:
-            raise NoSlot(429, str(self.texts.account))
-        if self._taken[address] >= self.per_address:
-            raise NoSlot(429, str(self.texts.address))
-        if self._taken[everything] >= self.slots:
-            raise NoSlot(503, str(self.texts.everybody))
+        if self._taken[account] >= PER_ACCOUNT:
+            raise NoSlot(429, str(self.account))
+        if self._taken[address] >= PER_ADDRESS:
+            raise NoSlot(429, str(self.address))
+        if self._taken[everything] >= self.number:
+            raise NoSlot(503, str(self.everybody))
 
 
 DOWNLOADS = Slots(
-    Texts(
-        account=_("Your account is already downloading as much as it may at a time."),
-        address=_("Your IP address is already downloading as much as it may at a time."),
-        everybody=_("As many clients as possible are already downloading."),
-    ),
-    slots=4,
-    per_account=2,
-    per_address=3,
+    4,
+    account=_("Your account is already downloading as much as it may at a time."),
+    address=_("Your IP address is already downloading as much as it may at a time."),
+    everybody=_("As many clients as possible are already downloading."),
 )
 """A download lasts until its client has read it."""
 WAITING = Slots(
-    Texts(
-        account=_("Your account is already waiting for events as much as it may at a time."),
-        address=_("Your IP address is already waiting for events as much as it may at a time."),
-        everybody=_("As many clients as possible are already waiting for events."),
-    ),
-    slots=3,
-    per_account=2,
-    per_address=3,
+    3,
+    account=_("Your account is already waiting for events as much as it may at a time."),
+    address=_("Your IP address is already waiting for events as much as it may at a time."),
+    everybody=_("As many clients as possible are already waiting for events."),
 )

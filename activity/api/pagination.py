@@ -23,8 +23,6 @@ from repositories.utils.keyset import BY_NAME, InvalidCursor, Keyset, Page
 
 DEFAULT_SIZE = 10
 MAX_SIZE = 1_000
-
-
 NEWEST_FIRST, OLDEST_FIRST = "-time", "time"
 """The values of the `sort` parameter of events."""
 BEFORE_ALL_EVENTS = BY_TIME.encode(Event(pk=UUID(int=0)), reverse=True)

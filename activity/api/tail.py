@@ -29,8 +29,6 @@ MAX_WAIT = 25
 """How long a request can wait for new events, in seconds. Many proxies give up after 30 seconds."""
 LARGEST = 2**63 - 1
 """The largest integer that the database can compare."""
-
-
 POSITION_HELP = "The number of the event in the order in which events were committed."
 
 

@@ -18,6 +18,8 @@ from repositories.models import AccessToken, Profile
 
 PRECISION = timedelta(minutes=1)
 """The minimum time between updates to a registry's row. A registry can send hundreds of messages a second."""
+REGISTRY_ACCOUNT = "registry"
+ADD_EVENT = Permission.objects.filter(content_type__app_label="registry_activity", codename="add_event")
 
 
 def update_last_contact(account: Any) -> None:
@@ -49,10 +51,6 @@ def reasons_to_keep(accounts: Collection[Any]) -> Iterator[str]:
     )
     for account in producers.exclude(pk__in=registries.values("account")):
         yield _("%(account)s can deliver events. Revoke its access tokens first.") % {"account": account}
-
-
-REGISTRY_ACCOUNT = "registry"
-ADD_EVENT = Permission.objects.filter(content_type__app_label="registry_activity", codename="add_event")
 
 
 class PersonalAccount(Exception):

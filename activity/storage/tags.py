@@ -65,8 +65,6 @@ MERGE_MANIFEST = f"""
         {_set_newer("registry_activity_manifest", "last_deletion")},
         {_set_newer("registry_activity_manifest", "last_scan")}
 """
-
-
 MERGE_REQUEST = """
     ON CONFLICT (repository_id, name) DO UPDATE SET requested_at = excluded.requested_at
     WHERE registry_activity_tag.requested_at IS NULL

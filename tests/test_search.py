@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -432,9 +433,12 @@ class TestFinding:
     def test_search_of_quiet_repositories_ends_with_the_first_event(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(plans, "MAX_DESCENTS", 1)
+        monkeypatch.setattr(plans, "MAX_DESCENTS", 4)  # two months a round
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 8)
+        for month, day in product(range(6, 11), range(10, 16)):
+            factories.record("update_tag", "acme/busy", occurred_at=datetime(2026, month, day, tzinfo=UTC))
 
-        page = reading.find(plan_query("repo:acme/web:none"), 10)
+        page = reading.find(plan_query("repo:acme/web ip:192.0.2.9"), 10)
 
         assert (page.rows, page.searched_to) == ([], None)
 

@@ -269,11 +269,11 @@ def test_counts_can_be_limited_to_some_repositories(repositories):
     assert sum(b.counts.total() for b in buckets) == Event.objects.filter(repository__in=within).count()
 
 
-def test_counting_takes_four_queries(repositories):
+def test_counting_takes_two_queries(repositories):
     access = Access.for_user(factories.user_with("level_admin", repositories[0]))
     with CaptureQueriesContext(connection) as queries:
         chart_counts.count_by_tallies(access, repository=repositories[0])
-    assert len(queries) == 4
+    assert len(queries) == 2
 
 
 def test_user_without_grants_sees_the_count_of_their_own_logins(outsider):

@@ -1,4 +1,4 @@
-"""Records and deletes events that are told apart by their tags, to read them in the order of commits."""
+"""Records and deletes events that are identified by their tags, to read them in the order of commits."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
+from repositories.names import short_tag
 from tests.running import poll, rows
 
 Rows = list[dict[str, str]]
@@ -22,7 +23,7 @@ def expected_rows(events: list[dict[str, Any]], zone: ZoneInfo | None = None) ->
         {
             "Label": f"{event['label']}: {event['subject']}" if event["subject"] else event["label"],
             "Repository": event["repository"],
-            "Tag": event["tag"],
+            "Tag": _shown(event["tag"]),
             "SHA": event["digest"][: len("sha256:01234567")],
             "Type": event["type"],
             "Initiated by": event["actor"]["label"],
@@ -30,6 +31,11 @@ def expected_rows(events: list[dict[str, Any]], zone: ZoneInfo | None = None) ->
         }
         for event in events[:10]
     ]
+
+
+def _shown(reference: str) -> str:
+    repository, colon, tag = reference.partition(":")
+    return f"{repository}{colon}{short_tag(tag)}"
 
 
 def format_time(event: dict[str, Any], zone: ZoneInfo | None = None) -> str:

@@ -148,7 +148,7 @@ def test_admin_finds_what_a_user_did_yesterday(session: Session) -> None:
     session.click("Events")
     session.search(f"actor:mallory on:{YESTERDAY:%Y-%m-%d}")
 
-    assert session.answers(("headline", "tag"), [("Delete Tag", "v9"), ("Delete Manifest", "-")])
+    assert session.answers(("headline", "tag_column"), [("Delete Tag", "v9"), ("Delete Manifest", "-")])
 
 
 def test_admin_finds_who_changed_a_tag(session: Session) -> None:

@@ -80,7 +80,7 @@ ALL_EVENTS = [
 WITHOUT_PULLS = [event for event in ALL_EVENTS if event[0] != "Get Tag"]
 ADMIN_ROWS = """
     return [...document.querySelectorAll("#result_list tbody tr")].map(row =>
-        ["headline", "repository_column", "tag", "initiated_by"].map(
+        ["headline", "repository_column", "tag_column", "initiated_by"].map(
             name => row.querySelector(`.field-${name}`).innerText))
 """
 

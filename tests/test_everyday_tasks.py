@@ -93,7 +93,6 @@ class TestImages:
         repoadmin = visitor("repoadmin")
         repoadmin.click("Activity")
         repoadmin.search("digest:0badcafe type:get after:7d")
-        repoadmin.click("Show pulls")
 
         assert repoadmin.sees_rows({"Initiated by": "li"}, *2 * [{"Initiated by": "mara"}])
 

@@ -415,7 +415,7 @@ def test_unclaimed_namespace_is_reported_with_who_pushed(problems: Callable[[], 
 
 
 def test_check_that_fails_is_reported(problems: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activity.health.MAX_NAMESPACES", "broken")
+    monkeypatch.setattr("activity.health.registries.MAX_NAMESPACES", "broken")
 
     assert problems().startswith("Error Namespaces: This could not be checked: TypeError")
 

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from activity import health
+from activity.health import programs
 from activity.models import DeadLetter, Event, JournalEntry, RegistryNode
 from activity.sources import auditing, intake, nodes, notifications, recorder, replay
 from activity.storage import heartbeats, journal
@@ -292,7 +292,7 @@ class TestActions:
 
 class TestHealth:
     def findings(self) -> list[str]:
-        return [finding.text for finding in health.check_recorder(timezone.now())]
+        return [finding.text for finding in programs.check_recorder(timezone.now())]
 
     def test_recorder_without_a_heartbeat_is_reported(self) -> None:
         assert self.findings() == ["The recorder is not running: no heartbeat yet."]

@@ -13,12 +13,13 @@ from typing import Any
 from django.db.models import Sum
 from django.utils import timezone
 
-from activity import health
 from activity.admin.capped import capped_count
 from activity.admin.event_list import search_url
 from activity.admin.waiting_changes import waiting_changes
 from activity.feed import chart, chart_counts, plans, reading, search
 from activity.feed.search_language import Search, Term
+from activity.health.registries import MAX_DEAD_LETTERS
+from activity.health.report import create_report
 from activity.identity import moment_of
 from activity.models import (
     ActorType,
@@ -40,8 +41,6 @@ ROWS = 5
 """The maximum number of rows in the lists of repositories, users and failures."""
 SAMPLED_EVENTS = 500
 """The busiest users are found by counting events among this many of the newest events."""
-MAX_COUNTED = 1_000
-"""The maximum number of dead letters to count."""
 REGISTRIES = 20
 FAILURES = Search((Term("type", "FAIL"),))
 
@@ -52,7 +51,7 @@ def build_context(user: Any) -> dict[str, Any]:
     now = timezone.now()
     failures = search.plan(plans.Plan(Event.objects.visible_to(access), access), FAILURES)
     return {
-        "health": health.report(),
+        "health": create_report(),
         "days": DAYS,
         "chart": events_by_day(access, now),
         "busiest": busiest_repositories(now),
@@ -60,7 +59,7 @@ def build_context(user: Any) -> dict[str, Any]:
         "failures": reading.find(failures, ROWS).rows,
         "failures_url": search_url(FAILURES),
         "waiting": waiting_changes(user),
-        "waiting_dead_letters": capped_count(DeadLetter.objects.filter(DeadLetter.WAITING), MAX_COUNTED),
+        "waiting_dead_letters": capped_count(DeadLetter.objects.filter(DeadLetter.WAITING), MAX_DEAD_LETTERS),
         "run": Run.objects.filter(preview=False).first(),
         "registries": list(Registry.objects.select_related("account")[:REGISTRIES]),
         "wrong_clocks": list(

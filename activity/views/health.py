@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
 from rest_framework.exceptions import AuthenticationFailed
 
-from activity import health
-from activity.health import Result
+from activity.health.findings import State
+from activity.health.report import Result, create_report, worst_state
 from activity.views.metrics import HealthCollector
 from repositories.access.resolving import Access
 from repositories.accounts.authentication import TokenAuthentication
@@ -32,7 +32,7 @@ class LatestReport:
             return self._results
         try:
             with translation.override(None):  # what programs read is in English
-                self._results = health.report()
+                self._results = create_report()
             return self._results
         finally:
             self._checking.release()
@@ -46,7 +46,7 @@ latest = LatestReport()
 def health_status(request: HttpRequest) -> HttpResponse:
     """Answer with 200, or with 503 if a check has found an error. Only MSR admins and auditors see which."""
     results = latest.get()
-    state = health.worst(results)
+    state = worst_state(results)
     content: dict[str, object] = {"status": state.label}
     if _may_see_details(request):
         content["checks"] = {
@@ -56,7 +56,7 @@ def health_status(request: HttpRequest) -> HttpResponse:
             }
             for result in results
         }
-    return JsonResponse(content, status=503 if state == health.State.ERROR else 200)
+    return JsonResponse(content, status=503 if state == State.ERROR else 200)
 
 
 @login_not_required

@@ -8,7 +8,9 @@ from django.db.models import Sum
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from activity.health import MAX_COUNTED, MAX_JOURNAL, MAX_UNFOLDED, Result
+from activity.health.programs import MAX_JOURNAL, MAX_UNFOLDED
+from activity.health.registries import MAX_DEAD_LETTERS
+from activity.health.report import Result
 from activity.models import DeadLetter, Heartbeat, Registry, Run, Tally, TallyChange
 from activity.storage import journal, tallies
 
@@ -51,9 +53,9 @@ class HealthCollector(Collector):
             yield states
 
     def _counts(self) -> Iterator[Metric]:
-        letters = DeadLetter.objects.filter(DeadLetter.WAITING).order_by()[: MAX_COUNTED + 1].count()
+        letters = DeadLetter.objects.filter(DeadLetter.WAITING).order_by()[: MAX_DEAD_LETTERS + 1].count()
         yield GaugeMetricFamily(
-            "activity_dead_letters", f"Dead letters that wait, at most {MAX_COUNTED + 1}", value=letters
+            "activity_dead_letters", f"Dead letters that wait, at most {MAX_DEAD_LETTERS + 1}", value=letters
         )
         yield GaugeMetricFamily(
             "activity_journal_entries",

@@ -5,7 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from activity import health
+from activity.health.findings import State
+from activity.health.report import create_report, worst_state
 
 
 class Command(BaseCommand):
@@ -17,11 +18,11 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        results = health.report()
-        styles = {health.State.WARNING: self.style.WARNING, health.State.ERROR: self.style.ERROR}
+        results = create_report()
+        styles = {State.WARNING: self.style.WARNING, State.ERROR: self.style.ERROR}
         for result in results:
             for finding in result.findings:
                 line = f"{finding.state.label:8}{result.check.label}: {finding.text}"
                 self.stdout.write(line, styles.get(finding.state))
-        if state := health.worst(results):
+        if state := worst_state(results):
             sys.exit(state)

@@ -86,7 +86,7 @@ registry_activity_(deadletter|import|archive)_changelist  403, 403   200, 200   
 {READ_ONLY}_history                                    403, 403   200, 200   200, 200
 {READ_ONLY}_change                                     403, 403   200, 403   200, 403
 {READ_ONLY}_(add|delete)                               403, 403   403, 403   403, 403
-registry_activity_run_(stop|go_on)                     302, 302   302, 302   302, 302
+registry_activity_run_(stop|resume)                    302, 302   302, 302   302, 302
 
 registry_activity_autodeletion_(start|cancel)          302, 302   302, 302   302, 302
 registry_repositories_registrysettings_change(list)?   403, 403   200, 403   200, 302

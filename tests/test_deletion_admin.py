@@ -188,7 +188,7 @@ class TestRuns:
         def raise_connection_error(*_: Any) -> None:
             raise ConnectionRefusedError("no queue")
 
-        monkeypatch.setattr("activity.admin.deletion.execute_run.delay", raise_connection_error)
+        monkeypatch.setattr("activity.tasks.execute_run.delay", raise_connection_error)
 
         html = admin.post(f"{SETTINGS}start/", {"preview": ""}, follow=True).content.decode()
 

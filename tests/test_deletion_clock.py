@@ -132,7 +132,7 @@ def test_next_run_starts_once_the_clock_was_set_right(young: Event, clock: Any) 
     assert Event.objects.filter(pk=young.pk).exists()
 
 
-def test_page_of_the_run_says_why_it_waits_and_offers_to_go_on(
+def test_page_of_the_run_says_why_it_waits_and_offers_to_resume(
     young: Event, clock: Any, late_admin: Any
 ) -> None:
     clock(40 * DAY)
@@ -143,10 +143,10 @@ def test_page_of_the_run_says_why_it_waits_and_offers_to_go_on(
 
     html = admin.get(page).content.decode()
     assert "The clock is 40 days ahead of the last event, heartbeat or run" in html
-    assert f'formaction="/admin/registry_activity/run/{run.pk}/go-on/"' in html
+    assert f'formaction="/admin/registry_activity/run/{run.pk}/resume/"' in html
     assert "waits for a person" in admin.get("/admin/").content.decode()
 
-    admin.post(f"/admin/registry_activity/run/{run.pk}/go-on/")
+    admin.post(f"/admin/registry_activity/run/{run.pk}/resume/")
 
     runs.execute(Run.objects.get())
     assert Run.objects.get().state == "finished"
@@ -155,13 +155,13 @@ def test_page_of_the_run_says_why_it_waits_and_offers_to_go_on(
     assert heartbeats.lead(timezone.now()) is None
 
 
-def test_auditor_cannot_let_a_run_go_on(young: Event, clock: Any, log_in: Any) -> None:
+def test_auditor_cannot_resume_a_run(young: Event, clock: Any, log_in: Any) -> None:
     clock(40 * DAY)
     auditor = log_in(factories.auditor())
     tasks.delete_events()
     run = Run.objects.get()
 
-    auditor.post(f"/admin/registry_activity/run/{run.pk}/go-on/")
+    auditor.post(f"/admin/registry_activity/run/{run.pk}/resume/")
 
     assert Run.objects.get().state == "waiting"
 

@@ -7,11 +7,15 @@ from django.contrib import admin
 
 from activity.admin import (  # noqa: F401
     archives,
+    auto_deletion,
     dead_letters,
-    deletion,
+    deletion_rules,
     disputes,
     events,
+    holds,
+    imports,
     registries,
+    runs,
     verification,
 )
 

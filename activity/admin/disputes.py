@@ -9,11 +9,10 @@ from django.contrib import admin
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from activity.admin.actions import report
+from activity.admin.actions import report, set_time
 from activity.admin.waiting_changes import WaitingChangesMixin
 from activity.models import Dispute
 from repositories.admin.picking import PickerMixin
@@ -55,8 +54,4 @@ class DisputeAdmin(PickerMixin, WaitingChangesMixin, admin.ModelAdmin):
     )
     @transaction.atomic
     def lift(self, request: HttpRequest, queryset: QuerySet[Dispute]) -> None:
-        disputes = list(queryset.filter(lifted_at=None))
-        for dispute in disputes:
-            dispute.lifted_at = timezone.now()
-            dispute.save(update_fields=["lifted_at"])
-        report(request, gettext("Lifted: %(number)s."), len(disputes))
+        report(request, gettext("Lifted: %(number)s."), len(set_time(queryset, "lifted_at")))

@@ -126,7 +126,7 @@ def _lead_in_words(lead: timedelta) -> str:
 
 
 @transaction.atomic
-def go_on(run: Run) -> bool:
+def resume(run: Run) -> bool:
     """Queue a run that waits, since a person confirms that the clock is right. Returns whether it waited."""
     heartbeats.trust_clock()
     waiting = Run.objects.filter(pk=run.pk, state=Run.State.WAITING)

@@ -10,20 +10,17 @@ from activity.models.actors import (
     actor_name_from_label,
     label_of_actor,
 )
+from activity.models.archives import Archive, Import
 from activity.models.counts import DroppedTallies, LedgerEntry, Tally, TallyChange
 from activity.models.dead_letters import DeadLetter
 from activity.models.deletion import (
     FAILED_LOGINS,
     MIN_AGES,
     RULE_CATEGORIES,
-    Archive,
     AutoDeletion,
     Conditions,
     DeletionRule,
     Hold,
-    Import,
-    Run,
-    Verification,
     WaitingChange,
     subtract_age,
 )
@@ -45,5 +42,6 @@ from activity.models.newest import NewestEvents
 from activity.models.positions import NewestPosition, Removal
 from activity.models.registries import Registry, RegistryNode
 from activity.models.requests import ManifestRequest
+from activity.models.runs import Run, Verification
 from activity.models.tags import Manifest, Tag, TagPull
 from activity.models.texts import Text

@@ -1,4 +1,4 @@
-"""Auto-deletion: its settings, rules, holds, runs, archives and imports."""
+"""Auto-deletion: its settings, rules and holds, and changes that wait."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from solo.models import SingletonModel
 
 from activity.catalogue import OWN_CATEGORIES
-from activity.identity import moment_of
 from repositories.access.levels import Category
 from repositories.models import Namespace, Repository
 
@@ -271,171 +270,3 @@ class WaitingChange(models.Model):
             "changed_by": self.changed_by,
             "time": f"{self.effective_at:%Y-%m-%d %H:%M}",
         }
-
-
-class Run(models.Model):
-    """One execution of auto-deletion. A preview is a run that deletes nothing."""
-
-    class State(models.TextChoices):
-        QUEUED = "queued", _("Queued")
-        WAITING = "waiting", _("Waiting for a person")
-        RUNNING = "running", _("Running")
-        FINISHED = "finished", _("Finished")
-        STOPPED = "stopped", _("Stopped")
-        FAILED = "failed", _("Failed")
-        ABANDONED = "abandoned", _("Abandoned")
-
-    preview = models.BooleanField(_("preview"), default=False)
-    state = models.CharField(_("state"), max_length=10, choices=State, default=State.QUEUED)
-    started_by = models.CharField(
-        _("started by"), max_length=255, help_text=_("A user, the schedule or the command line.")
-    )
-    cutoff = models.DateTimeField(
-        _("cutoff"), help_text=_("Events at or after this time are not deleted. Ages are measured from it.")
-    )
-    started_at = models.DateTimeField(_("started at"), default=timezone.now)
-    finished_at = models.DateTimeField(_("finished at"), null=True)
-    lease_until = models.DateTimeField(
-        _("lease until"),
-        help_text=_("If the run shows no progress by this time, it is considered abandoned."),
-    )
-    stop_requested = models.BooleanField(_("stop requested"), default=False)
-    settings = models.JSONField(
-        _("settings"),
-        help_text=_("The settings as they were when the run started. Later changes don't affect it."),
-    )
-    waiting = models.JSONField(
-        _("waiting changes"),
-        default=list,
-        help_text=_("Changes that had not taken effect when the run started."),
-    )
-    expected = models.BigIntegerField(_("expected"), null=True, help_text=_("Number of events to delete."))
-    deleted = models.BigIntegerField(_("deleted"), default=0)
-    report = models.JSONField(
-        _("report"),
-        default=dict,
-        help_text=_("For each rule: the number of events by category, and their time range."),
-    )
-    partitions = models.JSONField(
-        _("partitions"),
-        default=dict,
-        help_text=_("For a preview on PostgreSQL: what a run would do with each old partition."),
-    )
-    error = models.TextField(_("error"), blank=True)
-
-    class Meta:
-        verbose_name = _("run")
-        verbose_name_plural = _("runs")
-        ordering = ["-pk"]
-        default_permissions = ["change", "view"]  # "change" allows stopping a run
-
-    def __str__(self) -> str:
-        text = gettext("Preview %(id)s") if self.preview else gettext("Run %(id)s")
-        return text % {"id": self.pk}
-
-
-class Archive(models.Model):
-    """A file of events that have been deleted from the database or are about to be deleted."""
-
-    run = models.ForeignKey(Run, models.SET_NULL, null=True, related_name="archives", verbose_name=_("run"))
-    name = models.CharField(
-        _("name"), max_length=255, unique=True, help_text=_("File name in the archive storage.")
-    )
-    created_at = models.DateTimeField(_("created at"), default=timezone.now)
-    written_at = models.DateTimeField(
-        _("written at"), null=True, help_text=_("Empty if the file was never completed.")
-    )
-    deletion_started_at = models.DateTimeField(
-        _("deletion started at"),
-        null=True,
-        help_text=_("When the first of its events was deleted from the database."),
-    )
-    deleted_at = models.DateTimeField(
-        _("deleted at"), null=True, help_text=_("When the last of its events was deleted from the database.")
-    )
-    events = models.PositiveIntegerField(_("events"), default=0)
-    first_id = models.UUIDField(_("first id"), null=True)
-    last_id = models.UUIDField(_("last id"), null=True)
-    sha256 = models.CharField(_("sha256"), max_length=64, blank=True)
-    days = models.JSONField(_("days"), default=dict, editable=False)
-    """The number of events of each day (UTC), keyed by date."""
-    rules = models.JSONField(_("rules"), default=list, help_text=_("The rules that deleted the events."))
-    repositories = models.JSONField(
-        _("repositories"), default=list, help_text=_("The repositories with the most events.")
-    )
-
-    class Meta:
-        verbose_name = _("archive")
-        verbose_name_plural = _("archives")
-        ordering = ["-pk"]
-        default_permissions = ["change", "view"]  # "change" allows bringing an archive back
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def first_at(self) -> datetime | None:
-        """The time of the first event."""
-        return moment_of(self.first_id) if self.first_id else None
-
-    @property
-    def last_at(self) -> datetime | None:
-        """The time of the last event."""
-        return moment_of(self.last_id) if self.last_id else None
-
-
-class Import(models.Model):
-    """An imported archive. Its events are exempt from deletion until the import is released."""
-
-    archive_name = models.CharField(_("archive name"), max_length=255)
-    sha256 = models.CharField(_("sha256"), max_length=64)
-    foreign = models.BooleanField(
-        _("foreign"), default=False, help_text=_("Whether another installation wrote the archive.")
-    )
-    imported_at = models.DateTimeField(_("imported at"), default=timezone.now)
-    released_at = models.DateTimeField(_("released at"), null=True, blank=True)
-    events = models.PositiveIntegerField(_("events"), default=0)
-
-    class Meta:
-        verbose_name = _("import")
-        verbose_name_plural = _("imports")
-        ordering = ["-pk"]
-        constraints = [models.UniqueConstraint(fields=["archive_name", "sha256"], name="unique_import")]
-        default_permissions = ["change", "view"]  # "change" allows releasing an import
-
-    def __str__(self) -> str:
-        if not self.foreign:
-            return self.archive_name
-        return gettext("%(name)s (foreign)") % {"name": self.archive_name}
-
-
-class Verification(models.Model):
-    """The result of comparing the events with the ledger and the archives."""
-
-    started_by = models.CharField(_("started by"), max_length=255)
-    started_at = models.DateTimeField(_("started at"), default=timezone.now)
-    finished_at = models.DateTimeField(_("finished at"), null=True)
-    days = models.JSONField(_("days"), default=list)
-    """The numbers of events of each day (UTC), newest first. See `activity.deletion.verification.Day`."""
-    problems = models.JSONField(_("problems"), default=list)
-
-    class Meta:
-        verbose_name = _("verification")
-        verbose_name_plural = _("verifications")
-        ordering = ["-pk"]
-        default_permissions = ["view"]
-
-    def __str__(self) -> str:
-        values = {
-            "time": f"{self.finished_at or self.started_at:%Y-%m-%d %H:%M}",
-            "number": len(self.problems),
-        }
-        if self.problems:
-            text = ngettext(
-                "%(time)s UTC: %(number)s problem", "%(time)s UTC: %(number)s problems", len(self.problems)
-            )
-        elif self.finished_at:
-            text = gettext("%(time)s UTC: nothing is missing")
-        else:
-            text = gettext("%(time)s UTC: not finished")
-        return text % values

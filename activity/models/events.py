@@ -21,7 +21,7 @@ from activity.gating import GatedEventQuerySet
 from activity.identity import first_id
 from activity.models.actors import MAX_ACTOR_LENGTH, ActorType, label_of_actor
 from activity.models.append_only import AppendOnlyModel
-from activity.models.deletion import Import
+from activity.models.archives import Import
 from activity.models.details import TEXTS, EventDetails
 from activity.models.disputes import Dispute
 from activity.models.fields import (

@@ -38,7 +38,7 @@ def reasons_to_keep(users: Collection[Any]) -> list[str]:
 
 
 @contextmanager
-def kept() -> Iterator[Callable[[], None]]:
+def guard() -> Iterator[Callable[[], None]]:
     """Run the block in a transaction, and yield a function that raises LastAdministrator after a bad change.
 
     The function compares the state with that at the beginning of the block. Of several simultaneous changes,

@@ -17,7 +17,7 @@ from activity.feed import plans, reading, search
 from activity.feed.search_language import Search, parse
 from activity.feed.together import join_neighbors
 from repositories.access.resolving import Access
-from repositories.utils.admin_lookup import SHOWS_NOTHING
+from repositories.utils.admin_lookup import mark_unreadable
 from repositories.utils.keyset import InvalidCursor
 
 
@@ -46,7 +46,7 @@ class EventChangeList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         self.problems = list(self.plan.problems)
         if self.problems:
-            setattr(request, SHOWS_NOTHING, True)
+            mark_unreadable(request)
         self.notices = list(self.plan.notices)
         self.cursor = request.GET.get(PAGE_VAR)
         try:

@@ -36,7 +36,7 @@ class AdministratorsMixin(admin.ModelAdmin):
         if request.method != "POST":
             return view(request, *args, **kwargs)
         try:
-            with administrators.kept() as check:
+            with administrators.guard() as check:
                 request.check_administrators = check  # type: ignore[attr-defined]
                 return view(request, *args, **kwargs)
         except administrators.LastAdministrator as error:

@@ -21,7 +21,7 @@ from guardian.models import BaseObjectPermission
 from repositories.access.delegation import can_manage
 from repositories.access.effective_access import Right, public_right, rights_of, rights_on
 from repositories.access.resolving import grants_apply_to
-from repositories.accounts.ending import Account, end_access, unlock
+from repositories.accounts.security import AccountSecurity, end_access, unlock
 from repositories.admin.links import change_url, changelist_url, grant_url
 from repositories.forms import SearchForm
 from repositories.models import Membership, Repository
@@ -77,7 +77,7 @@ def user_access_view(model_admin: admin.ModelAdmin, request: HttpRequest, user_i
         _show_messages(request, [], page)
     context = {
         "person": user,
-        "account": Account(user),
+        "account": AccountSecurity(user),
         "may_change": _may_change(request, user),
         "everywhere": _reasons(request, access.everywhere),
         "places": [

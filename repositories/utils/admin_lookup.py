@@ -22,12 +22,19 @@ from django.utils.translation import gettext as _
 
 from repositories.utils.text import is_storable, visible_text
 
-SHOWS_NOTHING = "_shows_nothing"
-"""The attribute of a request that lists nothing, because its parameters can't be understood."""
 MAX_WORDS = 10
 """The maximum number of words in a search. Each word is a condition of the query for each searched field."""
 MAX_ROWS = 200
 """The maximum number of rows in a formset. Django would create as many as a request asks for, up to 2,000."""
+
+
+def mark_unreadable(request: HttpRequest) -> None:
+    """Let a list show no objects and return the status 400, because its parameters can't be understood."""
+    request.is_unreadable = True  # type: ignore[attr-defined]
+
+
+def is_unreadable(request: HttpRequest) -> bool:
+    return getattr(request, "is_unreadable", False)
 
 
 def is_value(field: Field, text: str) -> bool:
@@ -110,7 +117,7 @@ class LookupMixin(RelationsMixin, ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         queryset = super().get_queryset(request)
-        return queryset.none() if hasattr(request, SHOWS_NOTHING) else queryset
+        return queryset.none() if is_unreadable(request) else queryset
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         try:
@@ -128,7 +135,7 @@ class LookupMixin(RelationsMixin, ModelAdmin):
                 % {"parameters": parameters},
             )
             request.GET = QueryDict()
-            setattr(request, SHOWS_NOTHING, True)
+            mark_unreadable(request)
             return super().get_changelist_instance(request)
 
     def _is_readable(self, changelist: Any, request: HttpRequest) -> bool:
@@ -139,7 +146,7 @@ class LookupMixin(RelationsMixin, ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
-        if hasattr(request, SHOWS_NOTHING) and response.status_code == 200:
+        if is_unreadable(request) and response.status_code == 200:
             response.status_code = 400
         return response
 

@@ -1,4 +1,4 @@
-"""Says how a user can log in at the moment, ends their tokens and sessions, and lets them log in again."""
+"""The security of a user's account: lists tokens and sessions, revokes them, and unlocks the username."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_SHOWN = 100
 
 
 @dataclass(frozen=True)
-class Account:
-    """What concerns a user's access, besides grants."""
+class AccountSecurity:
+    """What gives a user access, besides grants."""
 
     user: Any
 

@@ -124,7 +124,7 @@ class TestNeedsAttention:
     def test_count_of_dead_letters_is_limited(
         self, admin: Client, registry: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(overview, "MAX_COUNTED", 2)
+        monkeypatch.setattr(overview, "MAX_DEAD_LETTERS", 2)
         for number in range(4):
             registry({"action": "polish", "id": str(number)})
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity.feed import plans, qualifiers, reading, search
+from activity.feed import conditions, plans, reading, search
 from activity.feed.ordering import BY_TIME
 from activity.feed.qualifiers import QUALIFIERS, Qualifier
 from activity.feed.search_language import Search, Term, parse, quoted
@@ -363,7 +363,7 @@ class TestFinding:
         self, text: str, tags: str, max_events_read: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(reading, "MAX_EVENTS_READ", max_events_read)
-        monkeypatch.setattr(qualifiers, "MAX_BRANCHES", 4)
+        monkeypatch.setattr(conditions, "MAX_BRANCHES", 4)
 
         oldest = BY_TIME.encode(Event(pk=UUID(int=1)), reverse=True)
 

@@ -11,7 +11,7 @@ from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity.feed.qualifiers import about
+from activity.feed.conditions import about
 from activity.models import Event, Text
 from activity.models.details import COLUMNS, with_detail
 from activity.storage.events import insert

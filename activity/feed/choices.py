@@ -18,10 +18,17 @@ from activity import catalogue
 from activity.catalogue import KINDS
 from activity.feed.ordering import LONGEST_SORT, SORTABLE
 from activity.feed.plans import PULLS
-from activity.feed.qualifiers import Image, InvalidTerm, read_digest, read_repository, read_tag, split_image
 from activity.feed.search import kinds_asked
 from activity.feed.search_language import MAX_LENGTH, Search, Term, parse
 from activity.feed.search_times import TimeField, input_of
+from activity.feed.search_values import (
+    Image,
+    InvalidTerm,
+    read_digest,
+    read_repository,
+    read_tag,
+    split_image,
+)
 from activity.models import MAX_ACTOR_LENGTH, actor_name_from_label
 from repositories import config, names
 from repositories.access.levels import Category

@@ -21,8 +21,7 @@ from rest_framework.filters import BaseFilterBackend
 
 from activity import catalogue
 from activity.feed import known_names, search_language
-from activity.feed.plans import Plan
-from activity.feed.qualifiers import (
+from activity.feed.conditions import (
     Condition,
     branches_of,
     by_actors,
@@ -30,6 +29,7 @@ from activity.feed.qualifiers import (
     with_tags,
     with_whole_digests,
 )
+from activity.feed.plans import Plan
 from activity.feed.search import plan as plan_search
 from activity.models import ActorType, Event, EventQuerySet
 from repositories import names

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from django.db.models import Q
 from django.utils.translation import gettext
 
+from activity.feed.conditions import Condition, with_tags, with_whole_digests
 from activity.feed.ordering import BY_TIME
 from activity.feed.plans import Plan
-from activity.feed.qualifiers import Condition, with_tags, with_whole_digests
 from activity.feed.reading import find
 from activity.models import Event, EventQuerySet
 from repositories.access.resolving import Access

@@ -25,7 +25,7 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 
 from activity.catalogue import kinds_of
-from activity.feed.qualifiers import Condition
+from activity.feed.conditions import Condition
 from activity.gating import sees_pulls
 from activity.identity import first_id, moment_of
 from activity.models import Event, EventQuerySet, NewestEvents

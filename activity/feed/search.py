@@ -11,8 +11,9 @@ from django.utils.translation import gettext
 
 from activity.catalogue import kinds_of
 from activity.feed import known_names
+from activity.feed.conditions import MAX_EXPLAINED, Condition
 from activity.feed.plans import PULLS, Plan
-from activity.feed.qualifiers import MAX_EXPLAINED, QUALIFIERS, Condition, Qualifier
+from activity.feed.qualifiers import QUALIFIERS, Qualifier
 from activity.feed.search_language import Search, Term
 from repositories.access.levels import Category
 from repositories.access.resolving import Access

@@ -19,8 +19,10 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from activity.catalogue import KINDS
-from activity.feed.qualifiers import QUALIFIERS, InvalidTerm, is_actor_label, terms_for_word
+from activity.feed.conditions import is_actor_label
+from activity.feed.qualifiers import QUALIFIERS
 from activity.feed.search_times import InvalidTime, parse_period
+from activity.feed.search_values import InvalidTerm, terms_for_word
 from repositories.utils.text import is_storable
 
 MAX_LENGTH = 2_000

@@ -63,10 +63,6 @@ class Draft:
     policy: Policy | None = None
     """The policy that the event is about. If a policy is the actor, it is looked up by `actor_name`."""
 
-    def with_kind(self, kind: str, **changes: Any) -> Draft:
-        """Return a copy with a different kind and, optionally, with other fields changed."""
-        return self.changed(kind=kind, **changes)
-
     def changed(self, **changes: Any) -> Draft:
         """Return a copy with some fields changed, in a fifth of the time that `replace` takes."""
         copy = object.__new__(Draft)

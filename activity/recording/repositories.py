@@ -82,8 +82,8 @@ class RepositoryFinder:
             self.registered[full_name] = draft.delivery.number
             if registered and category == Category.PUSH:
                 registrations.append(
-                    draft.with_kind(
-                        "create_repository",
+                    draft.changed(
+                        kind="create_repository",
                         ordinal=0,
                         tag="",
                         digest="",

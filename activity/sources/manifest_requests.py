@@ -209,7 +209,7 @@ def _resolve(row: ManifestRequest, draft: Draft, known: Requests) -> Draft:
         known.add(row)
     if not earlier.is_head:
         return draft.changed(tag=row.tag, pull=row.pull)
-    return draft.with_kind("get_tag", tag=row.tag) if row.tag else draft
+    return draft.changed(kind="get_tag", tag=row.tag) if row.tag else draft
 
 
 def _find_deciding_request(

@@ -167,25 +167,25 @@ def _parse_notification(notification: Any, parsed: ParsedMessage) -> None:
 
 
 def _pushes(draft: Draft) -> Iterator[Draft]:
-    yield draft.with_kind("create_manifest", tag="")
+    yield draft.changed(kind="create_manifest", tag="")
     if draft.tag:
-        yield draft.with_kind("update_tag", ordinal=2)
+        yield draft.changed(kind="update_tag", ordinal=2)
 
 
 def _deletion(draft: Draft, target: _Target) -> Draft:
     if draft.tag:
-        return draft.with_kind("delete_tag")
+        return draft.changed(kind="delete_tag")
     if draft.digest:
-        return draft.with_kind("delete_manifest")
+        return draft.changed(kind="delete_manifest")
     if target.media_type or target.endpoint:
         raise InvalidNotification("The deletion of a manifest has no digest.")
-    return draft.with_kind("delete_repository")
+    return draft.changed(kind="delete_repository")
 
 
 def _request(notification: dict, target: _Target, draft: Draft) -> Request:
     request = _get_object(notification, "request")
     return Request(
-        draft=draft.with_kind("get_tag" if draft.tag else "get_manifest"),
+        draft=draft.changed(kind="get_tag" if draft.tag else "get_manifest"),
         is_head=request.get("method") == "HEAD",
         is_index=target.media_type in INDEX_TYPES,
         references=target.manifest_references(),

@@ -33,11 +33,12 @@ from django.views.generic import TemplateView
 from activity.deletion.traces import deletion_note
 from activity.feed import chart, chart_counts, export, live, search
 from activity.feed.choices import FILTERS, ActivityForm, Choice, iso_milliseconds
+from activity.feed.conditions import Condition
 from activity.feed.filters import EventFilterSet
 from activity.feed.links import links
 from activity.feed.ordering import BY_TIME, sorted_by
 from activity.feed.plans import FIRST_ID
-from activity.feed.qualifiers import Condition, offered_qualifiers
+from activity.feed.qualifiers import offered_qualifiers
 from activity.feed.reading import find, iter_pages, newest
 from activity.feed.remarks import attach_remarks
 from activity.feed.search_language import Search

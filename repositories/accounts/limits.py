@@ -87,11 +87,6 @@ def attempt(quotas: Sequence[Quota], action: Callable[[], Result]) -> Result:
     return result
 
 
-def is_used_up(*quotas: Quota) -> bool:
-    """Return whether any of the quotas is used up."""
-    return find_exceeded(*quotas) is not None
-
-
 def find_exceeded(*quotas: Quota) -> LimitExceeded | None:
     """Return the limit that is exhausted for the longest time, or None if no quota is used up."""
     return _longest(quotas, _load(quotas))

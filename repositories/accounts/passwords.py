@@ -47,7 +47,7 @@ def check(username: str, action: Callable[[], Result]) -> Result:
     both = BY_NAME_AND_NETWORK.of(username, network, group=_networks_of(username))
     known = KNOWN_NETWORK.of(username, network)
     quotas = [both, BY_NETWORK.of(network)]
-    if not limits.is_used_up(known):
+    if limits.find_exceeded(known) is None:
         quotas.append(BY_NAME.of(username))
     if result := limits.attempt(quotas, action):
         limits.reset(both)

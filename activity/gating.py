@@ -137,6 +137,24 @@ def sees_only_pulls(access: Access, repository: Repository | None = None) -> boo
     return not others.exclude(visibility=Repository.Visibility.PUBLIC).exists()
 
 
+def possible_categories(access: Access) -> set[Category] | None:
+    """Return all categories of which the viewer may see events, and perhaps others, or None for all.
+
+    Unlike `visible_categories`, this needs no query: the viewer may have a permission on nothing that exists.
+    """
+    if access.sees_everything or _may_have(access, VIEW_UNKNOWN_EVENTS):
+        return None
+    return {
+        Category.ACCOUNT,
+        *(category for category in REPOSITORY_CATEGORIES if _may_have(access, category.permission)),
+    }
+
+
+def _may_have(access: Access, permission: str) -> bool:
+    anywhere = access.everywhere | access.in_public
+    return permission in anywhere or any(access.granted_ids(frozenset({permission})))
+
+
 def visible_categories(access: Access) -> set[Category]:
     """Return the categories of which the viewer may see events in a repository, or of their own."""
     if access.sees_everything:

@@ -13,7 +13,8 @@ events in the order of their ids:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,9 +25,9 @@ from dateutil.relativedelta import relativedelta
 from django.db import connection
 from django.db.models import Q, QuerySet
 
-from activity.catalogue import kinds_of
+from activity.catalogue import category_of, kinds_of
 from activity.feed.conditions import Condition
-from activity.gating import sees_pulls
+from activity.gating import possible_categories, sees_pulls
 from activity.identity import first_id, moment_of
 from activity.models import Event, EventQuerySet, NewestEvents
 from repositories.access.levels import READ_CATEGORIES, REPOSITORY_CATEGORIES, VIEW_UNKNOWN_EVENTS, Category
@@ -36,10 +37,12 @@ from repositories.models import Repository
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 MAX_KIND_BRANCHES = 40
 """The maximum number of kinds whose events are read separately and then merged. No category has more."""
-MAX_REPOSITORIES = 1_000
-"""The maximum number of repositories whose events are read separately and then merged."""
+MAX_MONTHS = 60
+"""The maximum number of months to read in a round."""
 MAX_DESCENTS = 600
-"""How often to descend an index for a round, in all lanes. Each repository takes a descent a month.
+"""How often to descend an index for a round, in all lanes.
+
+Each repository takes a descent for each month up to that of its newest event.
 
 A descent takes 2 to 3 buffers, so that no statement reads many more buffers than the 2,078 for 2,000 rows.
 """
@@ -120,6 +123,10 @@ class Plan:
     """Why the list can't be shown."""
     notices: Sequence[str] = ()
     """What the viewer should know about how the search was read."""
+    kinds_found: dict[bool, tuple[set[str], list[str]]] = field(
+        default_factory=dict, init=False, compare=False
+    )
+    """For each lane, the kinds with many events and those with a few, once they were looked up."""
 
     def between(self, after: datetime | None = None, before: datetime | None = None) -> Self:
         """Limit the list to a time range. Both bounds are truncated to the millisecond."""
@@ -150,6 +157,30 @@ class Plan:
         pulls = self.kinds is None or bool(self.kinds & PULLS)
         possible = {False: others, True: pulls and sees_pulls(self.access, self.repository)}
         return [lane for lane in (False, True) if lane in self.lanes_asked and possible[lane]]
+
+    @cached_property
+    def named_repositories(self) -> list[Any]:
+        """For each condition that names repositories, which ones these are."""
+        found = [condition.repositories for condition in self.conditions]
+        return [repositories for repositories in found if repositories is not None]
+
+    @cached_property
+    def first_event_id(self) -> UUID | None:
+        """The id of the first of all events, whether or not anyone can see it."""
+        return candidates().order_by("id").values_list("pk", flat=True).first()
+
+    @cached_property
+    def newest_ids(self) -> dict[bool, NewestIds]:
+        """The newest ids of each lane."""
+        return {lane: _newest_ids(self, lane) for lane in self.lanes}
+
+    @cached_property
+    def possible_kinds(self) -> frozenset[str] | None:
+        """The kinds that are asked for, without those that the viewer can see nowhere. None for all kinds."""
+        categories = possible_categories(self.access)
+        if self.kinds is None or categories is None:
+            return self.kinds
+        return self.kinds & {kind.key for kind in kinds_of(categories)}
 
     @property
     def matches(self) -> Q:
@@ -189,7 +220,8 @@ class Branch:
 
     lane: bool
     condition: Q = field(default_factory=Q)
-    repositories: Sequence[int] = ()
+    repositories: Mapping[int, UUID] = field(default_factory=dict)
+    """The repositories, each with the highest id that an event in it can have."""
     kinds: Sequence[str] = ()
     """The kinds of the events, or none for any kind. If there are several, each has only a few events."""
 
@@ -224,14 +256,17 @@ class Source:
         return rows if self.is_merged else max(rows // number, 1)
 
 
-def sources(plan: Plan, span: Span, lane: bool, limit: int) -> list[Source]:
-    """Return the sources from which the events of a lane can be read. The first ones are tried first."""
+def sources(plan: Plan, span: Span, lane: bool, limit: int, scale: int = 1) -> list[Source]:
+    """Return the sources from which the events of a lane can be read. The first ones are tried first.
+
+    At least `limit` repositories are read, unless that takes more than `scale` times the usual descents.
+    """
     if plan.repository is not None:
         # Index: event_repository. On SQLite, event_repository_without_pulls for events that aren't pulls.
         of_repository = Branch(lane, Q(repository=plan.repository.pk))
         found = [Source([of_repository], plan.is_answered_by(lane))]
     else:
-        found = [*_from_repositories(plan, span, lane, limit)]
+        found = [*_from_repositories(plan, span, lane, limit, MAX_DESCENTS * scale // len(plan.lanes))]
     if found and not found[0].branches:
         return found
     found += _from_conditions(plan, lane)
@@ -249,7 +284,8 @@ def _from_conditions(plan: Plan, lane: bool) -> Iterator[Source]:
     would walk the whole lane (4.9 s, 1.35 million buffers). Indexes: event_kind, event_actor, event_tag,
     event_digest, event_policy.
     """
-    if plan.kinds is not None and not lane and len(kinds := plan.kinds - PULLS) <= MAX_KIND_BRANCHES:
+    kinds = None if lane or plan.possible_kinds is None else plan.possible_kinds - PULLS
+    if kinds is not None and len(kinds) <= MAX_KIND_BRANCHES:
         branches = [Branch(lane, kinds=[kind]) for kind in sorted(kinds)]
         yield Source(branches, plan.is_answered_by(lane, kinds=True), is_of_values=True)
     for condition in plan.conditions:
@@ -258,7 +294,7 @@ def _from_conditions(plan: Plan, lane: bool) -> Iterator[Source]:
             yield Source(branches, plan.is_answered_by(lane, condition), is_of_values=True)
 
 
-def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterator[Source]:
+def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int, descents: int) -> Iterator[Source]:
     """Yield a source for the repositories that can have events on the page, if these are few.
 
     Of the viewer's repositories, only those with the newest ids can have events on the first page, and the
@@ -266,23 +302,20 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterat
     417 buffers for 2,000. Without the bounds, it was 11 s and 1.5 million buffers. Indexes: newest_readable,
     newest_restricted, newest_pull, event_repository, event_account, event_subject.
     """
-    named = [condition.repositories for condition in plan.conditions if condition.repositories is not None]
+    named = plan.named_repositories
     if plan.access.sees_everything and not named:
         return
     conditions = [c for c in plan.conditions if c.repositories is None or not c.exact]
     plain = not conditions and plan.kinds is None
-    ids = _newest_ids(plan, named, lane)
-    descents = MAX_DESCENTS // len(plan.lanes)
-    # Of more repositories, a condition would be looked for in too few events each to get far.
-    found = ids.above(span, limit, MAX_REPOSITORIES) if plain else ids.above(span, descents // 2, descents)
+    if span.newer and plan.first_event_id:
+        span = replace(span, low=max(span.low, plan.first_event_id))
+    found = plan.newest_ids[lane].above(span, limit, descents)
     if found is None:
         return
-    active, end, top = found
-    if active:
-        end = span.nearest([end, _window(span, top, descents // len(active))])
+    active, end = found
     own = plan.access.viewer_id is not None and not plan.access.sees_everything and not lane and not named
     # With a bound on both sides, PostgreSQL skips the default partition, and reads one month after the other.
-    branches = [Branch(lane, Q(id__lte=top), sorted(active))] if active else []
+    branches = [Branch(lane, Q(id__lte=max(active.values())), active)] if active else []
     if own:
         account = Q(repository=None, actor_user=plan.access.viewer_id)
         about_account = Q(subject_user=plan.access.viewer_id) & ~account
@@ -293,72 +326,112 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int) -> Iterat
 
 
 @dataclass(frozen=True)
-class _NewestIds:
-    """The ids of the newest events of repositories in which a viewer may see events of a lane."""
+class NewestIds:
+    """The ids of the newest events of the repositories in which a viewer may see events of a lane."""
 
-    rows: dict[str, QuerySet[NewestEvents]]
+    rows: Mapping[str, QuerySet[NewestEvents]]
     """The repositories by column of `NewestEvents`."""
+    fetched: dict[Any, list[tuple[int, UUID]]] = field(default_factory=dict)
+    """What was fetched, by column, lowest id and number. Several rounds for a page need the same."""
 
-    def above(self, span: Span, limit: int, most: int) -> tuple[set[int], UUID | None, UUID] | None:
-        """Return the repositories that can have events at the start of a span.
+    def above(self, span: Span, limit: int, descents: int) -> tuple[dict[int, UUID], UUID | None] | None:
+        """Return the repositories that can have events at the start of a span, with their newest ids.
 
-        Also returns the id up to which no other repository can have any, and their highest id. If the span
-        is read from the newest event on, the repositories are those with the `limit` highest ids in the span,
-        and those with newer events, too. Returns None if there are more than `most` repositories.
+        Also returns the id up to which no other repository can have any. If the span is read from the newest
+        event on, the repositories are those with the `limit` highest ids in the span, and those with newer
+        events, too. Returns None if these are too many for an index to be descended once for each of them.
+        Each repository takes a descent a month, and the span ends after as many months as `descents` allows.
         """
+        is_start = span.high == LAST_ID and not span.newer
+        known, end = self._fetch(span.low, limit if is_start else descents + 1)
+        ids = sorted(known.values())
+        if span.newer:
+            if end or len(ids) > descents:
+                return None
+            return known, _months_after(span, ids, descents) if ids else None
+        below = bisect_left(ids, span.high)
+        if len(ids) - below >= descents:
+            return None
+        if below >= limit:
+            end = max(ids[below - limit], end or FIRST_ID)
+        if ids:
+            end = span.nearest([end, _reach(span, ids, descents)])
+        return {pk: id for pk, id in known.items() if end is None or id >= end}, end
+
+    def _fetch(self, low: UUID, number: int) -> tuple[dict[int, UUID], UUID | None]:
+        """Return up to `number` repositories from each column, and the id above which these are all."""
         known: dict[int, UUID] = {}
         ends = []
-        floor = span.low if span.newer else span.high
         for column, rows in self.rows.items():
-            pairs = rows.filter(**{f"{column}__gte": span.low}).order_by(f"-{column}")
-            number = limit if floor == LAST_ID else most + 1
-            newest = list(pairs.values_list("repository_id", column)[:number])
-            ends += [newest[-1][1]] if len(newest) == number and not span.newer else []
+            key = column, low, number
+            if key not in self.fetched:
+                pairs = rows.filter(**{f"{column}__gte": low}).order_by(f"-{column}")
+                self.fetched[key] = list(pairs.values_list("repository_id", column)[:number])
+            newest = self.fetched[key]
+            ends += [newest[-1][1]] if len(newest) == number else []
             for pk, id in newest:
                 known[pk] = max(id, known.get(pk, id))
-        ordered = sorted(id for id in known.values() if id < floor)
-        ends += [ordered[-limit]] if len(ordered) >= limit and not span.newer else []
-        end = max(ends, default=None)
-        active = {pk for pk, id in known.items() if end is None or id >= end}
-        if len(active) > most:
+        return known, max(ends, default=None)
+
+
+def _reach(span: Span, ids: Sequence[UUID], descents: int) -> UUID | None:
+    """Return the id down to which the repositories with these ids, the highest last, take some descents.
+
+    None stands for the end of the span. Even the repositories of a single month can be too many.
+    """
+    month = _month(moment_of(min(ids[-1], UUID(int=max(span.high.int - 1, 0)))))
+    reached: UUID | None = None
+    for _ in range(MAX_MONTHS):
+        begin = first_id(month)
+        active = len(ids) - bisect_left(ids, begin)
+        if active > descents:
+            return reached or ids[-descents]
+        if begin <= span.low:
             return None
-        return active, end, max((known[pk] for pk in active), default=FIRST_ID)
+        descents -= active
+        reached = begin
+        month -= relativedelta(months=1)
+    return reached
 
 
-def _newest_ids(plan: Plan, named: Sequence[Any], lane: bool) -> _NewestIds:
+def _months_after(span: Span, ids: Sequence[UUID], descents: int) -> UUID | None:
+    """Return the id up to which the repositories with these ids, the highest last, take some descents."""
+    months = max(descents // len(ids), 1)
+    after = _month(moment_of(span.low)) + relativedelta(months=months)
+    return UUID(int=first_id(after).int - 1) if first_id(after) <= ids[-1] else None
+
+
+def _newest_ids(plan: Plan, lane: bool) -> NewestIds:
     rows = {}
     for column in COLUMNS_OF_LANES[lane]:
+        if not (categories := _categories_in(plan, column)):
+            continue
         found = NewestEvents.objects.exclude(**{column: NewestEvents.NEVER})
         if not plan.access.sees_everything:
-            found = found.filter(repository_id__in=_visible_in(plan.access, column))
-        for repositories in named:
+            found = found.filter(repository_id__in=_visible_in(plan.access, categories))
+        for repositories in plan.named_repositories:
             found = found.filter(repository_id__in=repositories)
         rows[column] = found
-    return _NewestIds(rows)
+    return NewestIds(rows)
 
 
-def _visible_in(access: Access, column: str) -> Any:
-    """Return the ids of the repositories in which a viewer may see events that count in a column."""
-    wanted = {VIEW_UNKNOWN_EVENTS, *(category.permission for category in CATEGORIES_OF_COLUMNS[column])}
+def _categories_in(plan: Plan, column: str) -> set[str]:
+    """Return the categories that are asked for and count in a column."""
+    counted: set[str] = {*CATEGORIES_OF_COLUMNS[column]}
+    if plan.kinds is None:
+        return counted
+    asked = {category_of(kind) for kind in plan.kinds}
+    # Events in categories without a permission of their own count as restricted, too.
+    return asked - {*READ_CATEGORIES, Category.PULL} if column == "restricted" else asked & counted
+
+
+def _visible_in(access: Access, categories: Collection[str]) -> Any:
+    """Return the ids of the repositories in which a viewer may see events of any of the categories."""
+    known = [category for category in REPOSITORY_CATEGORIES if category in categories]
+    wanted = {VIEW_UNKNOWN_EVENTS, *(category.permission for category in known)}
     if access.repositories_if_few is None:
         return access.repositories(wanted).order_by().values("pk")
     return [each.pk for each in access.repositories_if_few if wanted & access.permissions_on(each)]
-
-
-def _window(span: Span, top: UUID, months: int) -> UUID | None:
-    """Return the id up to which to read repositories, at least a month at a time.
-
-    Each repository takes a descent into an index of each month. 51 repositories that were quiet for two years
-    would take 1,224 of them.
-    """
-    months = max(months, 1)
-    if span.newer:
-        oldest = first_event_id()
-        after = _month(moment_of(max(span.low, oldest or span.low))) + relativedelta(months=months)
-        return UUID(int=first_id(after).int - 1) if first_id(after) <= top else None
-    start = min(top, UUID(int=max(span.high.int - 1, 0)))
-    before = _month(moment_of(start)) - relativedelta(months=months - 1)
-    return first_id(before) if first_id(before) > span.low else None
 
 
 def _month(moment: datetime) -> datetime:
@@ -368,8 +441,3 @@ def _month(moment: datetime) -> datetime:
 def candidates() -> EventQuerySet:
     """Return all events. What is read of them is combined with a queryset from the permission gate."""
     return Event.objects.all()
-
-
-def first_event_id() -> UUID | None:
-    """Return the id of the first of all events, whether or not anyone can see it."""
-    return candidates().order_by("id").values_list("pk", flat=True).first()

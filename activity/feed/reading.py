@@ -14,6 +14,7 @@ Rows come only through `Plan.visible`, a queryset from the permission gate. A so
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.sql.datastructures import BaseTable
 
 from activity.feed.ordering import BY_TIME
-from activity.feed.plans import LAST_ID, Branch, Plan, Source, Span, candidates, first_event_id, sources
+from activity.feed.plans import LAST_ID, Branch, Plan, Source, Span, candidates, sources
 from activity.identity import moment_of
 from activity.models import Event, EventQuerySet, load_marks
 from activity.storage import partitions
@@ -44,6 +45,8 @@ repeated for each kind, it takes 2.3 and 2.2 ms.
 """
 MAX_RARE_VALUES = 4
 """The maximum number of values of a condition whose events are read before anything else is tried."""
+GROWTH = 4
+"""How many times as many repositories are read in each round as in the one before."""
 ROUNDS = 4
 """How often to read on in the repositories that can have events on a page, until the page is full."""
 
@@ -94,7 +97,7 @@ def newest(plan: Plan) -> Iterator[tuple[EventQuerySet, datetime | None]]:
     by_lane = [sources(plan, plan.span, lane, MAX_EVENTS_READ) for lane in plan.lanes]
     with _in_index_order():
         events, end = _read(plan, plan.span, by_lane, None)
-        end = _unless_before_all(end, plan.span)
+        end = _unless_before_all(plan, plan.span, end)
         yield events, moment_of(end) if end else None
 
 
@@ -106,12 +109,14 @@ def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | 
     """
     rows: list[Event] = []
     for number in range(ROUNDS):
-        by_lane = [sources(plan, span, lane, limit * 4**number) for lane in plan.lanes]
+        wanted = limit * GROWTH**number
+        by_lane = [sources(plan, span, lane, wanted, _scale(limit)) for lane in plan.lanes]
+        is_promising = number == 0 or 4 * len(rows) >= limit
         with _in_index_order():
-            found, end = _read(plan, span, by_lane, limit - len(rows))
+            found, end = _read(plan, span, by_lane, limit - len(rows), is_promising)
             rows += found.order_by(span.order)[: limit - len(rows)]
         if len(rows) < limit:
-            end = _unless_before_all(end, span)
+            end = _unless_before_all(plan, span, end)
         if (
             end is None
             or len(rows) == limit
@@ -122,15 +127,19 @@ def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | 
     return rows, end
 
 
-def _unless_before_all(end: UUID | None, span: Span) -> UUID | None:
+def _scale(limit: int) -> int:
+    """Return how many times as much as usual a page of `limit` events may read."""
+    return max(limit // LARGE_PAGE, 1)
+
+
+def _unless_before_all(plan: Plan, span: Span, end: UUID | None) -> UUID | None:
     """Return the id at which reading stopped, or None if that is before the first of all events.
 
     Quiet repositories are read some months at a time, which may begin before the first event.
     """
     if end is None or span.newer:
         return end
-    first = first_event_id()
-    return end if first and first < end else None
+    return end if plan.first_event_id and plan.first_event_id < end else None
 
 
 @contextmanager
@@ -173,7 +182,11 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
 
 
 def _read(
-    plan: Plan, span: Span, by_lane: Sequence[Sequence[Source]], limit: int | None
+    plan: Plan,
+    span: Span,
+    by_lane: Sequence[Sequence[Source]],
+    limit: int | None,
+    is_promising: bool = False,
 ) -> tuple[EventQuerySet, UUID | None]:
     """Return the matching events in the best source of each lane, and the id up to which these are all.
 
@@ -181,8 +194,8 @@ def _read(
     """
     if not by_lane:
         return plan.visible.none(), None
-    rows = MAX_EVENTS_READ * max((limit or 0) // LARGE_PAGE, 1) // len(by_lane)
-    chosen = [_choose(each, span, rows, limit) for each in by_lane]
+    rows = MAX_EVENTS_READ * _scale(limit or 0) // len(by_lane)
+    chosen = [_choose(plan, each, span, rows, limit, is_promising) for each in by_lane]
     end = span.nearest([end for _, end, _ in chosen])
     parts = [_first(source, span.up_to(end), share) for source, _, share in chosen if source.branches]
     if not parts:
@@ -192,7 +205,7 @@ def _read(
 
 
 def _choose(
-    offered: Sequence[Source], span: Span, rows: int, limit: int | None
+    plan: Plan, offered: Sequence[Source], span: Span, rows: int, limit: int | None, is_promising: bool
 ) -> tuple[Source, UUID | None, int]:
     """Return the source that gets farthest, where it ends, and how many events to read in each branch."""
     # For two years, the events with a rare tag take 60 buffers, and 150 repositories 1,292.
@@ -203,7 +216,7 @@ def _choose(
             return source, None, few
     best: tuple[Source, UUID | None, int] = Source([]), UUID(int=0), 1
     for number, each in enumerate(offered):
-        source = _with_few_branches(each, span, rows, limit)
+        source = _with_few_branches(plan, each, rows, limit)
         share = source.share(rows)
         if limit and source.exact and share >= limit:
             return source, source.end, limit
@@ -212,12 +225,12 @@ def _choose(
         end = span.nearest([source.end, _end(source, span.up_to(source.end), share)])
         if not number or span.is_farther(end, best[1]):
             best = source, end, share
-        if end is None:
+        if end is None or (is_promising and source.is_windowed and end == source.end):
             break
     return best
 
 
-def _with_few_branches(source: Source, span: Span, rows: int, limit: int | None) -> Source:
+def _with_few_branches(plan: Plan, source: Source, rows: int, limit: int | None) -> Source:
     """Return a source without a branch for each of many kinds, which would take long to plan.
 
     All events of a kind are read before they are merged with those of other kinds, unless the kind has a
@@ -230,13 +243,21 @@ def _with_few_branches(source: Source, span: Span, rows: int, limit: int | None)
     together = Branch(source.branches[0].lane, kinds=kinds)
     if limit and source.exact and limit <= rows // len(kinds):
         return replace(source, branches=[together])
-    few = max(rows // 2 // len(kinds), 1)
-    events, keys = _part(span, together)
-    nth = _union([(events.values("kind")[few - 1 : few], keys)]).order_by()
-    frequent = {*nth.values_list("kind", flat=True)}
+    frequent, rare = _kinds_by_frequency(plan, together)
     common = [branch for branch in source.branches if branch.kinds[0] in frequent]
-    rare = [kind for kind in kinds if kind not in frequent]
     return replace(source, branches=[*common, replace(together, kinds=rare)] if rare else common)
+
+
+def _kinds_by_frequency(plan: Plan, branch: Branch) -> tuple[set[str], list[str]]:
+    """Return the kinds of a branch with many events in the list, and those with a few, but not with none."""
+    if branch.lane not in plan.kinds_found:
+        few = max(MAX_EVENTS_READ // 2 // len(plan.lanes) // len(branch.kinds), 1)
+        events, keys = _part(plan.span, branch)
+        found = _union([(events.values("kind")[:few], keys)]).order_by()
+        numbers = Counter(found.values_list("kind", flat=True))
+        frequent = {kind for kind, number in numbers.items() if number == few}
+        plan.kinds_found[branch.lane] = frequent, sorted({*numbers} - frequent)
+    return plan.kinds_found[branch.lane]
 
 
 def _end(source: Source, span: Span, share: int) -> UUID | None:
@@ -270,11 +291,11 @@ def _part(span: Span, branch: Branch) -> Part:
     else:
         events = events.filter(is_pull=branch.lane)
     events = span.of(events.filter(branch.condition))
-    column, values = ("kind", branch.kinds) if branch.kinds else ("repository", branch.repositories)
+    column, values = ("kind", branch.kinds) if branch.kinds else ("repository", [*branch.repositories])
     if len(values) == 1:
         return events.filter(**{column: values[0]}), None
     if values and partitions.is_partitioned():
-        return _of_each(events, span, column), Keys(column, values)
+        return _of_each(events, span, column), Keys(column, values, [*branch.repositories.values()])
     return (events.filter(**{f"{column}__in": values}) if values else events), None
 
 
@@ -288,7 +309,7 @@ def _of_each(events: Any, span: Span, column: str) -> Any:
     if column == "kind":
         of_kind = events.filter(kind__gte=Keys.VALUE, kind__lte=Keys.VALUE)
         return of_kind.order_by("kind" if span.newer else "-kind", span.order)
-    return events.filter(**{column: Keys.VALUE})
+    return events.filter(**{column: Keys.VALUE}, id__lte=Keys.TOP)
 
 
 @dataclass(frozen=True)
@@ -297,15 +318,21 @@ class Keys:
 
     column: str
     values: Sequence[Any]
+    tops: Sequence[UUID] = ()
+    """The highest id that an event with each of the values can have, if known."""
 
     VALUE: ClassVar = RawSQL("keys.value", [])
     """Each of the values, in a queryset that is read for each of them."""
+    TOP: ClassVar = RawSQL("keys.top", [])
 
     def as_sql(self, connection: Any) -> tuple[str, list[Any]]:
         """Return the values as a table of rows."""
         column: Any = Event._meta.get_field(self.column)
         values = [column.get_db_prep_value(value, connection) for value in self.values]
-        return f"unnest(%s::{column.db_type(connection)}[]) AS keys (value)", values
+        return f"unnest(%s::{column.db_type(connection)}[], %s::uuid[]) AS keys (value, top)", [
+            values,
+            [*self.tops],
+        ]
 
 
 Part: TypeAlias = tuple[QuerySet, Keys | None]
@@ -341,7 +368,7 @@ class Union(BaseTable):
             if keys:
                 table, rows = keys.as_sql(connection)
                 source = f"{table}, LATERAL {source}"
-                params.append(rows)
+                params += rows
             selects.append(f"SELECT branch_{number}.* FROM {source}")  # noqa: S608
             params += values
         name = compiler.quote_name_unless_alias(self.table_alias)

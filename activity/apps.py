@@ -25,12 +25,12 @@ class ActivityConfig(AppConfig):
         from activity import checks  # noqa: F401
         from activity.deletion import changes
         from activity.feed.last_activity import last_activity
-        from activity.sources import auditing, failed_logins, registries
+        from activity.sources import audit_receivers, failed_logins, registries
         from activity.storage import append_only, heartbeats
         from repositories import extensions, tabs
         from repositories.access import levels
 
-        auditing.connect()
+        audit_receivers.connect()
         failed_logins.connect()
         changes.connect()
         heartbeats.connect()

@@ -27,10 +27,12 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 from guardian.shortcuts import assign_perm, remove_perm
 
 from activity import tasks
+from activity.catalogue import KINDS
 from activity.deletion import runs
 from activity.models import Archive, AutoDeletion, DeadLetter, Event, Hold, Import, Verification
 from activity.recording.record import record_events
 from activity.sources import auditing
+from activity.sources.audited_models import AUDITED
 from activity.sources.registries import grant_add_event_permission
 from msr_project import demo
 from repositories.access.groups import AUDITORS, MSR_ADMINS
@@ -100,7 +102,7 @@ def new_password(field: str) -> dict[str, str]:
 
 def stored_rows() -> dict[type, list[dict[str, Any]]]:
     """Return all rows of each audited model."""
-    return {model: list(model._base_manager.order_by("pk").values()) for model in auditing.AUDITED}
+    return {model: list(model._base_manager.order_by("pk").values()) for model in AUDITED}
 
 
 def recorded() -> list[tuple[str, str, str, str]]:
@@ -801,7 +803,7 @@ class TestRecording:
     def test_every_model_that_users_change_in_the_admin_is_audited(self) -> None:
         written_elsewhere = {Archive, DeadLetter, Event, Import, Policy, Verification}
 
-        assert set(site.site._registry) - set(auditing.AUDITED) == written_elsewhere
+        assert set(site.site._registry) - set(AUDITED) == written_elsewhere
 
     def test_every_audited_model_has_an_update_kind(self) -> None:
         """Runs are an exception, because they are only started and stopped, never updated.
@@ -809,10 +811,10 @@ class TestRecording:
         Repositories are an exception, because each of their fields has its own update kind. Disputes are only
         lifted.
         """
-        nouns = {audited.noun for audited in auditing.AUDITED.values()}
+        nouns = {audited.noun for audited in AUDITED.values()}
 
         exceptions = {"update_deletion_run", "update_dispute", "update_repository"}
-        assert {f"update_{noun}" for noun in nouns} - set(auditing.KINDS) == exceptions
+        assert {f"update_{noun}" for noun in nouns} - set(KINDS) == exceptions
 
 
 @pytest.mark.parametrize(

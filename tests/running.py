@@ -43,6 +43,15 @@ PASSWORD = "only-for-tests-1"
 TIMEOUT = 30
 """The maximum time to wait for a response or an asynchronous result, in seconds."""
 
+ADD_LARGE_EVENTS = """
+from django.db import transaction
+from tests.factories import event_row
+from activity.storage.events import insert
+with transaction.atomic():
+    insert([event_row(details={"user_agent": "x" * 3000}) for _ in range(6000)])
+"""
+"""A script for `Application.shell`."""
+
 T = TypeVar("T")
 
 

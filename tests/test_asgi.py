@@ -11,8 +11,7 @@ import pytest
 import requests
 
 from tests import services
-from tests.running import PROJECT, TIMEOUT, Application, application, poll
-from tests.test_web_server import ADD_LARGE_EVENTS
+from tests.running import ADD_LARGE_EVENTS, PROJECT, TIMEOUT, Application, application, poll
 
 pytestmark = pytest.mark.long
 

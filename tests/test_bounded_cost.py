@@ -30,7 +30,7 @@ from repositories.models import Namespace, Repository
 from tests import factories
 from tests.hostile_parameters import HOSTILE, PARAMETERS, cursors, encode, encode_cursor, path_of
 from tests.html_forms import post_forms
-from tests.test_audit_walk import Walk
+from tests.walk import Walk
 from tests.worlds import rolled_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.long]

@@ -19,9 +19,9 @@ from activity.deletion import changes, execution
 from activity.models import AutoDeletion, DeletionRule, Event, FailedLogins, Hold, Import, Run, WaitingChange
 from activity.storage import heartbeats
 from repositories.models import Repository
-from tests import factories, test_deletion_rules
+from tests import factories
 from tests.deletion import manage
-from tests.test_deletion_rules import World, worlds
+from tests.deletion_worlds import World, execute_run, worlds
 from tests.worlds import rolled_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.audited, pytest.mark.usefixtures("schedule")]
@@ -224,11 +224,11 @@ def test_until_a_change_takes_effect_only_events_go_that_go_before_and_after_it(
             present = {str(pk) for pk in Event.objects.values_list("pk", flat=True)}
             return {number for number, id in enumerate(ids) if id in present}
 
-        test_deletion_rules.execute_run(cutoff=old.cutoff)
+        execute_run(cutoff=old.cutoff)
         assert remaining() >= old.kept() | new.kept()
 
         WaitingChange.objects.update(effective_at=timezone.now())
-        test_deletion_rules.execute_run(cutoff=old.cutoff)
+        execute_run(cutoff=old.cutoff)
         assert remaining() == new.kept()
 
 

@@ -19,8 +19,8 @@ import requests
 from django.db import connection
 
 from tests import services
+from tests.pushes import WITH_RECORDER, ids, push, pushes
 from tests.running import TIMEOUT, Application, application, poll
-from tests.test_recorder_crashes import WITH_RECORDER, ids, push, pushes
 
 pytestmark = [
     pytest.mark.long,

@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.html_forms import Form, variations
-from tests.test_audit_walk import Walk
+from tests.walk import Walk
 from tests.worlds import rolled_back
 
 pytestmark = [pytest.mark.django_db, pytest.mark.audited, pytest.mark.long]

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -24,22 +23,17 @@ from tests import images, services
 from tests.clients import USERS
 from tests.connected_registry import Registry, connected_registry
 from tests.database_roles import WEB_ROLE
-from tests.factories import notification
+from tests.pushes import WITH_RECORDER, ids, push, pushes
 from tests.running import TIMEOUT, Application, application, poll
 
 pytestmark = pytest.mark.long
 on_postgresql = pytest.mark.skipif(connection.vendor != "postgresql", reason="needs PostgreSQL")
-WITH_RECORDER = {"RECORD_IN_REQUEST": "false"}
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Application]:
     with application(tmp_path, variables=WITH_RECORDER) as app:
         yield app
-
-
-def push(**values: Any) -> dict[str, Any]:
-    return notification(id=str(uuid4()), target={"repository": "acme/web", "tag": "v1"}, **values)
 
 
 def deliver(app: Application, message: dict[str, Any]) -> None:
@@ -58,18 +52,6 @@ def deliver_all(app: Application, messages: list[dict[str, Any]]) -> None:
     """Deliver notifications from eight clients at once."""
     with ThreadPoolExecutor(8) as clients:
         list(clients.map(lambda message: deliver(app, message), messages))
-
-
-def pushes(app: Application) -> Counter[str]:
-    """Return how often each notification has been recorded as the update of a tag."""
-    events = app.events("admin", type="UPDATE", repository="acme/web")
-    return Counter(
-        event["details"]["notification_id"] for event in events if "notification_id" in event["details"]
-    )
-
-
-def ids(messages: list[dict[str, Any]]) -> Counter[str]:
-    return Counter(message["id"] for message in messages)
 
 
 def test_recorder_that_is_killed_again_and_again_loses_and_doubles_nothing(app: Application) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -11,29 +10,11 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from activity.models import Event
 from repositories.models import Membership, Organization, Repository
 from tests import factories
+from tests.site_urls import URL_NAMES, build_url
 from tests.url_tables import ROLES, SITE_URLS
-
-EXCLUDED_NAMESPACES = {"admin", "registry_api"}
-"""The URL namespaces that have their own tests."""
-
-
-def url_names(patterns: list[Any], namespace: str = "") -> Iterator[str]:
-    """Yield the names of all URL patterns, with their namespaces."""
-    for pattern in patterns:
-        if isinstance(pattern, URLResolver):
-            if pattern.namespace not in EXCLUDED_NAMESPACES:
-                inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
-                yield from url_names(pattern.url_patterns, inner)
-        elif isinstance(pattern, URLPattern) and pattern.name:
-            yield f"{namespace}{pattern.name}"
-
-
-URL_NAMES = sorted(set(url_names(get_resolver().url_patterns)))
 
 
 @pytest.fixture
@@ -67,25 +48,6 @@ EXISTING = {
 PRIVATE = {"private, no-store", "max-age=0, no-cache, no-store, must-revalidate, private"}
 """The values of Cache-Control for pages of logged-in users: those of this project's and of Django's views."""
 MISSING = {**EXISTING, "policy_id": "00000000", "username": "nobody", "team": "none", "event_id": UUID(int=0)}
-
-
-def build_url(url_name: str, arguments: dict[str, Any], organization: str, repository: str) -> str:
-    """Return the URL of a view, using only the arguments that the view takes."""
-    reverse_dict = get_resolver().reverse_dict if ":" not in url_name else _namespace_reverse_dict(url_name)
-    (_, params), *_ = reverse_dict.getlist(url_name.rpartition(":")[2])[0][0]
-    is_organization = "organization" in url_name or url_name.rpartition(":")[2] in (
-        "members",
-        "teams",
-        "team",
-        "team_access",
-    )
-    event_id = arguments.get("event_id") or Event.objects.latest("pk").pk
-    values = {**arguments, "name": organization if is_organization else repository, "event_id": event_id}
-    return reverse(url_name, kwargs={param: values[param] for param in params})
-
-
-def _namespace_reverse_dict(url_name: str) -> Any:
-    return get_resolver().namespace_dict[url_name.partition(":")[0]][1].reverse_dict
 
 
 def test_url_table_is_complete() -> None:

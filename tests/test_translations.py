@@ -33,7 +33,7 @@ from repositories.models import Login
 from tests import factories, pages, pseudo_locale
 from tests.html_forms import Form, post_forms, variations
 from tests.template_texts import texts_of_page, untranslated_texts
-from tests.test_audit_walk import Walk
+from tests.walk import Walk
 from tests.worlds import rolled_back
 
 ROOT = Path(__file__).parent.parent

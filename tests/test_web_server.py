@@ -20,7 +20,7 @@ import requests
 
 from msr_project.server import connections
 from tests import factories, impatient_worker, slow_clients
-from tests.running import TIMEOUT, Application, application, poll
+from tests.running import ADD_LARGE_EVENTS, TIMEOUT, Application, application, poll
 from tests.slow_clients import BEGINNINGS, connect, connected, is_closed, status
 
 SLOW = 200
@@ -30,14 +30,6 @@ SECONDS = 5
 
 # An export of these doesn't fit into the buffers of the server and the operating system.
 pytestmark = pytest.mark.long
-
-ADD_LARGE_EVENTS = """
-from django.db import transaction
-from tests.factories import event_row
-from activity.storage.events import insert
-with transaction.atomic():
-    insert([event_row(details={"user_agent": "x" * 3000}) for _ in range(6000)])
-"""
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,9 @@ class KeysetPagination(BasePagination):
     """The query parameters that determine the page."""
     cursor_format = "cursor"
     """The format of the cursor in the OpenAPI schema."""
+    orders: Sequence[str] = ()
+    """The values of the `sort` parameter, if there is one. The first is the default."""
+    orders_help = ""
     page: Page
     request: Request
 
@@ -81,12 +85,16 @@ class KeysetPagination(BasePagination):
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         size = {"type": "integer", "minimum": 1, "maximum": MAX_SIZE, "default": DEFAULT_SIZE}
         position = "The position of the page, taken from `next` or `previous`."
-        return [
+        parameters = [
             build_parameter_type(
                 "cursor", {"type": "string", "format": self.cursor_format}, "query", description=position
             ),
             build_parameter_type("page_size", size, "query", description="The number of results per page."),
         ]
+        if self.orders:
+            orders = {"type": "string", "enum": [*self.orders], "default": self.orders[0]}
+            parameters.append(build_parameter_type("sort", orders, "query", description=self.orders_help))
+        return parameters
 
 
 class EventPagination(KeysetPagination):
@@ -97,13 +105,17 @@ class EventPagination(KeysetPagination):
     """
 
     parameters = KeysetPagination.parameters | {"sort"}
+    orders = (NEWEST_FIRST, OLDEST_FIRST)
+    orders_help = (
+        f"The order of time: `{NEWEST_FIRST}` is newest first, and `{OLDEST_FIRST}` is oldest first."
+    )
 
     def get_page(self, queryset: Any, view: Any, size: int, cursor: str | None) -> Page:
         sort = self.request.query_params.get("sort", NEWEST_FIRST)
         if sort == NEWEST_FIRST:
             return self.newest_first(view.plan, size, cursor)
         if sort != OLDEST_FIRST:
-            orders = _(" or ").join([NEWEST_FIRST, OLDEST_FIRST])
+            orders = _(" or ").join(self.orders)
             raise ValidationError({"sort": [_("Must be %(values)s.") % {"values": orders}]})
         # Read backward, beginning with the page before the oldest event.
         page = self.newest_first(view.plan, size, cursor or BEFORE_ALL_EVENTS)
@@ -114,19 +126,13 @@ class EventPagination(KeysetPagination):
         prefetch_related_objects(found.rows, *ACTORS)
         return Page(found.rows, next=found.older, previous=found.newer)
 
-    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        orders = {"type": "string", "enum": [NEWEST_FIRST, OLDEST_FIRST], "default": NEWEST_FIRST}
-        text = f"The order of time: `{NEWEST_FIRST}` is newest first, and `{OLDEST_FIRST}` is oldest first."
-        return [
-            *super().get_schema_operation_parameters(view),
-            build_parameter_type("sort", orders, "query", description=text),
-        ]
-
 
 class TagPagination(KeysetPagination):
     """Paginates the tags of a repository."""
 
     parameters = KeysetPagination.parameters | {"sort"}
+    orders = tuple(ORDERS)
+    orders_help = "The order: by the time of the newest push or by name, descending with `-`."
 
     def get_page(self, queryset: Any, view: Any, size: int, cursor: str | None) -> Page:
         sort = self.request.query_params.get("sort", DEFAULT_ORDER)
@@ -134,14 +140,6 @@ class TagPagination(KeysetPagination):
             problem = _("Must be one of %(values)s.") % {"values": ", ".join(ORDERS)}
             raise ValidationError({"sort": [problem]})
         return ORDERS[sort][1].page(queryset, size, cursor)
-
-    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        orders = {"type": "string", "enum": list(ORDERS), "default": DEFAULT_ORDER}
-        text = "The order: by the time of the newest push or by name, descending with `-`."
-        return [
-            *super().get_schema_operation_parameters(view),
-            build_parameter_type("sort", orders, "query", description=text),
-        ]
 
 
 class RepositoryPagination(KeysetPagination):

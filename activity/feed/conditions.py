@@ -88,7 +88,7 @@ def in_repositories(values: Sequence[str], access: Access) -> Condition:
         )
         exact = False
     named = [name for name, ids in ids_by_name.items() if ids]
-    problems = _absent(ids_by_name, named, known_names.no_repository, access)
+    problems = _absent(ids_by_name, named, known_names.unknown_repository, access)
     for image in images:
         if image.tag and "/" not in image.repository and not ids_by_name[image.repository]:
             problems.append(gettext("'%(name)s:' is not a search term either.") % {"name": image.repository})
@@ -113,14 +113,14 @@ def _ids_by_name(wanted: Collection[str], access: Access) -> dict[str, list[int]
 def in_namespaces(values: Sequence[str], access: Access) -> Condition:
     repositories = known_names.repositories(access).filter(namespace__name__in=values).order_by()
     found = repositories.values_list("namespace__name", flat=True).distinct()
-    return in_any(repositories, problems=_absent(values, found, known_names.no_namespace, access))
+    return in_any(repositories, problems=_absent(values, found, known_names.unknown_namespace, access))
 
 
 def in_organizations(values: Sequence[str], access: Access) -> Condition:
     owners = access.organizations().filter(name__in=values)
     repositories = known_names.repositories(access).filter(namespace__organization__in=owners).order_by()
     found = owners.values_list("name", flat=True)
-    return in_any(repositories, problems=_absent(values, found, known_names.no_organization, access))
+    return in_any(repositories, problems=_absent(values, found, known_names.unknown_organization, access))
 
 
 def in_any(repositories: QuerySet[Repository], problems: Sequence[str] = ()) -> Condition:
@@ -185,7 +185,7 @@ def delivered_by(values: Sequence[str], access: Access) -> Condition:
     by_token = _any(Q(delivered_with__startswith=token) for token in tokens)
     names_only = [v for v in values if not TOKEN.fullmatch(v) and not DELETED_ACCOUNT.fullmatch(v)]
     known = accounts if sees_delivery(access) else names_only
-    problems = _absent(names_only, known, known_names.no_account, access)
+    problems = _absent(names_only, known, known_names.unknown_account, access)
     return Condition(Q(delivered_by__in=ids) | by_token, problems=problems)
 
 

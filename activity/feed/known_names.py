@@ -37,7 +37,7 @@ def people(access: Access) -> QuerySet:
     return users.filter(Q(memberships__organization__in=access.organizations()) | Q(pk=access.viewer_id))
 
 
-def no_repository(name: str, access: Access) -> str:
+def unknown_repository(name: str, access: Access) -> str:
     """Return the answer to the name of a repository that the viewer can't see."""
     namespace, own = names.split_name(name)
     similar = _similar("name", own) | Q(namespace__name=namespace)
@@ -46,24 +46,24 @@ def no_repository(name: str, access: Access) -> str:
     return _with_nearest(text, name, (each.full_name for each in found[:MAX_COMPARED]))
 
 
-def no_namespace(name: str, access: Access) -> str:
+def unknown_namespace(name: str, access: Access) -> str:
     """Return the answer to the name of a namespace without repositories that the viewer can see."""
     used = Namespace.objects.filter(pk__in=repositories(access).order_by().values("namespace"))
     text = gettext("There is no namespace with repositories called %(name)s that you can see.")
     return _with_nearest(text, name, _names(used, "name", name))
 
 
-def no_organization(name: str, access: Access) -> str:
+def unknown_organization(name: str, access: Access) -> str:
     text = gettext("There is no organization called %(name)s that you can see.")
     return _with_nearest(text, name, _names(access.organizations(), "name", name))
 
 
-def no_account(name: str, access: Access) -> str:
+def unknown_account(name: str, access: Access) -> str:
     text = gettext("There is no account called %(name)s that you can see.")
     return _with_nearest(text, name, _names(people(access), User.USERNAME_FIELD, name))
 
 
-def no_actor(name: str, access: Access) -> list[str]:
+def unknown_actor(name: str, access: Access) -> list[str]:
     """Return the explanation of an empty list of events by an actor, unless the viewer knows the actor."""
     known = [*_names(people(access), User.USERNAME_FIELD, name)]
     if name.casefold() in map(str.casefold, known):

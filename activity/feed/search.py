@@ -66,7 +66,7 @@ def explain_empty(search: Search, access: Access, after: datetime | None = None)
         found.append(text % {"time": format_time(timezone.localtime(start), "moment")})
     actors = [term for term in search.terms if term.name == "actor" and not term.negated]
     for actor in actors[:MAX_EXPLAINED]:
-        unknown = known_names.no_actor(actor.value, access)
+        unknown = known_names.unknown_actor(actor.value, access)
         found += unknown
         if unknown and actor.is_word:
             text = gettext(

@@ -24,6 +24,7 @@ from activity.admin.capped import CappedPaginator
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.models import DeadLetter
 from activity.sources import replay
+from repositories.utils.text import visible_lines
 
 MAX_SHOWN = 64 * 1024
 """The maximum number of characters of a message to show on its page. The whole message can be downloaded."""
@@ -160,7 +161,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     @admin.display(description=_("content"))
     def formatted_content(self, letter: DeadLetter) -> str:
         text, url = letter.text, reverse("admin:registry_activity_deadletter_download", args=[letter.pk])
-        shown, excerpt = escape_invisible(text[:MAX_SHOWN]), ""
+        shown, excerpt = visible_lines(text[:MAX_SHOWN]), ""
         if len(text) > MAX_SHOWN:
             excerpt = gettext("The first %(shown)s of %(all)s characters are shown.") % {
                 "shown": intcomma(MAX_SHOWN),
@@ -168,11 +169,3 @@ class DeadLetterAdmin(ReadOnlyAdmin):
             }
         parts = '<p><a href="{}">{}</a> {}</p><pre>{}</pre>'
         return format_html(parts, url, gettext("Download"), excerpt, shown)
-
-
-def escape_invisible(text: str) -> str:
-    """Escape control and format characters, which are invisible or change the order of the visible text."""
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else ascii(character)[1:-1]
-        for character in text
-    )

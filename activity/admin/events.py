@@ -13,12 +13,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.forms import Media
-from django.http import (
-    HttpRequest,
-    HttpResponse,
-    HttpResponseNotAllowed,
-    HttpResponseRedirect,
-)
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -30,10 +25,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from activity.admin import overview
-from activity.admin.event_filters import (
-    EventFilter,
-    FilterForm,
-)
+from activity.admin.event_filters import EventFilter, FilterForm
 from activity.admin.event_list import EventChangeList, search_url
 from activity.admin.read_only import ReadOnlyAdmin
 from activity.deletion import traces
@@ -48,7 +40,7 @@ from repositories.access.resolving import Access
 from repositories.admin.links import change_url
 from repositories.utils.admin_lookup import LookupMixin
 from repositories.utils.moments import format_time
-from repositories.utils.text import visible_text
+from repositories.utils.text import visible_lines
 
 STYLES = ["registry_activity/badges.css", "registry_activity/admin_events.css"]
 REQUEST_WINDOW = timedelta(hours=1)
@@ -284,7 +276,7 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description=_("details"))
     def formatted_details(self, event: Event) -> str:
         text = json.dumps(event.full_details(), indent=2, ensure_ascii=False)
-        return format_html("<pre>{}</pre>", "\n".join(map(visible_text, text.split("\n"))))
+        return format_html("<pre>{}</pre>", visible_lines(text))
 
 
 def repository_links(event: Event) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from kombu.exceptions import OperationalError as QueueError
 
 from activity.admin.read_only import ReadOnlyAdmin
+from activity.admin.tables import render_table
 from activity.deletion import changes, runs
 from activity.feed import chart
 from activity.models import Run
@@ -118,23 +119,14 @@ class RunAdmin(ReadOnlyAdmin):
             )
             for rule, entry in run.report.items()
         ]
-        cells = "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
-        heads = format_html_join(
-            "",
-            "<th>{}</th>",
-            [
-                [gettext("Rule")],
-                [gettext("Events")],
-                [gettext("By category")],
-                [gettext("Time range")],
-                [gettext("Largest repositories")],
-            ],
+        headings = (
+            gettext("Rule"),
+            gettext("Events"),
+            gettext("By category"),
+            gettext("Time range"),
+            gettext("Largest repositories"),
         )
-        return (
-            format_html("<table><tr>{}</tr>{}</table>", heads, format_html_join("", cells, rows))
-            if rows
-            else "–"
-        )
+        return render_table(headings, rows) if rows else "–"
 
     @admin.display(description=_("changes that waited"))
     def waiting_list(self, run: Run) -> str:

@@ -8,6 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from activity.admin.read_only import ReadOnlyAdmin
+from activity.admin.tables import render_table
 from activity.models import Verification
 
 MAX_DAYS = 1_000
@@ -35,7 +36,7 @@ class VerificationAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("days (UTC)"))
     def day_table(self, verification: Verification) -> str:
-        heads = (
+        headings = (
             gettext("Day"),
             gettext("Recorded"),
             gettext("Imported"),
@@ -58,9 +59,4 @@ class VerificationAdmin(ReadOnlyAdmin):
             )
             for day in verification.days[:MAX_DAYS]
         ]
-        cells = "<tr><th>{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>"
-        return format_html(
-            "<table><tr>{}</tr>{}</table>",
-            format_html_join("", "<th>{}</th>", ((head,) for head in heads)),
-            format_html_join("", cells, rows),
-        )
+        return render_table(headings, rows)

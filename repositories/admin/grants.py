@@ -19,11 +19,7 @@ from django.utils.html import format_html
 from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from guardian.admin import (
-    AdminGroupObjectPermissionsForm,
-    AdminUserObjectPermissionsForm,
-    GuardedModelAdmin,
-)
+from guardian.admin import AdminGroupObjectPermissionsForm, AdminUserObjectPermissionsForm, GuardedModelAdmin
 
 from repositories.access import levels
 from repositories.access.levels import LABELS, Level

@@ -48,6 +48,11 @@ def visible_text(text: str) -> str:
     )
 
 
+def visible_lines(text: str) -> str:
+    """Return a text of several lines with its invisible characters escaped, except line breaks and tabs."""
+    return re.sub(r"[^\n\t]+", lambda match: visible_text(match[0]), text)
+
+
 def storable_text(text: str, length: int) -> str:
     """Return text truncated to `length` characters, with unstorable characters replaced."""
     return UNSTORABLE.sub("�", text[:length])

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
@@ -22,7 +21,6 @@ from activity.admin.tables import render_table
 from activity.deletion import changes, runs
 from activity.feed import chart
 from activity.models import Run
-from activity.sources import auditing
 from activity.tasks import execute_run
 
 MAX_PREVIEW_AGE = timedelta(hours=1)
@@ -64,11 +62,7 @@ class RunAdmin(ReadOnlyAdmin):
     def stop(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask a run to stop after its current batch."""
         if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
-            run = get_object_or_404(Run, pk=pk)
-            with transaction.atomic():
-                if stopped := runs.request_stop(run):
-                    auditing.record("stop_deletion", run=pk)
-            if stopped:
+            if runs.request_stop(get_object_or_404(Run, pk=pk)):
                 messages.success(request, gettext("The run will stop after its current batch."))
             else:
                 messages.warning(request, gettext("The run has already finished, or is already stopping."))
@@ -78,10 +72,7 @@ class RunAdmin(ReadOnlyAdmin):
         """Resume a run that waits because the clock is ahead of the last event, heartbeat or run."""
         if request.method == "POST" and request.user.has_perm("registry_activity.change_run"):
             run = get_object_or_404(Run, pk=pk)
-            with transaction.atomic():
-                if waited := runs.resume(run):
-                    auditing.record("trust_clock", run=pk)
-            if waited:
+            if runs.resume(run):
                 enqueue(request, run)
             else:
                 messages.error(request, gettext("This run is no longer waiting."))

@@ -130,7 +130,10 @@ def resume(run: Run) -> bool:
     """Queue a run that waits, since a person confirms that the clock is right. Returns whether it waited."""
     heartbeats.trust_clock()
     waiting = Run.objects.filter(pk=run.pk, state=Run.State.WAITING)
-    return bool(waiting.update(state=Run.State.QUEUED, lease_until=timezone.now() + LEASE, error=""))
+    waited = bool(waiting.update(state=Run.State.QUEUED, lease_until=timezone.now() + LEASE, error=""))
+    if waited:
+        auditing.record("trust_clock", run=run.pk)
+    return waited
 
 
 @transaction.atomic
@@ -138,6 +141,8 @@ def request_stop(run: Run) -> bool:
     """Ask a run to stop after its current batch. Returns whether this was the first request."""
     unfinished = Run.objects.filter(pk=run.pk, finished_at=None)
     is_first = bool(unfinished.filter(stop_requested=False).update(stop_requested=True))
+    if is_first:
+        auditing.record("stop_deletion", run=run.pk)
     unfinished.filter(state=Run.State.WAITING).update(state=Run.State.STOPPED, finished_at=timezone.now())
     return is_first
 

@@ -125,7 +125,7 @@ class Execution:
             if selection.rule.is_for_part_of_category:
                 kept |= selection.matching  # a dropped partition is counted only by category
             else:
-                kept |= selection.matching & selection.kept
+                kept |= selection.kept & selection.matching
             if selection.rule.matches_all(partition.group):
                 break  # the remaining rules apply to none of these events
         events = partitions.events(partition)

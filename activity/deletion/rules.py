@@ -83,6 +83,12 @@ class Rule:
             and self.category in _matching_rule_categories(category)
         )
 
+    def shares_categories_with(self, other: Rule) -> bool:
+        """Return whether an event can match both this rule and another, given their categories."""
+        return self.category in _matching_rule_categories(
+            other.category
+        ) or other.category in _matching_rule_categories(self.category)
+
     def matches_all(self, group: str) -> bool:
         """Return whether all repository events in a group of partitions match the rule."""
         is_everywhere = self.repository is None and self.namespace is None
@@ -155,7 +161,7 @@ def select_by_rule(rules: list[Rule], held: Q, cutoff: datetime) -> list[Selecti
     remaining = set(partitions.GROUPS)
     for number, rule in enumerate(rules):
         condition = rule.matching_events()
-        for more_specific in rules[:number]:
+        for more_specific in filter(rule.shares_categories_with, rules[:number]):
             condition &= ~more_specific.matching_events()
         maximum = None if rule.max_per_repository else rule.max_events
         first_kept = _bound_by_number(maximum, condition & ~held, cutoff)

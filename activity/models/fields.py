@@ -134,10 +134,11 @@ class _HasCategory:
         numbers = _kind_numbers(self.categories)
         if not numbers:
             return "1 = 0", ()
-        lane = "" if Category.PULL in self.categories else f" AND NOT {is_pull}"
+        lane = "" if Category.PULL in self.categories else f"NOT {is_pull} AND "
         if self.categories == {Category.PULL.value}:
-            lane = f" AND {is_pull}"
-        return f"({kind} IN ({numbers}){lane})", ()
+            lane = f"{is_pull} AND "
+        # PostgreSQL checks whether the event is a pull first, which takes less time than to look up its kind.
+        return f"({lane}{kind} IN ({numbers}))", ()
 
 
 @CategoryField.register_lookup

@@ -57,7 +57,7 @@ class TruncatingStorage(FileSystemStorage):
 def all_rows() -> list[dict[str, Any]]:
     """Return all events except the events that record runs, with all fields that archives contain."""
     events = Event.objects.exclude(kind="delete_events").order_by("pk")
-    return list(map(archives.row, events))
+    return [{name: getattr(event, name) for name in archives.FIELDS} for event in events]
 
 
 def test_archive_contains_the_exact_rows_before_they_are_deleted(
@@ -92,6 +92,58 @@ def test_archive_contains_the_exact_rows_before_they_are_deleted(
     assert count_archived(archive_folder) == each_once(events)
 
 
+def test_archive_contains_all_that_is_known_about_an_event(archive_folder: Path, web: Repository) -> None:
+    turn_on(age=1, archive=True)
+    details = {
+        "client_address": "2001:db8::1",
+        "client_port": 40_000,
+        "user_agent": "containerd/2.0",
+        "media_type": "application/vnd.oci.image.index.v1+json",
+        "size": 2**40,
+        "request_id": "5e1d9f0c-2c7e-4f5f-9d3f-0a6a0c1c5b11",
+        "node": "registry-1:5000",
+        "notification_id": "not a UUID",
+        "further": {"ü": [1.5, None]},
+        "message": {"events": [{"ü": "\n"}]},
+    }
+    (event,) = add_events(
+        1,
+        JANUARY + timedelta(microseconds=123_400),
+        received_at=JANUARY + timedelta(seconds=1),
+        repository=web,
+        repository_name="acme/wéb",
+        tag="v1",
+        digest=factories.DIGEST,
+        actor_name="mara",
+        details=details,
+    )
+
+    (archive,) = execute_run().archives.all()
+
+    (row,) = read_archive(archive_folder / archive.name)
+    assert row == {
+        "id": str(event.pk),
+        "occurred_at": "2021-01-15T12:00:00.123400+00:00",
+        "received_at": "2021-01-15T12:00:01+00:00",
+        "kind": event.kind,
+        "category": "push",
+        "is_pull": False,
+        "repository_id": web.pk,
+        "repository_name": "acme/wéb",
+        "tag": "v1",
+        "digest": factories.DIGEST,
+        "pull": None,
+        "actor_type": event.actor_type,
+        "actor_name": "mara",
+        "actor_user_id": None,
+        "subject_user_id": None,
+        "delivered_by_id": None,
+        "delivered_with": "",
+        "policy_id": None,
+        "details": details,
+    }
+
+
 def test_run_does_not_read_its_own_archives(monkeypatch: pytest.MonkeyPatch) -> None:
     turn_on(age=1, archive=True)
     add_events(6)
@@ -104,7 +156,13 @@ def test_import_restores_identical_rows(web: Repository) -> None:
     turn_on(age=1, archive=True)
     user = factories.UserFactory()
     policy = factories.PolicyFactory(repository=web)
-    unusual = {"half a character": "\ud83d", "": [1.5, 2**70, True, None, {"ü": "\u2028\n"}]}
+    unusual = {
+        "half a character": "\ud83d",
+        "": [1.5, 2**70, True, None, {"ü": "\u2028\n"}],
+        "message": {"ü": [1.5, 2**70, None]},
+    }
+    if connection.vendor == "postgresql":
+        del unusual["half a character"]
     add_events(
         4,
         JANUARY + timedelta(microseconds=123_457),
@@ -114,7 +172,7 @@ def test_import_restores_identical_rows(web: Repository) -> None:
         digest=factories.DIGEST,
         actor_user_id=user.pk,
         policy_id=policy.pk,
-        details=unusual if connection.vendor == "sqlite" else {"": unusual[""]},
+        details=unusual,
     )
     add_events(1, received_at=JANUARY + timedelta(days=40, microseconds=1))
     before = all_rows()

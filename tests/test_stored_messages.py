@@ -138,6 +138,25 @@ def test_messages_of_a_list_are_loaded_at_once(exported: bool, web: Repository, 
     assert sum("messagebatch" in query["sql"] for query in captured.captured_queries) == 1
 
 
+def test_messages_are_found_far_apart_and_in_the_middle_of_a_batch(web: Repository, auditor: Client) -> None:
+    add(150, web)
+    pulls = [factories.event_row(category="pull", occurred_at=JANUARY) for _ in range(messages.BATCH + 50)]
+    insert(pulls)
+    last = JANUARY + timedelta(days=1)
+    insert(
+        [
+            factories.event_row(
+                repository=web,
+                repository_name="acme/web",
+                occurred_at=last,
+                details={"message": factories.notification(id="last")},
+            )
+        ]
+    )
+
+    assert listed(auditor) == [*(f"message-{second}" for second in range(51, 150)), "last"]
+
+
 def test_nobody_else_needs_the_messages(web: Repository, log_in: Callable[[Any], Client]) -> None:
     add(3, web)
     reader = log_in(factories.user_with("level_admin", web))

@@ -26,6 +26,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any, NoReturn
 from uuid import UUID
 
+import orjson
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.core.serializers.json import DjangoJSONEncoder
@@ -80,16 +81,29 @@ def compress(rows: Iterable[Row]) -> tuple[list[UUID], bytes]:
     """Return the content of an archive with the first of the rows, as many as fit, and their ids."""
     ids: list[UUID] = []
     buffer = io.BytesIO()
-    # ASCII, because the JSON can contain lone surrogates, which UTF-8 can't encode.
-    encode = MicrosecondEncoder().encode
-    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as file:
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=COMPRESSION_LEVEL, mtime=0) as file,
+        io.BufferedWriter(file, CHUNK_SIZE) as lines,
+    ):
         size = 0
         for row in rows:
-            ids.append(UUID(str(row["id"])))
-            size += file.write(encode(row).encode("ascii") + b"\n")
+            ids.append(row["id"] if isinstance(row["id"], UUID) else UUID(row["id"]))
+            size += lines.write(_line(row))
             if size >= MAX_SIZE or len(ids) == MAX_EVENTS:
                 break
     return ids, buffer.getvalue()
+
+
+def _line(row: Row) -> bytes:
+    """Return a row as a line of JSON. Bytes in a row are JSON already.
+
+    orjson takes a tenth of the standard library's time, but refuses numbers of more than 64 bits, and lone
+    surrogates, which UTF-8 can't encode.
+    """
+    try:
+        return orjson.dumps(row, default=orjson.Fragment, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        return RowEncoder().encode(row).encode("ascii") + b"\n"
 
 
 def save(manifest: dict[str, Any], content: bytes) -> None:
@@ -108,10 +122,12 @@ def delete(name: str) -> None:
         archive_storage().delete(file)
 
 
-class MicrosecondEncoder(DjangoJSONEncoder):
-    """Encodes times to the microsecond. Django's encoder truncates them to milliseconds."""
+class RowEncoder(DjangoJSONEncoder):
+    """Encodes times to the microsecond, which Django's encoder truncates, and bytes that are JSON already."""
 
     def default(self, o: Any) -> Any:
+        if isinstance(o, bytes):
+            return json.loads(o)
         return o.isoformat() if isinstance(o, datetime) else super().default(o)
 
 

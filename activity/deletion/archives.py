@@ -5,29 +5,38 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from itertools import chain, count, islice
 from uuid import UUID
 
 from django.db import models, transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from activity.deletion import archive_files
 from activity.deletion.archive_files import Row
+from activity.gating import MESSAGE
 from activity.identity import moment_of
 from activity.models import Archive, Event, Run
-from activity.models.details import EventDetails
+from activity.models.details import COLUMNS, TEXTS, EventDetails, join_details
+from activity.models.messages import find_texts
 
 SUFFIX = ".jsonl.gz"
-CHUNK = 500
+CHUNK = 1_000
 MAX_REPOSITORIES = 100
 """The maximum number of repositories to list with an archive."""
 DETAILS = models.JSONField(default=dict)
 DETAILS.set_attributes_from_name("details")
 NOT_ARCHIVED = {"imported", "position", *(field.name for field in EventDetails._meta.fields)}
 FIELDS = {field.attname: field for field in Event._meta.fields if field.name not in NOT_ARCHIVED}
+TIMES = [name for name, field in FIELDS.items() if isinstance(field, models.DateTimeField)]
+STORED = [Cast(name, models.TextField()) if name in TIMES else name for name in FIELDS]
+"""What to read from the database for the fields."""
 FIELDS["details"] = DETAILS
 """The fields of events in archives."""
+IN_COLUMNS = [f"{name}__value" if name in TEXTS else name for name in COLUMNS]
+"""What to read from the database for the details that have columns."""
 
 
 def write(run: Run, events: QuerySet[Event], rules: list[str]) -> tuple[Archive, list[UUID]] | None:
@@ -39,24 +48,28 @@ def write(run: Run, events: QuerySet[Event], rules: list[str]) -> tuple[Archive,
     """
     first = events.order_by("id")[: archive_files.MAX_EVENTS]
     name = _unused_name(f"{run.started_at:%Y/%m/%d}/run-{run.pk}")
-    rows = map(row, _with_messages(first.iterator(chunk_size=CHUNK)))
-    return _create(run, name, rows, rules)
+    return _create(run, name, rows(first), rules)
 
 
-def _with_messages(events: Iterator[Event]) -> Iterator[Event]:
-    """Yield events, and load the messages of many of them at once."""
-    while chunk := list(islice(events, CHUNK)):
-        for event in chunk:
-            event.listed_with = chunk
-        try:
-            yield from chunk
-        finally:
-            chunk.clear()  # otherwise, only the garbage collector would free what refers to each other
+def rows(events: QuerySet[Event]) -> Iterator[Row]:
+    """Yield events as rows of an archive. Instances of the model would take a multiple of the time."""
+    found = events.values_list("position", "more_details", *IN_COLUMNS, *STORED).iterator(chunk_size=CHUNK)
+    while chunk := list(islice(found, CHUNK)):
+        messages = find_texts({position for position, *_ in chunk})
+        for position, more, *values in chunk:
+            details = join_details(values[: len(IN_COLUMNS)], more)
+            if message := messages.get(position):
+                details = {**details, MESSAGE: message}
+            row = dict(zip(FIELDS, [*values[len(IN_COLUMNS) :], details], strict=True))
+            for name in TIMES:
+                row[name] = _time(row[name])
+            yield row
 
 
-def row(event: Event) -> Row:
-    """Return an event as a row of an archive."""
-    return {name: getattr(event, name) for name in FIELDS}
+def _time(text: str) -> datetime:
+    """Return the time in a text of the database. Django's conversion takes ten times as long."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def verify(archive: Archive) -> None:
@@ -119,7 +132,7 @@ def _create(
     }
     archive = Archive.objects.create(
         run=run,
-        days=dict(Counter(f"{moment_of(id):%Y-%m-%d}" for id in ids)),
+        days={str(day): number for day, number in Counter(moment_of(id).date() for id in ids).items()},
         rules=rules,
         repositories=[name for name, _ in repositories.most_common(MAX_REPOSITORIES) if name],
         **manifest,

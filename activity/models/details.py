@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -96,6 +96,14 @@ def with_more_detail(name: str, value: str, lookup: str = "exact") -> Q:
     return Q(Case(found, default=False, output_field=models.BooleanField()))
 
 
+def join_details(values: Iterable[Any], more: Any) -> Any:
+    """Return the details whose values are in columns, in the order of `COLUMNS`, and those stored as JSON."""
+    if more is not None and not isinstance(more, dict):
+        return more
+    in_columns = {name: value for name, value in zip(COLUMNS, values, strict=True) if value is not None}
+    return {**in_columns, **(more or {})}
+
+
 class EventDetails(models.Model):
     """The columns for the details of an event."""
 
@@ -146,15 +154,9 @@ class EventDetails(models.Model):
     @property
     def details_without_message(self) -> Any:
         """The details that are stored as long as the event."""
-        if self.more_details is not None and not isinstance(self.more_details, dict):
-            return self.more_details
-        found = {name: getattr(self, name) for name in COLUMNS}
-        in_columns = {
-            name: str(value) if isinstance(value, UUID | Text) else value
-            for name, value in found.items()
-            if value is not None
-        }
-        return {**in_columns, **(self.more_details or {})}
+        found = [getattr(self, name) for name in COLUMNS]
+        texts = [str(value) if isinstance(value, UUID | Text) else value for value in found]
+        return join_details(texts, self.more_details)
 
     @cached_property
     def message(self) -> Message | None:

@@ -8,7 +8,9 @@ A batch contains the messages of events with consecutive positions. They resembl
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -36,13 +38,15 @@ CURRENT = 0
 LEVEL = 1
 """Levels up to 7 take the same space, and up to ten times as long."""
 
+SPAN = 200
+"""Positions that differ by less are looked up together, because their messages are in a few batches."""
 MAX_FOUND = 100
-"""The maximum number of messages to find at a time. Each can be in another batch, of 30 KB."""
+"""The maximum number of spans to look up at a time. Each can be in another batch, of 30 KB."""
 FIND = """
-    WITH wanted(position) AS (VALUES {positions})
-    SELECT first, last, content FROM {table} WHERE first IN (
-        SELECT (SELECT MAX(first) FROM {table} WHERE first <= position) FROM wanted
-    )
+    WITH span(lowest, highest) AS (VALUES {spans})
+    SELECT batch.first, batch.last, batch.content FROM span JOIN {table} AS batch ON batch.first <= highest
+        AND batch.first >= (SELECT COALESCE(MAX(first), lowest) FROM {table} WHERE first <= lowest)
+    GROUP BY batch.first
 """
 
 
@@ -76,22 +80,37 @@ def compress(messages: Sequence[Message | None]) -> bytes:
 
 def find_messages(positions: Collection[int]) -> dict[int, Message]:
     """Return the messages of the events with these positions, as far as they are still stored."""
-    found: dict[int, Message] = {}
+    return {position: json.loads(text) for position, text in find_texts(positions).items()}
+
+
+def find_texts(positions: Collection[int]) -> dict[int, bytes]:
+    """Return what `find_messages` returns, as JSON, without parsing it."""
     ordered = sorted(positions)
-    for start in range(0, len(ordered), MAX_FOUND):
-        found |= _find(ordered[start : start + MAX_FOUND])
-    return found
-
-
-def _find(positions: Sequence[int]) -> dict[int, Message]:
-    values = ", ".join(["(%s)"] * len(positions))
-    found: dict[int, Message] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(FIND.format(positions=values, table=MessageBatch._meta.db_table), positions)
-        for first, last, content in cursor.fetchall():
-            wanted = [position for position in positions if first <= position <= last]
+    spans = _spans(ordered)
+    found: dict[int, bytes] = {}
+    for start in range(0, len(spans), MAX_FOUND):
+        for first, last, content in _find(spans[start : start + MAX_FOUND]):
+            wanted = ordered[bisect_left(ordered, first) : bisect_right(ordered, last)]
             found.update(_decompress(bytes(content), first, wanted))
     return found
+
+
+def _spans(positions: Iterable[int]) -> list[list[int]]:
+    """Return the lowest and the highest of the positions that are close to each other, given all in order."""
+    spans: list[list[int]] = []
+    for position in positions:
+        if spans and position < spans[-1][0] + SPAN:
+            spans[-1][1] = position
+        else:
+            spans.append([position, position])
+    return spans
+
+
+def _find(spans: Sequence[list[int]]) -> list[tuple]:
+    values = ", ".join(["(%s, %s)"] * len(spans))
+    with connection.cursor() as cursor:
+        cursor.execute(FIND.format(spans=values, table=MessageBatch._meta.db_table), [*chain(*spans)])
+        return cursor.fetchall()
 
 
 def to_json(value: Any) -> bytes:
@@ -113,10 +132,10 @@ def _dictionary(number: int) -> ZstdCompressionDict:
     return ZstdCompressionDict(TYPICAL[number].encode(), DICT_TYPE_RAWCONTENT)
 
 
-def _decompress(content: bytes, first: int, positions: Sequence[int]) -> Iterator[tuple[int, Message]]:
+def _decompress(content: bytes, first: int, positions: Sequence[int]) -> Iterator[tuple[int, bytes]]:
     decompressor = ZstdDecompressor(_dictionary(content[0]))
-    lines = decompressor.decompress(content[1:]).decode().split("\n")
+    lines = decompressor.decompress(content[1:]).split(b"\n")
     numbers = json.loads(lines[0])
     for position in positions:
         if number := numbers[position - first]:
-            yield position, json.loads(lines[number])
+            yield position, lines[number]

@@ -35,8 +35,8 @@ MAX_EVENTS_OF_DAYS = 100_000
 """Whole days with at most this many events are deleted in one transaction, regardless of `BATCH_SIZE`."""
 MAX_MOVED = 20_000
 """The maximum number of events to move out of a partition before dropping it. The move takes about 100 ms."""
-PAUSE = 0.05 if connection.vendor == "sqlite" else 0.005
-"""Seconds to pause between transactions. On SQLite, other writers would starve without the pause."""
+PAUSE = 0.05 if connection.vendor == "sqlite" else 0
+"""Seconds to pause between transactions. Other writers would starve without the pause on SQLite."""
 LEASE = timedelta(minutes=10)
 """How long a run can go without progress before another run may replace it."""
 REPOSITORIES_SHOWN = 10
@@ -147,7 +147,7 @@ class Execution:
             raise LeaseLost
 
     def pause_and_check_stop(self, seconds: float = 0) -> None:
-        """Pause after a transaction that took `seconds`, to let recording and reading proceed.
+        """Report the progress, and pause after a transaction that took `seconds`, if needed.
 
         Raises Stopped if the run was asked to stop.
         """
@@ -156,9 +156,10 @@ class Execution:
             raise Stopped
 
     def pause(self, seconds: float = 0) -> None:
-        """Report the progress, and wait so that recording and reading can proceed between transactions."""
+        """Report the progress, and on SQLite, let others write between transactions."""
         self.progress(self.run)
-        time.sleep(max(PAUSE, seconds / 2))  # on SQLite, other writers would starve without it
+        if PAUSE:
+            time.sleep(max(PAUSE, seconds / 2))
 
     def add_to_report(self, rule: str, counts: Counter[str]) -> dict[str, Any]:
         """Add counts by category to a rule's entry in the report, and return the entry."""
@@ -278,19 +279,21 @@ class DeletionExecution(Execution):
         Events that are held in the meantime are removed from the archive instead.
         """
         archives.verify(archive)
+        number = 0
         for begin in range(0, len(ids), BATCH_SIZE):
             events = Event.objects.filter(_id_in(ids[begin : begin + BATCH_SIZE]))
             with transaction.atomic():
                 deleted = delete_events(events.filter(~self.held_events()), self.cause)
                 self.count_deleted(deleted, rule)
+                number += deleted.total()
                 archive.deletion_started_at = archive.deletion_started_at or timezone.now()
                 archive.save(update_fields=["deletion_started_at"])
             self.pause()
-        self.finish_archive(archive, ids)
+        self.finish_archive(archive, ids if number < len(ids) else [])
 
     def finish_archive(self, archive: Archive, ids: list[UUID]) -> None:
-        """Remove the events that still exist in the database from an archive."""
-        if kept := set(_ids(Event.objects.filter(_id_in(ids)))):
+        """Remove the events that still exist from an archive. `ids` are the ids of those that may exist."""
+        if ids and (kept := set(_ids(Event.objects.filter(_id_in(ids))))):
             archives.rewrite_without(archive, kept)
         else:
             archive.deleted_at = timezone.now()

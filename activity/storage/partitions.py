@@ -234,7 +234,7 @@ def drop(
         by_repository=by_repository,
         cause=cause,
     )
-    _record_removal(partition, remaining_table)
+    _record_removal(partition, remaining_table if remaining is not None else "")
     _raise_if_recording_waits(partition)
     # From here on, all other access to the table is blocked, for a few milliseconds.
     _execute(f"ALTER TABLE {parent} DETACH PARTITION {partition.name}")
@@ -250,11 +250,13 @@ def drop(
 
 def _record_removal(partition: Partition, remaining_table: str) -> None:
     """Record the positions of the events in a partition that aren't in the table of the remaining events."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT MIN(position), MAX(position) FROM {partition.name} AS event"
+    deleted = f"SELECT MIN(position), MAX(position) FROM {partition.name} AS event"
+    if remaining_table:
+        deleted += (
             f" WHERE NOT EXISTS (SELECT FROM {remaining_table} AS remaining WHERE remaining.id = event.id)"
         )
+    with connection.cursor() as cursor:
+        cursor.execute(deleted)
         positions.record_removal(*cursor.fetchone())
 
 

@@ -38,7 +38,7 @@ FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 MAX_KIND_BRANCHES = 40
 """The maximum number of kinds whose events are read separately and then merged. No category has more."""
 MAX_MONTHS = 60
-"""The maximum number of months to read in a round."""
+"""The number of months after which a round reads on to the end."""
 MAX_DESCENTS = 600
 """How often to descend an index for a round, in all lanes.
 
@@ -377,7 +377,8 @@ class NewestIds:
 def _reach(span: Span, ids: Sequence[UUID], descents: int) -> UUID | None:
     """Return the id down to which the repositories with these ids, the highest last, take some descents.
 
-    None stands for the end of the span. Even the repositories of a single month can be too many.
+    None stands for the end of the span: after `MAX_MONTHS`, the repositories are so few that what is left of
+    the span takes few descents, too. Even the repositories of a single month can be too many.
     """
     month = _month(moment_of(min(ids[-1], UUID(int=max(span.high.int - 1, 0)))))
     reached: UUID | None = None
@@ -391,7 +392,7 @@ def _reach(span: Span, ids: Sequence[UUID], descents: int) -> UUID | None:
         descents -= active
         reached = begin
         month -= relativedelta(months=1)
-    return reached
+    return None
 
 
 def _months_after(span: Span, ids: Sequence[UUID], descents: int) -> UUID | None:

@@ -206,6 +206,7 @@ def small(db: None, monkeypatch: pytest.MonkeyPatch) -> Viewers:
     """A small world, in which the bounds are small, too."""
     monkeypatch.setattr(reading, "MAX_EVENTS_READ", 40)
     monkeypatch.setattr(plans, "MAX_DESCENTS", 12)
+    monkeypatch.setattr(plans, "MAX_MONTHS", 3)
     return create_world(30, 600)
 
 

@@ -343,42 +343,37 @@ class NewestIds:
         Each repository takes a descent a month, and the span ends after as many months as `descents` allows.
         """
         is_start = span.high == LAST_ID and not span.newer
-        known, end = self._fetch(span.low, limit if is_start else descents + 1)
+        known = self._fetch(span.low, limit if is_start else descents + 1)
         ids = sorted(known.values())
+        if not ids:
+            return {}, None
         if span.newer:
-            if end or len(ids) > descents:
-                return None
-            return known, _months_after(span, ids, descents) if ids else None
+            return None if len(ids) > descents else (known, _months_after(span, ids, descents))
         below = bisect_left(ids, span.high)
         if len(ids) - below >= descents:
             return None
-        if below >= limit:
-            end = max(ids[below - limit], end or FIRST_ID)
-        if ids:
-            end = span.nearest([end, _reach(span, ids, descents)])
+        last = ids[below - limit] if below >= limit else None
+        end = span.nearest([last, _reach(span, ids, descents)])
         return {pk: id for pk, id in known.items() if end is None or id >= end}, end
 
-    def _fetch(self, low: UUID, number: int) -> tuple[dict[int, UUID], UUID | None]:
-        """Return up to `number` repositories from each column, and the id above which these are all."""
+    def _fetch(self, low: UUID, number: int) -> dict[int, UUID]:
+        """Return the repositories with the highest ids, up to `number` from each column."""
         known: dict[int, UUID] = {}
-        ends = []
         for column, rows in self.rows.items():
             key = column, low, number
             if key not in self.fetched:
                 pairs = rows.filter(**{f"{column}__gte": low}).order_by(f"-{column}")
                 self.fetched[key] = list(pairs.values_list("repository_id", column)[:number])
-            newest = self.fetched[key]
-            ends += [newest[-1][1]] if len(newest) == number else []
-            for pk, id in newest:
+            for pk, id in self.fetched[key]:
                 known[pk] = max(id, known.get(pk, id))
-        return known, max(ends, default=None)
+        return known
 
 
 def _reach(span: Span, ids: Sequence[UUID], descents: int) -> UUID | None:
     """Return the id down to which the repositories with these ids, the highest last, take some descents.
 
-    None stands for the end of the span: after `MAX_MONTHS`, the repositories are so few that what is left of
-    the span takes few descents, too. Even the repositories of a single month can be too many.
+    None stands for the end of the span. Even the repositories of a single month can be too many. If all of
+    them are read for `MAX_MONTHS`, they are so few that what is left of the span takes few descents, too.
     """
     month = _month(moment_of(min(ids[-1], UUID(int=max(span.high.int - 1, 0)))))
     reached: UUID | None = None
@@ -392,7 +387,7 @@ def _reach(span: Span, ids: Sequence[UUID], descents: int) -> UUID | None:
         descents -= active
         reached = begin
         month -= relativedelta(months=1)
-    return None
+    return reached if reached and ids[0] < reached else None
 
 
 def _months_after(span: Span, ids: Sequence[UUID], descents: int) -> UUID | None:

@@ -29,7 +29,7 @@ from tests.benchmarks.report import Notebook
 from tests.standalone import configure
 
 SECONDS, SECONDS_PER_MILLION = 450, 150
-GIGABYTES, GIGABYTES_PER_MILLION = 5, 2.8
+GIGABYTES, GIGABYTES_PER_MILLION = 5, 2.4
 """What the benchmarks take, apart from and for each million events, on two cores.
 
 A million events take 2.3 GB with their tallies, and another audit log beside them 0.5 GB. Auto-deletion needs

@@ -31,8 +31,9 @@ from activity.gating import possible_categories, sees_pulls
 from activity.identity import first_id, moment_of
 from activity.models import Event, EventQuerySet, NewestEvents
 from repositories.access.levels import READ_CATEGORIES, REPOSITORY_CATEGORIES, VIEW_UNKNOWN_EVENTS, Category
-from repositories.access.resolving import Access
+from repositories.access.resolving import MAX_CANDIDATES, Access
 from repositories.models import Repository
+from repositories.utils.among import is_among
 
 FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 MAX_KIND_BRANCHES = 40
@@ -402,9 +403,9 @@ def _newest_ids(plan: Plan, lane: bool) -> NewestIds:
     for column in COLUMNS_OF_LANES[lane]:
         if not (categories := _categories_in(plan, column)):
             continue
-        found = NewestEvents.objects.exclude(**{column: NewestEvents.NEVER})
+        found = NewestEvents.objects.filter(**{f"{column}__gt": NewestEvents.NEVER})
         if not plan.access.sees_everything:
-            found = found.filter(repository_id__in=_visible_in(plan.access, categories))
+            found = found.filter(_is_visible(plan, categories))
         for repositories in plan.named_repositories:
             found = found.filter(repository_id__in=repositories)
         rows[column] = found
@@ -421,13 +422,33 @@ def _categories_in(plan: Plan, column: str) -> set[str]:
     return asked - {*READ_CATEGORIES, Category.PULL} if column == "restricted" else asked & counted
 
 
-def _visible_in(access: Access, categories: Collection[str]) -> Any:
-    """Return the ids of the repositories in which a viewer may see events of any of the categories."""
+def _is_visible(plan: Plan, categories: Collection[str]) -> Q:
+    """Return the condition for the repositories in which a viewer may see events of any of the categories.
+
+    Candidates are checked while an index is read. To find 51 of 150 quiet repositories of 20,000, PostgreSQL
+    would otherwise look up 15,000 (45,000 buffers, 18 ms instead of 443 and 0.7 ms).
+    """
+    access = plan.access
     known = [category for category in REPOSITORY_CATEGORIES if category in categories]
     wanted = {VIEW_UNKNOWN_EVENTS, *(category.permission for category in known)}
-    if access.repositories_if_few is None:
-        return access.repositories(wanted).order_by().values("pk")
-    return [each.pk for each in access.repositories_if_few if wanted & access.permissions_on(each)]
+    if access.repositories_if_few is not None:
+        visible = [each.pk for each in access.repositories_if_few if wanted & access.permissions_on(each)]
+        return Q(repository_id__in=visible)
+    candidates = _candidates(plan, wanted)
+    if candidates is None:
+        return Q(repository_id__in=access.repositories(wanted).order_by().values("pk"))
+    return is_among("repository_id", candidates)
+
+
+def _candidates(plan: Plan, permissions: Collection[str]) -> Collection[int] | None:
+    """Return the ids of the repositories in which a viewer may have one of the permissions, if these are few."""
+    if not plan.named_repositories:
+        return plan.access.candidate_ids(permissions)
+    visible = plan.access.repositories(permissions).order_by()
+    for repositories in plan.named_repositories:
+        visible = visible.filter(pk__in=repositories)
+    ids = visible.values_list("pk", flat=True)[: MAX_CANDIDATES + 1]
+    return ids if len(ids) <= MAX_CANDIDATES else None
 
 
 def _month(moment: datetime) -> datetime:

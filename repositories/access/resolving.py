@@ -38,6 +38,8 @@ from repositories.utils.among import MAX_LISTED, among
 from repositories.utils.text import get_named_or_404
 
 NO_IDS: frozenset[int] = frozenset()
+MAX_CANDIDATES = 5_000
+"""The maximum number of repositories whose ids are fetched to look for events in them. That takes 3 ms."""
 
 GRANTS: list[tuple[str, Any, str]] = [
     ("namespace", NamespaceUserPermission, "user"),
@@ -195,6 +197,22 @@ class Access:
         if len(ids) > MAX_LISTED:  # objects that aren't needed would take several milliseconds
             return None
         return list(Repository.objects.live().filter(pk__in=list(ids)).select_related("namespace"))
+
+    def candidate_ids(self, permissions: Iterable[str]) -> frozenset[int] | None:
+        """Return the ids of all repositories on which the viewer may have at least one of `permissions`.
+
+        Deleted repositories and those in unclaimed namespaces can be among them. None if there are more than
+        MAX_CANDIDATES.
+        """
+        wanted = frozenset(permissions)
+        repository_ids, namespace_ids = self.granted_ids(wanted)
+        left = MAX_CANDIDATES - len(repository_ids)
+        if wanted & self.everywhere or left < 0:
+            return None
+        in_public = Q(visibility=Repository.Visibility.PUBLIC) if wanted & self.in_public else Q()
+        others = Repository.objects.live().filter(Q(namespace__in=among(namespace_ids)) | in_public)
+        found = others.values_list("pk", flat=True)[: left + 1]
+        return repository_ids.union(found) if len(found) <= left else None
 
     @cached_property
     def can_see_any_pulls(self) -> bool:

@@ -165,6 +165,21 @@ class Plan:
         found = [condition.repositories for condition in self.conditions]
         return [repositories for repositories in found if repositories is not None]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all events of the named repositories, or of all, match."""
+        conditions = [c for c in self.conditions if c.repositories is None or not c.exact]
+        return not conditions and self.kinds is None
+
+    @cached_property
+    def may_stop(self) -> bool:
+        """Whether a condition has no index in a lane, so that a page may be short although there is more."""
+        pulls = True in self.lanes
+        return any(
+            condition.repositories is None and (not condition.branches or (pulls and condition.without_pulls))
+            for condition in self.conditions
+        )
+
     @cached_property
     def first_event_id(self) -> UUID | None:
         """The id of the first of all events, whether or not anyone can see it."""
@@ -251,10 +266,18 @@ class Source:
         """Whether the branches are merged in the order of ids, and read only as far as they are needed."""
         return all(branch.number == 1 for branch in self.branches)
 
-    def share(self, rows: int) -> int:
-        """Return how many events to read from each branch, so that at most `rows` are read from all."""
-        number = sum(branch.number for branch in self.branches)
-        return rows if self.is_merged else max(rows // number, 1)
+    @property
+    def number(self) -> int:
+        return sum(branch.number for branch in self.branches)
+
+    def without_older(self, id: UUID) -> Source:
+        """Return the source without the repositories whose newest event is older than an id."""
+        branches = []
+        for branch in self.branches:
+            repositories = {pk: top for pk, top in branch.repositories.items() if top >= id}
+            if repositories or not branch.repositories:
+                branches.append(replace(branch, repositories=repositories))
+        return replace(self, branches=branches)
 
 
 def sources(plan: Plan, span: Span, lane: bool, limit: int, scale: int = 1) -> list[Source]:
@@ -306,8 +329,6 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int, descents:
     named = plan.named_repositories
     if plan.access.sees_everything and not named:
         return
-    conditions = [c for c in plan.conditions if c.repositories is None or not c.exact]
-    plain = not conditions and plan.kinds is None
     if span.newer and plan.first_event_id:
         span = replace(span, low=max(span.low, plan.first_event_id))
     found = plan.newest_ids[lane].above(span, limit, descents)
@@ -323,7 +344,7 @@ def _from_repositories(plan: Plan, span: Span, lane: bool, limit: int, descents:
         branches += [Branch(lane, condition) for condition in (account, about_account)]
     if end is not None and not span.low <= end < span.high:
         end = None
-    yield Source(branches, plain and plan.access.sees_everything, end, is_windowed=True)
+    yield Source(branches, plan.is_plain and plan.access.sees_everything, end, is_windowed=True)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet, Window
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import RowNumber
 from django.db.models.sql.datastructures import BaseTable
 
 from activity.feed.ordering import BY_TIME
@@ -35,6 +36,8 @@ from activity.storage import partitions
 
 MAX_EVENTS_READ = 2_000
 """The maximum number of events to read from a source for a page. That takes 1 ms, and up to 1,100 buffers."""
+MAX_ENTRIES_READ = 10_000
+"""The maximum number of index entries to read of many repositories to find out how far a page can get."""
 LARGE_PAGE = 100
 """From this number of events on, a page may read more in proportion. Exports and the API have such pages."""
 MAX_KINDS_PLANNED = 8
@@ -108,20 +111,18 @@ def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | 
     matches. It is None if there are no more events to read.
     """
     rows: list[Event] = []
-    for number in range(ROUNDS):
+    rounds = 1 if plan.may_stop else ROUNDS
+    for number in range(rounds):
         wanted = limit * GROWTH**number
         by_lane = [sources(plan, span, lane, wanted, _scale(limit)) for lane in plan.lanes]
-        is_promising = number == 0 or 4 * len(rows) >= limit
+        is_last = number + 1 == rounds or not any(each.is_windowed for lane in by_lane for each in lane)
+        part = 1 if number or is_last else GROWTH
         with _in_index_order():
-            found, end = _read(plan, span, by_lane, limit - len(rows), is_promising)
+            found, end = _read(plan, span, by_lane, limit - len(rows), part)
             rows += found.order_by(span.order)[: limit - len(rows)]
         if len(rows) < limit:
             end = _unless_before_all(plan, span, end)
-        if (
-            end is None
-            or len(rows) == limit
-            or not any(each.is_windowed for lane in by_lane for each in lane)
-        ):
+        if end is None or len(rows) == limit or is_last:
             return rows, end
         span = span.beyond(end)
     return rows, end
@@ -186,7 +187,7 @@ def _read(
     span: Span,
     by_lane: Sequence[Sequence[Source]],
     limit: int | None,
-    is_promising: bool = False,
+    part: int = 1,
 ) -> tuple[EventQuerySet, UUID | None]:
     """Return the matching events in the best source of each lane, and the id up to which these are all.
 
@@ -194,10 +195,13 @@ def _read(
     """
     if not by_lane:
         return plan.visible.none(), None
-    rows = MAX_EVENTS_READ * _scale(limit or 0) // len(by_lane)
+    rows = max(MAX_EVENTS_READ * _scale(limit or 0) // len(by_lane) // part, 1)
+    is_promising = part > 1 and plan.is_plain
     chosen = [_choose(plan, each, span, rows, limit, is_promising) for each in by_lane]
     end = span.nearest([end for _, end, _ in chosen])
-    parts = [_first(source, span.up_to(end), share) for source, _, share in chosen if source.branches]
+    rest = span.up_to(end)
+    found = [(source.without_older(rest.low), share) for source, _, share in chosen]
+    parts = [_first(source, rest, share) for source, share in found if source.branches]
     if not parts:
         return plan.visible.none(), end
     union = _union([(part, None) for part in parts])
@@ -217,15 +221,15 @@ def _choose(
     best: tuple[Source, UUID | None, int] = Source([]), UUID(int=0), 1
     for number, each in enumerate(offered):
         source = _with_few_branches(plan, each, rows, limit)
-        share = source.share(rows)
-        if limit and source.exact and share >= limit:
+        share = _share(source, rows, limit, is_promising)
+        if limit and source.exact and source.is_merged and share >= limit:
             return source, source.end, limit
         if number and source.end and not span.is_farther(source.end, best[1]):
             continue
         end = span.nearest([source.end, _end(source, span.up_to(source.end), share)])
         if not number or span.is_farther(end, best[1]):
             best = source, end, share
-        if end is None or (is_promising and source.is_windowed and end == source.end):
+        if end is None or (is_promising and source.is_windowed):
             break
     return best
 
@@ -260,26 +264,49 @@ def _kinds_by_frequency(plan: Plan, branch: Branch) -> tuple[set[str], list[str]
     return plan.kinds_found[branch.lane]
 
 
+def _share(source: Source, rows: int, limit: int | None, is_promising: bool) -> int:
+    """Return how many events to read from a source. Of many repositories, these are no more than necessary."""
+    if source.is_merged or not limit:
+        return rows
+    return min(rows, limit if source.exact else 2 * limit if is_promising else rows)
+
+
 def _end(source: Source, span: Span, share: int) -> UUID | None:
     """Return the id where reading ends because a share is used up, or None if all can be read to the end.
 
     Reads the indexes alone: 10,000 entries are 71 buffers.
     """
+    if not source.is_merged:
+        return _end_of_many(source, span, share)
     counted = [branch for branch in source.branches if len(branch.kinds) < 2]
     if len(counted) < len(source.branches):  # the other half is for the kinds with few events
         share = max(share // 2, 1)
     if not counted:
         return None
     parts = [_part(span, branch) for branch in counted]
-    ids = slice(share) if source.is_merged else slice(share - 1, share)
-    found = _union([(queryset.values("id")[ids], keys) for queryset, keys in parts]).order_by(span.order)
-    return found.values_list("pk", flat=True)[share - 1 if source.is_merged else 0 :].first()
+    found = _union([(events.values("id")[:share], keys) for events, keys in parts]).order_by(span.order)
+    return found.values_list("pk", flat=True)[share - 1 :].first()
+
+
+def _end_of_many(source: Source, span: Span, share: int) -> UUID | None:
+    """Return the id of the last event of a share of all branches, or an earlier one.
+
+    A repository with many events can use up the share. But if one has more events than are read of its index,
+    reading ends with the last of these.
+    """
+    entries = min(max(MAX_ENTRIES_READ // source.number, 1), share)
+    place = Window(RowNumber(), order_by=span.order)
+    parts = [_part(span, branch) for branch in source.branches]
+    numbered = [(events.values("id").annotate(place=place)[:entries], keys) for events, keys in parts]
+    found = _union(numbered).annotate(place_in_branch=RawSQL("place", []), place=place)
+    ends = found.filter(Q(place_in_branch=entries) | Q(place=share)).order_by(span.order)
+    return ends.values_list("pk", flat=True).first()
 
 
 def _first(source: Source, span: Span, share: int) -> QuerySet[Event]:
     """Return the first events of each branch, or of all of them if they are merged."""
     parts = [_part(span, branch) for branch in source.branches]
-    union = _union([(queryset[:share], keys) for queryset, keys in parts]).select_related(None)
+    union = _union([(events[:share], keys) for events, keys in parts]).select_related(None)
     return union.order_by(span.order)[:share] if source.is_merged else union
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -47,17 +48,10 @@ BOUNDS: dict[tuple[Any, str], list[int]] = {
     (resolving, "MAX_CANDIDATES"): [2, 100],
 }
 SEARCHES = [
-    *("", "", "type:delete", "type:update", "kind:promote", "category:pull", "-category:pull", "tag:v1"),
-    *(
-        "actor:rare",
-        "actor:ci",
-        "namespace:n1",
-        "repo:n0/r0",
-        "-actor:ci",
-        "actor-type:user",
-        "actor:ci tag:v1",
-    ),
-    *("digest:sha256:" + "1" * 64, "kind:update_tag namespace:n0", "kind:update_tag,promote,delete_tag"),
+    *("", "type:delete", "type:update", "kind:promote", "category:pull", "-category:pull", "tag:v1"),
+    *("actor:rare", "actor:ci", "namespace:n1", "repo:n0/r0", "-actor:ci", "actor-type:user"),
+    *("actor:ci tag:v1", "kind:update_tag namespace:n0", "kind:update_tag,promote,delete_tag"),
+    "digest:sha256:" + "1" * 64,
 ]
 
 
@@ -127,22 +121,17 @@ def test_each_event_is_found_once(
         plan = plan.between(NOW - timedelta(days=max(days)), NOW - timedelta(days=min(days)))
     expected = [*plan.events().order_by("id" if newer else "-id").values_list("pk", flat=True)]
 
-    found = [*with_bounds(bounds, plan, size, newer)]
+    with limited_to(bounds):
+        assert [*follow(plan, size, newer)] == expected
 
-    assert found == expected
 
-
-def with_bounds(
-    bounds: dict[tuple[Any, str], int], plan: plans.Plan, size: int, newer: bool
-) -> Iterator[Any]:
-    """Yield the ids of the events on all pages, while little is read for a page."""
-    patches = [patch.object(module, name, value) for (module, name), value in bounds.items()]
-    for each in patches:
-        each.start()
-    try:
-        yield from follow(plan, size, newer)
-    finally:
-        patch.stopall()
+@contextmanager
+def limited_to(bounds: dict[tuple[Any, str], int]) -> Iterator[None]:
+    """Change the bounds during the block."""
+    with ExitStack() as stack:
+        for (module, name), value in bounds.items():
+            stack.enter_context(patch.object(module, name, value))
+        yield
 
 
 def follow(plan: plans.Plan, size: int, newer: bool) -> Iterator[Any]:

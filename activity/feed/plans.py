@@ -462,7 +462,7 @@ def _is_visible(plan: Plan, categories: Collection[str]) -> Q:
 
 
 def _candidates(plan: Plan, permissions: Collection[str]) -> Collection[int] | None:
-    """Return the ids of the repositories in which a viewer may have one of the permissions, if these are few."""
+    """Return the ids of the repositories on which the viewer may have a permission, if these are few."""
     if not plan.named_repositories:
         return plan.access.candidate_ids(permissions)
     visible = plan.access.repositories(permissions).order_by()

@@ -55,6 +55,23 @@ ROUNDS = 4
 
 
 @dataclass(frozen=True)
+class Round:
+    """One of several attempts to fill a page."""
+
+    span: Span
+    """What hasn't been read yet."""
+    limit: int | None
+    """The number of events that the page needs, or None for as many as possible."""
+    is_brief: bool = False
+    """Whether to read only a part of what is allowed, because that is likely to fill the page."""
+
+    def rows(self, lanes: int) -> int:
+        """Return how many events may be read in each lane."""
+        parts = lanes * (GROWTH if self.is_brief else 1)
+        return max(MAX_EVENTS_READ * _scale(self.limit or 0) // parts, 1)
+
+
+@dataclass(frozen=True)
 class EventPage:
     """A page of events, newest first, with the cursors of any adjacent pages."""
 
@@ -99,7 +116,7 @@ def newest(plan: Plan) -> Iterator[tuple[EventQuerySet, datetime | None]]:
     """
     by_lane = [sources(plan, plan.span, lane, MAX_EVENTS_READ) for lane in plan.lanes]
     with _in_index_order():
-        events, end = _read(plan, plan.span, by_lane, None)
+        events, end = _read(plan, by_lane, Round(plan.span, None))
         end = _unless_before_all(plan, plan.span, end)
         yield events, moment_of(end) if end else None
 
@@ -116,10 +133,10 @@ def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | 
         wanted = limit * GROWTH**number
         by_lane = [sources(plan, span, lane, wanted, _scale(limit)) for lane in plan.lanes]
         is_last = number + 1 == rounds or not any(each.is_windowed for lane in by_lane for each in lane)
-        part = 1 if number or is_last else GROWTH
+        this = Round(span, limit - len(rows), is_brief=number == 0 and not is_last)
         with _in_index_order():
-            found, end = _read(plan, span, by_lane, limit - len(rows), part)
-            rows += found.order_by(span.order)[: limit - len(rows)]
+            found, end = _read(plan, by_lane, this)
+            rows += found.order_by(span.order)[: this.limit]
         if len(rows) < limit:
             end = _unless_before_all(plan, span, end)
         if end is None or len(rows) == limit or is_last:
@@ -182,36 +199,24 @@ def _make_page(rows: list[Event], size: int, start: UUID | None, end: UUID | Non
     )
 
 
-def _read(
-    plan: Plan,
-    span: Span,
-    by_lane: Sequence[Sequence[Source]],
-    limit: int | None,
-    part: int = 1,
-) -> tuple[EventQuerySet, UUID | None]:
-    """Return the matching events in the best source of each lane, and the id up to which these are all.
-
-    `limit` is the number of events that are needed, or None for as many as possible.
-    """
+def _read(plan: Plan, by_lane: Sequence[Sequence[Source]], this: Round) -> tuple[EventQuerySet, UUID | None]:
+    """Return the matching events in the best source of each lane, and the id up to which these are all."""
     if not by_lane:
         return plan.visible.none(), None
-    rows = max(MAX_EVENTS_READ * _scale(limit or 0) // len(by_lane) // part, 1)
-    is_promising = part > 1 and plan.is_plain
-    chosen = [_choose(plan, each, span, rows, limit, is_promising) for each in by_lane]
-    end = span.nearest([end for _, end, _ in chosen])
-    rest = span.up_to(end)
-    found = [(source.without_older(rest.low), share) for source, _, share in chosen]
-    parts = [_first(source, rest, share) for source, share in found if source.branches]
+    chosen = [_choose(plan, each, this, this.rows(len(by_lane))) for each in by_lane]
+    end = this.span.nearest([end for _, end, _ in chosen])
+    span = this.span.up_to(end)
+    found = [(source.without_older(span.low), share) for source, _, share in chosen]
+    parts = [_first(source, span, share) for source, share in found if source.branches]
     if not parts:
         return plan.visible.none(), end
     union = _union([(part, None) for part in parts])
     return (union & plan.visible.order_by()).filter(plan.matches), end
 
 
-def _choose(
-    plan: Plan, offered: Sequence[Source], span: Span, rows: int, limit: int | None, is_promising: bool
-) -> tuple[Source, UUID | None, int]:
+def _choose(plan: Plan, offered: Sequence[Source], this: Round, rows: int) -> tuple[Source, UUID | None, int]:
     """Return the source that gets farthest, where it ends, and how many events to read in each branch."""
+    span, limit = this.span, this.limit
     # For two years, the events with a rare tag take 60 buffers, and 150 repositories 1,292.
     few = max(rows // 4, 1)
     for source in offered[1:]:
@@ -221,15 +226,17 @@ def _choose(
     best: tuple[Source, UUID | None, int] = Source([]), UUID(int=0), 1
     for number, each in enumerate(offered):
         source = _with_few_branches(plan, each, rows, limit)
-        share = _share(source, rows, limit, is_promising)
-        if limit and source.exact and source.is_merged and share >= limit:
+        if limit and source.exact and source.is_merged and rows >= limit:
             return source, source.end, limit
         if number and source.end and not span.is_farther(source.end, best[1]):
             continue
+        # If all events match, few more than the page needs are enough, unless the viewer sees few of them.
+        is_enough = source.is_windowed and plan.is_plain and this.is_brief
+        share = min(rows, 2 * limit) if limit and is_enough else rows
         end = span.nearest([source.end, _end(source, span.up_to(source.end), share)])
         if not number or span.is_farther(end, best[1]):
             best = source, end, share
-        if end is None or (is_promising and source.is_windowed):
+        if end is None or is_enough:
             break
     return best
 
@@ -262,13 +269,6 @@ def _kinds_by_frequency(plan: Plan, branch: Branch) -> tuple[set[str], list[str]
         frequent = {kind for kind, number in numbers.items() if number == few}
         plan.kinds_found[branch.lane] = frequent, sorted({*numbers} - frequent)
     return plan.kinds_found[branch.lane]
-
-
-def _share(source: Source, rows: int, limit: int | None, is_promising: bool) -> int:
-    """Return how many events to read from a source. Of many repositories, these are no more than necessary."""
-    if source.is_merged or not limit:
-        return rows
-    return min(rows, limit if source.exact else 2 * limit if is_promising else rows)
 
 
 def _end(source: Source, span: Span, share: int) -> UUID | None:

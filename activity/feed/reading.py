@@ -6,8 +6,9 @@ At most `MAX_EVENTS_READ` events are read from a source, and what isn't visible 
     WHERE repository_id IN (…) AND tag = 'v1' ORDER BY id DESC LIMIT 51
 
 PostgreSQL's planner can't push a condition into a subquery with a limit, and sorting is disabled, so it reads
-at most that many rows, in index order. Of several sources, the one that gets farthest is read. A page that
-isn't full says how far back it got, and the search can be continued from there.
+at most that many rows, in index order. Of many repositories, the newest ids are merged first, so that one of
+them can use up the bound. Of several sources, the one that gets farthest is read. A page that isn't full says how
+far back it got, and the search can be continued from there.
 
 Rows come only through `Plan.visible`, a queryset from the permission gate. A source is never trusted.
 """

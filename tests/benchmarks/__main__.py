@@ -29,11 +29,11 @@ from tests.benchmarks.report import Notebook
 from tests.standalone import configure
 
 SECONDS, SECONDS_PER_MILLION = 450, 150
-GIGABYTES, GIGABYTES_PER_MILLION = 5, 2.4
+GIGABYTES, GIGABYTES_PER_MILLION = 7, 1.5
 """What the benchmarks take, apart from and for each million events, on two cores.
 
-A million events take 2.3 GB with their tallies, and another audit log beside them 0.5 GB. Auto-deletion needs
-two copies of a million events.
+20 million events take 12 GB with their tallies, and another audit log beside them up to 10 GB. Auto-deletion
+needs two copies of a million events.
 """
 
 

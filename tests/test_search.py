@@ -433,8 +433,8 @@ class TestFinding:
     def test_search_of_quiet_repositories_ends_with_the_first_event(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(plans, "MAX_DESCENTS", 4)  # two months a round
-        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 8)
+        monkeypatch.setattr(plans, "MAX_DESCENTS", 12)  # six months, up to before the first event
+        monkeypatch.setattr(reading, "MAX_EVENTS_READ", 24)
         for month, day in product(range(6, 11), range(10, 16)):
             factories.record("update_tag", "acme/busy", occurred_at=datetime(2026, month, day, tzinfo=UTC))
 

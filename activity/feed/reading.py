@@ -7,8 +7,8 @@ At most `MAX_EVENTS_READ` events are read from a source, and what isn't visible 
 
 PostgreSQL's planner can't push a condition into a subquery with a limit, and sorting is disabled, so it reads
 at most that many rows, in index order. Of many repositories, the newest ids are merged first, so that one of
-them can use up the bound. Of several sources, the one that gets farthest is read. A page that isn't full says how
-far back it got, and the search can be continued from there.
+them can use up the bound. Of several sources, the one that gets farthest is read. A page that isn't full says
+how far back it got, and the search can be continued from there.
 
 Rows come only through `Plan.visible`, a queryset from the permission gate. A source is never trusted.
 """
@@ -129,11 +129,11 @@ def _read_rows(plan: Plan, span: Span, limit: int) -> tuple[list[Event], UUID | 
     matches. It is None if there are no more events to read.
     """
     rows: list[Event] = []
-    rounds = 1 if plan.may_stop else ROUNDS
-    for number in range(rounds):
+    rounds = range(1, 2) if plan.may_stop else range(ROUNDS)
+    for number in rounds:
         wanted = limit * GROWTH**number
         by_lane = [sources(plan, span, lane, wanted, _scale(limit)) for lane in plan.lanes]
-        is_last = number + 1 == rounds or not any(each.is_windowed for lane in by_lane for each in lane)
+        is_last = number == rounds[-1] or not any(each.is_windowed for lane in by_lane for each in lane)
         this = Round(span, limit - len(rows), is_brief=number == 0 and not is_last)
         with _in_index_order():
             found, end = _read(plan, by_lane, this)

@@ -65,32 +65,46 @@ def viewers(db: None) -> dict[str, Any]:
     spaces = [Namespace.objects.create(name=f"n{number}", user=owner) for number in range(3)]
     repositories = [Repository.objects.create(namespace=spaces[n % 3], name=f"r{n}") for n in range(40)]
     deleted = Repository.objects.create(namespace=spaces[0], name="deleted", deleted_at=NOW)
-    used_until = {
-        (repository.pk, kind): NOW - timedelta(days=30 * MONTHS * rng.random())
-        for repository in [*repositories, deleted]
-        for kind in KINDS
-    }
+    users = {"MSR admin": factories.msr_admin(), "nobody": factories.UserFactory()}
+    for name, (codename, chosen) in GRANTS.items():
+        users[name] = factories.UserFactory()
+        for repository in [*repositories, deleted][chosen]:
+            assign_perm(codename, users[name], repository)
+    insert(random_events(rng, [*repositories, deleted], [*users.values()]))
+    return users
+
+
+def random_events(rng: random.Random, repositories: list[Repository], users: list[Any]) -> list[Event]:
+    """Return events of a few repositories with many, and of many with a few, and of accounts."""
+    longest = timedelta(days=30 * MONTHS)
+    used_until = {(each.pk, kind): NOW - longest * rng.random() for each in repositories for kind in KINDS}
     rows = []
     for number in range(240):
-        repository, kind = rng.choice([*repositories, deleted]), rng.choice(KINDS)
+        repository = repositories[int(len(repositories) * rng.random() ** 3)]
+        kind = rng.choice(KINDS)
         last = used_until[repository.pk, kind]
         rows.append(
             factories.event_row(
                 kind=kind,
-                occurred_at=last - (last - NOW + timedelta(days=30 * MONTHS)) * rng.random() ** 2,
+                occurred_at=last - (last - NOW + longest) * rng.random() ** 2,
                 repository=repository,
                 tag=f"v{number % 3}",
                 digest="sha256:" + "1" * 64 if number % 11 == 0 else factories.DIGEST,
                 actor_name="rare" if number % 17 == 0 else "ci" if number % 2 else "dana",
             )
         )
-    insert(rows)
-    users = {"MSR admin": factories.msr_admin(), "nobody": factories.UserFactory()}
-    for name, (codename, chosen) in GRANTS.items():
-        users[name] = factories.UserFactory()
-        for repository in [*repositories, deleted][chosen]:
-            assign_perm(codename, users[name], repository)
-    return users
+    for number in range(40):
+        actor, subject = rng.choice(users), rng.choice(users)
+        rows.append(
+            factories.event_row(
+                kind="create_session" if number % 2 else "update_user",
+                occurred_at=NOW - longest * rng.random(),
+                repository=None,
+                actor_user=actor,
+                subject_user=subject,
+            )
+        )
+    return rows
 
 
 @pytest.mark.long

@@ -63,9 +63,18 @@ def viewers(db: None) -> dict[str, Any]:
         partitions.create_ahead(NOW - timedelta(days=30 * month))
     owner = factories.UserFactory()
     spaces = [Namespace.objects.create(name=f"n{number}", user=owner) for number in range(3)]
-    repositories = [Repository.objects.create(namespace=spaces[n % 3], name=f"r{n}") for n in range(40)]
+    repositories = [
+        Repository.objects.create(
+            namespace=spaces[n % 3], name=f"r{n}", visibility="private" if n % 8 else "public"
+        )
+        for n in range(40)
+    ]
     deleted = Repository.objects.create(namespace=spaces[0], name="deleted", deleted_at=NOW)
-    users = {"MSR admin": factories.msr_admin(), "nobody": factories.UserFactory()}
+    users = {
+        "MSR admin": factories.msr_admin(),
+        "reader of a namespace": factories.user_with("level_read", spaces[1]),
+        "no grants": factories.UserFactory(),
+    }
     for name, (codename, chosen) in GRANTS.items():
         users[name] = factories.UserFactory()
         for repository in [*repositories, deleted][chosen]:
@@ -110,7 +119,7 @@ def random_events(rng: random.Random, repositories: list[Repository], users: lis
 @pytest.mark.long
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    viewer=st.sampled_from(["MSR admin", "nobody", *GRANTS]),
+    viewer=st.sampled_from(["MSR admin", "reader of a namespace", "no grants", *GRANTS]),
     text=st.sampled_from(SEARCHES),
     days=st.one_of(st.none(), st.none(), st.tuples(st.integers(0, 240), st.integers(0, 240))),
     size=st.sampled_from([1, 3, 10]),

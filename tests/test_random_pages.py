@@ -43,9 +43,9 @@ BOUNDS: dict[tuple[Any, str], list[int]] = {
     (reading, "ROUNDS"): [1, 2, 4],
     (plans, "MAX_DESCENTS"): [2, 6, 20, 200],
     (plans, "MAX_MONTHS"): [1, 3, 60],
-    (resolving, "MAX_LISTED"): [1, 100],
-    (plans, "MAX_CANDIDATES"): [2, 100],
-    (resolving, "MAX_CANDIDATES"): [2, 100],
+    (resolving, "MAX_LISTED"): [1, 1, 1, 100],
+    (plans, "MAX_CANDIDATES"): [2, 100, 100],
+    (resolving, "MAX_CANDIDATES"): [2, 100, 100],
 }
 SEARCHES = [
     *("", "type:delete", "type:update", "kind:promote", "category:pull", "-category:pull", "tag:v1"),
@@ -117,7 +117,7 @@ def random_events(rng: random.Random, repositories: list[Repository], users: lis
 
 
 @pytest.mark.long
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     viewer=st.sampled_from(["MSR admin", "reader of a namespace", "no grants", *GRANTS]),
     text=st.sampled_from(SEARCHES),

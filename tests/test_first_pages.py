@@ -285,6 +285,28 @@ def test_page_of_many_kinds_is_full(db: None, monkeypatch: pytest.MonkeyPatch, t
     assert len(reading.find(search_plan(Access.for_user(factories.msr_admin()), text), 5).rows) == 5
 
 
+def test_many_kinds_with_a_few_events_each_are_read_completely(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_EVENTS_READ", 320)
+    monkeypatch.setattr(plans, "MAX_DESCENTS", 12)
+    hidden, *visible = [factories.repository(f"acme/r{number}") for number in range(31)]
+    viewers = Viewers()
+    viewers.add("reader", visible)
+    kinds = [kind.key for kind in KINDS.values() if kind.type == Type.UPDATE]
+    for kind, repository, days in [
+        *((kind, hidden, 1) for kind in kinds * 4),
+        *(("create_manifest", each, 2) for each in visible),
+        *(("update_tag", each, 3) for each in visible[:3]),
+    ]:
+        insert(
+            [factories.event_row(kind=kind, repository=repository, occurred_at=NOW - timedelta(days=days))]
+        )
+    plan = search_plan(Access.for_user(viewers.users["reader"]), "type:update")
+
+    assert len(follow(plan, None, "older")) == 3
+
+
 @pytest.mark.parametrize("newer", [False, True])
 def test_cursor_outside_the_time_range_leads_into_it(db: None, newer: bool) -> None:
     insert([factories.event_row(occurred_at=NOW - timedelta(days=number)) for number in range(6)])

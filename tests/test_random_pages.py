@@ -17,6 +17,7 @@ from guardian.shortcuts import assign_perm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from activity.catalogue import KINDS, Type
 from activity.feed import plans, reading, search, search_language
 from activity.feed.ordering import BY_TIME
 from activity.models import Event
@@ -29,7 +30,7 @@ from tests import factories
 
 MONTHS = 8
 NOW = datetime.now(UTC)
-KINDS = ["get_tag", "get_manifest", "update_tag", "create_manifest", "scan", "promote", "delete_tag"]
+COMMON_KINDS = ["get_tag", "get_manifest", "update_tag", "create_manifest", "scan", "promote", "delete_tag"]
 GRANTS = {
     "reader": ("level_read", slice(None)),
     "admin of some": ("level_admin", slice(1, None, 2)),
@@ -84,13 +85,15 @@ def viewers(db: None) -> dict[str, Any]:
 
 
 def random_events(rng: random.Random, repositories: list[Repository], users: list[Any]) -> list[Event]:
-    """Return events of a few repositories with many, and of many with a few, and of accounts."""
+    """Return events of repositories, a few of which have many, of accounts, and of many kinds."""
     longest = timedelta(days=30 * MONTHS)
-    used_until = {(each.pk, kind): NOW - longest * rng.random() for each in repositories for kind in KINDS}
+    used_until = {
+        (each.pk, kind): NOW - longest * rng.random() for each in repositories for kind in COMMON_KINDS
+    }
     rows = []
     for number in range(240):
         repository = repositories[int(len(repositories) * rng.random() ** 3)]
-        kind = rng.choice(KINDS)
+        kind = rng.choice(COMMON_KINDS)
         last = used_until[repository.pk, kind]
         rows.append(
             factories.event_row(
@@ -102,6 +105,14 @@ def random_events(rng: random.Random, repositories: list[Repository], users: lis
                 actor_name="rare" if number % 17 == 0 else "ci" if number % 2 else "dana",
             )
         )
+    rows += [
+        factories.event_row(
+            kind=kind.key, occurred_at=NOW - longest * rng.random(), repository=rng.choice(repositories)
+        )
+        for kind in KINDS.values()
+        for _ in range(4)
+        if kind.type == Type.UPDATE
+    ]
     for number in range(40):
         actor, subject = rng.choice(users), rng.choice(users)
         rows.append(

@@ -463,7 +463,7 @@ def _is_visible(plan: Plan, categories: Collection[str]) -> Q:
 
 def _candidates(plan: Plan, permissions: Collection[str]) -> Collection[int] | None:
     """Return the ids of the repositories on which the viewer may have a permission, if these are few."""
-    if not plan.named_repositories:
+    if not plan.named_repositories and plan.access.within is None:
         return plan.access.candidate_ids(permissions)
     visible = plan.access.repositories(permissions).order_by()
     for repositories in plan.named_repositories:

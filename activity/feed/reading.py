@@ -263,7 +263,8 @@ def _with_few_branches(plan: Plan, source: Source, rows: int, limit: int | None)
 def _kinds_by_frequency(plan: Plan, branch: Branch) -> tuple[set[str], list[str]]:
     """Return the kinds of a branch with many events in the list, and those with a few, but not with none."""
     if branch.lane not in plan.kinds_found:
-        few = max(MAX_EVENTS_READ // 2 // len(plan.lanes) // len(branch.kinds), 1)
+        # Also a brief round, the smallest, must be able to read all events of the kinds with a few.
+        few = max(Round(plan.span, None, is_brief=True).rows(len(plan.lanes)) // 2 // len(branch.kinds), 1)
         events, keys = _part(plan.span, branch)
         found = _union([(events.values("kind")[:few], keys)]).order_by()
         numbers = Counter(found.values_list("kind", flat=True))

@@ -201,11 +201,13 @@ def create(peer: Peer) -> None:
 
 
 def drop(peer: Peer) -> None:
-    if peer is AUDITLOG:
-        call_command("migrate", "auditlog", "zero", verbosity=0)
-        return
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {peer.table}")
+        if peer is not AUDITLOG:
+            cursor.execute(f"DROP TABLE IF EXISTS {peer.table}")
+            return
+        if peer.table in connection.introspection.table_names(cursor):
+            cursor.execute(f"TRUNCATE {peer.table}")  # its migrations would rewrite the table several times
+    call_command("migrate", "auditlog", "zero", verbosity=0)
 
 
 # --- Pages --------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from activity.identity import event_id
 from activity.models import Tag
 from activity.storage.events import insert
 from msr_project.server.connections import MAX_QUERY
+from repositories.access.resolving import MAX_IDS
 from repositories.models import Namespace, Repository
 from tests import factories
 from tests.hostile_parameters import HOSTILE, PARAMETERS, cursors, encode, encode_cursor, path_of
@@ -133,7 +134,7 @@ class Cost:
         return {name: value for name, value in asdict(self).items() if value > allowed[name]}
 
 
-LIMIT = Cost(statements=60, sql=100_000, rows=2_500, answer=1_000_000)
+LIMIT = Cost(statements=60, sql=100_000, rows=2_500 + MAX_IDS, answer=1_000_000)
 LIMIT_OF_API = replace(LIMIT, answer=2_000_000)
 """The limit for 1,000 events with their details, or the first 2,000 lines of an export."""
 

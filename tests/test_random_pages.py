@@ -45,8 +45,7 @@ BOUNDS: dict[tuple[Any, str], list[int]] = {
     (plans, "MAX_DESCENTS"): [2, 6, 20, 200],
     (plans, "MAX_MONTHS"): [1, 3, 60],
     (resolving, "MAX_LISTED"): [1, 1, 1, 100],
-    (plans, "MAX_CANDIDATES"): [2, 100, 100],
-    (resolving, "MAX_CANDIDATES"): [2, 100, 100],
+    (resolving, "MAX_IDS"): [2, 100, 100],
 }
 SEARCHES = [
     *[""] * 6,

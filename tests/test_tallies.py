@@ -22,8 +22,10 @@ from activity.recording.record import record_events
 from activity.storage import events as event_storage
 from activity.storage import tallies
 from activity.storage.events import insert
+from repositories.access import resolving
 from repositories.access.resolving import Access
 from repositories.models import Repository
+from repositories.utils.among import MAX_LISTED
 from tests import factories, tally_checks
 
 pytestmark = pytest.mark.django_db
@@ -42,6 +44,7 @@ RANGES = [
     (timedelta(days=2, seconds=1), timedelta(days=40, minutes=31)),
     (timedelta(days=90), timedelta(days=91)),
     (timedelta(days=3), timedelta(days=2)),
+    (timedelta(days=-150), timedelta(days=49)),
 ]
 
 
@@ -116,16 +119,18 @@ def list_events(
 
 @pytest.mark.parametrize(("since", "until"), RANGES)
 @pytest.mark.parametrize(
-    ("exclude_pull", "kept", "zone"),
+    ("exclude_pull", "kept", "zone", "max_listed"),
     [
-        (True, tallies.KEPT_HALF_HOURS, "UTC"),
-        (False, AGES, "Australia/Lord_Howe"),
+        (True, tallies.KEPT_HALF_HOURS, "UTC", 0),
+        (False, AGES, "Australia/Lord_Howe", MAX_LISTED),
+        (False, AGES, "UTC", 0),
     ],
 )
 def test_every_visible_event_is_counted_in_its_bucket(
-    repositories, outsider, since, until, exclude_pull, kept, zone, monkeypatch
+    repositories, outsider, since, until, exclude_pull, kept, zone, max_listed, monkeypatch
 ):
     monkeypatch.setattr(tallies, "KEPT_HALF_HOURS", kept)
+    see_many_repositories(monkeypatch, max_listed)
     after = None if since is None else START + since
     before = None if until is None else START + until
     for access in all_viewers(repositories[0], outsider).values():
@@ -148,6 +153,50 @@ def test_every_visible_event_is_counted_in_its_bucket(
             assert sum(bucket.counts.total() for bucket in buckets) == len(found)
             for bucket, following in pairwise(buckets):
                 assert bucket.end == following.start
+
+
+def see_many_repositories(monkeypatch: pytest.MonkeyPatch, max_listed: int = 0) -> None:
+    """Count the events as for viewers of many repositories, if `max_listed` is 0."""
+    monkeypatch.setattr(chart_counts, "MAX_LISTED", max_listed)
+    monkeypatch.setattr(resolving, "MAX_LISTED", max_listed)
+
+
+@pytest.mark.parametrize(("max_ids", "many"), [(5_000, True), (0, True), (5_000, False)])
+def test_long_charts_of_many_repositories_have_buckets_of_four_weeks(
+    repositories, max_ids, many, monkeypatch
+):
+    access = Access.for_user(factories.user_with("level_admin", repositories[0]))
+    monkeypatch.setattr(resolving, "MAX_IDS", max_ids)
+    if many:
+        see_many_repositories(monkeypatch)
+    end = START + timedelta(days=365)
+    first = Event.objects.visible_to(access).earliest("id").occurred_at
+
+    buckets = chart_counts.count_by_tallies(access, before=end)
+
+    if many:
+        assert len(buckets) == 14
+        assert {b.end - b.start for b in buckets[:-1]} == {tallies.FOUR_WEEKS}
+        assert buckets[0].start == tallies.floor(first, tallies.FOUR_WEEKS)
+    else:
+        assert len(buckets) == 53
+        assert {b.end - b.start for b in buckets[1:-1]} == {tallies.WEEK}
+        assert buckets[0].start == tallies.floor(first, tallies.DAY)
+    assert sum(b.total for b in buckets) == Event.objects.visible_to(access).count()
+
+
+def test_charts_of_four_weeks_read_no_tallies_of_weeks_and_days(repositories, monkeypatch):
+    tallies.fold()
+    see_many_repositories(monkeypatch)
+    access = Access.for_user(factories.user_with("level_admin", repositories[0]))
+    read = lambda: chart_counts.count_by_tallies(access, before=START + timedelta(days=365))  # noqa: E731
+    before = read()
+
+    inner = Tally.objects.filter(start__gte=before[1].start, start__lt=before[-1].start)
+    assert inner.exclude(unit=Tally.Unit.FOUR_WEEKS).delete()[0] > 100
+
+    assert before[1].total > 0
+    assert read() == before
 
 
 def test_folding_does_not_change_any_count(repositories):

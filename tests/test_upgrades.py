@@ -53,3 +53,14 @@ def test_messages_in_the_journal_are_recorded(app: Application) -> None:
     with app.program("recorder"):
         assert poll(app.waiting, 0) == 0
     assert app.events("admin", tag="waiting")
+
+
+def test_tallies_of_four_weeks_are_those_of_their_weeks(app: Application) -> None:
+    count = "Tally.objects.filter(unit={unit}).aggregate(n=models.Sum('events'))['n']"
+    imports = "from django.db import models; from activity.models import Tally"
+    weeks, four_weeks = (
+        app.manage("shell", "-v", "0", "-c", f"{imports}; print({count.format(unit=unit)})").strip()
+        for unit in (3, 4)
+    )
+    assert weeks == four_weeks
+    assert int(weeks) > 0

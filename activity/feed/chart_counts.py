@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
 from itertools import pairwise
 from typing import TypeVar
 
-from django.db.models import Count, DateTimeField, Max, Min, Q, QuerySet, Sum, Value
+from django.db.models import Count, DateTimeField, Max, Min, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Cast, TruncMinute
 from django.utils import timezone
 
@@ -20,13 +21,15 @@ from activity.gating import GatedQuerySet, sees_pulls
 from activity.identity import MILLISECOND, moment_of
 from activity.models import Event, EventQuerySet, Tally, TallyChange
 from activity.storage import tallies
-from activity.storage.tallies import DAY, HALF_HOUR, WEEK, floor
-from repositories.access.resolving import Access
+from activity.storage.tallies import DAY, FOUR_WEEKS, HALF_HOUR, WEEK, floor
+from repositories.access.levels import CATEGORY_PERMISSIONS
+from repositories.access.resolving import MAX_IDS, Access
 from repositories.models import Repository
+from repositories.utils.among import MAX_LISTED, is_among
 
 HOUR = timedelta(hours=1)
 MINUTES = [timedelta(minutes=number) for number in (1, 2, 5, 10)]
-WIDTHS = [HOUR * number for number in (1, 2, 3, 6, 12)] + [DAY * number for number in (1, 2, 7, 14, 28, 91)]
+WIDTHS = [HOUR * number for number in (1, 2, 3, 6, 12)] + [DAY * number for number in (1, 2, 7, 14, 28, 84)]
 MAX_BUCKETS = 60
 MINUTES_UP_TO = 3 * HOUR
 """Ranges up to this length have buckets of minutes, and their events are counted one by one."""
@@ -34,6 +37,8 @@ HOURS_UP_TO = 10 * DAY
 """Ranges up to this length have buckets of hours."""
 DAYS_UP_TO = 120 * DAY
 """Ranges up to this length have buckets of days. Longer ranges have buckets of weeks."""
+WEEKS_UP_TO = 182 * DAY
+"""For many repositories, longer ranges have buckets of four weeks."""
 LOCAL_UP_TO = 31 * DAY + HOUR
 """Ranges up to this length have buckets in the viewer's time zone. A month can have a 25-hour day."""
 OLD_UP_TO = 2 * DAY
@@ -83,10 +88,12 @@ def count_by_tallies(
         first, last = scope.extent(timezone.now())
         if first is None:
             return []
-        after, before = after or first, before or last
+        before = before or last
+        if after is None:
+            after = floor(first, FOUR_WEEKS) if scope.is_coarse(first, before) else first
     if after >= before:
         return []
-    buckets = _buckets_of_tallies(after, before, zone)
+    buckets = _buckets_of_tallies(after, before, zone, FOUR_WEEKS if scope.is_coarse(after, before) else HOUR)
     return fill(buckets, scope.counts(buckets))
 
 
@@ -135,8 +142,8 @@ def make_buckets(
     if length <= MINUTES_UP_TO:
         widths = MINUTES
     width = next((width for width in widths if length / width <= MAX_BUCKETS), None)
-    if width is None:  # the smallest number of whole weeks that suffices
-        width = WEEK * -(-length // (WEEK * MAX_BUCKETS))
+    if width is None:  # the smallest multiple of four weeks that suffices
+        width = FOUR_WEEKS * -(-length // (FOUR_WEEKS * MAX_BUCKETS))
     bounds = [after]
     while (following := _next_bound(bounds[-1], width, zone)) < before:
         bounds.append(following)
@@ -154,11 +161,13 @@ def _next_bound(moment: datetime, width: timedelta, zone: tzinfo) -> datetime:
     return first if first > moment else second
 
 
-def _buckets_of_tallies(after: datetime, before: datetime, zone: tzinfo) -> list[Bucket]:
+def _buckets_of_tallies(
+    after: datetime, before: datetime, zone: tzinfo, min_width: timedelta
+) -> list[Bucket]:
     """Return buckets whose events can be counted from tallies, in a time zone if possible, or else in UTC."""
     if _is_old(after) and not _is_counted_by_events(after, before):
-        return make_buckets(after, before, min_width=DAY)
-    buckets = make_buckets(after, before, zone)
+        return make_buckets(after, before, min_width=max(DAY, min_width))
+    buckets = make_buckets(after, before, zone, min_width)
     if _is_counted_by_events(after, before) or _consist_of(buckets, HALF_HOUR):
         return buckets
     return make_buckets(after, before)
@@ -187,14 +196,26 @@ class _Scope:
     within: QuerySet[Repository] | None
     exclude_pull: bool
 
+    @cached_property
+    def repository_ids(self) -> Collection[int] | None:
+        """The ids of all repositories whose tallies may count, or None if there are too many to name them."""
+        if self.repository is not None:
+            return [self.repository.pk]
+        if self.within is not None:
+            ids = self.within.values_list("pk", flat=True)[: MAX_IDS + 1]
+            return ids if len(ids) <= MAX_IDS else None
+        if self.access.sees_everything:
+            return [Tally.ALL]
+        return self.access.repository_ids(CATEGORY_PERMISSIONS)
+
     def restrict(self, rows: Rows) -> Rows:
         if self.within is not None:
             rows = rows.filter(repository__in=self.within)
         return rows.without_pulls() if self.exclude_pull else rows
 
     def visible(self, tallies: GatedQuerySet[Tally]) -> GatedQuerySet[Tally]:
-        if self.access.sees_everything and self.repository is None and self.within is None:
-            tallies = tallies.filter(repository=Tally.ALL)
+        if self.repository_ids is not None:
+            tallies = tallies.filter(is_among("repository", self.repository_ids))
         return self.restrict(tallies.visible_to(self.access, self.repository))
 
     @property
@@ -213,26 +234,38 @@ class _Scope:
         return Event.objects.for_own_account(self.access)
 
     @property
-    def spans_many_repositories(self) -> bool:
-        """Whether the scope has so many repositories that scanning the tallies by time soon finds a match."""
-        return self.repository is None and self.within is None and self.access.repositories_if_few is None
+    def has_many_repositories(self) -> bool:
+        return self.repository_ids is None or len(self.repository_ids) > MAX_LISTED
+
+    def is_coarse(self, after: datetime, before: datetime) -> bool:
+        """Return whether counting weeks would take long. 2,000 repositories have 140,000 of them a year."""
+        return self.has_many_repositories and before - after > WEEKS_UP_TO
 
     def extent(self, now: datetime) -> tuple[datetime | None, datetime]:
         """Return the start of the first half hour or day with events, if any, and the end of the range.
 
         The range ends now, or after the last event if the clock of its node is ahead.
         """
-        days = self.visible(tallies.valid(Tally.Unit.DAY))
         coming = self.visible(tallies.valid(Tally.Unit.HALF_HOUR)).filter(start__gt=now - HALF_HOUR)
         own = self.own_account_events.values_list("occurred_at", flat=True)
         ends = [own.order_by("id").first(), own.order_by("-id").first()]
         parts = [_aggregate(coming, Max), _aggregate(self.changes, Min), _aggregate(self.changes, Max)]
-        if self.spans_many_repositories:
-            ends.append(days.values_list("start", flat=True).order_by("start").first())
+        if self.has_many_repositories:
+            ends.append(self.first_day_of_many())
         else:
-            parts.append(_aggregate(days, Min))
+            parts.append(_aggregate(self.visible(tallies.valid(Tally.Unit.DAY)), Min))
         moments = [floor(moment, HALF_HOUR) for moment in (*ends, *parts[0].union(*parts[1:])) if moment]
         return min(moments, default=None), max([now, *(moment + HALF_HOUR for moment in moments)])
+
+    def first_day_of_many(self) -> datetime | None:
+        """Return the first day with events in many repositories."""
+        days = self.restrict(tallies.valid(Tally.Unit.DAY).visible_to(self.access))
+        starts = days.order_by("start").values_list("start", flat=True)
+        if self.repository_ids is None:  # of so many repositories, one of the first tallies belongs to one
+            return starts.first()
+        first = Subquery(starts.filter(repository=OuterRef("pk"))[:1])
+        named = Repository.objects.filter(is_among("id", self.repository_ids))
+        return named.aggregate(first=Min(first))["first"]
 
     def counts(self, buckets: list[Bucket]) -> QuerySet:
         """Return rows of (start, category, number) that add up to the event counts for consecutive buckets.
@@ -257,16 +290,20 @@ class _Scope:
         """Yield queries that sum the tallies in a range, of the longest periods that the buckets allow."""
         days = _whole_periods(span, DAY) if _consist_of(buckets, DAY) else None
         weeks = _whole_periods(days, WEEK) if days and _consist_of(buckets, WEEK) else None
-        yield self.sum_tallies(tallies.valid(Tally.Unit.HALF_HOUR), _remainders(span, days))
-        if days:
-            yield self.sum_tallies(tallies.valid(Tally.Unit.DAY), _remainders(days, weeks))
+        months = _whole_periods(weeks, FOUR_WEEKS) if weeks and _consist_of(buckets, FOUR_WEEKS) else None
+        for part in _remainders(span, days):
+            yield self.sum_tallies(tallies.valid(Tally.Unit.HALF_HOUR), part)
+        for part in _remainders(days, weeks) if days else []:
+            yield self.sum_tallies(tallies.valid(Tally.Unit.DAY), part)
+        for part in _remainders(weeks, months) if weeks else []:
+            yield self.sum_tallies(tallies.valid(Tally.Unit.WEEK), part)
+        if months:
+            yield self.sum_tallies(tallies.valid(Tally.Unit.FOUR_WEEKS), months)
         if weeks:
-            yield self.sum_tallies(tallies.valid(Tally.Unit.WEEK), [weeks])
-            yield self.sum_tallies(tallies.valid_days_of_invalid_weeks(), [weeks])
+            yield self.sum_tallies(tallies.valid_days_of_invalid_weeks(), weeks)
 
-    def sum_tallies(self, rows: GatedQuerySet[Tally], spans: list[Range]) -> QuerySet:
-        within = Q(*(Q(start__gte=start, start__lt=end) for start, end in spans), _connector=Q.OR)
-        return self.sum_events(self.visible(rows).filter(within) if spans else rows.none())
+    def sum_tallies(self, rows: GatedQuerySet[Tally], span: Range) -> QuerySet:
+        return self.sum_events(self.visible(rows).filter(start__gte=span[0], start__lt=span[1]))
 
     def change_counts(self, span: Range) -> QuerySet:
         return self.sum_events(self.changes.filter(start__gte=span[0], start__lt=span[1]))

@@ -1,4 +1,4 @@
-"""Tallies: stored counts of events by half hour, day and week."""
+"""Tallies: stored counts of events by half hour, day, week and four weeks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repositories.utils.fields import UnconstrainedForeignKey
 
 
 class Tally(models.Model):
-    """The number of events in one repository and category during a half hour, day or week (UTC).
+    """The number of events in one repository and category during a half hour, day, week or four weeks (UTC).
 
     See `activity.storage.tallies`.
     """
@@ -26,6 +26,7 @@ class Tally(models.Model):
         HALF_HOUR = 1, "half hour"
         DAY = 2
         WEEK = 3
+        FOUR_WEEKS = 4
 
     repository = UnconstrainedForeignKey(Repository)
     unit = models.SmallIntegerField(choices=Unit)
@@ -40,10 +41,11 @@ class Tally(models.Model):
         verbose_name_plural = "tallies"
         default_permissions = ["view"]
         constraints = [
+            # On PostgreSQL, it includes `is_pull` and `events`, so that charts read nothing but the index.
             models.UniqueConstraint(fields=["repository", "unit", "start", "category"], name="unique_tally")
         ]
         indexes = [
-            # Covers sums over many repositories, so that an index-only scan is enough.
+            # Covers sums over so many repositories that they aren't named.
             models.Index(
                 fields=["unit", "start", "category", "repository", "is_pull", "events"],
                 name="tally_by_time",
@@ -88,7 +90,7 @@ class TallyChange(models.Model):
 class DroppedTallies(models.Model):
     """A range of whole days whose tallies are invalid, because nearly all their events were deleted at once.
 
-    Folding deletes the invalid half-hourly and daily tallies, and recalculates the invalid weekly tallies.
+    Folding deletes the invalid half-hourly and daily tallies, and recalculates those of weeks and four weeks.
     """
 
     is_pull = models.BooleanField()
@@ -96,9 +98,9 @@ class DroppedTallies(models.Model):
     end = models.DateTimeField()
     weeks_start = models.DateTimeField()
     weeks_end = models.DateTimeField()
-    """The end of the last week that contains any of these days.
+    """The end of the last four weeks that contain any of these days.
 
-    `weeks_start` is the start of the first such week. The weekly tallies in between are invalid
+    `weeks_start` is the start of the first ones. The tallies of weeks and four weeks in between are invalid
     until folding recalculates them.
     """
 

@@ -35,7 +35,7 @@ def is_among(name: str, ids: Collection[int]) -> Q:
     Unlike a list from `among`, PostgreSQL can check it while it reads an index, without joining anything, and
     knows the number of ids when it plans.
     """
-    if connection.vendor == "sqlite":
+    if len(ids) <= MAX_LISTED or connection.vendor == "sqlite":
         return Q(**{f"{name}__in": among(ids)})
     any_of = {"template": "%(expressions)s::bigint[])", "arg_joiner": " = ANY ("}
     return Q(Func(F(name), Value(sorted(ids)), output_field=BooleanField(), **any_of))

@@ -34,6 +34,7 @@ from activity.feed.plans import LAST_ID, Branch, Plan, Source, Span, candidates,
 from activity.identity import moment_of
 from activity.models import Event, EventQuerySet, load_marks
 from activity.storage import partitions
+from repositories.utils.among import array
 
 MAX_EVENTS_READ = 2_000
 """The maximum number of events to read from a source for a page. That takes 1 ms, and up to 1,100 buffers."""
@@ -364,10 +365,8 @@ class Keys:
         """Return the values as a table of rows."""
         column: Any = Event._meta.get_field(self.column)
         values = [column.get_db_prep_value(value, connection) for value in self.values]
-        return f"unnest(%s::{column.db_type(connection)}[], %s::uuid[]) AS keys (value, top)", [
-            values,
-            [*self.tops],
-        ]
+        table = f"unnest(%s::{column.db_type(connection)}[], %s::uuid[]) AS keys (value, top)"
+        return table, [array(values), array(self.tops)]
 
 
 Part: TypeAlias = tuple[QuerySet, Keys | None]

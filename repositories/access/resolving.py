@@ -211,7 +211,7 @@ class Access:
         key = *self.granted_ids(wanted), bool(wanted & self.in_public), bool(wanted & self.everywhere)
         if key not in self._ids:
             found = self.repositories(wanted).order_by().values_list("pk", flat=True)[: MAX_IDS + 1]
-            self._ids[key] = list(found) if len(found) <= MAX_IDS else None
+            self._ids[key] = sorted(found) if len(found) <= MAX_IDS else None
         return self._ids[key]
 
     @cached_property

@@ -25,8 +25,8 @@ def among(ids: Collection[int] | Collection[UUID]) -> Any:
     if connection.vendor == "sqlite":
         return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(listed, default=lambda id: id.hex)])
     if isinstance(listed[0], UUID):
-        return RawSQL("SELECT unnest(%s::uuid[])", [listed])
-    return RawSQL("SELECT unnest(%s::bigint[])", [listed])
+        return RawSQL("SELECT unnest(%s::uuid[])", [array(listed)])
+    return RawSQL("SELECT unnest(%s::bigint[])", [array(listed)])
 
 
 def is_among(name: str, ids: Collection[int]) -> Q:
@@ -38,4 +38,12 @@ def is_among(name: str, ids: Collection[int]) -> Q:
     if len(ids) <= MAX_LISTED or connection.vendor == "sqlite":
         return Q(**{f"{name}__in": among(ids)})
     any_of = {"template": "%(expressions)s::bigint[])", "arg_joiner": " = ANY ("}
-    return Q(Func(F(name), Value(sorted(ids)), output_field=BooleanField(), **any_of))
+    return Q(Func(F(name), Value(array(sorted(ids))), output_field=BooleanField(), **any_of))
+
+
+def array(values: Collection[Any]) -> str:
+    """Return ids or numbers as the text of a PostgreSQL array.
+
+    psycopg would convert a list element by element. A chart of 2,000 repositories took 30 ms for that.
+    """
+    return f"{{{','.join(map(str, values))}}}"

@@ -46,6 +46,13 @@ class TestAtom:
         assert link is not None
         assert link.attrib["href"] == f"http://testserver/events/{event.pk}/"
 
+    def test_feed_of_a_user_with_any_name_is_valid(self, admin: Client) -> None:
+        factories.UserFactory(username="a\x0b<b>")
+
+        feed = ElementTree.fromstring(admin.get("/users/a%0B%3Cb%3E/atom/").content)
+
+        assert feed.findtext(f"{ATOM}title") == "Registry activity: a<b>"
+
     def test_atom_entry_links_to_the_page_of_the_event(self, client: Client, web: Repository) -> None:
         for tag in ("v1", "v2"):
             factories.record("update_tag", web, tag=tag)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from activity.feed import plans, reading, search, search_language
 from activity.models import Event
-from repositories.access.resolving import Access
+from repositories.access.resolving import MAX_IDS, Access
 from repositories.utils.among import MAX_LISTED
 from tests import factories
 from tests.worlds import CATEGORIES, USERS, World, address_of, details_of, rolled_back, worlds
@@ -98,10 +98,17 @@ def count_on_pages(client: Client, url: str) -> int | None:
     return count
 
 
-def set_limits(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set MAX_LISTED, the maximum number of grant or repository ids that a query lists, and others."""
-    monkeypatch.setattr("repositories.access.resolving.MAX_LISTED", number)
-    monkeypatch.setattr("repositories.utils.among.MAX_LISTED", number)
+LIMITS = [(MAX_LISTED, MAX_IDS), (0, MAX_IDS), (0, 0)]
+"""The numbers of repositories that a query lists one by one, and those that are named at all."""
+
+
+def set_limits(limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set how many repositories are listed and named, so that viewers have few, many, or too many of them."""
+    max_listed, max_ids = limits
+    for module in ("repositories.access.resolving", "repositories.utils.among", "activity.feed.chart_counts"):
+        monkeypatch.setattr(f"{module}.MAX_LISTED", max_listed)
+    monkeypatch.setattr("repositories.access.resolving.MAX_IDS", max_ids)
+    monkeypatch.setattr("activity.feed.chart_counts.MAX_IDS", max_ids)
     monkeypatch.setattr("activity.feed.tail.MAX_POSITIONS", 3)  # so that pages without events occur
     monkeypatch.setattr("activity.feed.resumable.CHUNK", 3)
 
@@ -109,11 +116,11 @@ def set_limits(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.long
 @pytest.mark.django_db
 @settings(suppress_health_check=list(HealthCheck))
-@given(world=worlds(), max_listed=st.sampled_from([0, MAX_LISTED]))
+@given(world=worlds(), limits=st.sampled_from(LIMITS))
 def test_visible_events_match_the_permission_table(
-    world: World, max_listed: int, monkeypatch: pytest.MonkeyPatch
+    world: World, limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_limits(max_listed, monkeypatch)
+    set_limits(limits, monkeypatch)
     with rolled_back():
         world.build()
         for viewer in [*USERS, "admin", "auditor"]:
@@ -142,12 +149,12 @@ def test_visible_events_match_the_permission_table(
 @given(
     world=worlds(),
     viewer=st.sampled_from([*USERS, "admin", "auditor"]),
-    max_listed=st.sampled_from([0, MAX_LISTED]),
+    limits=st.sampled_from(LIMITS),
 )
 def test_api_and_pages_match_the_permission_table(
-    world: World, viewer: str, max_listed: int, monkeypatch: pytest.MonkeyPatch
+    world: World, viewer: str, limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_limits(max_listed, monkeypatch)
+    set_limits(limits, monkeypatch)
     with rolled_back():
         world.build()
         client = Client()
@@ -195,12 +202,12 @@ def test_api_and_pages_match_the_permission_table(
 @given(
     world=worlds(),
     viewer=st.sampled_from([*USERS, "admin", "auditor"]),
-    max_listed=st.sampled_from([0, MAX_LISTED]),
+    limits=st.sampled_from(LIMITS),
 )
 def test_details_and_searches_for_them_match_the_permission_table(
-    world: World, viewer: str, max_listed: int, monkeypatch: pytest.MonkeyPatch
+    world: World, viewer: str, limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_limits(max_listed, monkeypatch)
+    set_limits(limits, monkeypatch)
     with rolled_back():
         world.build()
         client = Client()
@@ -256,13 +263,13 @@ def counts_in_api(client: Client, **query: str) -> Counter[str]:
 @given(
     world=worlds(),
     viewer=st.sampled_from([*USERS, "admin", "auditor"]),
-    max_listed=st.sampled_from([0, MAX_LISTED]),
+    limits=st.sampled_from(LIMITS),
     new=st.tuples(st.just(0), st.sampled_from([*CATEGORIES, "unknown"]), st.just("ann"), st.just(True)),
 )
 def test_counts_searches_fields_and_etags_match_the_permission_table(
-    world: World, viewer: str, max_listed: int, new: Any, monkeypatch: pytest.MonkeyPatch
+    world: World, viewer: str, limits: tuple[int, int], new: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_limits(max_listed, monkeypatch)
+    set_limits(limits, monkeypatch)
     with rolled_back():
         world.build()
         factories.enable_scanning()

@@ -57,7 +57,7 @@ class AtomView(activity.ActivityPage):
         page = request.build_absolute_uri(request.path.removesuffix("atom/"))
         names = ["/".join(self.kwargs.values())] if self.kwargs else []
         feed = Atom1Feed(
-            title=": ".join([_("Registry activity"), *names]),
+            title=INVALID_IN_XML.sub("", ": ".join([_("Registry activity"), *names])),
             link=page + self.list_url(),
             description="",
             feed_url=request.build_absolute_uri(),

@@ -87,7 +87,7 @@ def _describe(world: World) -> str:
         f"Measured on {datetime.now(UTC):%B %-d, %Y} on {os.cpu_count()} cores, which the database, the web"
         f" server, the recorder and the client share, with PostgreSQL {version // 10_000}.{version % 10_000},"
         f" Python {platform.python_version()} and Django {django.__version__}."
-        " `make bench` writes this report."
+        " `make bench` and `make bench-large` write such reports."
         f"\n\nThe database contains {Event.objects.count():,} events of {world.span.days} days in"
         f" {world.repositories:,} repositories, of which a third went out of use at some time. Times depend"
         " on the machine and on what else it does: compare figures of the same report."

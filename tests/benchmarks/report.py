@@ -90,7 +90,10 @@ ROW = (
     "The row, with the digest, the repository and the actor as text, takes 238 bytes; the index of actors"
     " takes 85; lookups, which grow more slowly than events, take 124."
 )
-TALLIES = "In quiet repositories, most events are alone in their half hour, day and week, with three tallies."
+TALLIES = (
+    "In quiet repositories, most events are alone in their half hour, day, week and four weeks, with four"
+    " tallies."
+)
 QUIET = (
     "A page of many quiet repositories takes a descent into an index for each repository and month. The kinds"
     " of a type are planned one by one."

@@ -170,18 +170,19 @@ def test_long_charts_of_many_repositories_have_buckets_of_four_weeks(
     if many:
         see_many_repositories(monkeypatch)
     end = START + timedelta(days=365)
-    first = Event.objects.visible_to(access).earliest("id").occurred_at
+    first = START - timedelta(days=10)  # in the middle of four weeks
+    factories.record("create_manifest", repositories[0], digest="sha256:1", occurred_at=first)
 
     buckets = chart_counts.count_by_tallies(access, before=end)
 
     if many:
-        assert len(buckets) == 14
+        assert len(buckets) == 15
         assert {b.end - b.start for b in buckets[:-1]} == {tallies.FOUR_WEEKS}
         assert buckets[0].start == tallies.floor(first, tallies.FOUR_WEEKS)
     else:
-        assert len(buckets) == 53
+        assert len(buckets) == 55
         assert {b.end - b.start for b in buckets[1:-1]} == {tallies.WEEK}
-        assert buckets[0].start == tallies.floor(first, tallies.DAY)
+        assert buckets[0].start == tallies.floor(first, tallies.HALF_HOUR)
     assert sum(b.total for b in buckets) == Event.objects.visible_to(access).count()
 
 

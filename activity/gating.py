@@ -123,7 +123,7 @@ class GatedEventQuerySet(GatedQuerySet["Event"]):
 def sees_pulls(access: Access, repository: Repository | None = None) -> bool:
     """Return whether the viewer may see pulls in a repository, or in any repository."""
     if repository is None:
-        return access.can_see_any_pulls
+        return access.has_any(Category.PULL.permission)
     return Category.PULL.permission in access.permissions_on(repository)
 
 
@@ -160,14 +160,8 @@ def visible_categories(access: Access) -> set[Category]:
     """Return the categories of which the viewer may see events in a repository, or of their own."""
     if access.sees_everything:
         return set(Category)
-    permissions: set[str] = set()
-    if access.repositories_if_few is None:
-        wanted = {category.permission for category in REPOSITORY_CATEGORIES}
-        permissions = {each for each in wanted if access.repositories([each]).exists()}
-    else:
-        permissions = permissions.union(*map(access.permissions_on, access.repositories_if_few))
     own = {Category.ACCOUNT} if access.viewer_id is not None else set()
-    return own | {category for category in REPOSITORY_CATEGORIES if category.permission in permissions}
+    return own | {category for category in REPOSITORY_CATEGORIES if access.has_any(category.permission)}
 
 
 def visible_details(event: Event, access: Access) -> Any:

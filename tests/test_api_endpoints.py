@@ -52,11 +52,11 @@ class TestKinds:
     def test_scans_are_listed_if_scanning_is_enabled(self, auditor: Client) -> None:
         assert "scan" not in self.categories(auditor)
 
-    @pytest.mark.parametrize("max_listed", [0, 100])
+    @pytest.mark.parametrize("max_ids", [0, 1, 100])
     def test_others_see_what_they_may_see_somewhere(
-        self, web: Repository, max_listed: int, monkeypatch: pytest.MonkeyPatch
+        self, web: Repository, max_ids: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("repositories.access.resolving.MAX_LISTED", max_listed)
+        monkeypatch.setattr("repositories.access.resolving.MAX_IDS", max_ids)
         reader = factories.user_with("level_read", web)
         assert self.categories(caller(factories.UserFactory())) == {"account"}
         assert self.categories(caller(reader)) == {"push", "delete", "create_repo", "account"}

@@ -98,14 +98,14 @@ def count_on_pages(client: Client, url: str) -> int | None:
     return count
 
 
-LIMITS = [(MAX_LISTED, MAX_IDS), (0, MAX_IDS), (0, 0)]
+LIMITS = [(MAX_LISTED, MAX_IDS), (0, MAX_IDS), (0, 1), (0, 0)]
 """The numbers of repositories that a query lists one by one, and those that are named at all."""
 
 
 def set_limits(limits: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Set how many repositories are listed and named, so that viewers have few, many, or too many of them."""
     max_listed, max_ids = limits
-    for module in ("repositories.access.resolving", "repositories.utils.among", "activity.feed.chart_counts"):
+    for module in ("repositories.utils.among", "activity.feed.chart_counts"):
         monkeypatch.setattr(f"{module}.MAX_LISTED", max_listed)
     monkeypatch.setattr("repositories.access.resolving.MAX_IDS", max_ids)
     monkeypatch.setattr("activity.feed.chart_counts.MAX_IDS", max_ids)

@@ -44,7 +44,6 @@ BOUNDS: dict[tuple[Any, str], list[int]] = {
     (reading, "ROUNDS"): [1, 2, 4],
     (plans, "MAX_DESCENTS"): [2, 6, 20, 200],
     (plans, "MAX_MONTHS"): [1, 3, 60],
-    (resolving, "MAX_LISTED"): [1, 1, 1, 100],
     (resolving, "MAX_IDS"): [2, 100, 100],
 }
 SEARCHES = [

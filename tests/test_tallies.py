@@ -158,7 +158,6 @@ def test_every_visible_event_is_counted_in_its_bucket(
 def see_many_repositories(monkeypatch: pytest.MonkeyPatch, max_listed: int = 0) -> None:
     """Count the events as for viewers of many repositories, if `max_listed` is 0."""
     monkeypatch.setattr(chart_counts, "MAX_LISTED", max_listed)
-    monkeypatch.setattr(resolving, "MAX_LISTED", max_listed)
 
 
 @pytest.mark.parametrize(("max_ids", "many"), [(5_000, True), (0, True), (5_000, False)])

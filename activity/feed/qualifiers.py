@@ -39,7 +39,7 @@ from activity.feed.search_values import (
     read_repository,
     read_tag,
 )
-from activity.gating import sees_delivery, with_all_details, with_delivery
+from activity.gating import sees_delivery, sees_pulls, with_all_details, with_delivery
 from activity.models import ActorType
 from repositories.access.levels import Category
 from repositories.access.resolving import Access
@@ -220,7 +220,7 @@ QUALIFIERS = {
 def offered_qualifiers(access: Access) -> list[Qualifier]:
     """Return the qualifiers that can find something for a viewer, for the search help."""
     found = [qualifier for qualifier in QUALIFIERS.values() if qualifier.offered(access)]
-    return found if access.can_see_any_pulls else [_without_pulls(qualifier) for qualifier in found]
+    return found if sees_pulls(access) else [_without_pulls(qualifier) for qualifier in found]
 
 
 def _without_pulls(qualifier: Qualifier) -> Qualifier:

@@ -34,7 +34,7 @@ from repositories.models import (
     RepositoryQuerySet,
     RepositoryUserPermission,
 )
-from repositories.utils.among import MAX_LISTED, among
+from repositories.utils.among import among
 from repositories.utils.text import get_named_or_404
 
 NO_IDS: frozenset[int] = frozenset()
@@ -188,45 +188,48 @@ class Access:
         # A user of None would match organizations without members.
         return Organization.objects.filter(memberships__user=self.viewer_id or 0)
 
-    @cached_property
-    def repositories_if_few(self) -> list[Repository] | None:
-        """The live repositories on which the viewer has any permission.
-
-        None if there are more than MAX_LISTED.
-        """
-        visible = self.repositories().order_by()
-        ids = visible.values_list("pk", flat=True)[: MAX_LISTED + 1]
-        if len(ids) > MAX_LISTED:  # objects that aren't needed would take several milliseconds
-            return None
-        return list(Repository.objects.live().filter(pk__in=list(ids)).select_related("namespace"))
-
     def repository_ids(self, permissions: Iterable[str]) -> list[int] | None:
         """Return the ids of the repositories that `repositories` returns, or None if they exceed MAX_IDS.
 
-        Permissions that the viewer has on the same repositories share a query.
+        All permissions share a query, unless the viewer has any permission on more repositories than that.
         """
         wanted = frozenset(permissions)
-        if self.repositories_if_few is not None:
-            return [each.pk for each in self.repositories_if_few if wanted & self.permissions_on(each)]
-        key = *self.granted_ids(wanted), bool(wanted & self.in_public), bool(wanted & self.everywhere)
-        if key not in self._ids:
+        granted, in_namespaces = self.granted_ids(wanted)
+        everywhere, in_public = bool(wanted & self.everywhere), bool(wanted & self.in_public)
+        key = granted, in_namespaces, everywhere, in_public
+        if key in self._ids:
+            return self._ids[key]
+        if self._visible is not None:
+            self._ids[key] = [
+                pk
+                for pk, namespace, is_public in self._visible
+                if everywhere or pk in granted or namespace in in_namespaces or (in_public and is_public)
+            ]
+        else:
             found = self.repositories(wanted).order_by().values_list("pk", flat=True)[: MAX_IDS + 1]
             self._ids[key] = sorted(found) if len(found) <= MAX_IDS else None
         return self._ids[key]
 
-    @cached_property
-    def can_see_any_pulls(self) -> bool:
-        """Whether there is a live repository whose pulls the viewer can see.
+    def has_any(self, permission: str) -> bool:
+        """Return whether there is a live repository on which the viewer has a permission.
 
         Checking grants isn't enough, because every user is an admin of their own namespace, and most of these
         namespaces contain no repositories.
         """
-        permission = levels.Category.PULL.permission
-        if permission in self.everywhere:
+        if self.within is None and permission in self.everywhere:
             return True
-        if self.repositories_if_few is None:
-            return self.repositories([permission]).exists()
-        return any(permission in self.permissions_on(each) for each in self.repositories_if_few)
+        return self.repository_ids([permission]) != []
+
+    @cached_property
+    def _visible(self) -> list[tuple[int, int, bool]] | None:
+        """The ids of the live repositories on which the viewer has any permission, with the ids of their
+        namespaces and whether they are public. None if they exceed MAX_IDS.
+        """
+        found = self.repositories().order_by().values_list("pk", "namespace", "visibility")[: MAX_IDS + 1]
+        if len(found) > MAX_IDS:
+            return None
+        public = Repository.Visibility.PUBLIC.value
+        return sorted((pk, namespace, visibility == public) for pk, namespace, visibility in found)
 
     def granted_ids(self, permissions: frozenset[str]) -> tuple[frozenset[int], frozenset[int]]:
         """Return the ids of the repositories and namespaces on which any of `permissions` is granted.

@@ -344,6 +344,22 @@ def follow(plan: plans.Plan, cursor: str | None, direction: str) -> list[Any]:
             return ids
 
 
+@pytest.mark.django_db
+def test_absent_actor_among_few_actors_is_cheap() -> None:
+    admin = factories.msr_admin()
+    insert(
+        [
+            factories.event_row(actor_name=f"ci{number % 3}", occurred_at=NOW - timedelta(seconds=number))
+            for number in range(3 * MAX_ROWS)
+        ]
+    )
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"ANALYZE {partitions.TABLE}")
+
+    assert check_page(admin, {"actor": "nobody"}, full=True) == []
+
+
 @pytest.fixture(scope="module")
 def large(django_db_setup: None, django_db_blocker: Any) -> Iterator[Viewers]:
     """A world that is created once, and rolled back after the tests."""

@@ -171,8 +171,8 @@ def _unless_before_all(span: Span, end: UUID | None) -> UUID | None:
     if end is None or span.newer:
         return end
     month_before = first_id(max(moment_of(end) - timedelta(days=31), moment_of(FIRST_ID)))
-    before = candidates().filter(id__lt=end).order_by()
-    return end if before.filter(id__gte=month_before).exists() or before.exists() else None
+    before = candidates().filter(id__lt=end).order_by("-id").values_list("pk")  # in the order of an index
+    return end if before.filter(id__gte=month_before)[:1] or before[:1] else None
 
 
 @contextmanager

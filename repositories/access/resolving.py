@@ -120,18 +120,14 @@ class Access:
         everywhere = levels.REGISTRY_ROLES.get(role, frozenset())
         if role == "administer_registry":
             return cls(everywhere, viewer_id=viewer.pk)
-        granted: dict[tuple[str, str], set[int]] = defaultdict(set)
+        granted: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
         for scope, pk, codename in grants_of(viewer):
-            granted[scope, codename].add(pk)
-        found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-        for (scope, codename), ids in granted.items():
-            for permission in levels.expand(codename):
-                found[scope][permission] |= ids
+            granted[scope][codename].add(pk)
         return cls(
             everywhere=everywhere,
             in_public=levels.PERMISSIONS_BY_LEVEL[levels.Level.READ],
-            by_repository={key: frozenset(ids) for key, ids in found["repository"].items()},
-            by_namespace={key: frozenset(ids) for key, ids in found["namespace"].items()},
+            by_repository=_by_permission(granted["repository"]),
+            by_namespace=_by_permission(granted["namespace"]),
             viewer_id=viewer.pk,
         )
 
@@ -236,10 +232,26 @@ class Access:
 
         The first set contains the repositories, and the second set the namespaces.
         """
-        return (
-            NO_IDS.union(*(self.by_repository.get(p, NO_IDS) for p in permissions)),
-            NO_IDS.union(*(self.by_namespace.get(p, NO_IDS) for p in permissions)),
-        )
+        return _union(self.by_repository, permissions), _union(self.by_namespace, permissions)
+
+
+def _by_permission(granted: Mapping[str, set[int]]) -> dict[str, frozenset[int]]:
+    """Return the ids for each permission, given those for each codename of a grant.
+
+    Permissions from the same grants share a set, because a viewer can have thousands of grants.
+    """
+    codenames: dict[str, list[str]] = defaultdict(list)
+    for codename in granted:
+        for permission in levels.expand(codename):
+            codenames[permission].append(codename)
+    sets = {key: NO_IDS.union(*map(granted.__getitem__, key)) for key in map(tuple, codenames.values())}
+    return {permission: sets[tuple(key)] for permission, key in codenames.items()}
+
+
+def _union(by_permission: Mapping[str, frozenset[int]], permissions: Iterable[str]) -> frozenset[int]:
+    """Return the ids for any of the permissions. A set that several permissions share isn't copied."""
+    sets = {by_permission.get(permission, NO_IDS) for permission in permissions} - {NO_IDS}
+    return sets.pop() if len(sets) == 1 else NO_IDS.union(*sets)
 
 
 def registry_role(viewer: Any) -> str:

@@ -20,7 +20,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 
 from activity import catalogue
-from activity.feed import filter_values, known_names, search_language
+from activity.feed import known_names, search_language
 from activity.feed.conditions import (
     Condition,
     branches_of,
@@ -48,15 +48,11 @@ class EventFilterSet(filters.FilterSet):
         label="A search, such as `type:delete -actor:jane after:7d`. Times are in UTC.",
     )
     repository = filters.CharFilter(
-        max_length=names.MAX_NAME_LENGTH,
-        method="filter_repository",
-        validators=[filter_values.check_repository],
-        label="Full name of the repository.",
+        max_length=names.MAX_NAME_LENGTH, method="filter_repository", label="Full name of the repository."
     )
     namespace = filters.CharFilter(
         max_length=names.MAX_NAME_LENGTH,
         method="filter_namespace",
-        validators=[filter_values.check_namespace],
         label="Namespace of the repository, or `_` for none.",
     )
     organization = filters.CharFilter(
@@ -78,16 +74,12 @@ class EventFilterSet(filters.FilterSet):
         label="Policy ID. Matches events caused by the policy, and changes to it.",
     )
     tag = filters.CharFilter(
-        max_length=names.MAX_REFERENCE_LENGTH,
+        max_length=names.MAX_TAG_LENGTH,
         method="filter_tag",
-        validators=[filter_values.check_tag],
-        label="Tag, such as `v1`, or tag in a repository, such as `acme/web:v1`.",
+        label="Tag without the repository, such as `v1`.",
     )
     digest = filters.CharFilter(
-        max_length=names.MAX_DIGEST_LENGTH,
-        method="filter_digest",
-        validators=[filter_values.check_digest],
-        label="Full digest.",
+        max_length=names.MAX_DIGEST_LENGTH, method="filter_digest", label="Full digest."
     )
     actor = filters.CharFilter(
         max_length=255, method="filter_actor", label="Username or policy ID, in any case."
@@ -114,7 +106,6 @@ class EventFilterSet(filters.FilterSet):
 
     class Meta:
         model = Event
-        form = filter_values.FilterForm
         fields: list[str] = []
 
     def __init__(
@@ -193,9 +184,6 @@ class EventFilterSet(filters.FilterSet):
     # The OpenAPI schema takes the types of these filters' values from the type hints.
 
     def filter_tag(self, plan: Plan, _: str, value: str) -> Plan:
-        repository, tag = names.split_reference(value)
-        if tag:
-            return self.filter_repository(plan, _, repository).where(with_tags([tag], self.access))
         return plan.where(with_tags([value], self.access))
 
     def filter_digest(self, plan: Plan, _: str, value: str) -> Plan:

@@ -91,7 +91,7 @@ class TestChart:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # If the limit is 0, the application uses the queries for viewers who can see many repositories.
-        monkeypatch.setattr("repositories.access.resolving.MAX_LISTED", max_listed)
+        monkeypatch.setattr("activity.feed.chart_counts.MAX_LISTED", max_listed)
         person = factories.user_with(permission, web)
         factories.add_member(web.namespace.organization, person)
         client = log_in(person)

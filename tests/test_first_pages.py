@@ -110,11 +110,11 @@ FILTERS: dict[str, dict[str, list[str]]] = {
 RARE = [{name: FILTERS[name][each][0]} for name in ("tag", "digest", "actor") for each in ("rare", "absent")]
 ALONE = [{}, *({name: value[0]} for name, values in FILTERS.items() for value in values.values())]
 PAIRS = [
-    pair
-    for one, other in combinations(
-        [{name: values[each][0]} for name, values in FILTERS.items() for each in list(values)[:2]], 2
+    {**one, **other}
+    for (a, one), (b, other) in combinations(
+        [(name, {name: values[each][0]}) for name, values in FILTERS.items() for each in list(values)[:2]], 2
     )
-    if len(pair := {**one, **other}) == 2 and pair.get("after", "") <= pair.get("before", "9999")
+    if a != b
 ]
 
 
